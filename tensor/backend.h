@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table of functions that a device implements: one per op, over plain views.
+//
+// The table is C data: no exception and no library type crosses it, so that a backend can live in a
+// plugin (docs/backends.md).  A function returns 0, or another number after it has written a
+// message into call->error. Shapes and dtypes were checked by ops:: before a call.  Unless stated
+// otherwise, outputs are overwritten and must not overlap inputs; M is the model's dtype (f64, f32,
+// bf16), W the wider of f32 and M.  Names of dimensions as in docs/style.md: N rows (tokens), D
+// model width, H heads, K head dim, E experts, A experts per token, R routed rows.
+#pragma once
+
+#include <cstdint>
+
+#include "tensor/dtype.h"
+#include "tensor/shape.h"
+
+namespace orthant {
+
+// A tensor as kernels see it.  Rows (all dimensions but the last, flattened) start `row_stride`
+// elements apart; elements of a row are contiguous.  data is null for an optional view that is not
+// given.
+struct View {
+  void* data = nullptr;
+  DType dtype = DType::kF32;
+  int32_t rank = 0;
+  int64_t shape[kMaxDims] = {};
+  int64_t row_stride = 0;
+};
+
+struct BackendCall {
+  void* stream = nullptr;
+  char* error = nullptr;
+  int64_t error_size = 0;
+};
+
+// Forms that a backend may want of a weight [out, in] (or [E, out, in]); see Backend::prepare.
+enum class WeightForm : int32_t { kForward = 0, kDataGrad = 1 };
+
+// c = op(a) op(b), or += with accumulate (then c may be W for M inputs: weight gradients).  2-D
+// views.
+struct MatmulArgs {
+  View a, b, c;
+  int32_t trans_a, trans_b, accumulate;
+  const void* prepared_b;  // of b [n, k] with trans_b (kForward) or b [k, n] without (kDataGrad);
+                           // may be null
+};
+// Forward: y[r] = x[r] w_e^T.  DataGrad: y[r] = x[r] w_e.  WeightGrad: w_e (+)= y_e^T x_e, w in W,
+// y is read. Expert e owns rows [offsets[e], offsets[e + 1]); offsets is host memory, w is [E, out,
+// in].
+enum class ProductForm : int32_t { kForward = 0, kDataGrad = 1, kWeightGrad = 2 };
+struct GroupedMatmulArgs {
+  ProductForm form;
+  View x, w, y;
+  const int64_t* offsets;
+  const void* prepared_w;
+  int32_t accumulate;
+};
+struct EmbeddingArgs {  // out [N, D] = table [V, D] rows at ids i32 [N]; an id < 0 gives zeros
+  View table, ids, out;
+};
+struct EmbeddingGradArgs {  // dtable W [V, D] += rows of dout M [N, D], in order of N
+  View ids, dout, dtable;
+};
+struct RmsNormArgs {  // y = x * rstd * weight, rstd W [N] = 1 / sqrt(mean(x^2) + eps); weight W [D]
+  View x, weight, y, rstd;
+  double eps;
+};
+struct RmsNormGradArgs {  // dx M [N, D]; dweight W [D] (+)= sum over rows, in blocks of fixed size
+  View x, weight, rstd, dy, dx, dweight;
+  int32_t accumulate;
+};
+// The first `heads` heads of each row are rotated, the rest is copied: y = x, pairs (i, i + K/2) of
+// a head turned by positions i32 [N] through cos, sin W [P, K/2].  inverse turns back (the
+// gradient).
+struct RotaryArgs {
+  View x, y, positions, cos, sin;
+  int64_t heads, head_dim;
+  int32_t inverse;
+};
+// Causal attention, never materialising T x T.  q M [B*Tq, Hq*Kqk], k [B*S, Hkv*Kqk], v [B*S,
+// Hkv*Kv], o [B*Tq, Hq*Kv], lse W [B*Tq, Hq].  Row i of sequence b sees keys doc_start[b*Tq + i] ..
+// q_offset + i of its sequence (doc_start i32, 0 when not given).  S = kv_stride rows lie between
+// sequences in k and v.  Query head h uses KV head h / (Hq / Hkv).
+struct AttentionArgs {
+  View q, k, v, o, lse, doc_start;
+  int64_t batch, q_len, kv_stride, q_offset, heads, kv_heads, qk_dim, v_dim;
+  double scale;
+};
+struct AttentionGradArgs {  // needs q_offset = 0, kv_stride = q_len
+  AttentionArgs forward;
+  View do_, dq, dk, dv;
+};
+struct SwigluArgs {  // x [N, 2F] = gate | up; y [N, F] = silu(gate) * up
+  View x, y;
+};
+struct SwigluGradArgs {
+  View x, dy, dx;
+};
+struct SoftmaxArgs {  // over the last dimension, W
+  View x, y;
+};
+struct SoftmaxGradArgs {
+  View y, dy, dx;
+};
+// losses f64 [N] = logsumexp(logits) - logit of the label; dlogits M [N, V] (optional) = softmax -
+// onehot.  A label < 0 gives 0 and zeros.  logits W.
+struct CrossEntropyArgs {
+  View logits, labels, losses, dlogits;
+};
+struct BinaryArgs {  // y = a + b, same dtype; y may be a or b
+  View a, b, y;
+};
+struct ScaleArgs {  // y = x * factor; y may be x
+  View x, y;
+  double factor;
+};
+struct CastArgs {  // y = x in y's dtype; or y += x with accumulate
+  View x, y;
+  int32_t accumulate;
+};
+struct FillArgs {
+  View y;
+  double value;
+};
+// y = x * mask / (1 - p), mask from Philox(key; step, first_index + element index); the gradient is
+// the same call on dy.
+struct DropoutArgs {
+  View x, y;
+  uint32_t key0, key1;
+  uint64_t step, first_index;
+  double probability;
+};
+struct GatherRowsArgs {  // y [R, D] = x rows at index i32 [R]
+  View x, index, y;
+};
+// y [N, D] = sum over slots a, in slot order, of weights[n, a] * rows[row_of[n, a]], summed in W;
+// row_of i32 [N, A], -1 = none; weights W [N, A], 1 when not given.
+struct CombineArgs {
+  View rows, row_of, weights, y;
+};
+// drows[row_of[n, a]] = weights[n, a] * dy[n]; dweights W [N, A] = rows . dy.
+struct CombineGradArgs {
+  View dy, rows, row_of, weights, drows, dweights;
+};
+// Routing of one micro-batch of N = S * T tokens.  logits W [N, E]; valid i32 [N] (0 = padding,
+// routed nowhere: ids -1, weights 0).  scores W [N, E] = softmax(logits).  ids i32 [N, A]: the A
+// best scores in descending order, ties to the lower id, or replay (same shape) when given. weights
+// W = scale * score, divided by their sum first with normalize. counts f64 [S, E]: tokens of the
+// sequence that chose the expert.  score_sums f64 [S, E].  lse W [N].
+struct RouterArgs {
+  View logits, valid, replay, scores, ids, weights, counts, score_sums, lse;
+  int64_t sequence_length;
+  int32_t normalize;
+  double scale;
+};
+// dlogits W [N, E] from dweights W [N, A], plus the balance loss's gradient: for a valid token t of
+// sequence s, d/dscore_j = score_coef[s, j] (f64 [S, E]) and d/dlse = 2 * z_coef * lse.
+struct RouterGradArgs {
+  View scores, valid, ids, weights, lse, dweights, score_coef, dlogits;
+  int64_t sequence_length;
+  int32_t normalize;
+  double scale, z_coef;
+};
+// Where rows go: sorted by (expert, token, slot).  ids i32 [N, A] (-1 = nowhere); row_of i32 [N,
+// A]; token_of i32 [N * A], of which the first offsets[E] are used; offsets i64 [E + 1], host
+// memory.
+struct DispatchPlanArgs {
+  View ids, row_of, token_of;
+  int64_t num_experts;
+  int64_t* offsets;
+};
+// One AdamW step on a flat span.  master W (param itself when param is W), m, v, grad W.  grad is
+// multiplied by grad_scale first.  bias1 = 1 - beta1^t, bias2 = 1 - beta2^t.  Source: Loshchilov
+// and Hutter, arXiv:1711.05101.
+struct AdamwArgs {
+  View param, master, m, v, grad;
+  double learning_rate, beta1, beta2, eps, weight_decay, bias1, bias2, grad_scale;
+};
+struct SgdArgs {
+  View param, master, grad;
+  double learning_rate, weight_decay, grad_scale;
+};
+struct SumSquaresArgs {  // sums f64 [ceil(n / 4096)]: of squares, over consecutive blocks of 4,096
+                         // elements of x [n]
+  View x, sums;
+};
+
+struct Backend {
+  const char* name;
+  // Memory.  kind of copy is deduced by the backend; stream-ordered, host copies are complete on
+  // return.
+  int (*allocate)(const BackendCall*, int64_t bytes, void** block);
+  int (*deallocate)(const BackendCall*, void* block);
+  int (*copy)(const BackendCall*, void* to, const void* from, int64_t bytes);
+  int (*synchronize)(const BackendCall*);
+  // The form that this backend's products want of a weight view; *prepared stays null when it wants
+  // none.
+  int (*prepare)(const BackendCall*, const View* weight, WeightForm form, void** prepared);
+  void (*release)(void* prepared);
+  int64_t (*prepared_bytes)(const void* prepared);
+#define ORTHANT_OPS(X)                 \
+  X(matmul, MatmulArgs)                \
+  X(grouped_matmul, GroupedMatmulArgs) \
+  X(embedding, EmbeddingArgs)          \
+  X(embedding_grad, EmbeddingGradArgs) \
+  X(rms_norm, RmsNormArgs)             \
+  X(rms_norm_grad, RmsNormGradArgs)    \
+  X(rotary, RotaryArgs)                \
+  X(attention, AttentionArgs)          \
+  X(attention_grad, AttentionGradArgs) \
+  X(swiglu, SwigluArgs)                \
+  X(swiglu_grad, SwigluGradArgs)       \
+  X(softmax, SoftmaxArgs)              \
+  X(softmax_grad, SoftmaxGradArgs)     \
+  X(cross_entropy, CrossEntropyArgs)   \
+  X(add, BinaryArgs)                   \
+  X(scale, ScaleArgs)                  \
+  X(cast, CastArgs)                    \
+  X(fill, FillArgs)                    \
+  X(dropout, DropoutArgs)              \
+  X(gather_rows, GatherRowsArgs)       \
+  X(combine, CombineArgs)              \
+  X(combine_grad, CombineGradArgs)     \
+  X(router, RouterArgs)                \
+  X(router_grad, RouterGradArgs)       \
+  X(dispatch_plan, DispatchPlanArgs)   \
+  X(adamw, AdamwArgs)                  \
+  X(sgd, SgdArgs)                      \
+  X(sum_squares, SumSquaresArgs)
+#define ORTHANT_DECLARE_OP(op, Args) int (*op)(const BackendCall*, const Args*);
+  ORTHANT_OPS(ORTHANT_DECLARE_OP)
+#undef ORTHANT_DECLARE_OP
+};
+
+// The table of a device; Error(kDevice) when there is none.
+const Backend& backend_of(DeviceType device);
+const Backend& cpu_backend();
+
+}  // namespace orthant
