@@ -11,6 +11,7 @@
 
 #include <cstdint>
 
+#include "tensor/device.h"
 #include "tensor/dtype.h"
 #include "tensor/shape.h"
 

@@ -12,19 +12,11 @@
 #include <string>
 #include <vector>
 
+#include "tensor/device.h"
 #include "tensor/dtype.h"
 #include "tensor/shape.h"
 
 namespace orthant {
-
-enum class DeviceType : int32_t { kCpu, kCuda };
-struct Device {
-  DeviceType type = DeviceType::kCpu;
-  int32_t index = 0;
-  bool operator==(const Device&) const = default;
-  bool is_cpu() const { return type == DeviceType::kCpu; }
-};
-std::string name_of(Device device);  // "cpu", "cuda:0"
 
 class Storage;
 
