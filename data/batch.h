@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+// One micro-batch of token rows, in plain host memory.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace orthant {
+
+inline constexpr int32_t kIgnoredLabel = -1;
+
+// Rows may hold several documents ("packing").  All arrays but sample_ids are
+// [sequences * length], row by row.
+struct Batch {
+  int64_t sequences = 0, length = 0;
+  std::vector<int32_t> ids;  // input tokens
+  std::vector<int32_t>
+      labels;  // the next token; kIgnoredLabel: none (after an end of document, padding)
+  std::vector<int32_t>
+      positions;  // index - doc_start: position inside the document's part of the row
+  std::vector<int32_t> doc_start;  // index, inside the row, of the first token of this token's
+                                   // document; a token attends to [doc_start, itself]
+  std::vector<int64_t> sample_ids;  // [sequences] global sample indices; -1: a row of padding
+
+  int64_t num_tokens() const { return sequences * length; }
+  int64_t num_labels() const;  // labels that count
+};
+
+// All rows are padding: ids `pad`, labels ignored, every token its own document, sample_ids -1.
+Batch make_padding_batch(int64_t sequences, int64_t length, int32_t pad);
+
+// Fills row `row` from `tokens`, at most length + 1 of them: inputs are tokens[0 .. n-1), labels
+// tokens[1 .. n).  What a shorter row lacks stays padding.  `end_of_document` ends a document.
+void fill_row(Batch& batch, int64_t row, std::span<const int32_t> tokens, int32_t end_of_document,
+              int64_t sample_id);
+
+}  // namespace orthant

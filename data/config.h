@@ -1,0 +1,60 @@
+// SPDX-License-Identifier: Apache-2.0
+// The `data:` block of a run.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/error.h"
+#include "base/fields.h"
+
+namespace orthant {
+
+struct DataSource {
+  std::string path;
+  std::string format = "auto";
+  double weight = 1.0;
+
+  void fields(FieldVisitor& v) {
+    v.field("path", path, required_text(),
+            "a corpus (.h5) or text (.txt, .jsonl, each also .gz), which is prepared once");
+    v.field("format", format, one_of({"auto", "text", "jsonl", "hdf5"}),
+            "kind of file; auto goes by the name");
+    v.field("weight", weight, positive(), "share of the samples, relative to the other sources");
+  }
+};
+
+struct DataConfig {
+  std::vector<DataSource> train;
+  std::string validation;
+  std::string tokenizer = "byte";
+  bool packing = true;
+  double validation_fraction = 0.05;
+
+  void fields(FieldVisitor& v) {
+    v.list(
+        "train", "training data: a path, or a list of sources that are mixed by weight",
+        train.size(), [this](size_t n) { train.resize(n); },
+        [this](size_t i, FieldVisitor& item) { train[i].fields(item); });
+    v.field("validation", validation, any_text(),
+            "corpus or text to evaluate on; empty: the validation split of the training data");
+    v.field("tokenizer", tokenizer, one_of({"byte"}),
+            "how text becomes tokens; a corpus must have been prepared with the same one");
+    v.field("packing", packing,
+            "rows hold several documents, and no token sees another document than its own");
+    v.field("validation_fraction", validation_fraction, below_one(),
+            "part of the text that is kept for validation when text is prepared");
+    v.alias("val_size", "validation_fraction");
+    v.alias("val_set_size", "validation_fraction");
+  }
+
+  // Relations that a field list cannot state.
+  void validate() const {
+    ORTHANT_CHECK(!train.empty(), kConfig, "data.train: want at least one path, got none");
+    ORTHANT_CHECK(packing, kConfig,
+                  "data.packing: false is not available: pre-training rows are always packed "
+                  "(documents in a row do not see each other); remove the key or set it to true");
+  }
+};
+
+}  // namespace orthant

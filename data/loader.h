@@ -1,0 +1,58 @@
+// SPDX-License-Identifier: Apache-2.0
+// Micro-batches of training samples, read ahead in the background.
+//
+// Row r of micro-batch m of step t is global sample t * global_batch_size + m * micro_batch_size +
+// r, whatever the rank: ranks differ only in which m they ask for.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "data/batch.h"
+#include "data/corpus.h"
+#include "data/sampler.h"
+
+namespace orthant {
+
+struct LoaderSource {
+  std::shared_ptr<Corpus> corpus;  // may be shared with other loaders
+  double weight = 1.0;
+};
+
+struct LoaderOptions {
+  int64_t sequence_length = 0;
+  int64_t micro_batch_size = 0;
+  int64_t global_batch_size = 0;  // a multiple of micro_batch_size
+  uint64_t seed = 0;
+  // This rank asks for micro-batches first .. first + count - 1 of every step, in order; that is
+  // what is read ahead.  Other calls are answered too, only slower.
+  int64_t first_micro_batch = 0;
+  int64_t micro_batches_per_step = 1;
+  int64_t prefetch = 2;  // micro-batches held ready; 0: no background thread
+};
+
+class Loader {
+ public:
+  // Error(kConfig) for sizes that do not fit together or sources with different tokenizers;
+  // Error(kData) for a corpus shorter than one window.
+  Loader(std::vector<LoaderSource> sources, const LoaderOptions& options);
+  ~Loader();  // stops the background thread
+  Loader(const Loader&) = delete;
+  Loader& operator=(const Loader&) = delete;
+
+  // `micro_batch` in [0, global_batch_size / micro_batch_size).  An error of the background thread
+  // is thrown here.  One thread at a time.
+  Batch micro_batch(int64_t step, int64_t micro_batch);
+  const Sampler& sampler() const;
+  // Windows in all sources together: samples of one pass over the data when weights follow sizes.
+  int64_t num_windows() const;
+  // Seconds that micro_batch() spent waiting or reading since the last call of this function.
+  double take_stall_seconds();
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace orthant

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// Turns text into a corpus: .txt and .jsonl files, either also as .gz, into one .h5 file.
+//
+// A .txt file is one document, a line of a .jsonl file ({"text": "..."}) is one document.  A
+// document becomes its tokens followed by the tokenizer's end of document.
+//
+// Which text is validation text (the rule depends on nothing but the input's content):
+//  - a .txt file is a long document: its last `validation_fraction`, counted in bytes and cut
+//    between two UTF-8 characters, as nanoGPT does (fraction 0.1 of ASCII text is the same split);
+//  - the lines of all .jsonl files stay whole.  They are taken in the order of a hash of their
+//    text until their bytes come nearest to the fraction; at least one line, never all of them.
+//    So validation is spread over the input, and equal documents are on the same side.  Where
+//    there is only one distinct line, it is cut like a .txt file.
+//  - with `validation_inputs`, all of `inputs` is for training and all of those for validation.
+//
+// Memory stays bounded: text is read twice (once for sizes and hashes, once for tokens), in pieces
+// of at most 1 MiB (cut after a newline where there is one) or one line of at most 16 MiB.  Tokens
+// wait in an unnamed file beside the output, which needs that much free disk once more.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "data/corpus.h"
+
+namespace orthant {
+
+struct PrepareOptions {
+  std::vector<std::string> inputs;             // training text, split by validation_fraction
+  std::vector<std::string> validation_inputs;  // explicit validation text; may stand alone
+  std::string output;                          // .h5
+  std::string tokenizer = "byte";
+  double validation_fraction = 0.05;  // in [0, 1); not used with validation_inputs
+  std::string format = "auto";        // auto (by name) | text | jsonl
+  // Called now and then, and at the end with fraction 1: share of the work done, tokens per second.
+  std::function<void(double fraction, double tokens_per_second)> progress;
+};
+
+struct PrepareReport {
+  SplitInfo train, validation;
+  int64_t num_documents = 0;        // of the input; a document that is cut counts once
+  int64_t num_empty_documents = 0;  // "text": "" in .jsonl; left out
+  double unigram_entropy_bits = 0;  // bits per token of the training split (of validation if alone)
+  int32_t vocab_size = 0;
+  std::string fingerprint;
+  int64_t output_bytes = 0;
+  double seconds = 0;
+};
+
+// Errors: kMissingInput, an input does not exist; kData, "FILE:LINE: ..." for a line that is no
+// JSON object with one string "text", is longer than 16 MiB or nested deeper than 64, for a
+// truncated .gz, for inputs without any text; kConfig, unknown tokenizer, fraction, format or kind
+// of file; kCannotWrite.  The output appears complete or not at all; an older one is replaced.
+PrepareReport prepare(const PrepareOptions& options);
+
+// The XXH3-128 (hexadecimal) and size of a file.
+CorpusSource fingerprint_file(const std::string& path);
+
+}  // namespace orthant
