@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tensor/allocator.h"
+
+#include <bit>
+#include <map>
+#include <mutex>
+#include <vector>
+
+#include "base/context.h"
+#include "base/error.h"
+#include "tensor/backend.h"
+
+namespace orthant {
+namespace {
+
+// Sizes are rounded up to one of eight steps between powers of two: at most 12.5% is wasted.
+int64_t size_class(int64_t bytes) {
+  if (bytes <= 512) return (bytes + 63) / 64 * 64;
+  const int64_t step = static_cast<int64_t>(std::bit_floor(static_cast<uint64_t>(bytes))) / 8;
+  return (bytes + step - 1) / step * step;
+}
+
+struct Cache {
+  std::mutex mutex;
+  std::map<int64_t, std::vector<void*>> free_blocks;  // by size class
+  int64_t cached_bytes = 0;
+};
+
+Cache& cache_of(Device device) {
+  static auto* caches = new std::array<Cache, 2>;  // never destroyed: tensors may outlive main
+  return (*caches)[static_cast<size_t>(device.type)];
+}
+
+void* device_allocate(Device device, int64_t bytes, std::string& error) {
+  std::array<char, 512> text{};
+  const BackendCall call{.stream = nullptr, .error = text.data(), .error_size = text.size()};
+  void* block = nullptr;
+  if (backend_of(device.type).allocate(&call, bytes, &block) == 0) return block;
+  error = text.data();
+  return nullptr;
+}
+
+std::string ledger_text() {
+  std::string text;
+  const Ledger& ledger = *context().ledger;
+  for (int i = 0; i < kNumMemoryCategories; ++i) {
+    const auto category = static_cast<MemoryCategory>(i);
+    text += concat(i ? ", " : "", name_of(category), " ",
+                   human_bytes(static_cast<double>(ledger.bytes(category))));
+  }
+  return text;
+}
+
+}  // namespace
+
+void* allocate(Device device, int64_t bytes) {
+  const int64_t size = size_class(bytes);
+  if (size == 0) return nullptr;
+  Cache& cache = cache_of(device);
+  {
+    const std::lock_guard lock(cache.mutex);
+    const auto found = cache.free_blocks.find(size);
+    if (found != cache.free_blocks.end() && !found->second.empty()) {
+      void* block = found->second.back();
+      found->second.pop_back();
+      cache.cached_bytes -= size;
+      return block;
+    }
+  }
+  std::string error;
+  void* block = device_allocate(device, size, error);
+  if (!block) {
+    trim_cache(device);
+    block = device_allocate(device, size, error);
+  }
+  ORTHANT_CHECK(block != nullptr, kMemory, "out of memory on ", name_of(device), ": ",
+                human_bytes(static_cast<double>(size)), " wanted while this rank holds ",
+                ledger_text(), " (", error,
+                "); use a smaller batch.micro_batch_size, parallel.recompute, or more ranks");
+  return block;
+}
+
+void deallocate(Device device, void* block, int64_t bytes) {
+  if (!block) return;
+  const int64_t size = size_class(bytes);
+  Cache& cache = cache_of(device);
+  const std::lock_guard lock(cache.mutex);
+  cache.free_blocks[size].push_back(block);
+  cache.cached_bytes += size;
+}
+
+void trim_cache(Device device) {
+  Cache& cache = cache_of(device);
+  const std::lock_guard lock(cache.mutex);
+  for (auto& [size, blocks] : cache.free_blocks) {
+    for (void* block : blocks) backend_of(device.type).deallocate(nullptr, block);
+    cache.cached_bytes -= size * static_cast<int64_t>(blocks.size());
+    blocks.clear();
+  }
+}
+
+int64_t cached_bytes(Device device) {
+  Cache& cache = cache_of(device);
+  const std::lock_guard lock(cache.mutex);
+  return cache.cached_bytes;
+}
+
+}  // namespace orthant

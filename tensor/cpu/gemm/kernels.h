@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+// The table that one instruction-set level fills for one element type, and the driver's entries
+// that take such a table (internal: tests run levels side by side with them).
+//
+// Files *_LEVEL.cpp of this folder are compiled with that level's instructions.  They include
+// nothing that defines inline functions they could instantiate (standard containers, bf16's
+// conversions): the linker keeps one copy for everyone, and it must not be theirs.
+#pragma once
+
+#include <cstdint>
+
+#include "tensor/cpu/isa.h"
+#include "tensor/dtype.h"
+
+namespace orthant::cpu {
+
+struct GemmArgs;
+
+// Copies `count` rows of op(A), or columns of op(B), each of k elements, into blocks of `width`
+// of them; k is filled up with zeros to the kernel's multiple, the last block (where the kernel
+// reads it in full) to its width.
+struct GemmPack {
+  const void* src = nullptr;
+  int64_t ld = 0;
+  int64_t count = 0, k = 0;
+  bool k_contiguous = false;  // the k elements of a row or column lie side by side
+  int64_t width = 0;
+  void* dst = nullptr;
+};
+
+// Multiplies packed row blocks with one packed panel of B.
+struct GemmSweep {
+  const void* a = nullptr;
+  const void* b = nullptr;
+  int64_t k = 0;                 // of this call, filled up to the kernel's multiple
+  int64_t rows = 0, height = 0;  // rows in all; rows of a block
+  int64_t cols = 0;              // columns of C in this panel
+  void* c = nullptr;
+  int64_t ldc = 0;
+  bool c_bf16 = false;  // else C has the accumulator's type
+  bool accumulate = false;
+  // Unfinished sums, one tile of [max_height, panel] per row block; first: they start at zero,
+  // last: they go to C.
+  void* acc = nullptr;
+  int64_t acc_stride = 0;  // elements between the tiles of neighbouring row blocks
+  bool first = true, last = true;
+};
+
+struct GemmKernel {
+  Isa isa = Isa::kScalar;
+  DType dtype = DType::kF32;
+  int64_t max_height = 0;     // rows of a register block
+  bool fixed_height = false;  // row blocks are always max_height rows high
+  int64_t panel = 0;          // columns of a panel
+  int64_t k_multiple = 1;
+  int64_t unit_bytes = 0;  // of a packed element
+  int64_t acc_bytes = 4;   // of an accumulator
+  void (*pack_a)(const GemmPack&) = nullptr;
+  void (*pack_b)(const GemmPack&) = nullptr;
+  void (*sweep)(const GemmSweep&) = nullptr;
+};
+
+// The kernel of a level for f64, f32 or bf16 (a level without its own takes the one below).  The
+// caller answers for the level being offered by the processor.
+const GemmKernel& gemm_kernel(Isa isa, DType dtype);
+
+// gemm() and pack_matrix() with a given kernel.
+void gemm_with(const GemmKernel& kernel, const GemmArgs& args);
+
+namespace isa_scalar {
+extern const GemmKernel gemm_f64, gemm_f32, gemm_bf16;
+}
+namespace isa_avx512 {
+extern const GemmKernel gemm_f64, gemm_f32, gemm_bf16;
+}
+namespace isa_avx512bf16 {
+extern const GemmKernel gemm_bf16;
+}
+namespace isa_amx {
+extern const GemmKernel gemm_bf16;
+}
+
+}  // namespace orthant::cpu
