@@ -19,8 +19,8 @@ struct Batch {
       labels;  // the next token; kIgnoredLabel: none (after an end of document, padding)
   std::vector<int32_t>
       positions;  // index - doc_start: position inside the document's part of the row
-  std::vector<int32_t> doc_start;  // index, inside the row, of the first token of this token's
-                                   // document; a token attends to [doc_start, itself]
+  std::vector<int32_t> doc_start;   // index, inside the row, of the first token of this token's
+                                    // document; a token attends to [doc_start, itself]
   std::vector<int64_t> sample_ids;  // [sequences] global sample indices; -1: a row of padding
 
   int64_t num_tokens() const { return sequences * length; }

@@ -42,7 +42,7 @@ std::vector<int64_t> exact_shares(const std::vector<Sampler::Source>& sources) {
 int64_t permute(PhiloxKey key, uint64_t epoch, int64_t index, int64_t n) {
   ORTHANT_CHECK(index >= 0 && index < n, kInternal, "permute: index ", index, " outside [0, ", n,
                 ")");
-  const int half = (std::bit_width(static_cast<uint64_t>(n - 1)) + 1) / 2;
+  const int half = (static_cast<int>(std::bit_width(static_cast<uint64_t>(n - 1))) + 1) / 2;
   if (half == 0) return 0;  // n == 1
   const uint64_t mask = (uint64_t{1} << half) - 1;
   uint64_t x = static_cast<uint64_t>(index);

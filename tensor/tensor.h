@@ -65,6 +65,7 @@ class Tensor {
   Tensor to(DType dtype) const;            // a converted copy; *this itself when nothing changes
   Tensor to(Device device) const;          // a copy elsewhere; *this itself when already there
   std::vector<double> to_doubles() const;  // elements on the host, widened
+  bool is_unique() const { return storage_.use_count() == 1; }  // no other handle on this storage
   bool shares_storage_with(const Tensor& other) const { return storage_ == other.storage_; }
 
  private:

@@ -72,7 +72,7 @@ constexpr GemmKernel make_kernel() {
           .dtype = dtype_of<In>,
           .max_height = kHeight,
           .panel = kPanel,
-          .unit_bytes = sizeof(Acc),
+          .element_bytes = sizeof(Acc),
           .acc_bytes = sizeof(Acc),
           .pack_a = pack<In, Acc>,
           .pack_b = pack<In, Acc>,

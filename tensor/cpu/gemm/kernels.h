@@ -14,7 +14,9 @@
 
 namespace orthant::cpu {
 
+class PackedMatrix;
 struct GemmArgs;
+struct GroupedGemmArgs;
 
 // Copies `count` rows of op(A), or columns of op(B), each of k elements, into blocks of `width`
 // of them; k is filled up with zeros to the kernel's multiple, the last block (where the kernel
@@ -53,8 +55,8 @@ struct GemmKernel {
   bool fixed_height = false;  // row blocks are always max_height rows high
   int64_t panel = 0;          // columns of a panel
   int64_t k_multiple = 1;
-  int64_t unit_bytes = 0;  // of a packed element
-  int64_t acc_bytes = 4;   // of an accumulator
+  int64_t element_bytes = 0;  // of a packed element
+  int64_t acc_bytes = 4;      // of an accumulator
   void (*pack_a)(const GemmPack&) = nullptr;
   void (*pack_b)(const GemmPack&) = nullptr;
   void (*sweep)(const GemmSweep&) = nullptr;
@@ -64,8 +66,12 @@ struct GemmKernel {
 // caller answers for the level being offered by the processor.
 const GemmKernel& gemm_kernel(Isa isa, DType dtype);
 
-// gemm() and pack_matrix() with a given kernel.
+// The entries of tensor/cpu/gemm.h with a given kernel.
 void gemm_with(const GemmKernel& kernel, const GemmArgs& args);
+void grouped_gemm_with(const GemmKernel& kernel, const GroupedGemmArgs& args);
+// The caller owns the result (tensor/cpu/gemm.h: PackedMatrixPtr).
+const PackedMatrix* pack_matrix_with(const GemmKernel& kernel, int64_t k, int64_t n, const void* b,
+                                     int64_t ldb, bool trans_b);
 
 namespace isa_scalar {
 extern const GemmKernel gemm_f64, gemm_f32, gemm_bf16;

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+// Trainable storage and the logical tensors in it.
+//
+// A Parameter is one storage tensor, laid out as kernels want it (q, k, v together; gate and up
+// together; experts as [experts, out, in]).  Its table names the logical tensors inside: the hub's
+// names, unfused, one per expert, each contiguous in storage.  Initialisation, the gradient norm,
+// checkpoints and `verify` loop over logical tensors; optimizer and gradient buckets over storage.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tensor/autograd/weight.h"
+
+namespace orthant {
+
+struct LogicalTensor {
+  std::string name;            // "model.layers.3.mlp.experts.7.gate_proj.weight"
+  Shape global_shape;          // of the whole tensor
+  std::vector<int64_t> begin;  // where this rank's rectangle starts, one per dimension
+  Shape shape;                 // its size
+  int64_t offset = 0;          // of its first element in the storage, in elements
+  double init_std = 0.0;       // normal initial values with this deviation; 0: init_value
+  double init_value = 0.0;
+
+  bool is_whole() const { return shape == global_shape; }
+};
+// A tensor that this rank holds whole.
+LogicalTensor whole_tensor(std::string name, const Shape& shape, int64_t offset, double init_std);
+
+class GradientBuffers;
+
+class Parameter final : public Weight {
+ public:
+  struct Options {
+    std::string name;  // of the storage, unique: "model.layers.3.self_attn.qkv"
+    Shape shape;
+    DType dtype = DType::kF32;
+    Device device;
+    std::vector<LogicalTensor> logical;
+    bool expert =
+        false;  // sharded over the expert axis: reduced over the expert data-parallel group
+  };
+  explicit Parameter(Options options);
+
+  const std::string& name() const { return options_.name; }
+  bool is_expert() const { return options_.expert; }
+  const std::vector<LogicalTensor>& logical() const { return options_.logical; }
+  int64_t numel() const { return value_.numel(); }
+  DType grad_dtype() const { return wide_of(value_.dtype()); }
+  bool decays() const;  // weight decay applies: not to 1-D tensors
+
+  // The elements of a logical tensor, in its shape, within the value or another tensor of the
+  // storage's shape.
+  Tensor logical_part(const Tensor& storage, const LogicalTensor& logical) const;
+
+  // Weight
+  const Tensor& value() const override { return value_; }
+  bool trainable() const override { return trainable_; }
+  const void* prepared(WeightForm form) const override;
+  void add_gradient(FunctionRef<void(const Tensor&, bool)> write) override;
+
+  void set_trainable(bool trainable) { trainable_ = trainable; }
+  void set_gradient_buffers(GradientBuffers* buffers, int index);
+  // After the value was written: drops the prepared forms.
+  void bump_version();
+  int64_t version() const { return version_; }
+  // Philox normal values by (seed, logical name, logical index): the same for every layout.
+  void initialize(uint64_t seed);
+
+ private:
+  Options options_;
+  Tensor value_;
+  bool trainable_ = true;
+  int64_t version_ = 0;
+  mutable std::array<std::optional<Prepared>, 2> prepared_;
+  GradientBuffers* buffers_ = nullptr;
+  int index_ = -1;
+};
+
+// The parameters of a model on this rank, in one deterministic order: that of creation.
+class ParameterStore {
+ public:
+  Parameter& add(Parameter::Options options);  // Error(kInternal) on a name used twice
+  const std::vector<std::unique_ptr<Parameter>>& all() const { return parameters_; }
+  int64_t numel() const;  // elements on this rank
+  void initialize(uint64_t seed);
+
+ private:
+  std::vector<std::unique_ptr<Parameter>> parameters_;
+};
+
+}  // namespace orthant

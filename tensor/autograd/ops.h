@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// The differentiable ops.  Forward and backward of an op stand together in its .cpp; shapes use the
+// legend of docs/style.md.  Row dimensions may be several ([B, T, D]); the results keep them.  All
+// check shapes, dtypes and devices and throw Error(kInternal) that shows the operands.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <vector>
+
+#include "base/philox.h"
+#include "tensor/autograd/var.h"
+#include "tensor/autograd/weight.h"
+
+namespace orthant {
+
+// y [N, out] = x [N, in] w^T, w [out, in].
+Var linear(const Var& x, Weight& w);
+// Rows sorted by expert: y[r] = x[r] w_e^T for r in [offsets[e], offsets[e + 1]); w [E, out, in].
+Var grouped_linear(const Var& x, Weight& w, std::shared_ptr<const std::vector<int64_t>> offsets);
+// table [V, D] rows at ids i32 [N]; an id < 0 gives zeros.
+Var embedding(const Tensor& ids, Weight& table);
+// y = x / sqrt(mean(x^2) + eps) * weight; weight in wide_of(x).  Zhang and Sennrich,
+// arXiv:1910.07467.
+Var rms_norm(const Var& x, Weight& weight, double eps);
+
+// cos and sin of position * theta^(-2i/K), [positions, K/2] in `dtype`.  Su et al.,
+// arXiv:2104.09864.
+struct RotaryTable {
+  Tensor cos, sin;
+};
+RotaryTable make_rotary_table(int64_t positions, int64_t head_dim, double theta, DType dtype,
+                              Device device);
+// The first `heads` heads of every row of x turned by its position (i32 [N]), pairs (i, i + K/2);
+// the rest copied.
+Var rotary(const Var& x, const Tensor& positions, const RotaryTable& table, int64_t heads,
+           int64_t head_dim);
+
+struct AttentionShape {
+  int64_t batch = 1, heads = 1, kv_heads = 1, qk_dim = 0, v_dim = 0;
+  double scale = 1.0;
+};
+// Causal attention within documents.  qkv [B*T, heads*qk_dim + kv_heads*qk_dim + kv_heads*v_dim] ->
+// [B*T, heads*v_dim]; doc_start i32 [B*T] is the first position of the token's document in its row.
+// Never materialises T x T. Dao et al., arXiv:2205.14135.
+Var attention(const Var& qkv, const Tensor& doc_start, const AttentionShape& shape);
+
+// gate_up [N, 2F] -> silu(gate) * up [N, F].  Shazeer, arXiv:2002.05202.
+Var swiglu(const Var& gate_up);
+Var softmax(const Var& x);
+Var add(const Var& a, const Var& b);
+Var scale(const Var& x, double factor);
+Var cast(const Var& x, DType dtype);
+// Zeroes elements with `probability` and scales the rest; the mask is a function of (key, step,
+// first_index + element).
+Var dropout(const Var& x, double probability, PhiloxKey key, uint64_t step, uint64_t first_index);
+
+// Sum over labelled rows of -log softmax(x head^T)[label], [1] in wide_of(x).  labels i32 [N], < 0
+// = not counted.  The rows' losses (f64 [N]) are returned beside it.  Works in chunks of rows;
+// keeps dlogits in x's dtype for backward.
+struct HeadLoss {
+  Var sum;
+  Tensor losses;
+};
+HeadLoss head_loss(const Var& x, Weight& head, const Tensor& labels);
+
+// Rows of x at index i32 [R]; the gradient adds in the order of row_of [N, A], the inverse (i32, -1
+// = none).
+Var gather_rows(const Var& x, const Tensor& index, const Tensor& row_of);
+// y [N, D] = sum over slots of weights[n, a] * rows[row_of[n, a]], in slot order, summed in
+// wide_of.
+Var combine(const Var& rows, const Var& weights, const Tensor& row_of);
+
+struct RouterOptions {
+  int64_t experts_per_token = 1;
+  int64_t sequence_length = 1;
+  bool normalize = false;  // divide the chosen scores by their sum
+  double scale = 1.0;
+  Tensor replay;  // i32 [N, A]: choices to use instead of the best; optional
+  // From counts and score sums of the sequences ([S, E], f64): the balance losses' gradient by
+  // score (same shape), already scaled. Undefined result or empty function: none.
+  std::function<Tensor(const Tensor& counts, const Tensor& score_sums)> score_coef;
+  double z_coef = 0.0;  // gradient of the loss by lse^2, already scaled
+};
+struct Routes {
+  Var weights;                // W [N, A]
+  Tensor ids;                 // i32 [N, A], -1 for padding
+  Tensor scores, lse;         // W [N, E], [N]
+  Tensor counts, score_sums;  // f64 [S, E]
+};
+// logits W [N, E], valid i32 [N].
+Routes route(const Var& logits, const Tensor& valid, const RouterOptions& options);
+
+struct DispatchPlan {
+  Tensor row_of;    // i32 [N, A]: where a (token, slot) went; -1 = nowhere
+  Tensor token_of;  // i32 [R]: whose row this is
+  std::shared_ptr<const std::vector<int64_t>> offsets;  // [E + 1]
+};
+// Rows ordered by (expert, token, slot).
+DispatchPlan plan_dispatch(const Tensor& ids, int64_t num_experts);
+
+}  // namespace orthant

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the console shows while a run goes on: one line at each log interval and, on a terminal of
+// rank 0, a bar below the log lines.
+//
+//   step 100/1000 loss 3.214 lr 3.0e-4 gnorm 0.81 tok/s 8,190 TFLOP/s 0.42 MFU 6.2% imbalance 1.31
+//   mem 1.2GiB eta 0:12:31                                        (one line on the console)
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "trainer/metrics.h"
+
+namespace orthant {
+
+// "1,234,567"; "0:12:31" (hours may exceed 24; "-:--:--" when not finite or negative).
+std::string with_thousands(int64_t value);
+std::string clock_text(double seconds);
+
+// `eta_seconds` negative: not known yet.  Leaves out what the step does not have (MFU, imbalance).
+std::string progress_line(const StepMetrics& metrics, int64_t max_steps, double eta_seconds);
+
+// "[=====>      ] 10% step 100/1000 loss 3.214 eta 0:12:31", at most `width` characters.
+std::string progress_bar(const StepMetrics& metrics, int64_t max_steps, double eta_seconds,
+                         int width);
+
+// Seconds a step takes, as an exponential moving average that forgets start-up quickly; pauses for
+// evaluation and checkpoints count, since they come again.
+class StepTimer {
+ public:
+  void add(double seconds);
+  double remaining(int64_t steps) const;  // negative before the first add()
+
+ private:
+  double sum_ = 0, weight_ = 0;
+};
+
+struct ProgressOptions {
+  int64_t max_steps = 0;
+  int64_t log_interval = 1;  // also the first step of this process and the last of the run
+  bool bar = true;           // logging.progress: auto; false: off or --quiet
+};
+
+// Made by every rank; only rank 0 prints.  The bar is drawn only when stderr is a terminal and
+// NO_COLOR is unset, and disappears in the destructor.  At most one instance per process has it.
+class Progress {
+ public:
+  explicit Progress(const ProgressOptions& options);
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  void step(const StepMetrics& metrics);  // once per step
+
+ private:
+  ProgressOptions options_;
+  StepTimer timer_;
+  double last_call_ = -1;
+  double last_draw_ = -1;
+  bool owns_bar_ = false;
+};
+
+}  // namespace orthant
