@@ -110,6 +110,11 @@ void GradientBuffers::finish_step() {
                   lanes_.micro_batches, " micro-batches");
   }
   for (const auto& bucket : buckets_) bucket->work.wait();
+  for (const Entry& entry : entries_) {
+    if (!entry.parameter || !entry.parameter->tied_to()) continue;
+    const Tensor first = sum_of(*entry.parameter->tied_to());
+    ops::add(first, sum_of(*entry.parameter), first);
+  }
 }
 
 Tensor GradientBuffers::sum_of(const Parameter& parameter) const {

@@ -62,6 +62,10 @@ LogicalTensor whole_tensor(std::string name, const Shape& shape, int64_t offset,
 }
 
 Parameter::Parameter(Options options) : options_(std::move(options)) {
+  if (tied_to()) {
+    value_ = tied_to()->value();
+    return;
+  }
   const CategoryScope category(MemoryCategory::kParameters);
   value_ = Tensor::zeros(options_.shape, options_.dtype, options_.device);
   int64_t covered = 0;
@@ -79,6 +83,10 @@ Tensor Parameter::logical_part(const Tensor& storage, const LogicalTensor& t) co
 }
 
 const void* Parameter::prepared(WeightForm form) const {
+  if (prepared_version_ != version()) {
+    for (auto& slot : prepared_) slot.reset();
+    prepared_version_ = version();
+  }
   auto& slot = prepared_[static_cast<size_t>(form)];
   if (!slot) slot.emplace(value_, form);
   return slot->get();
@@ -115,12 +123,16 @@ Parameter& ParameterStore::add(Parameter::Options options) {
 
 int64_t ParameterStore::numel() const {
   int64_t total = 0;
-  for (const auto& parameter : parameters_) total += parameter->numel();
+  for (const auto& parameter : parameters_) {
+    if (!parameter->tied_to()) total += parameter->numel();
+  }
   return total;
 }
 
 void ParameterStore::initialize(uint64_t seed) {
-  for (const auto& parameter : parameters_) parameter->initialize(seed);
+  for (const auto& parameter : parameters_) {
+    if (!parameter->tied_to()) parameter->initialize(seed);
+  }
 }
 
 }  // namespace orthant

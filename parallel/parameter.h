@@ -48,6 +48,7 @@ class Parameter final : public Weight {
 
   const std::string& name() const { return options_.name; }
   bool is_expert() const { return options_.expert; }
+  Parameter* tied_to() const { return options_.tied_to; }
   const std::vector<LogicalTensor>& logical() const { return options_.logical; }
   int64_t numel() const { return value_.numel(); }
   DType grad_dtype() const { return wide_of(value_.dtype()); }
@@ -67,7 +68,7 @@ class Parameter final : public Weight {
   void set_gradient_buffers(GradientBuffers* buffers, int index);
   // After the value was written: drops the prepared forms.
   void bump_version();
-  int64_t version() const { return version_; }
+  int64_t version() const { return tied_to() ? tied_to()->version_ : version_; }
   // Philox normal values by (seed, logical name, logical index): the same for every layout.
   void initialize(uint64_t seed);
 
@@ -76,7 +77,8 @@ class Parameter final : public Weight {
   Tensor value_;
   bool trainable_ = true;
   int64_t version_ = 0;
-  mutable std::array<std::optional<Prepared>, 2> prepared_;
+  mutable std::array<std::optional<Prepared>, 2> prepared_;  // of prepared_version_
+  mutable int64_t prepared_version_ = 0;
   GradientBuffers* buffers_ = nullptr;
   int index_ = -1;
 };
@@ -86,7 +88,7 @@ class ParameterStore {
  public:
   Parameter& add(Parameter::Options options);  // Error(kInternal) on a name used twice
   const std::vector<std::unique_ptr<Parameter>>& all() const { return parameters_; }
-  int64_t numel() const;  // elements on this rank
+  int64_t numel() const;  // elements on this rank, tied ones once
   void initialize(uint64_t seed);
 
  private:

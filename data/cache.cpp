@@ -1,0 +1,65 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "data/cache.h"
+
+#include <filesystem>
+
+#include "base/checksum.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "data/corpus_file.h"
+#include "data/prepare.h"
+
+namespace orthant {
+namespace {
+
+// "dir/name.jsonl.gz" -> "name", in characters that are safe in a file name.
+std::string stem_of(const std::string& path) {
+  std::string stem = std::filesystem::path(path).filename().string();
+  stem = stem.substr(0, stem.find('.', 1));
+  for (char& c : stem)
+    if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') && c != '-')
+      c = '_';
+  return stem;
+}
+
+bool opens(const std::string& path) {
+  if (!std::filesystem::exists(path)) return false;
+  try {
+    inspect_corpus(path);
+    return true;
+  } catch (const Error& error) {
+    log::warn("the prepared copy cannot be used and is made again: ", error.what());
+    return false;
+  }
+}
+
+}  // namespace
+
+bool is_corpus_path(const std::string& path, const std::string& format) {
+  return format == "hdf5" ||
+         (format == "auto" && (path.ends_with(".h5") || path.ends_with(".hdf5")));
+}
+
+std::string ensure_prepared(const std::string& path, const CacheOptions& options) {
+  ORTHANT_CHECK(std::filesystem::exists(path), kMissingInput, path, ": no such file");
+  if (is_corpus_path(path, options.format)) return path;
+  const std::string key =
+      concat(kCorpusFormatVersion, "\n", fingerprint_file(path).xxh3_128, "\n", options.tokenizer,
+             "\n", options.validation_only ? -1.0 : options.validation_fraction, "\n",
+             options.format, "\n", std::filesystem::path(path).extension().string());
+  const std::string hash = xxh3_128_hex(key.data(), key.size()).substr(0, 16);
+  const std::string cached = concat(options.cache_dir, "/", stem_of(path), "-", hash, ".h5");
+  if (opens(cached)) return cached;
+  log::info("preparing ", path, " into ", cached);
+  PrepareOptions prepare_options;
+  (options.validation_only ? prepare_options.validation_inputs : prepare_options.inputs) = {path};
+  prepare_options.output = cached;
+  prepare_options.tokenizer = options.tokenizer;
+  prepare_options.validation_fraction = options.validation_fraction;
+  prepare_options.format = options.format;
+  prepare_options.progress = options.progress;
+  prepare(prepare_options);
+  return cached;
+}
+
+}  // namespace orthant
