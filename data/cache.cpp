@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "data/corpus_file.h"
 #include "data/prepare.h"
+#include "data/text_reader.h"
 
 namespace orthant {
 namespace {
@@ -20,17 +21,6 @@ std::string stem_of(const std::string& path) {
     if (!(c >= 'a' && c <= 'z') && !(c >= 'A' && c <= 'Z') && !(c >= '0' && c <= '9') && c != '-')
       c = '_';
   return stem;
-}
-
-bool opens(const std::string& path) {
-  if (!std::filesystem::exists(path)) return false;
-  try {
-    inspect_corpus(path);
-    return true;
-  } catch (const Error& error) {
-    log::warn("the prepared copy cannot be used and is made again: ", error.what());
-    return false;
-  }
 }
 
 }  // namespace
@@ -49,7 +39,7 @@ std::string ensure_prepared(const std::string& path, const CacheOptions& options
              options.format, "\n", std::filesystem::path(path).extension().string());
   const std::string hash = xxh3_128_hex(key.data(), key.size()).substr(0, 16);
   const std::string cached = concat(options.cache_dir, "/", stem_of(path), "-", hash, ".h5");
-  if (opens(cached)) return cached;
+  if (std::filesystem::exists(cached)) return cached;  // whole: it appeared by a rename
   log::info("preparing ", path, " into ", cached);
   PrepareOptions prepare_options;
   (options.validation_only ? prepare_options.validation_inputs : prepare_options.inputs) = {path};

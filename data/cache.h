@@ -18,9 +18,8 @@ struct CacheOptions {
 
 // The .h5 path for `path`: `path` itself when it is a corpus, else the prepared copy
 // "CACHE_DIR/STEM-HASH.h5", where HASH covers the file's content and every option that changes the
-// result.  A copy that exists and opens is used as it is; a damaged one is made again, with a
-// warning. Not collective: one rank calls it and tells the others.  Errors as `prepare`; a missing
-// path is Error(kMissingInput).
+// result.  A copy that exists is used as it is (opening it finds damage).  Not collective: one rank
+// calls it and tells the others.  Errors as `prepare`; a missing path is Error(kMissingInput).
 std::string ensure_prepared(const std::string& path, const CacheOptions& options);
 
 // True when `path` (with `format` of DataSource) is read as a corpus, not as text.

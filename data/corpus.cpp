@@ -58,7 +58,7 @@ void Corpus::Impl::verify_block(int64_t block) {
   read_raw(begin, count);
   ORTHANT_CHECK(xxh3_64(raw.data(), raw.size()) == checksums[static_cast<size_t>(block)], kData,
                 label, ", block ", block, " (tokens ", begin, " to ", begin + count - 1,
-                "): checksum differs: the file is damaged; prepare it again");
+                "): checksum differs: the file is damaged; remove it and prepare it again");
   if (token_bytes(info.vocab_size) == 2)
     check_ids<uint16_t>(block, count);
   else
@@ -70,6 +70,9 @@ Corpus::Corpus(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 std::shared_ptr<Corpus> Corpus::open(const std::string& path, Split split) {
   auto impl = std::make_unique<Impl>();
+  impl->path = path;
+  impl->split = split;
+  impl->label = dataset_label(path, split, "tokens");
   on_hdf5_thread([&] {
     OpenCorpus opened = open_corpus(path);
     const size_t index = static_cast<size_t>(split);
@@ -79,15 +82,12 @@ std::shared_ptr<Corpus> Corpus::open(const std::string& path, Split split) {
                                : "; prepare it with --validation-fraction, or set data.validation");
     impl->info = std::move(opened.info);
     impl->checksums = std::move(opened.checksums[index]);
+    impl->verified.assign(impl->checksums.size(), false);
     impl->tokens = std::move(opened.tokens[index]);
     // The other split's dataset is closed with `opened`; the file stays.
     impl->file = std::move(opened.file);
     opened.tokens = {};
   });
-  impl->path = path;
-  impl->split = split;
-  impl->label = dataset_label(path, split, "tokens");
-  impl->verified.assign(impl->checksums.size(), false);
   return std::shared_ptr<Corpus>(new Corpus(std::move(impl)));
 }
 

@@ -126,7 +126,7 @@ OpenCorpus open_corpus(const std::string& path) {
   corpus.info.fingerprint = content_hash(corpus.info, corpus.checksums);
   ORTHANT_CHECK(corpus.info.fingerprint == hash, kData, path,
                 ": attribute 'content_hash': the header says ", hash, ", sizes and checksums give ",
-                corpus.info.fingerprint, ": the file is damaged; prepare it again");
+                corpus.info.fingerprint, ": the file is damaged; remove it and prepare it again");
   return corpus;
 }
 

@@ -63,6 +63,9 @@ struct YamlNode::Entry {
 YamlNode parse_yaml(std::string_view text, const std::string& name);
 YamlNode load_yaml(const std::string& path);
 
+// The value part of an override: the whole tree carries `place`.
+YamlNode parse_yaml_value(std::string_view text, const YamlPlace& place);
+
 // Puts the value of "key.path=value" into the tree; blocks on the way are made.  The value is a
 // plain text taken as it stands, or YAML when it begins with [ { " or '.  A number in the path
 // picks an item of a list that is there.  `index` counts the arguments from 1: later ones win.

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "data/loader.h"
+
+#include <condition_variable>
+#include <deque>
+#include <exception>
+#include <mutex>
+#include <stop_token>
+#include <thread>
+
+#include "base/clock.h"
+#include "base/context.h"
+#include "base/error.h"
+
+namespace orthant {
+namespace {
+
+struct Place {
+  int64_t step = 0, micro_batch = 0;
+  bool operator==(const Place&) const = default;
+};
+
+std::vector<Sampler::Source> sampler_sources(const std::vector<LoaderSource>& sources,
+                                             int64_t sequence_length) {
+  std::vector<Sampler::Source> out;
+  for (const LoaderSource& source : sources) {
+    const Corpus& corpus = *source.corpus;
+    const Corpus& first = *sources.front().corpus;
+    ORTHANT_CHECK(corpus.tokenizer_name() == first.tokenizer_name() &&
+                      corpus.vocab_size() == first.vocab_size() &&
+                      corpus.end_of_document() == first.end_of_document(),
+                  kConfig, "data.train: ", corpus.path(), " was prepared with tokenizer '",
+                  corpus.tokenizer_name(), "' (", corpus.vocab_size(), " ids), ", first.path(),
+                  " with '", first.tokenizer_name(), "' (", first.vocab_size(), ")");
+    const int64_t windows = num_windows(corpus.num_tokens(), sequence_length);
+    ORTHANT_CHECK(windows > 0, kData, corpus.path(), ": the ", split_name(corpus.split()),
+                  " split has ", corpus.num_tokens(), " tokens, want at least ",
+                  sequence_length + 1, " (batch.sequence_length + 1)");
+    out.push_back({windows, source.weight});
+  }
+  return out;
+}
+
+const LoaderOptions& checked(const LoaderOptions& o, const std::vector<LoaderSource>& sources) {
+  ORTHANT_CHECK(!sources.empty(), kConfig, "data.train: want at least one source, got none");
+  ORTHANT_CHECK(o.sequence_length > 0 && o.micro_batch_size > 0 && o.global_batch_size > 0 &&
+                    o.global_batch_size % o.micro_batch_size == 0,
+                kConfig, "batch: want positive sizes and global_batch_size a multiple of ",
+                "micro_batch_size, got sequence_length ", o.sequence_length, ", micro_batch_size ",
+                o.micro_batch_size, ", global_batch_size ", o.global_batch_size);
+  const int64_t per_step = o.global_batch_size / o.micro_batch_size;
+  ORTHANT_CHECK(o.first_micro_batch >= 0 && o.micro_batches_per_step > 0 &&
+                    o.first_micro_batch + o.micro_batches_per_step <= per_step,
+                kConfig, "loader: micro-batches ", o.first_micro_batch, " + ",
+                o.micro_batches_per_step, " are outside the ", per_step, " of a step");
+  return o;
+}
+
+}  // namespace
+
+// The background thread makes the batches of `next_`, one after the other, into `ready_`.  A call
+// for another place than the front of the queue starts a new sequence there.
+struct Loader::Impl {
+  const std::vector<LoaderSource> sources;
+  const LoaderOptions options;
+  const Sampler sampler;
+  RankContext& rank = context();  // of the thread that made the loader
+  double stall_seconds = 0;
+
+  struct Ready {
+    Place place;
+    Batch batch;
+    std::exception_ptr error;
+  };
+  std::mutex mutex;
+  std::condition_variable_any changed;
+  std::deque<Ready> ready;
+  Place next;             // what the thread makes next
+  int64_t sequence = -1;  // counts restarts; -1: nothing was asked for yet
+  std::jthread thread;    // last member: it ends before the others go
+
+  Impl(std::vector<LoaderSource> s, const LoaderOptions& o)
+      : sources(std::move(s)),
+        options(checked(o, sources)),
+        sampler(o.seed, sampler_sources(sources, o.sequence_length)) {
+    if (options.prefetch > 0) thread = std::jthread([this](std::stop_token stop) { work(stop); });
+  }
+
+  Batch make(Place place) const {
+    const LoaderOptions& o = options;
+    const int32_t end = sources.front().corpus->end_of_document();
+    Batch batch = make_padding_batch(o.micro_batch_size, o.sequence_length, end);
+    std::vector<int32_t> window(static_cast<size_t>(o.sequence_length) + 1);
+    for (int64_t row = 0; row < o.micro_batch_size; ++row) {
+      const int64_t sample =
+          place.step * o.global_batch_size + place.micro_batch * o.micro_batch_size + row;
+      const SampleOrigin origin = sampler.origin(sample);
+      sources[static_cast<size_t>(origin.source)].corpus->read(origin.window * o.sequence_length,
+                                                               window);
+      fill_row(batch, row, window, end, sample);
+    }
+    return batch;
+  }
+
+  Place after(Place place) const {
+    if (++place.micro_batch < options.first_micro_batch + options.micro_batches_per_step)
+      return place;
+    return {place.step + 1, options.first_micro_batch};
+  }
+
+  // Whether this rank asks for `place` in the order that is read ahead.
+  bool expected(Place place) const {
+    return place.micro_batch >= options.first_micro_batch &&
+           place.micro_batch < options.first_micro_batch + options.micro_batches_per_step;
+  }
+
+  void work(std::stop_token stop) {
+    const ContextScope scope(rank);
+    std::unique_lock lock(mutex);
+    for (;;) {
+      const auto wanted = [&] {
+        return sequence >= 0 && static_cast<int64_t>(ready.size()) < options.prefetch &&
+               (ready.empty() || !ready.back().error);
+      };
+      if (!changed.wait(lock, stop, wanted)) return;
+      Ready made{next, {}, nullptr};
+      const int64_t at = sequence;
+      lock.unlock();
+      try {
+        made.batch = make(made.place);
+      } catch (...) {
+        made.error = std::current_exception();
+      }
+      lock.lock();
+      if (at != sequence) continue;  // the caller went elsewhere meanwhile
+      next = after(made.place);
+      ready.push_back(std::move(made));
+      changed.notify_all();
+    }
+  }
+
+  Batch take(Place place) {
+    std::unique_lock lock(mutex);
+    const bool follows = sequence >= 0 && (ready.empty() ? next : ready.front().place) == place;
+    if (!follows) {
+      ready.clear();
+      next = place;
+      ++sequence;
+      changed.notify_all();
+    }
+    changed.wait(lock, [&] { return !ready.empty(); });
+    Ready front = std::move(ready.front());
+    ready.pop_front();
+    if (front.error) {
+      ++sequence;  // a second call tries again instead of waiting for ever
+      next = place;
+    }
+    changed.notify_all();
+    lock.unlock();
+    if (front.error) std::rethrow_exception(front.error);
+    return std::move(front.batch);
+  }
+};
+
+Loader::Loader(std::vector<LoaderSource> sources, const LoaderOptions& options)
+    : impl_(std::make_unique<Impl>(std::move(sources), options)) {}
+
+Loader::~Loader() = default;
+
+Batch Loader::micro_batch(int64_t step, int64_t micro_batch) {
+  const LoaderOptions& o = impl_->options;
+  ORTHANT_CHECK(
+      step >= 0 && micro_batch >= 0 && micro_batch < o.global_batch_size / o.micro_batch_size,
+      kInternal, "loader: micro-batch ", micro_batch, " of step ", step, " is outside the ",
+      o.global_batch_size / o.micro_batch_size, " of a step");
+  const double start = now_seconds();
+  const Place place{step, micro_batch};
+  Batch batch = o.prefetch > 0 && impl_->expected(place) ? impl_->take(place) : impl_->make(place);
+  impl_->stall_seconds += now_seconds() - start;
+  return batch;
+}
+
+const Sampler& Loader::sampler() const { return impl_->sampler; }
+
+int64_t Loader::num_windows() const {
+  int64_t sum = 0;
+  for (const LoaderSource& source : impl_->sources)
+    sum += orthant::num_windows(source.corpus->num_tokens(), impl_->options.sequence_length);
+  return sum;
+}
+
+double Loader::take_stall_seconds() { return std::exchange(impl_->stall_seconds, 0.0); }
+
+}  // namespace orthant
