@@ -41,8 +41,12 @@ class Parameter final : public Weight {
     DType dtype = DType::kF32;
     Device device;
     std::vector<LogicalTensor> logical;
-    bool expert =
-        false;  // sharded over the expert axis: reduced over the expert data-parallel group
+    // Sharded over the expert axis: reduced over the expert data-parallel group.
+    bool expert = false;
+    // A second use of another parameter's value (tied head).  It has a gradient of its own, which
+    // is added to the other's once both are reduced; optimizer, norm and checkpoints see only the
+    // other.
+    Parameter* tied_to = nullptr;
   };
   explicit Parameter(Options options);
 
