@@ -36,7 +36,7 @@ std::string ensure_prepared(const std::string& path, const CacheOptions& options
   const std::string key =
       concat(kCorpusFormatVersion, "\n", fingerprint_file(path).xxh3_128, "\n", options.tokenizer,
              "\n", options.validation_only ? -1.0 : options.validation_fraction, "\n",
-             options.format, "\n", std::filesystem::path(path).extension().string());
+             static_cast<int>(text_format(path, options.format)));
   const std::string hash = xxh3_128_hex(key.data(), key.size()).substr(0, 16);
   const std::string cached = concat(options.cache_dir, "/", stem_of(path), "-", hash, ".h5");
   if (std::filesystem::exists(cached)) return cached;  // whole: it appeared by a rename

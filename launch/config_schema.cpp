@@ -167,11 +167,14 @@ std::string unknown_key_hint(const Schema& root, const Schema& block, std::strin
       key.find('.') != std::string::npos) {
     return "; in a file, blocks are nested: write the last part indented below its block";
   }
+  std::string exact;
+  int num_exact = 0;
   for (const std::string& other : paths) {
-    if (other != join_path(path, key) && (other == key || other.ends_with(concat(".", key)))) {
-      return concat("; it exists as '", other, "'");
-    }
+    const bool same = other == key || other.ends_with(concat(".", key));
+    if (!same || other == join_path(path, key) || ++num_exact > 3) continue;
+    exact += concat(exact.empty() ? "" : ", ", "'", other, "'");
   }
+  if (num_exact > 0) return concat("; it exists as ", exact, num_exact > 3 ? ", ..." : "");
   std::vector<std::string> names;
   for (const Schema::Key& known : block.keys) names.push_back(known.name);
   std::vector<std::string> candidates = names;

@@ -118,9 +118,9 @@ std::string Mesh::text() const {
 
 void check_same_peers(const Mesh& dense, const Mesh& expert, Axis axis) {
   const auto a = groups_along(dense, axis), b = groups_along(expert, axis);
-  ORTHANT_CHECK(dense.world_size() == expert.world_size() && a == b, kConfig, "mesh: ", dense.text(),
-                " and ", expert.text(), " must group the same ranks along ", name_of(axis),
-                ", got ", groups_text(a), " and ", groups_text(b));
+  ORTHANT_CHECK(dense.world_size() == expert.world_size() && a == b, kConfig,
+                "mesh: ", dense.text(), " and ", expert.text(), " must group the same ranks along ",
+                name_of(axis), ", got ", groups_text(a), " and ", groups_text(b));
 }
 
 }  // namespace orthant

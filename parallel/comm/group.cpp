@@ -100,8 +100,8 @@ Work Group::broadcast(const Tensor& tensor, int root, Site site) const {
   GroupImpl& impl = checked(impl_);
   comm::check_peer("broadcast", impl, root, site);
   if (impl.size() == 1) return Work();
-  return Work(impl.broadcast(make_call(impl, OpKind::kBroadcast, "broadcast", tensor, site), tensor,
-                             root));
+  return Work(
+      impl.broadcast(make_call(impl, OpKind::kBroadcast, "broadcast", tensor, site), tensor, root));
 }
 
 Work Group::send(const Tensor& tensor, int to, Site site) const {
@@ -132,8 +132,8 @@ namespace {
 Tensor gather_control(GroupImpl& impl, const char* op, const Tensor& mine,
                       std::span<const int64_t> rows, Site site) {
   if (impl.size() == 1) return mine;
-  const Tensor all = Tensor::empty({std::accumulate(rows.begin(), rows.end(), int64_t{0})},
-                                   mine.dtype());
+  const Tensor all =
+      Tensor::empty({std::accumulate(rows.begin(), rows.end(), int64_t{0})}, mine.dtype());
   const Call call = make_call(impl, OpKind::kControl, op, mine, site);
   Work(impl.all_gather(call, mine, all, rows)).wait();
   return all;
@@ -179,7 +179,8 @@ int64_t Group::max(int64_t value, Site site) const {
 std::vector<std::string> Group::gather_text(const std::string& text, Site site) const {
   GroupImpl& impl = checked(impl_);
   const auto size = static_cast<int64_t>(text.size());
-  const Tensor sizes = gather_control(impl, "gather_text", one_i64(size), equal_rows(impl, 1), site);
+  const Tensor sizes =
+      gather_control(impl, "gather_text", one_i64(size), equal_rows(impl, 1), site);
   const Tensor mine = Tensor::empty({size}, DType::kU8);
   std::copy(text.begin(), text.end(), static_cast<char*>(mine.data()));
   const auto rows = sizes.span<int64_t>();

@@ -42,16 +42,16 @@ void check_rows(const char* op, const GroupImpl& impl, const Tensor& tensor,
   ORTHANT_CHECK(std::all_of(rows.begin(), rows.end(), [](int64_t n) { return n >= 0; }), kInternal,
                 where(op, impl, site), "a negative row count");
   const int64_t sum = std::accumulate(rows.begin(), rows.end(), int64_t{0});
-  ORTHANT_CHECK(sum == tensor.dim(0), kInternal, where(op, impl, site),
-                "row counts add up to ", sum, ", got ", describe(tensor));
+  ORTHANT_CHECK(sum == tensor.dim(0), kInternal, where(op, impl, site), "row counts add up to ",
+                sum, ", got ", describe(tensor));
 }
 
 void check_same_rows(const char* op, const GroupImpl& impl, const Tensor& a, const Tensor& b,
                      const Site& site) {
   bool same = a.rank() == b.rank() && a.rank() >= 1 && a.dtype() == b.dtype();
   for (int i = 1; same && i < a.rank(); ++i) same = a.dim(i) == b.dim(i);
-  ORTHANT_CHECK(same, kInternal, where(op, impl, site),
-                "want equal rows on both sides, got ", describe(a), " and ", describe(b));
+  ORTHANT_CHECK(same, kInternal, where(op, impl, site), "want equal rows on both sides, got ",
+                describe(a), " and ", describe(b));
 }
 
 void check_peer(const char* op, const GroupImpl& impl, int peer, const Site& site) {

@@ -20,7 +20,8 @@ void copy_local(char* to, const char* from, int64_t bytes) {
 
 char* HostGroup::host_data(const Call& call, const Tensor& tensor) const {
   ORTHANT_CHECK(tensor.device().is_cpu(), kDevice, call.op, " on group ", name(), ": ",
-                describe(tensor), ": only host memory can be sent between ranks yet; use device: "
+                describe(tensor),
+                ": only host memory can be sent between ranks yet; use device: "
                 "cpu, or one rank");
   return static_cast<char*>(tensor.data());
 }

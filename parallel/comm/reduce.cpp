@@ -33,8 +33,8 @@ Tensor make_buffer(int64_t numel, const Tensor& like) {
 }
 
 Work start(GroupImpl& impl, const Call& call, WorkPtr first, std::function<WorkPtr()> next) {
-  auto work = std::make_shared<ChainWork>(impl.shared_from_this(), call, std::move(first),
-                                          std::move(next));
+  auto work =
+      std::make_shared<ChainWork>(impl.shared_from_this(), call, std::move(first), std::move(next));
   if (!work->test()) impl.state().add(work);
   return Work(work);
 }

@@ -45,6 +45,8 @@ constexpr int64_t kSumElems = 1024 * 1024;     // unfinished sums per thread, wh
 constexpr int64_t kMaxDepth = 3072;            // longest k without cutting it
 constexpr int64_t kDepth = 2048;               // pieces of a longer one
 
+constexpr int64_t kThreadWork = 1 << 18;  // m n k that pays for waking a thread
+
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Equal pieces of at most `limit`, each a multiple of `step` but for the last.
@@ -223,7 +225,8 @@ struct Grid {
 
 // The cheapest grid: products of a block cost 1 per element of C and k, packing an element of A
 // or B as much as some 24 of them.
-Grid choose_grid(const GemmKernel& kernel, int64_t m, int64_t n, bool b_is_packed, int threads) {
+Grid choose_grid(const GemmKernel& kernel, int64_t m, int64_t n, bool b_is_packed,
+                 int64_t threads) {
   constexpr int64_t kPackCost = 24;
   Grid best{m, n, 1, 1};
   if (threads <= 1) return best;
@@ -301,7 +304,8 @@ PackedMatrixPtr pack_matrix(DType dtype, int64_t k, int64_t n, const void* b, in
 void gemm_with(const GemmKernel& kernel, const GemmArgs& args) {
   check_gemm(kernel, args);
   if (args.m == 0 || args.n == 0) return;
-  const int threads = context().num_threads;
+  const int64_t useful = args.m * args.n * args.k / kThreadWork;
+  const int64_t threads = std::min<int64_t>(context().num_threads, useful);
   const Grid grid = choose_grid(kernel, args.m, args.n, args.packed_b != nullptr, threads);
   parallel_for_each(grid.size, [&](int64_t i) { run_grid_block(kernel, args, grid, i); });
 }
@@ -353,7 +357,6 @@ GemmArgs expert_gemm(const GroupedGemmArgs& args, int64_t expert) {
 void grouped_gemm_with(const GemmKernel& kernel, const GroupedGemmArgs& args) {
   ORTHANT_CHECK(args.form == GroupedForm::kWeightGrad || !args.accumulate, kInternal,
                 "grouped_gemm: only weight gradients accumulate");
-  const int threads = context().num_threads;
   std::vector<GemmArgs> products;
   std::vector<Grid> grids;
   std::vector<int64_t> ends;  // running number of blocks
@@ -363,16 +366,15 @@ void grouped_gemm_with(const GemmKernel& kernel, const GroupedGemmArgs& args) {
     check_gemm(kernel, product);
     if (product.m == 0 || product.n == 0) continue;
     products.push_back(product);
-    work += product.m * product.n * std::max<int64_t>(1, product.k);
+    work += product.m * product.n * product.k;
   }
-  // Experts are cut so that no block is more than a third of a thread's share; single-threaded
-  // ones stay whole.
+  // Large experts are cut, so that no block is more than a third of a thread's share.
+  const int64_t threads = context().num_threads;
+  const int64_t share = std::max(kThreadWork, work / (3 * threads));
   for (const GemmArgs& product : products) {
-    const int64_t share = std::max<int64_t>(1, work / (3 * int64_t{threads}));
-    const int64_t own = product.m * product.n * std::max<int64_t>(1, product.k);
-    const int pieces = threads <= 1 ? 1 : static_cast<int>(ceil_div(own, share));
-    grids.push_back(choose_grid(kernel, product.m, product.n, product.packed_b != nullptr,
-                                std::min(pieces, 2 * threads)));
+    const int64_t own = product.m * product.n * product.k;
+    const int64_t pieces = threads <= 1 ? 1 : std::min(ceil_div(own, share), 2 * threads);
+    grids.push_back(choose_grid(kernel, product.m, product.n, product.packed_b != nullptr, pieces));
     ends.push_back((ends.empty() ? 0 : ends.back()) + grids.back().size);
   }
   if (products.empty()) return;

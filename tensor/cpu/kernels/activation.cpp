@@ -31,8 +31,7 @@ template <class M>
 int swiglu(const BackendCall* call, const SwigluArgs* args) {
   return with_dtype(call, "swiglu", args->x.dtype, [&]<class M>(M) {
     const Rows<M> x = rows_of<M>(args->x), y = rows_of<M>(args->y);
-    for_rows(y.rows, y.cols,
-             [&](int64_t r) { swiglu_row<M>(x[r], x[r] + y.cols, y[r], y.cols); });
+    for_rows(y.rows, y.cols, [&](int64_t r) { swiglu_row<M>(x[r], x[r] + y.cols, y[r], y.cols); });
     return 0;
   });
 }
@@ -41,9 +40,8 @@ int swiglu_grad(const BackendCall* call, const SwigluGradArgs* args) {
   return with_dtype(call, "swiglu_grad", args->x.dtype, [&]<class M>(M) {
     const Rows<M> x = rows_of<M>(args->x), dy = rows_of<M>(args->dy), dx = rows_of<M>(args->dx);
     const int64_t n = dy.cols;
-    for_rows(dy.rows, n, [&](int64_t r) {
-      swiglu_grad_row<M>(x[r], x[r] + n, dy[r], dx[r], dx[r] + n, n);
-    });
+    for_rows(dy.rows, n,
+             [&](int64_t r) { swiglu_grad_row<M>(x[r], x[r] + n, dy[r], dx[r], dx[r] + n, n); });
     return 0;
   });
 }

@@ -31,7 +31,7 @@ template <class T, class M>
 template <class T, class M>
 double cross_entropy_row(const T* x, int64_t n, int32_t label, M* dx) {
   if (label < 0) {
-    if (dx) __builtin_memset(dx, 0, static_cast<size_t>(n) * sizeof(M));
+    if (dx) __builtin_memset(static_cast<void*>(dx), 0, static_cast<size_t>(n) * sizeof(M));
     return 0;
   }
   const T max = row_max(x, n);
@@ -52,7 +52,8 @@ int cross_entropy_rows(const BackendCall* call, const CrossEntropyArgs* args) {
   const int32_t* labels = static_cast<const int32_t*>(args->labels.data);
   double* losses = static_cast<double*>(args->losses.data);
   for (int64_t r = 0; r < logits.rows; ++r)
-    if (labels[r] >= logits.cols) return fail(call, "cross_entropy", "a label is beyond the logits");
+    if (labels[r] >= logits.cols)
+      return fail(call, "cross_entropy", "a label is beyond the logits");
   for_rows(logits.rows, logits.cols, [&](int64_t r) {
     losses[r] = cross_entropy_row<T, M>(logits[r], logits.cols, labels[r],
                                         dlogits.data ? dlogits[r] : nullptr);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Dropout.  Element i is kept when uniform_from(word i % 4 of philox(key, step, i / 4)) >= p: a pure
-// function of the key and i, so that the gradient is the same call (base/philox.h).
+// Dropout.  Element i is kept when uniform_from(word i % 4 of philox(key, step, i / 4)) >= p: a
+// pure function of the key and i, so that the gradient is the same call (base/philox.h).
 #include "tensor/cpu/kernels/kernels.h"
 #include "tensor/cpu/kernels/rows.h"
 

@@ -60,10 +60,9 @@ void fill_view(const View& view, Y value) {
 int add(const BackendCall* call, const BinaryArgs* args) {
   return with_dtype(call, "add", args->y.dtype, [&]<class M>(M) {
     const Rows<M> a = rows_of<M>(args->a), b = rows_of<M>(args->b), y = rows_of<M>(args->y);
-    for_elements(y.rows, y.cols, a.is_flat() && b.is_flat() && y.is_flat(),
-                 [&](int64_t r, int64_t begin, int64_t end) {
-                   add_span<M>(a[r], b[r], y[r], begin, end);
-                 });
+    for_elements(
+        y.rows, y.cols, a.is_flat() && b.is_flat() && y.is_flat(),
+        [&](int64_t r, int64_t begin, int64_t end) { add_span<M>(a[r], b[r], y[r], begin, end); });
     return 0;
   });
 }

@@ -17,9 +17,9 @@ int copy_rows(const BackendCall* call, const char* op, const View& from, const V
   const size_t bytes = static_cast<size_t>(y.cols) * sizeof(M);
   for_rows(y.rows, y.cols, [&](int64_t r) {
     if (index[r] < 0) {
-      __builtin_memset(y[r], 0, bytes);
+      __builtin_memset(static_cast<void*>(y[r]), 0, bytes);
     } else {
-      __builtin_memcpy(y[r], x[index[r]], bytes);
+      __builtin_memcpy(static_cast<void*>(y[r]), x[index[r]], bytes);
     }
   });
   return 0;

@@ -23,9 +23,8 @@ template <class M, class T>
 
 template <class M, class T>
 [[gnu::flatten]] void scale_row(const M* x, T factor, M* y, int64_t n) {
-  for_each_vec<T>(n, [&](int64_t i, int64_t count) {
-    store(y + i, load(x + i, count) * factor, count);
-  });
+  for_each_vec<T>(
+      n, [&](int64_t i, int64_t count) { store(y + i, load(x + i, count) * factor, count); });
 }
 
 template <class M, class T>

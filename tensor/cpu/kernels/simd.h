@@ -64,8 +64,7 @@ inline void narrow(float x, float* y) { *y = x; }
 inline void narrow(float x, bf16* y) {
   const uint32_t u = __builtin_bit_cast(uint32_t, x);
   const uint32_t rounded = (u + 0x7FFFu + ((u >> 16) & 1u)) >> 16;
-  y->bits =
-      static_cast<uint16_t>((u & 0x7FFFFFFFu) > 0x7F800000u ? ((u >> 16) | 0x40u) : rounded);
+  y->bits = static_cast<uint16_t>((u & 0x7FFFFFFFu) > 0x7F800000u ? ((u >> 16) | 0x40u) : rounded);
 }
 inline void narrow(double x, bf16* y) { narrow(static_cast<float>(x), y); }
 
@@ -79,9 +78,7 @@ inline Vec<float> load(const bf16* p) {
   const VecOf<float>::halves h = *reinterpret_cast<const VecOf<float>::halves_unaligned*>(p);
   return __builtin_bit_cast(Vec<float>, __builtin_convertvector(h, VecOf<float>::bits) << 16);
 }
-inline void store(double* p, Vec<double> x) {
-  *reinterpret_cast<VecOf<double>::unaligned*>(p) = x;
-}
+inline void store(double* p, Vec<double> x) { *reinterpret_cast<VecOf<double>::unaligned*>(p) = x; }
 inline void store(float* p, Vec<float> x) { *reinterpret_cast<VecOf<float>::unaligned*>(p) = x; }
 inline void store(bf16* p, Vec<float> x) {
   using Bits = VecOf<float>::bits;

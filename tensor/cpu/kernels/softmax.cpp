@@ -29,8 +29,7 @@ int softmax(const BackendCall* call, const SoftmaxArgs* args) {
 int softmax_grad(const BackendCall* call, const SoftmaxGradArgs* args) {
   return with_dtype(call, "softmax_grad", args->y.dtype, [&]<class M>(M) {
     const Rows<M> y = rows_of<M>(args->y), dy = rows_of<M>(args->dy), dx = rows_of<M>(args->dx);
-    for_rows(y.rows, y.cols,
-             [&](int64_t r) { softmax_grad_row<M>(y[r], dy[r], dx[r], y.cols); });
+    for_rows(y.rows, y.cols, [&](int64_t r) { softmax_grad_row<M>(y[r], dy[r], dx[r], y.cols); });
     return 0;
   });
 }

@@ -10,8 +10,8 @@ namespace orthant::cpu::ORTHANT_ISA {
 namespace {
 
 const char* dtype_name(DType dtype) {
-  static const char* const names[] = {"f64",    "f32", "bf16", "f16", "f8e4m3",
-                                      "i64", "i32", "i8",  "u8"};
+  static const char* const names[] = {"f64", "f32", "bf16", "f16", "f8e4m3",
+                                      "i64", "i32", "i8",   "u8"};
   const int index = static_cast<int>(dtype);
   return index >= 0 && index < 9 ? names[index] : "unknown";
 }

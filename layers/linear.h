@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// Linear maps without bias, and their parameters.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "parallel/parameter.h"
+#include "tensor/autograd/ops.h"
+
+namespace orthant {
+
+// What every layer is built from.
+struct LayerBuilder {
+  ParameterStore& store;
+  DType dtype;  // of weights and activations
+  Device device;
+  double init_std;
+  DType wide() const { return wide_of(dtype); }
+};
+
+// Rows of a weight that form one logical tensor [rows, in].
+struct WeightPart {
+  std::string name;
+  int64_t rows;
+};
+
+// y = x W^T; several logical weights may share one product (q, k and v; gate and up).
+class Linear {
+ public:
+  // W [sum of rows, in] in `dtype`.
+  Linear(const LayerBuilder& build, const std::string& storage_name, int64_t in,
+         const std::vector<WeightPart>& parts, DType dtype);
+  // The same weight as another parameter, as a second use of it.
+  Linear(const LayerBuilder& build, const std::string& storage_name, Parameter& tied_to);
+  Var forward(const Var& x) const { return linear(x, *weight_); }
+  Parameter& weight() const { return *weight_; }
+
+ private:
+  Parameter* weight_;
+};
+
+// One weight per expert, applied to rows that are sorted by expert.  Logical names: prefix + expert
+// + part name.
+class GroupedLinear {
+ public:
+  GroupedLinear(const LayerBuilder& build, const std::string& storage_name,
+                const std::string& prefix, int64_t experts, int64_t in,
+                const std::vector<WeightPart>& parts);
+  Var forward(const Var& x, std::shared_ptr<const std::vector<int64_t>> offsets) const {
+    return grouped_linear(x, *weight_, std::move(offsets));
+  }
+
+ private:
+  Parameter* weight_;
+};
+
+class RmsNorm {
+ public:
+  RmsNorm(const LayerBuilder& build, const std::string& name, int64_t width, double eps);
+  Var forward(const Var& x) const { return rms_norm(x, *weight_, eps_); }
+
+ private:
+  Parameter* weight_;
+  double eps_;
+};
+
+class Embedding {
+ public:
+  Embedding(const LayerBuilder& build, const std::string& name, int64_t vocab, int64_t width);
+  Var forward(const Tensor& ids) const { return embedding(ids, *weight_); }
+  Parameter& weight() const { return *weight_; }
+
+ private:
+  Parameter* weight_;
+};
+
+// down(silu(gate x) * up x).
+class FeedForward {
+ public:
+  // Logical names: prefix + "gate_proj.weight", ...
+  FeedForward(const LayerBuilder& build, const std::string& prefix, int64_t width, int64_t inner);
+  Var forward(const Var& x) const { return down_.forward(swiglu(gate_up_.forward(x))); }
+
+ private:
+  Linear gate_up_, down_;
+};
+
+}  // namespace orthant

@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/config.h"
+
+#include "base/error.h"
+
+namespace orthant {
+
+void ModelConfig::fields(FieldVisitor& v) {
+  v.field("vocab_size", vocab_size, at_least(2), "tokens of the vocabulary");
+  v.field("hidden_size", hidden_size, at_least(1), "model width");
+  v.field("intermediate_size", intermediate_size, at_least(0),
+          "inner width of dense layers; 0 = 8/3 of hidden_size, up to 64");
+  v.field("num_hidden_layers", num_hidden_layers, at_least(1), "transformer layers");
+  v.field("num_attention_heads", num_attention_heads, at_least(1), "query heads");
+  v.field("num_key_value_heads", num_key_value_heads, at_least(0),
+          "key and value heads; 0 = num_attention_heads");
+  v.field("head_dim", head_dim, at_least(0),
+          "width of a query and key head; 0 = hidden_size / num_attention_heads");
+  v.field("v_head_dim", v_head_dim, at_least(0), "width of a value head; 0 = head_dim");
+  v.field("max_position_embeddings", max_position_embeddings, at_least(0),
+          "longest sequence; 0 = batch.sequence_length");
+  v.field("rope_theta", rope_theta, positive(), "base of the rotary embedding");
+  v.field("rms_norm_eps", rms_norm_eps, positive(), "epsilon of RMSNorm");
+  v.field("initializer_range", initializer_range, positive(),
+          "standard deviation of initial weights");
+  v.field("tie_word_embeddings", tie_word_embeddings, "one weight for embedding and head");
+  v.field("hidden_dropout", hidden_dropout, below_one(),
+          "dropout on the output of attention and feed-forward");
+  v.field("n_routed_experts", n_routed_experts, at_least(0),
+          "routed experts of an MoE layer; 0 = dense model");
+  v.field("n_shared_experts", n_shared_experts, at_least(0), "experts that every token visits");
+  v.field("num_experts_per_tok", num_experts_per_tok, at_least(0), "routed experts of a token");
+  v.field("moe_intermediate_size", moe_intermediate_size, at_least(0), "inner width of an expert");
+  v.field("first_k_dense_replace", first_k_dense_replace, at_least(0),
+          "leading layers that stay dense");
+  v.field("norm_topk_prob", norm_topk_prob, "divide the chosen scores by their sum");
+  v.field("routed_scaling_factor", routed_scaling_factor, positive(),
+          "factor on the routed experts' scores");
+  v.alias("num_experts", "n_routed_experts");
+  v.alias("num_local_experts", "n_routed_experts");
+  v.alias("ffn_hidden_size", "intermediate_size");
+  v.alias("num_layers", "num_hidden_layers");
+  v.alias("n_layer", "num_hidden_layers");
+  v.alias("n_head", "num_attention_heads");
+  v.alias("n_embd", "hidden_size");
+}
+
+void ModelConfig::resolve(int64_t sequence_length) {
+  std::string problems;
+  const auto want = [&](bool condition, const std::string& text) {
+    if (!condition) problems += (problems.empty() ? "" : "\n") + text;
+  };
+  if (num_key_value_heads == 0) num_key_value_heads = num_attention_heads;
+  if (head_dim == 0) {
+    want(hidden_size % num_attention_heads == 0,
+         concat("model.hidden_size: ", hidden_size, " is no multiple of ", num_attention_heads,
+                " attention heads; change one, or give model.head_dim"));
+    head_dim = hidden_size / num_attention_heads;
+  }
+  if (v_head_dim == 0) v_head_dim = head_dim;
+  if (intermediate_size == 0) intermediate_size = (hidden_size * 8 / 3 + 63) / 64 * 64;
+  if (max_position_embeddings == 0) max_position_embeddings = sequence_length;
+  want(head_dim % 2 == 0,
+       concat("model.head_dim: want an even number for rotary pairs, got ", head_dim));
+  want(num_attention_heads % num_key_value_heads == 0,
+       concat("model.num_key_value_heads: ", num_key_value_heads, " does not divide ",
+              num_attention_heads, " attention heads"));
+  want(sequence_length <= max_position_embeddings,
+       concat("batch.sequence_length: ", sequence_length,
+              " is longer than model.max_position_embeddings ", max_position_embeddings));
+  if (is_moe()) {
+    want(num_experts_per_tok >= 1 && num_experts_per_tok <= n_routed_experts,
+         concat("model.num_experts_per_tok: want 1 to ", n_routed_experts,
+                " (n_routed_experts), got ", num_experts_per_tok));
+    want(moe_intermediate_size >= 1,
+         "model.moe_intermediate_size: want the inner width of an expert, got 0");
+    want(first_k_dense_replace < num_hidden_layers,
+         concat("model.first_k_dense_replace: ", first_k_dense_replace, " leaves none of ",
+                num_hidden_layers,
+                " layers to the experts; set n_routed_experts: 0 for a dense model"));
+  } else {
+    want(n_shared_experts == 0 && num_experts_per_tok == 0,
+         "model.n_routed_experts: want at least 1 where shared experts or num_experts_per_tok are "
+         "given");
+  }
+  if (!problems.empty()) throw_error(ErrorKind::kConfig, problems);
+}
+
+namespace {
+
+struct Counts {
+  int64_t attention, dense_ffn, expert, router;
+};
+
+Counts counts_of(const ModelConfig& c) {
+  return {.attention = c.hidden_size * (c.num_attention_heads * c.head_dim +
+                                        c.num_key_value_heads * (c.head_dim + c.v_head_dim)) +
+                       c.hidden_size * c.num_attention_heads * c.v_head_dim,
+          .dense_ffn = 3 * c.hidden_size * c.intermediate_size,
+          .expert = 3 * c.hidden_size * c.moe_intermediate_size,
+          .router = c.hidden_size * c.n_routed_experts};
+}
+
+}  // namespace
+
+int64_t active_matmul_parameters(const ModelConfig& c) {
+  const Counts n = counts_of(c);
+  int64_t total = c.vocab_size * c.hidden_size;
+  for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer) {
+    total += n.attention;
+    total += c.is_moe_layer(layer)
+                 ? n.expert * (c.num_experts_per_tok + c.n_shared_experts) + n.router
+                 : n.dense_ffn;
+  }
+  return total;
+}
+
+int64_t total_parameters(const ModelConfig& c) {
+  const Counts n = counts_of(c);
+  int64_t total = c.vocab_size * c.hidden_size * (c.tie_word_embeddings ? 1 : 2) + c.hidden_size;
+  for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer) {
+    total += n.attention + 2 * c.hidden_size;
+    total += c.is_moe_layer(layer) ? n.expert * (c.n_routed_experts + c.n_shared_experts) + n.router
+                                   : n.dense_ffn;
+  }
+  return total;
+}
+
+double flops_per_token(const ModelConfig& c, int64_t sequence_length) {
+  const double attention =
+      static_cast<double>(c.num_hidden_layers * sequence_length * c.num_attention_heads) *
+      static_cast<double>(c.head_dim + c.v_head_dim) / 2;
+  return 6.0 * (static_cast<double>(active_matmul_parameters(c)) + attention);
+}
+
+}  // namespace orthant

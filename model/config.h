@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+// The model, in the key names of a Hugging Face config.json.
+#pragma once
+
+#include <string>
+
+#include "base/fields.h"
+
+namespace orthant {
+
+struct ModelConfig {
+  int64_t vocab_size = 257;
+  int64_t hidden_size = 256;
+  int64_t intermediate_size = 0;  // of dense layers; 0 = 8/3 of hidden_size, rounded up to 64
+  int64_t num_hidden_layers = 4;
+  int64_t num_attention_heads = 4;
+  int64_t num_key_value_heads = 0;      // 0 = num_attention_heads
+  int64_t head_dim = 0;                 // 0 = hidden_size / num_attention_heads
+  int64_t v_head_dim = 0;               // 0 = head_dim
+  int64_t max_position_embeddings = 0;  // 0 = batch.sequence_length
+  double rope_theta = 10000.0;
+  double rms_norm_eps = 1e-6;
+  double initializer_range = 0.02;
+  bool tie_word_embeddings = false;
+  double hidden_dropout = 0.0;
+
+  int64_t n_routed_experts = 0;  // 0 = dense model
+  int64_t n_shared_experts = 0;
+  int64_t num_experts_per_tok = 0;
+  int64_t moe_intermediate_size = 0;
+  int64_t first_k_dense_replace = 0;
+  bool norm_topk_prob = false;
+  double routed_scaling_factor = 1.0;
+
+  void fields(FieldVisitor& v);
+  // Fills in what was left 0 and checks relations; Error(kConfig) listing all that is wrong.
+  void resolve(int64_t sequence_length);
+
+  bool is_moe() const { return n_routed_experts > 0; }
+  bool is_moe_layer(int64_t layer) const { return is_moe() && layer >= first_k_dense_replace; }
+};
+
+// Parameters that a token meets in matrix products (embedding lookup left out, head included): what
+// FLOPs count.
+int64_t active_matmul_parameters(const ModelConfig& config);
+int64_t total_parameters(const ModelConfig& config);
+// Operations per trained token, forward and backward: 6 per active parameter and attention's causal
+// half.
+double flops_per_token(const ModelConfig& config, int64_t sequence_length);
+
+}  // namespace orthant

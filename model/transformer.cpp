@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/transformer.h"
+
+#include "base/context.h"
+#include "base/error.h"
+
+namespace orthant {
+namespace {
+
+std::string layer_prefix(int64_t index) { return concat("model.layers.", index, "."); }
+
+MoeSizes moe_sizes(const ModelConfig& c) {
+  return {.width = c.hidden_size,
+          .inner = c.moe_intermediate_size,
+          .experts = c.n_routed_experts,
+          .experts_per_token = c.num_experts_per_tok,
+          .shared_experts = c.n_shared_experts,
+          .normalize = c.norm_topk_prob,
+          .scale = c.routed_scaling_factor};
+}
+
+Linear make_head(const LayerBuilder& build, const ModelConfig& c, const Embedding& embedding) {
+  if (c.tie_word_embeddings) return Linear(build, "lm_head", embedding.weight());
+  return Linear(build, "lm_head", c.hidden_size, {{"lm_head.weight", c.vocab_size}}, build.dtype);
+}
+
+Tensor valid_of(const Tensor& ids) {
+  std::vector<int32_t> valid(static_cast<size_t>(ids.numel()));
+  const Tensor host = ids.to(Device{});
+  for (size_t i = 0; i < valid.size(); ++i) valid[i] = host.as<int32_t>()[i] >= 0;
+  return Tensor::from_i32({ids.numel()}, valid, ids.device());
+}
+
+}  // namespace
+
+Transformer::Layer::Layer(const LayerBuilder& build, int64_t i, const TransformerOptions& options)
+    : index(i),
+      attention_norm(build, layer_prefix(i) + "input_layernorm.weight", options.config.hidden_size,
+                     options.config.rms_norm_eps),
+      ffn_norm(build, layer_prefix(i) + "post_attention_layernorm.weight",
+               options.config.hidden_size, options.config.rms_norm_eps),
+      attention(build, layer_prefix(i) + "self_attn.", options.config) {
+  const std::string prefix = layer_prefix(i) + "mlp.";
+  if (options.config.is_moe_layer(i)) {
+    moe.emplace(build, prefix, i, moe_sizes(options.config), options.moe);
+  } else {
+    dense.emplace(build, prefix, options.config.hidden_size, options.config.intermediate_size);
+  }
+}
+
+Var Transformer::Layer::feed_forward(const Var& x, MoeContext& context) const {
+  return moe ? moe->forward(x, context) : dense->forward(x);
+}
+
+Transformer::Transformer(const TransformerOptions& options, ParameterStore& store)
+    : options_(options),
+      build_{store, options.dtype, options.device, options.config.initializer_range},
+      embedding_(build_, "model.embed_tokens.weight", options.config.vocab_size,
+                 options.config.hidden_size),
+      layers_([&] {
+        std::vector<Layer> layers;
+        layers.reserve(static_cast<size_t>(options.config.num_hidden_layers));
+        for (int64_t i = 0; i < options.config.num_hidden_layers; ++i)
+          layers.emplace_back(build_, i, options);
+        return layers;
+      }()),
+      norm_(build_, "model.norm.weight", options.config.hidden_size, options.config.rms_norm_eps),
+      head_(make_head(build_, options.config, embedding_)),
+      rotary_(make_rotary_table(options.config.max_position_embeddings, options.config.head_dim,
+                                options.config.rope_theta, build_.wide(), options.device)) {}
+
+Var Transformer::drop(const Var& x, int64_t layer, const char* site, int64_t step,
+                      int64_t first_token) const {
+  if (options_.config.hidden_dropout == 0.0) return x;
+  const PhiloxKey key =
+      make_key(options_.seed, RandomPurpose::kDropout, layer_prefix(layer) + site);
+  return dropout(x, options_.config.hidden_dropout, key, static_cast<uint64_t>(step),
+                 static_cast<uint64_t>(first_token * options_.config.hidden_size));
+}
+
+Var Transformer::run_layer(const Layer& layer, const Var& x, const ModelInput& input,
+                           MoeContext& moe, int64_t step, int64_t first_token) const {
+  const Var attended = layer.attention.forward(layer.attention_norm.forward(x), input.batch,
+                                               input.positions, input.doc_start, rotary_);
+  const Var h = add(x, drop(attended, layer.index, "attention", step, first_token));
+  const Var fed = layer.feed_forward(layer.ffn_norm.forward(h), moe);
+  return add(h, drop(fed, layer.index, "ffn", step, first_token));
+}
+
+HeadLoss Transformer::loss(const ModelInput& input, MoeContext& moe, int64_t step,
+                           int64_t first_token) const {
+  ORTHANT_CHECK(input.length <= options_.config.max_position_embeddings, kConfig, "a sequence of ",
+                input.length, " tokens is longer than model.max_position_embeddings ",
+                options_.config.max_position_embeddings);
+  if (!moe.valid.defined()) moe.valid = valid_of(input.ids);
+  moe.sequence_length = input.length;
+  Var x = embedding_.forward(input.ids);
+  for (const Layer& layer : layers_) {
+    const auto run = [this, &layer, &input, &moe, step, first_token](const Var& v) {
+      return run_layer(layer, v, input, moe, step, first_token);
+    };
+    x = options_.recompute == Recompute::kFull ? recompute(run, x) : run(x);
+  }
+  return head_loss(norm_.forward(x), head_.weight(), input.labels);
+}
+
+KvCache Transformer::make_cache(int64_t batch, int64_t capacity) const {
+  const CategoryScope category(MemoryCategory::kCache);
+  const ModelConfig& c = options_.config;
+  KvCache cache{.batch = batch, .capacity = capacity};
+  for (int64_t i = 0; i < c.num_hidden_layers; ++i) {
+    cache.layers.push_back({Tensor::empty({batch * capacity, c.num_key_value_heads * c.head_dim},
+                                          options_.dtype, options_.device),
+                            Tensor::empty({batch * capacity, c.num_key_value_heads * c.v_head_dim},
+                                          options_.dtype, options_.device)});
+  }
+  return cache;
+}
+
+Tensor Transformer::decode(const Tensor& ids, KvCache& cache) const {
+  const NoGradScope no_grad;
+  const int64_t length = ids.numel() / cache.batch;
+  ORTHANT_CHECK(cache.length + length <= cache.capacity, kInternal, "decode: the cache holds ",
+                cache.capacity, " tokens, want ", cache.length + length);
+  MoeContext moe{.valid = valid_of(ids), .sequence_length = length};
+  Var x = embedding_.forward(ids);
+  for (const Layer& layer : layers_) {
+    const Tensor attended = layer.attention.decode(
+        layer.attention_norm.forward(x).value(), cache.batch, cache.length, cache.capacity,
+        cache.layers[static_cast<size_t>(layer.index)], rotary_);
+    const Var h = add(x, Var(attended));
+    x = add(h, layer.feed_forward(layer.ffn_norm.forward(h), moe));
+  }
+  cache.length += length;
+  const Tensor last =
+      Tensor::empty({cache.batch, options_.config.hidden_size}, options_.dtype, options_.device);
+  for (int64_t b = 0; b < cache.batch; ++b) {
+    copy(x.value().slice((b + 1) * length - 1, (b + 1) * length), last.slice(b, b + 1));
+  }
+  return cast(head_.forward(norm_.forward(Var(last))), build_.wide()).value();
+}
+
+}  // namespace orthant

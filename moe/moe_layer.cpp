@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "moe/moe_layer.h"
+
+#include "moe/balance.h"
+
+namespace orthant {
+namespace {
+
+// Sums over each sequence's valid tokens of factor * lse^2.
+Tensor z_losses(const Tensor& lse, const Tensor& valid, int64_t length, double factor) {
+  const std::vector<double> values = lse.to_doubles();
+  const Tensor sums = Tensor::zeros({lse.numel() / length}, DType::kF64);
+  if (factor == 0.0) return sums;
+  const int32_t* counts = valid.as<int32_t>();
+  for (int64_t t = 0; t < lse.numel(); ++t) {
+    const double value = values[static_cast<size_t>(t)];
+    if (counts[t]) sums.as<double>()[t / length] += factor * value * value;
+  }
+  return sums;
+}
+
+}  // namespace
+
+MoeLayer::MoeLayer(const LayerBuilder& build, const std::string& prefix, int64_t layer,
+                   const MoeSizes& sizes, const MoeConfig& config)
+    : layer_(layer),
+      sizes_(sizes),
+      config_(config),
+      router_(build, prefix + "gate", sizes.width, {{prefix + "gate.weight", sizes.experts}},
+              build.wide()),
+      gate_up_(build, prefix + "experts.gate_up", prefix + "experts.", sizes.experts, sizes.width,
+               {{"gate_proj.weight", sizes.inner}, {"up_proj.weight", sizes.inner}}),
+      down_(build, prefix + "experts.down", prefix + "experts.", sizes.experts, sizes.inner,
+            {{"down_proj.weight", sizes.width}}) {
+  if (sizes.shared_experts > 0) {
+    shared_.emplace(build, prefix + "shared_experts.", sizes.width,
+                    sizes.shared_experts * sizes.inner);
+  }
+}
+
+Routes MoeLayer::choose(const Var& x, MoeContext& context) const {
+  const double scale = context.loss_scale;
+  BalanceTerms balance;
+  RouterOptions options{.experts_per_token = sizes_.experts_per_token,
+                        .sequence_length = context.sequence_length,
+                        .normalize = sizes_.normalize,
+                        .scale = sizes_.scale,
+                        .z_coef = config_.balance.z_loss * scale};
+  if (context.replay) options.replay = context.replay(layer_);
+  options.score_coef = [&](const Tensor& counts, const Tensor& score_sums) {
+    balance = expert_balance(config_.balance, counts, score_sums);
+    const Tensor coef = balance.score_coef.clone();
+    for (double& c : coef.span<double>()) c *= scale;
+    return coef;
+  };
+  Routes routes =
+      route(router_.forward(cast(x, wide_of(x.value().dtype()))), context.valid, options);
+  if (!is_recomputing()) {
+    context.routings.push_back(
+        {.layer = layer_,
+         .ids = routes.ids,
+         .counts = routes.counts,
+         .balance_losses = balance.losses,
+         .z_losses =
+             z_losses(routes.lse, context.valid, context.sequence_length, config_.balance.z_loss)});
+  }
+  return routes;
+}
+
+Var MoeLayer::forward(const Var& x, MoeContext& context) const {
+  const Routes routes = choose(x, context);
+  const DispatchPlan plan = plan_dispatch(routes.ids, sizes_.experts);
+  const Var rows = gather_rows(x, plan.token_of, plan.row_of);
+  const Var inner = swiglu(gate_up_.forward(rows, plan.offsets));
+  const Var routed = combine(down_.forward(inner, plan.offsets), routes.weights, plan.row_of);
+  return shared_ ? add(shared_->forward(x), routed) : routed;
+}
+
+}  // namespace orthant

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "data/prepare.h"
+
+#include <zlib.h>
+
+#include <cmath>
+#include <set>
+
+#include "data/cache.h"
+#include "data/compression.h"
+#include "data/tokenizer.h"
+#include "tests/data/files.h"
+
+namespace orthant {
+namespace {
+
+std::string gzip(const std::string& text) {
+  const std::string path = test_folder() + "/scratch.gz";
+  gzFile file = gzopen(path.c_str(), "wb");
+  gzwrite(file, text.data(), static_cast<unsigned>(text.size()));
+  gzclose(file);
+  return read_bytes(path);
+}
+
+std::string decoded(const std::string& path, Split split) {
+  return make_tokenizer("byte")->decode(all_tokens(path, split));
+}
+
+std::string json_line(const std::string& text) { return "{\"text\": \"" + text + "\"}\n"; }
+
+PrepareReport run(const std::vector<std::string>& inputs, double fraction = 0.0) {
+  PrepareOptions options;
+  options.inputs = inputs;
+  options.output = test_folder() + "/out.h5";
+  options.validation_fraction = fraction;
+  return prepare(options);
+}
+
+TEST(Prepare, TextComesBackWithAnEndOfDocument) {
+  const std::string path =
+      prepared("c", {write_file("a.txt", "hello"), write_file("b.txt", "you")}, 0);
+  const std::vector<int32_t> want = {'h', 'e', 'l', 'l', 'o', 256, 'y', 'o', 'u', 256};
+  EXPECT_EQ(all_tokens(path, Split::kTrain), want);
+  const CorpusInfo info = inspect_corpus(path);
+  EXPECT_EQ(info.train, (SplitInfo{10, 8, 2}));
+  EXPECT_EQ(info.validation, SplitInfo{});
+  EXPECT_EQ(info.tokenizer, "byte");
+  EXPECT_EQ(info.end_of_document, 256);
+  ASSERT_EQ(info.sources.size(), 2u);
+  EXPECT_EQ(info.sources[0], fingerprint_file(test_folder() + "/a.txt"));
+  EXPECT_EQ(info.sources[0].bytes, 5);
+}
+
+TEST(Prepare, SplitsOneTextAsNanoGptDoes) {
+  const std::string text =
+      read_bytes((std::filesystem::path(__FILE__).parent_path() / "shakespeare.txt").string());
+  ASSERT_EQ(text.size(), 1115394u);
+  const std::string input = write_file("s.txt", text);
+  const std::string path = prepared("s", {input}, 0.1);
+  EXPECT_EQ(decoded(path, Split::kTrain), text.substr(0, 1003854));
+  EXPECT_EQ(decoded(path, Split::kValidation), text.substr(1003854));
+  EXPECT_EQ(inspect_corpus(path).validation, (SplitInfo{111541, 111540, 1}));
+}
+
+TEST(Prepare, CutsBetweenUtf8Characters) {
+  std::string text;
+  for (int i = 0; i < 10; ++i) text += "\xE2\x82\xAC";  // the euro sign, 3 bytes
+  const std::string path = prepared("c", {write_file("a.txt", text)}, 0.3);  // byte 21 of 30
+  EXPECT_EQ(decoded(path, Split::kTrain).size(), 21u);
+  const std::string off = prepared("d", {write_file("b.txt", text)}, 0.35);  // byte 19: moves to 21
+  EXPECT_EQ(decoded(off, Split::kTrain).size(), 21u);
+  EXPECT_EQ(decoded(off, Split::kTrain) + decoded(off, Split::kValidation), text);
+}
+
+TEST(Prepare, ReadsLongTextsInPieces) {
+  std::string text;  // about 3 MiB: one part without any newline, one with
+  for (int i = 0; i < 400000; ++i) text += "word ";
+  for (int i = 0; i < 150000; ++i) text += "line " + std::to_string(i % 10) + "\n";
+  const std::string path = prepared("c", {write_file("a.txt", text)}, 0.25);
+  EXPECT_EQ(decoded(path, Split::kTrain) + decoded(path, Split::kValidation), text);
+  EXPECT_EQ(decoded(path, Split::kTrain).size(), text.size() * 3 / 4);
+}
+
+TEST(Prepare, KeepsJsonLinesWholeAndSpreadsValidation) {
+  std::string lines;
+  std::set<std::string> texts;
+  for (int i = 0; i < 400; ++i) {
+    const std::string text = "document number " + std::to_string(i) + " of the collection";
+    texts.insert(text);
+    lines += json_line(text);
+  }
+  const std::string path = prepared("c", {write_file("a.jsonl", lines)}, 0.1);
+  const CorpusInfo info = inspect_corpus(path);
+  EXPECT_EQ(info.train.num_documents + info.validation.num_documents, 400);
+  EXPECT_NEAR(static_cast<double>(info.validation.num_bytes),
+              0.1 * static_cast<double>(info.train.num_bytes + info.validation.num_bytes), 40.0);
+  std::vector<int> picked;
+  for (const Split split : {Split::kTrain, Split::kValidation}) {
+    std::string document;
+    for (const int32_t token : all_tokens(path, split)) {
+      if (token != 256) {
+        document.push_back(static_cast<char>(token));
+        continue;
+      }
+      EXPECT_EQ(texts.erase(document), 1u) << document;  // whole, and on one side only
+      if (split == Split::kValidation) picked.push_back(std::stoi(document.substr(16)));
+      document.clear();
+    }
+  }
+  EXPECT_TRUE(texts.empty());
+  EXPECT_LT(picked.front(), 100);  // not merely the end of the file
+  EXPECT_GT(picked.back(), 300);
+}
+
+TEST(Prepare, EqualDocumentsStayTogether) {
+  std::string lines;
+  for (int i = 0; i < 300; ++i) lines += json_line("text " + std::to_string(i % 30));
+  const std::string path = prepared("c", {write_file("a.jsonl", lines)}, 0.2);
+  EXPECT_EQ(inspect_corpus(path).validation.num_documents % 10, 0);
+  EXPECT_GT(inspect_corpus(path).validation.num_documents, 0);
+}
+
+TEST(Prepare, FewLinesLeaveTextOnBothSides) {
+  const std::string two = prepared(
+      "two", {write_file("2.jsonl", json_line("the first one") + json_line("the other one"))},
+      0.05);
+  EXPECT_EQ(inspect_corpus(two).train.num_documents, 1);
+  EXPECT_EQ(inspect_corpus(two).validation.num_documents, 1);
+  const std::string one = prepared("one", {write_file("1.jsonl", json_line("0123456789"))}, 0.2);
+  EXPECT_EQ(decoded(one, Split::kTrain), "01234567");
+  EXPECT_EQ(decoded(one, Split::kValidation), "89");
+}
+
+TEST(Prepare, TakesExplicitValidationText) {
+  PrepareOptions options;
+  options.inputs = {write_file("a.txt", "training")};
+  options.validation_inputs = {write_file("b.jsonl", json_line("one") + json_line("two"))};
+  options.output = test_folder() + "/c.h5";
+  const PrepareReport report = prepare(options);
+  EXPECT_EQ(report.train, (SplitInfo{9, 8, 1}));
+  EXPECT_EQ(report.validation, (SplitInfo{8, 6, 2}));
+  EXPECT_EQ(decoded(options.output, Split::kValidation), "onetwo");
+}
+
+TEST(Prepare, JsonEscapesCrlfBlankLinesAndLastLine) {
+  const std::string lines =
+      "{\"id\": {\"text\": 1}, \"text\": \"a\\n\\u20ac\"}\r\n\n  \r\n{\"text\": \"\"}\n{\"text\": "
+      "\"b\"}";
+  const PrepareReport report = run({write_file("a.jsonl", lines)});
+  EXPECT_EQ(report.num_documents, 2);
+  EXPECT_EQ(report.num_empty_documents, 1);
+  EXPECT_EQ(decoded(test_folder() + "/out.h5", Split::kTrain),
+            "a\n\xE2\x82\xAC"
+            "b");
+}
+
+TEST(Prepare, GzipGivesTheSameCorpus) {
+  const std::string text = "some text\nin two lines\n", lines = json_line("a b") + json_line("c");
+  const std::string plain =
+      prepared("p", {write_file("a.txt", text), write_file("a.jsonl", lines)}, 0.3);
+  const std::string packed = prepared(
+      "g", {write_file("a.txt.gz", gzip(text)), write_file("a.jsonl.gz", gzip(lines))}, 0.3);
+  EXPECT_EQ(inspect_corpus(plain).fingerprint, inspect_corpus(packed).fingerprint);
+}
+
+TEST(Prepare, SameInputGivesTheSameFile) {
+  const std::string input = write_file("a.txt", "the same text every time");
+  const std::string a = prepared("a", {input}, 0.1), b = prepared("b", {input}, 0.1);
+  EXPECT_EQ(read_bytes(a), read_bytes(b));
+}
+
+TEST(Prepare, ReportsUnigramEntropy) {
+  // 8 bytes of 4 kinds and one end of document in 9 tokens.
+  const PrepareReport report = run({write_file("a.txt", "aabbccdd")});
+  const double want = 4 * (2.0 / 9) * std::log2(4.5) + (1.0 / 9) * std::log2(9.0);
+  EXPECT_NEAR(report.unigram_entropy_bits, want, 1e-12);
+}
+
+TEST(Prepare, ReportsProgressUpToOne) {
+  PrepareOptions options;
+  options.inputs = {write_file("a.txt", std::string(1 << 20, 'x'))};
+  options.output = test_folder() + "/c.h5";
+  std::vector<double> fractions;
+  options.progress = [&](double fraction, double) { fractions.push_back(fraction); };
+  prepare(options);
+  ASSERT_FALSE(fractions.empty());
+  EXPECT_EQ(fractions.back(), 1.0);
+}
+
+TEST(Prepare, NamesFileAndLineOfBadInput) {
+  const std::string good = json_line("fine");
+  const std::string deep =
+      "{\"text\": \"x\", \"a\": " + std::string(64, '[') + std::string(64, ']') + "}";
+  const std::string ok_depth =
+      "{\"text\": \"x\", \"a\": " + std::string(63, '[') + std::string(63, ']') + "}";
+  const std::vector<std::pair<std::string, std::string>> cases = {
+      {"{\"text\": \"x\"", "not valid JSON"},
+      {"{\"text\": \"\xff\xfe\"}", "not valid JSON"},
+      {std::string("{\"text\": \"a\0b\"}", 15), "not valid JSON"},
+      {"{\"txt\": \"x\"}", "no member \"text\""},
+      {"{\"a\": {\"text\": \"x\"}}", "no member \"text\""},
+      {"{\"text\": 3}", "want a string, got a number"},
+      {"{\"text\": [\"x\"]}", "want a string, got an array"},
+      {"{\"text\": \"x\", \"text\": \"y\"}", "twice"},
+      {"[\"text\"]", "want an object"},
+      {"\"text\"", "want an object"},
+      {deep, "deeper than 64"},
+      {"{\"text\": \"x\"} {}", "not valid JSON"},
+      {std::string(100000, '['), "want an object"},
+      {"{\"a\": " + std::string(1000000, '['), "deeper than 64"},
+      {"{\"text\": \"" + std::string((16 << 20) + 1, 'x') + "\"}", "longer than"},
+  };
+  for (const auto& [line, reason] : cases) {
+    const std::string path = write_file("bad.jsonl", good + "\n" + line + "\n" + good);
+    expect_error(ErrorKind::kData, {"bad.jsonl:3: ", reason}, [&] { run({path}); });
+  }
+  EXPECT_EQ(run({write_file("ok.jsonl", ok_depth)}).num_documents, 1);
+  // A whole file without any newline: it must not be read into memory first.
+  const std::string endless = write_file("endless.jsonl", std::string((16 << 20) + (1 << 17), 'x'));
+  expect_error(ErrorKind::kData, {"endless.jsonl:1: ", "longer than"}, [&] { run({endless}); });
+}
+
+TEST(Prepare, NamesBadFiles) {
+  expect_error(ErrorKind::kMissingInput, {"none.txt"}, [] { run({test_folder() + "/none.txt"}); });
+  expect_error(ErrorKind::kData, {"empty.txt", "no text"},
+               [] { run({write_file("empty.txt", "")}); });
+  expect_error(ErrorKind::kData, {"blank.jsonl", "no text"},
+               [] { run({write_file("blank.jsonl", "\n\n")}); });
+  expect_error(ErrorKind::kData, {"regular file"}, [] {
+    std::filesystem::create_directories(test_folder() + "/dir.txt");
+    run({test_folder() + "/dir.txt"});
+  });
+  expect_error(ErrorKind::kConfig, {"a.pdf", ".jsonl"}, [] { run({write_file("a.pdf", "x")}); });
+  const std::string packed = gzip(std::string(100000, 'x') + "end");
+  expect_error(ErrorKind::kData, {"cut.txt.gz", "gzip"},
+               [&] { run({write_file("cut.txt.gz", packed.substr(0, packed.size() / 2))}); });
+  expect_error(ErrorKind::kData, {"plain.txt.gz", "not a gzip"},
+               [] { run({write_file("plain.txt.gz", "plain text")}); });
+  expect_error(ErrorKind::kConfig, {"fraction", "1"}, [] { run({write_file("a.txt", "x")}, 1.0); });
+}
+
+TEST(Prepare, LeavesNothingBehindWhenItFails) {
+  const std::string good = json_line("fine");
+  const std::string folder = test_folder() + "/out";
+  const auto attempt = [&](const std::string& lines) {
+    PrepareOptions options;
+    options.inputs = {write_file("a.jsonl", lines)};
+    options.output = folder + "/c.h5";
+    prepare(options);
+  };
+  attempt(good);
+  const std::string before = read_bytes(folder + "/c.h5");
+  expect_error(ErrorKind::kData, {"a.jsonl:2"}, [&] { attempt(good + "{"); });
+  EXPECT_EQ(read_bytes(folder + "/c.h5"), before);  // the older corpus is still there
+  int64_t files = 0;
+  for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(folder)) ++files;
+  EXPECT_EQ(files, 1);
+}
+
+TEST(Prepare, CannotWriteIsItsOwnKind) {
+  const std::string input = write_file("a.txt", "x");
+  for (const std::string& output : {input + "/c.h5", test_folder()})
+    expect_error(ErrorKind::kCannotWrite, {output}, [&] {
+      PrepareOptions options;
+      options.inputs = {input};
+      options.output = output;
+      prepare(options);
+    });
+}
+
+TEST(EnsurePrepared, PreparesOnceAndKeysByContentAndOptions) {
+  CacheOptions options{.cache_dir = test_folder() + "/cache"};
+  const std::string text = write_file("notes.txt", std::string(1000, 'x'));
+  const std::string first = ensure_prepared(text, options);
+  EXPECT_EQ(first.find(options.cache_dir + "/notes-"), 0u);
+  const auto time = std::filesystem::last_write_time(first);
+  EXPECT_EQ(ensure_prepared(text, options), first);
+  EXPECT_EQ(std::filesystem::last_write_time(first), time);
+  // The same content elsewhere under the same name is the same corpus.
+  std::filesystem::create_directories(test_folder() + "/copy");
+  const std::string copy = write_bytes(test_folder() + "/copy/notes.txt", std::string(1000, 'x'));
+  EXPECT_EQ(ensure_prepared(copy, options), first);
+  options.validation_fraction = 0.5;
+  EXPECT_NE(ensure_prepared(text, options), first);
+  write_bytes(text, std::string(1000, 'y'));
+  options.validation_fraction = 0.05;
+  const std::string changed = ensure_prepared(text, options);
+  EXPECT_NE(changed, first);
+  options.validation_only = true;
+  const std::string validation = ensure_prepared(text, options);
+  EXPECT_NE(validation, changed);
+  EXPECT_EQ(inspect_corpus(validation).train, SplitInfo{});
+  EXPECT_EQ(inspect_corpus(validation).validation, (SplitInfo{1001, 1000, 1}));
+  EXPECT_EQ(ensure_prepared(first, options), first);  // a corpus is taken as it is
+  expect_error(ErrorKind::kMissingInput, {"none.txt"},
+               [&] { ensure_prepared(test_folder() + "/none.txt", options); });
+}
+
+TEST(Gzip, SizeIsThatOfARealGzipFile) {
+  std::string text;
+  for (int i = 0; i < 20000; ++i) text += std::to_string(i * 7919 % 1000) + " ";
+  const std::string path = test_folder() + "/x.gz";
+  gzFile file = gzopen(path.c_str(), "wb9");
+  gzwrite(file, text.data(), static_cast<unsigned>(text.size()));
+  gzclose(file);
+  EXPECT_EQ(gzip_size(text), static_cast<int64_t>(std::filesystem::file_size(path)));
+
+  const std::string corpus_path = prepared("c", {write_file("a.txt", text)}, 0.5);
+  const auto corpus = Corpus::open(corpus_path, Split::kValidation);
+  const std::string part = decoded(corpus_path, Split::kValidation);
+  EXPECT_DOUBLE_EQ(gzip_bits_per_byte(*corpus, *make_tokenizer("byte")),
+                   8.0 * static_cast<double>(gzip_size(part)) / static_cast<double>(part.size()));
+}
+
+}  // namespace
+}  // namespace orthant
