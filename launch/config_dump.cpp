@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <unordered_map>
 
+#include "base/text.h"
 #include "launch/config_schema.h"
 #include "launch/config_visitors.h"
 #include "launch/scalar_text.h"
@@ -20,7 +21,7 @@ class DumpVisitor : public FieldVisitor {
     line(name, concat(value));
   }
   void field(std::string_view name, double& value, RealBounds, std::string_view) override {
-    line(name, concat(value));
+    line(name, real_text(value));
   }
   void field(std::string_view name, std::string& value, TextRule, std::string_view) override {
     line(name, yaml_scalar(value));

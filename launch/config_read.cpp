@@ -12,10 +12,10 @@ namespace {
 // What one reading shares over all blocks.
 struct Faults {
   const Schema& schema;
-  std::vector<std::pair<YamlPlace, std::string>> list;
+  std::vector<std::pair<YamlPlace, std::string>> list;  // whole lines, with the place to sort by
 
   void add(const YamlPlace& place, std::string_view path, const std::string& message) {
-    list.emplace_back(place, concat(path, ": ", message));
+    list.emplace_back(place, concat(place.text(), ": ", path, ": ", message));
   }
   // Throws all of them, a line each, if there are any.
   void report() {
@@ -25,7 +25,7 @@ struct Faults {
     constexpr size_t kMaxShown = 50;
     std::string text;
     for (size_t i = 0; i < std::min(list.size(), kMaxShown); ++i) {
-      text += concat(i == 0 ? "" : "\n", list[i].first.text(), ": ", list[i].second);
+      text += concat(i == 0 ? "" : "\n", list[i].second);
     }
     if (list.size() > kMaxShown) text += concat("\nand ", list.size() - kMaxShown, " more");
     throw Error(ErrorKind::kConfig, text);
@@ -119,13 +119,14 @@ class ReadVisitor : public FieldVisitor {
             const std::function<void(size_t, FieldVisitor&)>& item) override {
     const YamlNode* node = take_node(name, "a list");
     if (!node) return;
+    const Schema::Key* key = schema_.find(name);
+    ORTHANT_CHECK(key, kInternal, join_path(path_, name), ": a field list changed between visits");
     const bool is_list = node->kind == YamlNode::Kind::kList;
     const size_t size = is_list ? node->items.size() : 1;  // one alone may stand without the dash
     resize(0);                                             // every item begins with its defaults
     resize(size);
     for (size_t i = 0; i < size; ++i) {
-      read_item(is_list ? node->items[i] : *node, concat(name, "[", i, "]"), *schema_.find(name), i,
-                item);
+      read_item(is_list ? node->items[i] : *node, concat(name, "[", i, "]"), *key, i, item);
     }
   }
 

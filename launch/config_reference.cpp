@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <map>
 
+#include "base/text.h"
 #include "launch/config_schema.h"
 #include "launch/config_visitors.h"
 #include "launch/scalar_text.h"
@@ -50,7 +51,7 @@ class ReferenceVisitor : public FieldVisitor {
   }
   void field(std::string_view name, double& value, RealBounds bounds,
              std::string_view help) override {
-    row(name, wanted(bounds), concat(value), help);
+    row(name, wanted(bounds), real_text(value), help);
   }
   void field(std::string_view name, std::string& value, TextRule rule,
              std::string_view help) override {

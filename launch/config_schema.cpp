@@ -84,9 +84,10 @@ void place_entry(YamlNode& map, std::string_view name, YamlNode::Entry entry,
   const int ours = entry.key_place.override_index;
   const int theirs = standing->key_place.override_index;
   if (ours == theirs) {
-    faults.emplace_back(entry.key_place, concat(alias, ": another name of ", join_path(path, part),
-                                                ", which is given at ", standing->key_place.text(),
-                                                " as well; keep one of them"));
+    faults.emplace_back(
+        entry.key_place,
+        concat(entry.key_place.text(), ": ", alias, ": another name of ", join_path(path, part),
+               ", which is given at ", standing->key_place.text(), " as well; keep one of them"));
   } else if (ours > theirs) {
     *standing = std::move(entry);
   }

@@ -71,8 +71,9 @@ Reading<int64_t> read_integer(std::string_view text) {
   }
   if (plain) {
     const size_t first = std::min(digits.find_first_not_of('0'), digits.size() - 1);
-    return {std::nullopt, concat("no leading zeros: write ", text.starts_with('-') ? "-" : "",
-                                 digits.substr(first))};
+    return {std::nullopt,
+            concat("no leading zeros: write ",
+                   text.starts_with('-') && digits[first] != '0' ? "-" : "", digits.substr(first))};
   }
   if (digits.starts_with("0x") || digits.starts_with("0X")) {
     uint64_t value = 0;
@@ -141,11 +142,12 @@ std::string wanted(const IntBounds& bounds) {
 std::string wanted(const RealBounds& bounds) {
   const bool low = std::isfinite(bounds.low), high = std::isfinite(bounds.high);
   if (low && high && !bounds.low_open && !bounds.high_open) {
-    return concat("a number from ", bounds.low, " to ", bounds.high);
+    return concat("a number from ", real_text(bounds.low), " to ", real_text(bounds.high));
   }
   std::string text = "a number";
-  if (low) text += concat(bounds.low_open ? " > " : " >= ", bounds.low);
-  if (high) text += concat(low ? " and" : "", bounds.high_open ? " < " : " <= ", bounds.high);
+  if (low) text += concat(bounds.low_open ? " > " : " >= ", real_text(bounds.low));
+  if (high)
+    text += concat(low ? " and" : "", bounds.high_open ? " < " : " <= ", real_text(bounds.high));
   return text;
 }
 
@@ -193,9 +195,22 @@ std::string yaml_scalar(std::string_view text) {
   return result + "\"";
 }
 
+std::string real_text(double value) {
+  std::string text = concat(value);  // has exponents like e-04 and e+20
+  const size_t e = text.find('e');
+  if (e == std::string::npos) return text;
+  size_t digits = e + 1;
+  if (text[digits] == '-') ++digits;
+  while (digits + 1 < text.size() && (text[digits] == '+' || text[digits] == '0')) {
+    text.erase(digits, 1);
+  }
+  return text;
+}
+
 std::string yaml_list(const std::vector<double>& values) {
   std::string text = "[";
-  for (size_t i = 0; i < values.size(); ++i) text += concat(i == 0 ? "" : ", ", values[i]);
+  for (size_t i = 0; i < values.size(); ++i)
+    text += concat(i == 0 ? "" : ", ", real_text(values[i]));
   return text + "]";
 }
 

@@ -37,6 +37,8 @@ std::string wanted(const TextRule& rule);
 // `text` as a YAML scalar: plain where that reads back as this text, otherwise in double quotes.
 std::string yaml_scalar(std::string_view text);
 
+// The shortest text that reads back as the same number: "0.1", "3e-4".
+std::string real_text(double value);
 // "[0.9, 0.95]".
 std::string yaml_list(const std::vector<double>& values);
 

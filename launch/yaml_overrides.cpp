@@ -2,15 +2,12 @@
 #include <algorithm>
 #include <charconv>
 
-#include "base/error.h"
+#include "base/text.h"
 #include "launch/yaml_loader.h"
+#include "launch/yaml_text.h"
 
 namespace orthant {
 namespace {
-
-[[noreturn]] void refuse(const YamlPlace& place, const std::string& message) {
-  throw Error(ErrorKind::kConfig, concat(place.text(), ": ", message));
-}
 
 std::vector<std::string> split_path(const std::string& path, const YamlPlace& place) {
   std::vector<std::string> parts(1);
@@ -22,13 +19,13 @@ std::vector<std::string> split_path(const std::string& path, const YamlPlace& pl
     } else if (word) {
       parts.back() += c;
     } else {
-      refuse(place, concat("a key has letters, digits, '_' and '-', got '", path, "'"));
+      refuse_yaml(place, concat("a key has letters, digits, '_' and '-', got '", path, "'"));
     }
   }
   const bool gap = std::any_of(parts.begin(), parts.end(), [](auto& part) { return part.empty(); });
-  if (gap) refuse(place, concat("want key.path=value, got the key '", path, "'"));
+  if (gap) refuse_yaml(place, concat("want key.path=value, got the key '", path, "'"));
   if (parts.size() > static_cast<size_t>(YamlLimits::kMaxDepth)) {
-    refuse(place, concat("nested deeper than ", YamlLimits::kMaxDepth, " levels"));
+    refuse_yaml(place, concat("nested deeper than ", YamlLimits::kMaxDepth, " levels"));
   }
   return parts;
 }
@@ -50,14 +47,14 @@ YamlNode& step_into(YamlNode& node, const std::string& part, const std::string& 
     size_t index = 0;
     const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), index);
     if (error != std::errc() || end != part.data() + part.size() || index >= node.items.size()) {
-      refuse(place, concat("'", walked, "' is a list of ", node.items.size(),
-                           "; want the number of an item from 0, got '", part, "'"));
+      refuse_yaml(place, concat("'", walked, "' is a list of ", node.items.size(),
+                                "; want the number of an item from 0, got '", part, "'"));
     }
     return node.items[index];
   }
   if (node.kind == YamlNode::Kind::kScalar) {
-    refuse(place, concat("'", walked, "' holds ", describe(node), ", so it has no key '", part,
-                         "'; set it as a whole"));
+    refuse_yaml(place, concat("'", walked, "' holds ", describe(node), ", so it has no key '", part,
+                              "'; set it as a whole"));
   }
   if (node.kind == YamlNode::Kind::kNull) {
     node = YamlNode{.kind = YamlNode::Kind::kMap, .place = place};
@@ -77,7 +74,7 @@ void apply_override(YamlNode& root, const std::string& argument, int index) {
       argument.size() <= kMaxShown ? argument : concat(argument.substr(0, kMaxShown), "...");
   const YamlPlace place{.file = concat("command line: '", shown, "'"), .override_index = index};
   const size_t equals = argument.find('=');
-  if (equals == std::string::npos) refuse(place, "want key.path=value");
+  if (equals == std::string::npos) refuse_yaml(place, "want key.path=value");
   const std::vector<std::string> parts = split_path(argument.substr(0, equals), place);
   const YamlNode value = parse_value(argument.substr(equals + 1), place);
 

@@ -137,7 +137,7 @@ Tensor Transformer::decode(const Tensor& ids, KvCache& cache) const {
   for (int64_t b = 0; b < cache.batch; ++b) {
     copy(x.value().slice((b + 1) * length - 1, (b + 1) * length), last.slice(b, b + 1));
   }
-  return cast(head_.forward(norm_.forward(Var(last))), build_.wide()).value();
+  return head_logits(norm_.forward(Var(last)).value(), head_.weight());
 }
 
 }  // namespace orthant

@@ -169,4 +169,13 @@ HeadLoss head_loss(const Var& x, Weight& head, const Tensor& labels) {
   return {std::move(result), losses};
 }
 
+Tensor head_logits(const Tensor& x, Weight& head) {
+  const Tensor rows = as_rows(x);
+  ORTHANT_OP_CHECK("head_logits", rows.dim(1) == head.value().dim(1), rows, head.value());
+  const Tensor logits =
+      Tensor::empty({rows.dim(0), head.value().dim(0)}, wide_of(x.dtype()), x.device());
+  multiply(rows, false, head.value(), true, logits, false, head.prepared(WeightForm::kForward));
+  return logits;
+}
+
 }  // namespace orthant

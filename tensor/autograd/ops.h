@@ -65,6 +65,8 @@ struct HeadLoss {
   Tensor losses;
 };
 HeadLoss head_loss(const Var& x, Weight& head, const Tensor& labels);
+// The logits themselves, [N, V] in wide_of(x); no gradient.
+Tensor head_logits(const Tensor& x, Weight& head);
 
 // Rows of x at index i32 [R]; the gradient adds in the order of row_of [N, A], the inverse (i32, -1
 // = none).

@@ -39,13 +39,12 @@ int64_t packed_bytes(const PackedMatrix& matrix) { return matrix.storage.size();
 
 namespace {
 
-constexpr int64_t kPackedABytes = 512 << 10;   // half of a small L2
-constexpr int64_t kPackedBBytes = 2048 << 10;  // per thread, from L3
-constexpr int64_t kSumElems = 1024 * 1024;     // unfinished sums per thread, where k is cut
-constexpr int64_t kMaxDepth = 3072;            // longest k without cutting it
-constexpr int64_t kDepth = 2048;               // pieces of a longer one
-
-constexpr int64_t kThreadWork = 1 << 18;  // m n k that pays for waking a thread
+constexpr int64_t kInnerABytes = 512 << 10;      // rows of A that stay in half of a small L2
+constexpr int64_t kPackedBBytes = 2048 << 10;    // per thread, from L3
+constexpr int64_t kSumElems = 1024 * 1024;       // unfinished sums per thread, where k is cut
+constexpr int64_t kWholePanelBytes = 192 << 10;  // longest panel of B without cutting k
+constexpr int64_t kPanelBytes = 128 << 10;       // pieces of a longer one
+constexpr int64_t kThreadWork = 1 << 18;         // m n k that pays for waking a thread
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -89,20 +88,25 @@ class Block {
         in_bytes_(size_of(args.dtype)),
         out_bytes_(size_of(args.out_dtype)) {
     const int64_t rows = row1 - row0, cols = col1 - col0, panel = kernel.panel;
-    const int64_t depth =
-        args.k > kMaxDepth ? equal_piece(args.k, kDepth, kernel.k_multiple) : args.k;
-    depth_ = depth;
-    depth_filled_ = round_up(depth, kernel.k_multiple);
-    const bool cut_k = depth < args.k;
+    const int64_t k_bytes = panel * kernel.element_bytes;
+    depth_ = args.k;
+    if (args.k * k_bytes > kWholePanelBytes) {
+      depth_ = equal_piece(args.k, kPanelBytes / k_bytes, kernel.k_multiple);
+    }
+    const bool cut_k = depth_ < args.k;
     height_ = kernel.fixed_height
                   ? kernel.max_height
                   : std::max<int64_t>(1, ceil_div(rows, ceil_div(rows, kernel.max_height)));
-    const int64_t unit_depth = std::max<int64_t>(1, depth_filled_) * kernel.element_bytes;
-    inner_rows_ = equal_piece(rows, kPackedABytes / unit_depth / height_ * height_, height_);
+    in_place_ = kernel.reads_in_place && !args.trans_a;
+    width_ = round_up(height_, kernel.a_width_multiple);
+    const int64_t unit_depth =
+        std::max<int64_t>(1, round_up(depth_, kernel.k_multiple)) * kernel.element_bytes;
+    const int64_t a_width = in_place_ ? height_ : width_;
+    inner_rows_ = equal_piece(rows, kInnerABytes / (unit_depth * a_width) * height_, height_);
     col_step_ = round_up(cols, panel);
     // With few rows a panel of B is packed right before its only use.
     if (args.packed_b == nullptr) {
-      const int64_t bytes = rows <= 4 * kernel.max_height ? kPackedABytes / 2 : kPackedBBytes;
+      const int64_t bytes = rows <= 4 * kernel.max_height ? kInnerABytes / 2 : kPackedBBytes;
       col_step_ = equal_piece(cols, bytes / unit_depth / panel * panel, panel);
     }
     row_step_ = round_up(rows, height_);
@@ -114,7 +118,7 @@ class Block {
     sum_panels_ = cut_k ? ceil_div(col_step_, panel) : 1;
     const int64_t sum_rows = cut_k ? row_step_ : inner_rows_;
     scratch_ =
-        thread_scratch(round_up(inner_rows_, height_) * unit_depth,
+        thread_scratch(in_place_ ? 0 : inner_rows_ / height_ * width_ * unit_depth,
                        args.packed_b == nullptr ? round_up(col_step_, panel) * unit_depth : 0,
                        ceil_div(sum_rows, height_) * sum_panels_ * tile_ * kernel.acc_bytes);
   }
@@ -145,21 +149,38 @@ class Block {
                     .count = col_end - col,
                     .k = depth_at(k),
                     .k_contiguous = args_.trans_b,
+                    .step = kernel_.panel,
                     .width = kernel_.panel,
                     .dst = scratch_.b});
   }
 
-  void pack_a(int64_t row, int64_t rows, int64_t k) {
+  // Lets the sweep read `rows` rows of op(A) from (row, k) on: where they are, or from a packed
+  // copy.
+  void set_a(GemmSweep& sweep, int64_t row, int64_t rows, int64_t k) {
+    const int64_t offset = args_.trans_a ? k * args_.lda + row : row * args_.lda + k;
+    const char* src = at(args_.a, offset, in_bytes_);
+    if (in_place_) {
+      sweep.a = src;
+      sweep.a_row_bytes = args_.lda * in_bytes_;
+      sweep.a_block_bytes = height_ * sweep.a_row_bytes;
+      sweep.a_unit_bytes = kernel_.k_multiple * in_bytes_;
+      return;
+    }
+    sweep.a = scratch_.a;
+    sweep.a_row_bytes = kernel_.k_multiple * kernel_.element_bytes;
+    sweep.a_unit_bytes = width_ * sweep.a_row_bytes;
+    sweep.a_block_bytes =
+        round_up(depth_at(k), kernel_.k_multiple) * width_ * kernel_.element_bytes;
     if (row == packed_row_ && k == packed_k_) return;
     packed_row_ = row;
     packed_k_ = k;
-    const int64_t offset = args_.trans_a ? k * args_.lda + row : row * args_.lda + k;
-    kernel_.pack_a({.src = at(args_.a, offset, in_bytes_),
+    kernel_.pack_a({.src = src,
                     .ld = args_.lda,
                     .count = rows,
                     .k = depth_at(k),
                     .k_contiguous = !args_.trans_a,
-                    .width = height_,
+                    .step = height_,
+                    .width = width_,
                     .dst = scratch_.a});
   }
 
@@ -176,9 +197,7 @@ class Block {
   void multiply(int64_t row, int64_t row_end, int64_t col, int64_t col_end, int64_t k) {
     for (int64_t inner = row; inner < row_end; inner += inner_rows_) {
       const int64_t rows = std::min(inner_rows_, row_end - inner);
-      pack_a(inner, rows, k);
-      GemmSweep sweep{.a = scratch_.a,
-                      .k = round_up(depth_at(k), kernel_.k_multiple),
+      GemmSweep sweep{.k = depth_at(k),
                       .rows = rows,
                       .height = height_,
                       .ldc = args_.ldc,
@@ -187,6 +206,7 @@ class Block {
                       .acc_stride = sum_panels_ * tile_,
                       .first = k == 0,
                       .last = k + depth_ >= args_.k};
+      set_a(sweep, inner, rows, k);
       const bool cut_k = depth_ < args_.k;
       const int64_t first_tile = cut_k ? (inner - row) / height_ * sum_panels_ : 0;
       int64_t index = 0;
@@ -204,7 +224,9 @@ class Block {
   const GemmKernel& kernel_;
   const GemmArgs& args_;
   const int64_t row0_, row1_, col0_, col1_, in_bytes_, out_bytes_;
-  int64_t depth_, depth_filled_;  // of k per pass
+  int64_t depth_;  // of k per pass
+  bool in_place_;  // A is not packed
+  int64_t width_;  // slots of a packed row block of A
   int64_t height_, inner_rows_, row_step_, col_step_;
   int64_t tile_, sum_panels_;                // elements of a tile of sums; tiles side by side
   int64_t packed_row_ = -1, packed_k_ = -1;  // what packed A holds
@@ -290,6 +312,7 @@ const PackedMatrix* pack_matrix_with(const GemmKernel& kernel, int64_t k, int64_
                    .count = end - begin,
                    .k = k,
                    .k_contiguous = trans_b,
+                   .step = kernel.panel,
                    .width = kernel.panel,
                    .dst = matrix->storage.data() + begin / kernel.panel * matrix->panel_bytes});
   });

@@ -138,7 +138,7 @@ TEST(Sampler, SeedChangesTheOrder) {
 TEST(Sampler, RefusesSourcesThatCannotBeRead) {
   expect_error(ErrorKind::kData, {"source 1", "shorter"}, [] { Sampler(1, {{5, 1}, {0, 1}}); });
   expect_error(ErrorKind::kConfig, {"source 0", "-1"}, [] { Sampler(1, {{5, -1}, {5, 1}}); });
-  expect_error(ErrorKind::kConfig, {"source 1", "0.0001"}, [] { Sampler(1, {{5, 1}, {5, 1e-4}}); });
+  expect_error(ErrorKind::kConfig, {"source 1", "1e-04"}, [] { Sampler(1, {{5, 1}, {5, 1e-4}}); });
 }
 
 }  // namespace

@@ -34,9 +34,9 @@ void pack_tiles(const GemmPack& job) {
         if (left <= 0) {
           for (__m512i& v : r) v = _mm512_setzero_si512();
         } else if (job.k_contiguous) {
-          load_square_along<PairUnits>(src + row * job.ld + k, job.ld, left, job.k - k, r);
+          load_square_along<PairUnits, false>(src + row * job.ld + k, job.ld, left, job.k - k, r);
         } else {
-          load_square_across<PairUnits>(src + k * job.ld + row, job.ld, left, job.k - k, r);
+          load_square_across<PairUnits, false>(src + k * job.ld + row, job.ld, left, job.k - k, r);
         }
         if (job.k_contiguous == kUnitsDown) transpose_16x16(r);
         for (int i = 0; i < kTile; ++i) _mm512_storeu_si512(dst + i * kTileBlock, r[i]);
@@ -137,7 +137,9 @@ void sweep_tiles(const GemmSweep& job) {
     const uint16_t* b = static_cast<const uint16_t*>(job.b) + from * kTileBlock;
     for (int64_t row = 0; row < job.rows; row += kTileBlock) {
       const int64_t rows = job.rows - row < kTileBlock ? job.rows - row : kTileBlock;
-      const uint16_t* a = static_cast<const uint16_t*>(job.a) + row * job.k + from * kTileBlock;
+      const uint16_t* a = reinterpret_cast<const uint16_t*>(static_cast<const char*>(job.a) +
+                                                            row / kTileBlock * job.a_block_bytes) +
+                          from * kTileBlock;
       float* acc = static_cast<float*>(job.acc) + row / kTileBlock * job.acc_stride;
       if (first) {
         Tiles::zero_sums();

@@ -12,12 +12,14 @@ constexpr GemmKernel make_kernel(DType dtype) {
   return {.isa = Isa::kAvx512,
           .dtype = dtype,
           .max_height = kBlockRows,
+          .reads_in_place = sizeof(typename Units::In) == sizeof(typename Ops::Acc),
+          .a_width_multiple = Units::kLanes,
           .panel = 2 * Ops::kLanes,
           .element_bytes = Units::kUnitBytes,
           .acc_bytes = sizeof(typename Ops::Acc),
           .pack_a = pack_interleaved<Units>,
           .pack_b = pack_interleaved<Units>,
-          .sweep = sweep_blocks<Ops, 1>};
+          .sweep = sweep_blocks<Ops>};
 }
 
 }  // namespace

@@ -17,7 +17,7 @@ void pack(const GemmPack& job) {
   const In* src = static_cast<const In*>(job.src);
   Acc* dst = static_cast<Acc*>(job.dst);
   const int64_t step_k = job.k_contiguous ? 1 : job.ld, step = job.k_contiguous ? job.ld : 1;
-  for (int64_t first = 0; first < job.count; first += job.width, dst += job.width * job.k) {
+  for (int64_t first = 0; first < job.count; first += job.step, dst += job.width * job.k) {
     for (int64_t k = 0; k < job.k; ++k) {
       for (int64_t i = 0; i < job.width; ++i) {
         const bool inside = first + i < job.count;
@@ -46,22 +46,25 @@ template <class Acc>
 void sweep(const GemmSweep& job) {
   const Acc* a = static_cast<const Acc*>(job.a);
   Acc* acc = static_cast<Acc*>(job.acc);
+  const int64_t step_row = job.a_row_bytes / int64_t{sizeof(Acc)};
+  const int64_t step_k = job.a_unit_bytes / int64_t{sizeof(Acc)};
   for (int64_t row = 0; row < job.rows; row += job.height) {
+    const int64_t height = job.rows - row < job.height ? job.rows - row : job.height;
     Acc sums[kHeight][kPanel] = {};
     if (!job.first) __builtin_memcpy(sums, acc, sizeof(sums));
     const Acc* b = static_cast<const Acc*>(job.b);
-    // A block is read in full: what lies past its last row is never stored.
     for (int64_t k = 0; k < job.k; ++k, b += kPanel) {
-      for (int64_t i = 0; i < job.height; ++i) {
-        for (int64_t j = 0; j < kPanel; ++j) sums[i][j] += a[k * job.height + i] * b[j];
+      for (int64_t i = 0; i < height; ++i) {
+        const Acc x = a[i * step_row + k * step_k];
+        for (int64_t j = 0; j < kPanel; ++j) sums[i][j] += x * b[j];
       }
     }
     if (job.last) {
-      for (int64_t i = 0; i < job.height && row + i < job.rows; ++i) finish(job, sums[i], row + i);
+      for (int64_t i = 0; i < height; ++i) finish(job, sums[i], row + i);
     } else {
       __builtin_memcpy(acc, sums, sizeof(sums));
     }
-    a += job.height * job.k;
+    a += job.a_block_bytes / int64_t{sizeof(Acc)};
     acc += job.acc_stride;
   }
 }
@@ -71,6 +74,7 @@ constexpr GemmKernel make_kernel() {
   return {.isa = Isa::kScalar,
           .dtype = dtype_of<In>,
           .max_height = kHeight,
+          .reads_in_place = sizeof(In) == sizeof(Acc),
           .panel = kPanel,
           .element_bytes = sizeof(Acc),
           .acc_bytes = sizeof(Acc),

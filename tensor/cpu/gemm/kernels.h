@@ -18,23 +18,25 @@ class PackedMatrix;
 struct GemmArgs;
 struct GroupedGemmArgs;
 
-// Copies `count` rows of op(A), or columns of op(B), each of k elements, into blocks of `width`
-// of them; k is filled up with zeros to the kernel's multiple, the last block (where the kernel
-// reads it in full) to its width.
+// Copies `count` rows of op(A), or columns of op(B), each of k elements, into blocks of `step` of
+// them; k is filled up with zeros to the kernel's multiple, and each block to `width` slots with
+// anything that exists or zeros: a result of such a slot is not used.
 struct GemmPack {
   const void* src = nullptr;
   int64_t ld = 0;
   int64_t count = 0, k = 0;
   bool k_contiguous = false;  // the k elements of a row or column lie side by side
-  int64_t width = 0;
+  int64_t step = 0, width = 0;
   void* dst = nullptr;
 };
 
-// Multiplies packed row blocks with one packed panel of B.
+// Multiplies row blocks of A, packed or in place, with one packed panel of B.
 struct GemmSweep {
   const void* a = nullptr;
+  int64_t a_block_bytes = 0;                  // from one row block of A to the next
+  int64_t a_row_bytes = 0, a_unit_bytes = 0;  // in a block: to the next row, to the next unit of k
   const void* b = nullptr;
-  int64_t k = 0;                 // of this call, filled up to the kernel's multiple
+  int64_t k = 0;                 // of this call; in packed operands filled up with zeros
   int64_t rows = 0, height = 0;  // rows in all; rows of a block
   int64_t cols = 0;              // columns of C in this panel
   void* c = nullptr;
@@ -51,9 +53,11 @@ struct GemmSweep {
 struct GemmKernel {
   Isa isa = Isa::kScalar;
   DType dtype = DType::kF32;
-  int64_t max_height = 0;     // rows of a register block
-  bool fixed_height = false;  // row blocks are always max_height rows high
-  int64_t panel = 0;          // columns of a panel
+  int64_t max_height = 0;        // rows of a register block
+  bool fixed_height = false;     // row blocks are always max_height rows high
+  bool reads_in_place = false;   // A needs no packing where k is contiguous
+  int64_t a_width_multiple = 1;  // of the slots of a packed row block
+  int64_t panel = 0;             // columns of a panel
   int64_t k_multiple = 1;
   int64_t element_bytes = 0;  // of a packed element
   int64_t acc_bytes = 4;      // of an accumulator

@@ -89,9 +89,6 @@ struct F32Units {
   static __m512i load_across(const In* src, int64_t, int64_t count, int64_t) {
     return load_along(src, count);
   }
-  static void store(void* dst, int64_t count, __m512i v) {
-    _mm512_mask_storeu_epi32(dst, static_cast<__mmask16>(low_bits(count)), v);
-  }
   static void transpose(__m512i* r) { transpose_16x16(r); }
 };
 
@@ -103,9 +100,6 @@ struct F64Units {
   }
   static __m512i load_across(const In* src, int64_t, int64_t count, int64_t) {
     return load_along(src, count);
-  }
-  static void store(void* dst, int64_t count, __m512i v) {
-    _mm512_mask_storeu_epi64(dst, static_cast<__mmask8>(low_bits(count)), v);
   }
   static void transpose(__m512i* r) { transpose_8x8(r); }
 };
@@ -139,54 +133,77 @@ struct PairUnits : F32Units {
 };
 
 // Reads a square of kLanes rows (of `count` left) and kLanes units (k_left elements left): vector
-// i holds row i along k.
-template <class Units>
-void load_square_along(const typename Units::In* src, int64_t ld, int64_t count, int64_t k_left,
-                       __m512i* r) {
+// i holds row i along k.  Both are compiled with and without edges: without, nothing is tested or
+// masked.
+template <class Units, bool kWhole>
+[[gnu::always_inline]] inline void load_square_along(const typename Units::In* src, int64_t ld,
+                                                     int64_t count, int64_t k_left, __m512i* r) {
 #pragma GCC unroll 16
   for (int i = 0; i < Units::kLanes; ++i) {
-    r[i] = i < count ? Units::load_along(src + i * ld, k_left) : _mm512_setzero_si512();
+    if constexpr (kWhole) {
+      r[i] = Units::load_along(src + i * ld, Units::kLanes * Units::kPerUnit);
+    } else {
+      r[i] = i < count ? Units::load_along(src + i * ld, k_left) : _mm512_setzero_si512();
+    }
   }
 }
 
 // The same from a source whose rows run across: vector i holds unit i of all rows.
-template <class Units>
-void load_square_across(const typename Units::In* src, int64_t ld, int64_t count, int64_t k_left,
-                        __m512i* r) {
+template <class Units, bool kWhole>
+[[gnu::always_inline]] inline void load_square_across(const typename Units::In* src, int64_t ld,
+                                                      int64_t count, int64_t k_left, __m512i* r) {
 #pragma GCC unroll 16
   for (int i = 0; i < Units::kLanes; ++i) {
     const int64_t k = int64_t{i} * Units::kPerUnit;
-    r[i] = k < k_left ? Units::load_across(src + k * ld, ld, count, k_left - k)
-                      : _mm512_setzero_si512();
+    if constexpr (kWhole) {
+      r[i] = Units::load_across(src + k * ld, ld, Units::kLanes, Units::kPerUnit);
+    } else {
+      r[i] = k < k_left ? Units::load_across(src + k * ld, ld, count, k_left - k)
+                        : _mm512_setzero_si512();
+    }
   }
 }
 
-// [count / width][units][width]: what register blocks with broadcasts read, on both sides.
+// One square of units to dst, whose rows of units are unit_bytes apart.
+template <class Units, bool kWhole>
+[[gnu::always_inline]] inline void pack_square(const typename Units::In* src, int64_t ld,
+                                               bool along, int64_t count, int64_t k_left, char* dst,
+                                               int64_t unit_bytes) {
+  __m512i r[Units::kLanes];
+  if (along) {
+    load_square_along<Units, kWhole>(src, ld, count, k_left, r);
+    Units::transpose(r);
+  } else {
+    load_square_across<Units, kWhole>(src, ld, count, k_left, r);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < Units::kLanes; ++i) {
+    if (kWhole || i * Units::kPerUnit < k_left) _mm512_storeu_si512(dst + i * unit_bytes, r[i]);
+  }
+}
+
+// [count / step][units][width]: what register blocks with broadcasts read, on both sides.  The
+// width is a multiple of kLanes: whole vectors are stored (masked stores are slow).
 template <class Units>
 void pack_interleaved(const GemmPack& job) {
   using In = typename Units::In;
   constexpr int kLanes = Units::kLanes;
   const In* src = static_cast<const In*>(job.src);
   const int64_t units = (job.k + Units::kPerUnit - 1) / Units::kPerUnit;
-  const int64_t unit_stride = job.width * Units::kUnitBytes;
+  const int64_t unit_bytes = job.width * Units::kUnitBytes, square_k = kLanes * Units::kPerUnit;
   // A square of units at a time, so that the lines of all rows of k in it are used up while in L1.
   for (int64_t unit = 0; unit < units; unit += kLanes) {
-    const int64_t k = unit * Units::kPerUnit,
-                  stored = units - unit < kLanes ? units - unit : kLanes;
-    char* block = static_cast<char*>(job.dst) + unit * unit_stride;
-    for (int64_t first = 0; first < job.count; first += job.width, block += units * unit_stride) {
+    const int64_t k = unit * Units::kPerUnit, k_left = job.k - k;
+    char* block = static_cast<char*>(job.dst) + unit * unit_bytes;
+    for (int64_t first = 0; first < job.count; first += job.step, block += units * unit_bytes) {
       for (int64_t lane = 0; lane < job.width; lane += kLanes) {
-        const int64_t row = first + lane, left = job.count - row;
+        const int64_t row = first + lane, count = job.count - row;
+        const In* from = src + (job.k_contiguous ? row * job.ld + k : k * job.ld + row);
         char* dst = block + lane * Units::kUnitBytes;
-        __m512i r[kLanes];
-        if (job.k_contiguous) {
-          load_square_along<Units>(src + row * job.ld + k, job.ld, left, job.k - k, r);
-          Units::transpose(r);
+        if (count >= kLanes && k_left >= square_k) {
+          pack_square<Units, true>(from, job.ld, job.k_contiguous, count, k_left, dst, unit_bytes);
         } else {
-          load_square_across<Units>(src + k * job.ld + row, job.ld, left, job.k - k, r);
-        }
-        for (int64_t i = 0; i < stored; ++i) {
-          Units::store(dst + i * unit_stride, job.width - lane, r[i]);
+          pack_square<Units, false>(from, job.ld, job.k_contiguous, count, k_left, dst, unit_bytes);
         }
       }
     }

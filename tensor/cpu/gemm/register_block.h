@@ -19,10 +19,10 @@ struct F32Block {
   using Unit = float;
   using Acc = float;
   using Vec = __m512;
-  static constexpr int kLanes = 16;
+  static constexpr int kLanes = 16, kPerUnit = 1;
   static Vec zero() { return _mm512_setzero_ps(); }
   static Vec load(const Unit* p) { return _mm512_loadu_ps(p); }
-  static Vec broadcast(const Unit* p) { return _mm512_set1_ps(*p); }
+  static Vec broadcast(const char* p) { return _mm512_set1_ps(*reinterpret_cast<const float*>(p)); }
   static Vec multiply_add(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
   static Vec load_acc(const Acc* p) { return _mm512_loadu_ps(p); }
   static void store_acc(Acc* p, Vec v) { _mm512_storeu_ps(p, v); }
@@ -46,10 +46,12 @@ struct F64Block {
   using Unit = double;
   using Acc = double;
   using Vec = __m512d;
-  static constexpr int kLanes = 8;
+  static constexpr int kLanes = 8, kPerUnit = 1;
   static Vec zero() { return _mm512_setzero_pd(); }
   static Vec load(const Unit* p) { return _mm512_loadu_pd(p); }
-  static Vec broadcast(const Unit* p) { return _mm512_set1_pd(*p); }
+  static Vec broadcast(const char* p) {
+    return _mm512_set1_pd(*reinterpret_cast<const double*>(p));
+  }
   static Vec multiply_add(Vec a, Vec b, Vec c) { return _mm512_fmadd_pd(a, b, c); }
   static Vec load_acc(const Acc* p) { return _mm512_loadu_pd(p); }
   static void store_acc(Acc* p, Vec v) { _mm512_storeu_pd(p, v); }
@@ -72,8 +74,7 @@ void write_bf16(uint16_t* p, __m512 v, int64_t count, bool accumulate) {
 
 // c: the block's first element of C; acc: its tile of unfinished sums.
 template <class Ops, int kRows>
-void register_block(const GemmSweep& job, const typename Ops::Unit* a, char* c,
-                    typename Ops::Acc* acc) {
+void register_block(const GemmSweep& job, const char* a, char* c, typename Ops::Acc* acc) {
   using Acc = typename Ops::Acc;
   constexpr int kLanes = Ops::kLanes, kPanel = 2 * kLanes;
   const int64_t row_bytes = job.ldc * (job.c_bf16 ? 2 : int64_t{sizeof(Acc)});
@@ -88,18 +89,35 @@ void register_block(const GemmSweep& job, const typename Ops::Unit* a, char* c,
     }
   }
   const typename Ops::Unit* b = static_cast<const typename Ops::Unit*>(job.b);
-  const int64_t units = job.k, height = job.height;
-#pragma GCC unroll 4
+  const int64_t row_step = job.a_row_bytes, unit_step = job.a_unit_bytes;
+  // Twelve rows from four addresses and one stride: more would not fit the registers.
+  const char* group[4] = {a, a + 3 * row_step, a + 6 * row_step, a + 9 * row_step};
+  __asm__("" : "+r"(group[0]), "+r"(group[1]), "+r"(group[2]), "+r"(group[3]));
+  const int64_t units = job.k / Ops::kPerUnit;
+#pragma GCC unroll 2
   for (int64_t unit = 0; unit < units; ++unit) {
     const typename Ops::Vec b0 = Ops::load(b), b1 = Ops::load(b + kLanes);
 #pragma GCC unroll 12
     for (int i = 0; i < kRows; ++i) {
-      const typename Ops::Vec x = Ops::broadcast(a + i);
+      const typename Ops::Vec x = Ops::broadcast(group[i / 3] + i % 3 * row_step);
       sum[i][0] = Ops::multiply_add(x, b0, sum[i][0]);
       sum[i][1] = Ops::multiply_add(x, b1, sum[i][1]);
     }
-    a += height;
+#pragma GCC unroll 4
+    for (int g = 0; g < 4; ++g) group[g] += unit_step;
     b += kPanel;
+  }
+  if constexpr (Ops::kPerUnit == 2) {
+    // The last of an odd k: half a pair, of which nothing more may be read.
+    if (job.k % 2 != 0) {
+      const typename Ops::Vec b0 = Ops::load(b), b1 = Ops::load(b + kLanes);
+#pragma GCC unroll 12
+      for (int i = 0; i < kRows; ++i) {
+        const typename Ops::Vec x = Ops::broadcast_half(group[i / 3] + i % 3 * row_step);
+        sum[i][0] = Ops::multiply_add(x, b0, sum[i][0]);
+        sum[i][1] = Ops::multiply_add(x, b1, sum[i][1]);
+      }
+    }
   }
 #pragma GCC unroll 12
   for (int i = 0; i < kRows; ++i) {
@@ -125,11 +143,10 @@ void register_block(const GemmSweep& job, const typename Ops::Unit* a, char* c,
   }
 }
 
-template <class Ops, int kPerUnit>
-void sweep_blocks(const GemmSweep& whole) {
-  using Unit = typename Ops::Unit;
+template <class Ops>
+void sweep_blocks(const GemmSweep& job) {
   using Acc = typename Ops::Acc;
-  using BlockFunction = void (*)(const GemmSweep&, const Unit*, char*, Acc*);
+  using BlockFunction = void (*)(const GemmSweep&, const char*, char*, Acc*);
   static constexpr BlockFunction kBlocks[kBlockRows + 1] = {
       nullptr,
       register_block<Ops, 1>,
@@ -145,16 +162,14 @@ void sweep_blocks(const GemmSweep& whole) {
       register_block<Ops, 11>,
       register_block<Ops, 12>,
   };
-  GemmSweep job = whole;
-  job.k = whole.k / kPerUnit;
-  const Unit* a = static_cast<const Unit*>(job.a);
+  const char* a = static_cast<const char*>(job.a);
   Acc* acc = static_cast<Acc*>(job.acc);
   char* c = static_cast<char*>(job.c);
   const int64_t row_bytes = job.ldc * (job.c_bf16 ? 2 : int64_t{sizeof(Acc)});
   for (int64_t row = 0; row < job.rows; row += job.height) {
     const int64_t rows = job.rows - row < job.height ? job.rows - row : job.height;
     kBlocks[rows](job, a, c + row * row_bytes, acc);
-    a += job.height * job.k;
+    a += job.a_block_bytes;
     acc += job.acc_stride;
   }
 }

@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// A model with its gradients and optimizer on this rank: one training step, or one evaluation, at a
+// time.
+//
+// Every function that talks to other ranks says so; all ranks of the group call it in the same
+// order.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "data/batch.h"
+#include "model/transformer.h"
+#include "parallel/comm/group.h"
+#include "parallel/parameter_optimizer.h"
+#include "trainer/run_config.h"
+
+namespace orthant {
+
+struct StepResult {
+  double lm_loss = 0;       // mean over the step's labelled tokens
+  double balance_loss = 0;  // weighted mean over the step's sequences, all layers and terms
+  double grad_norm = 0;     // before clipping
+  double learning_rate = 0;
+  int64_t labelled_tokens = 0, routed_tokens = 0;
+  bool skipped = false;         // the norm was not finite: no rank updated anything
+  bool stop_requested = false;  // by any rank, see step()
+  std::vector<std::vector<double>> expert_counts;  // per MoE layer: tokens of the step by expert
+};
+
+struct EvaluationResult {
+  double loss = 0;  // mean over labelled tokens, language loss only
+  double total_nats = 0;
+  int64_t labelled_tokens = 0;
+};
+
+class Engine {
+ public:
+  // config is resolved for data_parallel.size() ranks.  Initial weights come from config.run.seed.
+  Engine(const RunConfig& config, const Group& data_parallel);
+
+  // One optimizer step over this rank's micro-batches, in global order (rank r has the r-th
+  // contiguous block).  step counts from 1 and keys learning rate and dropout.  stop: this rank
+  // wants to end; the answer is for all ranks.  Collective.
+  StepResult step(std::span<const Batch> micro_batches, int64_t step, bool stop = false);
+  // Forward and backward only: gradients are ready in gradients(); collective.
+  StepResult accumulate(std::span<const Batch> micro_batches, int64_t step, bool stop = false);
+  // Sum over this rank's batches and all ranks.  Collective.
+  EvaluationResult evaluate(const std::function<Batch(int64_t)>& batch, int64_t num_batches) const;
+
+  const Transformer& model() const { return *model_; }
+  ParameterStore& store() { return store_; }
+  GradientBuffers& gradients() { return *gradients_; }
+  ParameterOptimizer& optimizer() { return *optimizer_; }
+  const Group& group() const { return group_; }
+  int64_t updates() const { return updates_; }  // optimizer steps that were not skipped
+  void set_updates(int64_t updates) { updates_ = updates; }
+  // Expert choices to use instead of the router's: (local micro-batch, layer) -> ids i32 [N, A].
+  void set_replay(std::function<Tensor(int64_t micro_batch, int64_t layer)> replay) {
+    replay_ = std::move(replay);
+  }
+  // Called with every micro-batch's routing.
+  void set_routing_observer(std::function<void(int64_t micro_batch, const MoeContext&)> observer) {
+    observer_ = std::move(observer);
+  }
+
+ private:
+  void run_micro_batch(const Batch& batch, int64_t index, int64_t step, double loss_scale,
+                       std::vector<double>& per_sequence, std::vector<std::vector<double>>& counts);
+
+  RunConfig config_;
+  Group group_;
+  Device device_;
+  ParameterStore store_;
+  std::unique_ptr<Transformer> model_;
+  LanePlan lanes_;
+  std::unique_ptr<GradientBuffers> gradients_;
+  std::unique_ptr<ParameterOptimizer> optimizer_;
+  int64_t updates_ = 0;
+  std::function<Tensor(int64_t, int64_t)> replay_;
+  std::function<void(int64_t, const MoeContext&)> observer_;
+};
+
+// Host arrays to device tensors.
+ModelInput to_model_input(const Batch& batch, Device device);
+
+}  // namespace orthant

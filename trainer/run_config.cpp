@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trainer/run_config.h"
+
+#include <functional>
+
+#include "base/error.h"
+
+namespace orthant {
+
+void RunSection::fields(FieldVisitor& v) {
+  v.field("name", name, required_text(), "name of the run");
+  v.field("dir", dir, any_text(), "run directory; empty: runs/<name>");
+  v.field("seed", seed, at_least(0), "seed of initial weights, data order, dropout and samples");
+  v.field("max_steps", max_steps, at_least(0), "optimizer steps; may grow when a run is resumed");
+  v.field("resume", resume, one_of({"auto", "never"}),
+          "auto: go on from the newest valid checkpoint; never: refuse an existing run");
+  v.field("accept_changes", accept_changes,
+          "go on even where the configuration differs from the checkpoint's");
+  v.field("determinism", determinism, one_of({"layout", "run", "none"}),
+          "layout: every data-parallel size that divides the lanes gives the same bits");
+  v.field("reduction_lanes", reduction_lanes, between(1, 65536),
+          "largest number of lanes that gradients are summed in");
+  v.alias("max_iters", "max_steps");
+  v.alias("train_iters", "max_steps");
+  v.alias("output_dir", "dir");
+}
+
+void BatchConfig::fields(FieldVisitor& v) {
+  v.field("micro_batch_size", micro_batch_size, at_least(1),
+          "sequences that a rank computes at once");
+  v.field("global_batch_size", global_batch_size, at_least(0),
+          "sequences of an optimizer step; 0 = one micro-batch a rank");
+  v.field("sequence_length", sequence_length, at_least(1), "tokens of a sequence");
+  v.alias("per_device_train_batch_size", "micro_batch_size");
+  v.alias("train_batch_size", "global_batch_size");
+  v.alias("seq_length", "sequence_length");
+  v.alias("cutoff_len", "sequence_length");
+}
+
+void EvaluationConfig::fields(FieldVisitor& v) {
+  v.field("interval", interval, at_least(0),
+          "steps between evaluations, the last step included; 0 = never");
+  v.field("tokens", tokens, at_least(0), "validation tokens to use; 0 = all");
+  v.field("micro_batch_size", micro_batch_size, at_least(0),
+          "sequences at once; 0 = batch.micro_batch_size");
+  v.alias("eval_steps", "interval");
+  v.alias("eval_interval", "interval");
+}
+
+void CheckpointConfig::fields(FieldVisitor& v) {
+  v.field("interval", interval, at_least(0), "steps between checkpoints; 0 = only the last step");
+  v.field("keep", keep, at_least(1), "checkpoints to keep; the newest valid one is never removed");
+  v.field("async", asynchronous,
+          "write in the background: a step waits for a copy, not for the disk");
+  v.alias("save_steps", "interval");
+  v.alias("save_interval", "interval");
+}
+
+void LoggingConfig::fields(FieldVisitor& v) {
+  v.field("interval", interval, at_least(1), "steps between progress lines");
+  v.field("progress", progress, one_of({"auto", "off"}),
+          "auto: a bar on a terminal, lines elsewhere");
+  v.field("peak_tflops", peak_tflops, non_negative(),
+          "peak of one rank for MFU, in TFLOP/s; 0 = the rate of matrix products measured at the "
+          "start");
+  v.alias("log_interval", "interval");
+  v.alias("logging_steps", "interval");
+}
+
+void GenerationConfig::fields(FieldVisitor& v) {
+  v.field("prompt", prompt, any_text(), "prompt of the samples at the end of a run");
+  v.field("max_new_tokens", max_new_tokens, at_least(1), "tokens to generate");
+  v.field("temperature", temperature, non_negative(), "0 = always the likeliest token");
+  v.field("top_k", top_k, at_least(0), "draw from the k likeliest tokens; 0 = all");
+  v.field("top_p", top_p, RealBounds{.low = 0.0, .high = 1.0, .low_open = true},
+          "draw from the smallest set with this probability");
+  v.field("samples", samples, at_least(0), "samples at the end of a run");
+}
+
+void RunConfig::fields(FieldVisitor& v) {
+  v.field("device", device, one_of({"cpu", "cuda", "auto"}), "where the model runs");
+  v.field("precision", precision, one_of({"fp64", "fp32", "bf16"}),
+          "of weights and activations; sums and master weights are wider");
+  const auto block = [&v](const char* name, const char* help, auto& section) {
+    v.block(name, help, [&section](FieldVisitor& inner) { section.fields(inner); });
+  };
+  block("run", "the run itself", run);
+  block("model", "the model, in the key names of a Hugging Face config.json", model);
+  block("moe", "routing and balance of the experts", moe);
+  block("parallel", "how the ranks share the work", parallel);
+  block("batch", "batch sizes", batch);
+  block("data", "training and validation data", data);
+  block("optimizer", "how weights are updated", optimizer);
+  block("schedule", "the learning rate over the steps", schedule);
+  block("evaluation", "validation loss during the run", evaluation);
+  block("checkpoint", "what is saved, and when", checkpoint);
+  block("logging", "what is printed", logging);
+  block("generation", "samples", generation);
+}
+
+void RunConfig::resolve(int world_size) {
+  std::string problems;
+  const auto collect = [&problems](const std::function<void()>& check) {
+    try {
+      check();
+    } catch (const Error& error) {
+      problems += (problems.empty() ? "" : "\n") + std::string(error.what());
+    }
+  };
+  if (run.dir.empty()) run.dir = "runs/" + run.name;
+  if (batch.global_batch_size == 0) batch.global_batch_size = batch.micro_batch_size * world_size;
+  if (evaluation.micro_batch_size == 0) evaluation.micro_batch_size = batch.micro_batch_size;
+  if (schedule.total_steps == 0) schedule.total_steps = run.max_steps;
+  collect([&] {
+    ORTHANT_CHECK(batch.sequence_length > 0, kConfig,
+                  "batch.sequence_length: want the tokens of a sequence, got nothing");
+  });
+  collect([&] {
+    ORTHANT_CHECK(run.max_steps > 0, kConfig,
+                  "run.max_steps: want the number of steps, got nothing");
+  });
+  collect([&] { model.resolve(batch.sequence_length); });
+  collect([&] { data.validate(); });
+  collect([&] {
+    ORTHANT_CHECK(optimizer.betas.size() == 2, kConfig, "optimizer.betas: want two numbers, got ",
+                  optimizer.betas.size());
+  });
+  collect([&] {
+    ORTHANT_CHECK(schedule.warmup_steps <= schedule.total_steps, kConfig,
+                  "schedule.warmup_steps: ", schedule.warmup_steps, " is more than total_steps ",
+                  schedule.total_steps);
+  });
+  collect([&] {
+    ORTHANT_CHECK(batch.global_batch_size % batch.micro_batch_size == 0, kConfig,
+                  "batch.global_batch_size: ", batch.global_batch_size,
+                  " is no multiple of micro_batch_size ", batch.micro_batch_size);
+    parallel.resolve(world_size, batch.micro_batches());
+  });
+  if (!problems.empty()) throw_error(ErrorKind::kConfig, problems);
+}
+
+DType RunConfig::dtype() const {
+  if (precision == "fp64") return DType::kF64;
+  return precision == "fp32" ? DType::kF32 : DType::kBF16;
+}
+
+}  // namespace orthant

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+// A run, described: what a YAML file and the command line say, and what follows from them.
+#pragma once
+
+#include <string>
+
+#include "data/config.h"
+#include "model/config.h"
+#include "moe/config.h"
+#include "optim/config.h"
+#include "parallel/config.h"
+#include "tensor/dtype.h"
+
+namespace orthant {
+
+struct RunSection {
+  std::string name = "run";
+  std::string dir;  // empty: runs/<name>
+  int64_t seed = 1234;
+  int64_t max_steps = 0;
+  std::string resume = "auto";
+  bool accept_changes = false;
+  std::string determinism = "layout";
+  int64_t reduction_lanes = 8;
+  void fields(FieldVisitor& v);
+};
+
+struct BatchConfig {
+  int64_t micro_batch_size = 1;
+  int64_t global_batch_size = 0;
+  int64_t sequence_length = 0;
+  void fields(FieldVisitor& v);
+  int64_t micro_batches() const { return global_batch_size / micro_batch_size; }  // of a step
+};
+
+struct EvaluationConfig {
+  int64_t interval = 0;  // 0 = never
+  int64_t tokens = 0;    // 0 = the whole split
+  int64_t micro_batch_size = 0;
+  void fields(FieldVisitor& v);
+};
+
+struct CheckpointConfig {
+  int64_t interval = 0;
+  int64_t keep = 2;
+  bool asynchronous = true;
+  void fields(FieldVisitor& v);
+};
+
+struct LoggingConfig {
+  int64_t interval = 10;
+  std::string progress = "auto";
+  double peak_tflops = 0.0;
+  void fields(FieldVisitor& v);
+};
+
+struct GenerationConfig {
+  std::string prompt;
+  int64_t max_new_tokens = 200;
+  double temperature = 0.8;
+  int64_t top_k = 0;
+  double top_p = 1.0;
+  int64_t samples = 1;
+  void fields(FieldVisitor& v);
+};
+
+struct RunConfig {
+  std::string device = "cpu";
+  std::string precision = "bf16";
+  RunSection run;
+  ModelConfig model;
+  MoeConfig moe;
+  ParallelConfig parallel;
+  BatchConfig batch;
+  DataConfig data;
+  OptimizerConfig optimizer;
+  ScheduleConfig schedule;
+  EvaluationConfig evaluation;
+  CheckpointConfig checkpoint;
+  LoggingConfig logging;
+  GenerationConfig generation;
+
+  void fields(FieldVisitor& v);
+  // Settles what was left open and checks relations between fields, before anything is allocated.
+  // Error(kConfig), all problems at once, a line each.
+  void resolve(int world_size);
+  DType dtype() const;
+};
+
+}  // namespace orthant
