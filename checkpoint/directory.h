@@ -17,9 +17,9 @@ namespace orthant {
 inline constexpr const char* kManifestName = "manifest.json";
 inline constexpr const char* kLatestName = "latest";
 
-std::string step_name(int64_t step);                          // "step-00000100"
-std::optional<int64_t> step_of_name(std::string_view name);   // of exactly such a name
-std::string shard_name(int64_t index, int64_t count);         // "shard-00000-of-00008.safetensors"
+std::string step_name(int64_t step);                         // "step-00000100"
+std::optional<int64_t> step_of_name(std::string_view name);  // of exactly such a name
+std::string shard_name(int64_t index, int64_t count);        // "shard-00000-of-00008.safetensors"
 std::string temporary_name(int64_t step, const std::string& id);
 bool is_temporary_name(std::string_view name);
 // Steps of the complete checkpoints in a directory, ascending by number.

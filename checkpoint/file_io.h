@@ -15,8 +15,9 @@
 
 namespace orthant {
 
-// A new file (it must not exist), written front to back.  Short writes and EINTR are handled.  After
-// any failure the file is closed and never synchronised again: the kernel may have dropped the data.
+// A new file (it must not exist), written front to back.  Short writes and EINTR are handled. After
+// any failure the file is closed and never synchronised again: the kernel may have dropped the
+// data.
 class OutputFile {
  public:
   OutputFile(std::string path, int64_t expected_bytes);  // expected: for the text of errors
@@ -70,7 +71,7 @@ void sync_directory(const std::string& path);
 void move_directory(const std::string& from, const std::string& to, const std::string& aside);
 void remove_tree(const std::string& path);  // no such path is fine
 bool path_exists(const std::string& path);
-std::vector<std::string> list_directory(const std::string& path);  // sorted; empty where none
+std::vector<std::string> list_directory(const std::string& path);  // sorted; empty when absent
 int64_t free_bytes(const std::string& path);                       // -1 when unknown
 
 }  // namespace orthant

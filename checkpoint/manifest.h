@@ -2,8 +2,8 @@
 // manifest.json: what a checkpoint holds and where.  It is written last, so its presence means that
 // everything else is there; docs/formats.md describes the file.
 //
-// Pure functions of text; local to the calling rank.  Whatever parse_manifest returns is consistent:
-// its checksum is right, and every element of every tensor is held exactly once.
+// Pure functions of text; local to the calling rank.  Whatever parse_manifest returns is
+// consistent: its checksum is right, and every element of every tensor is held exactly once.
 #pragma once
 
 #include <cstdint>

@@ -13,8 +13,8 @@
 
 namespace orthant {
 
-// `path` is a checkpoint's directory.  Error(kMissingInput) without a manifest, Error(kData) when it
-// is damaged.
+// `path` is a checkpoint's directory.  Error(kMissingInput) without a manifest, Error(kData) when
+// it is damaged.
 Manifest read_manifest(const std::string& path);
 
 // The newest checkpoint, by step number, in which everything is right: manifest, sizes and the

@@ -13,9 +13,10 @@
 
 #include <cstdint>
 #include <map>
-#include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "checkpoint/file_io.h"
@@ -31,6 +32,8 @@ struct SafetensorsEntry {
 };
 
 std::string_view safetensors_dtype(DType dtype);  // "F32", "BF16", ...
+// Elements times size; Error(kData) beginning with `what` when that is no int64.
+int64_t safetensors_bytes(const Shape& shape, DType dtype, const std::string& what);
 
 class SafetensorsReader {
  public:
@@ -65,13 +68,12 @@ class SafetensorsWriter {
   void append(const void* data, int64_t bytes);
   // Flushes to the device and closes.  Error(kInternal) when bytes are missing.
   void finish();
-  int64_t file_bytes() const { return file_.bytes(); }          // written so far
-  std::string checksum() const { return file_.checksum(); }     // xxh3-128 of the file so far
-  int64_t total_bytes() const { return header_bytes_ + data_bytes_; }  // that the file will have
+  int64_t total_bytes() const { return total_bytes_; }        // that the file will have
+  std::string checksum() const { return file_->checksum(); }  // xxh3-128 of what is written
 
  private:
-  int64_t header_bytes_ = 0, data_bytes_ = 0;
-  OutputFile file_;
+  int64_t total_bytes_ = 0;
+  std::optional<OutputFile> file_;
 };
 
 // All of it at once: host tensors by name.

@@ -62,9 +62,9 @@ class CheckpointWriter {
   bool finish();
 
   bool pending() const;
-  int64_t last_step() const;         // of the last save that was completed, -1 before
+  int64_t last_step() const;  // of the last save that was completed, -1 before
   int64_t failures_in_a_row() const;
-  double stall_seconds() const;      // that the last save() took: what the step waited
+  double stall_seconds() const;  // that the last save() took: what the step waited
 
  private:
   struct State;

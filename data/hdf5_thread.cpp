@@ -35,6 +35,9 @@ class SerialThread {
 
  private:
   void loop() {
+    // Nothing of HDF5 runs while the process ends, on another thread than this one: files that were
+    // written are closed by then, and the others need no closing.
+    H5dont_atexit();
     // Never load filter code that a file names, and keep HDF5's own messages off stderr: ours carry
     // the innermost one (data/hdf5.h).
     H5PLset_loading_state(0);

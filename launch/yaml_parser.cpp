@@ -66,7 +66,8 @@ class Builder : public YAML::EventHandler {
       refuse_yaml(
           node.place,
           concat("the text ", describe(node),
-                 " goes on over several lines; put it in quotes, or check for a missing ':'"));
+                 " goes on over several lines; check the indentation of the next line, or put "
+                 "the text in quotes"));
     }
     attach(std::move(node));
   }
@@ -138,7 +139,7 @@ class Builder : public YAML::EventHandler {
       refuse_yaml(node.place, concat("nested deeper than ", YamlLimits::kMaxDepth, " levels"));
     }
     if (!frames_.empty() && frames_.back().node.is_map() && !frames_.back().has_key) {
-      refuse_yaml(node.place, "a key must be plain text");
+      refuse_yaml(node.place, "a key must be plain text; is a bracket left open?");
     }
     frames_.push_back({.node = std::move(node)});
   }

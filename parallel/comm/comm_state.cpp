@@ -31,15 +31,14 @@ std::string seconds_text(double seconds) { return concat(std::round(seconds * 10
 [[noreturn]] void throw_deadline(const WorkImpl& work, double seconds, int64_t step) {
   const Call& call = work.call();
   const std::vector<int> missing = work.missing();
-  throw_error(
-      ErrorKind::kComm,
-      concat(call.op, " on group ", work.group().name(), ": ",
-             missing.empty() ? "not done" : "nothing from " + ranks_text(missing), " after ",
-             seconds_text(seconds), " (", human_bytes(static_cast<double>(call.bytes)), " ",
-             name_of(call.dtype), ", sequence ", call.sequence, ", step ", step, ", called at ",
-             text_of(call.site), ", group of world ", ranks_text(work.group().world_ranks()),
-             "); look at that rank's log, or raise parallel.timeout_seconds"),
-      call.site);
+  throw_error(ErrorKind::kComm,
+              concat(call.op, " on group ", work.group().name(), ": waited ", seconds_text(seconds),
+                     missing.empty() ? "" : " for " + ranks_text(missing), " (",
+                     human_bytes(static_cast<double>(call.bytes)), " ", name_of(call.dtype),
+                     ", sequence ", call.sequence, ", step ", step, ", called at ",
+                     text_of(call.site), ", world ", ranks_text(work.group().world_ranks()),
+                     "); look at that rank's log, or raise parallel.timeout_seconds"),
+              call.site);
 }
 
 }  // namespace

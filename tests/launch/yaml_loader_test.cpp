@@ -79,7 +79,7 @@ TEST(YamlLoader, RefusesBrokenTextsWithPlaceAndReason) {
       {"---\n", "1:1", "the file is empty"},
       {"run:\n\tname: x\n", "2:6", "indented with a tab"},
       {head + "\tdir: y\n", "3:1", "indented with a tab"},
-      {"a: 1\n b: 2\n", "2:3", "unexpected ':'"},
+      {"a: 1\n b: 2\n", "1:4", "check the indentation of the next line"},
       {"a: b: c\n", "1:5", "unexpected ':'"},
       {"a:\n  b: 1\n c: 2\n", "3:2", "check the indentation"},
       {"a:\n  - x: 1\n   y: 2\n", "3:4", "indentation of this list"},
@@ -121,7 +121,7 @@ TEST(YamlLoader, RefusesBrokenTextsWithPlaceAndReason) {
       {"a: " + repeat("[", 40) + repeat("]", 40), "1:35", "deeper than 32 levels"},
       {repeat("[", 100000), "1:1025", "deeper than 32 levels"},
       {"a:\n" + repeat("- ", 1000) + "x\n", "2:63", "deeper than 32 levels"},
-      {"a: [" + repeat("1,", 30000) + "]", "1:40001", "more than 20000 values"},
+      {"a: [" + repeat("1,", 30000) + "]", "1:39999", "more than 20000 values"},
       {"a: " + repeat("x", YamlLimits::kMaxBytes), "1:1", "larger than 1048576 bytes"},
   };
   for (const Broken& broken : cases) {
@@ -141,13 +141,13 @@ TEST(YamlLoader, ReportsAllDuplicateKeysTogether) {
 }
 
 TEST(YamlLoader, EndsQuicklyOnHostileTexts) {
-  const size_t size = YamlLimits::kMaxBytes;
+  const size_t size = YamlLimits::kMaxBytes / 4;
   for (const std::string unit : {"[", "{", "[\n", "{a: ", "- ", "? ", "a: ", "[],", "&a ", "a\n",
                                  "!", "'", "\"", "|", "#", "\n", "*a ", "--- ", "a: [a,\n"}) {
     const auto start = std::chrono::steady_clock::now();
     error_of([&] { parse_yaml(repeat(unit, size / unit.size()), "f"); });
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-    EXPECT_LT(took.count(), 2.0) << unit;
+    EXPECT_LT(took.count(), 1.0) << unit;
   }
 }
 
@@ -205,7 +205,7 @@ TEST(YamlOverride, RefusesWhatItCannotApply) {
       {"a.b.c=3", "'a.b' holds '1', so it has no key 'c'"},
       {"l.5.w=3", "'l' is a list of 1; want the number of an item"},
       {"l.x=3", "'l' is a list of 1"},
-      {"a=[1, 2", "command line: 'a=[1, 2': a '[' is not closed"},
+      {"a=[1, 2", "command line: 'a=[1, 2': a key must be plain text; is a bracket left open?"},
       {"a='x", "never closed"},
       {"a={x: 1, x: 2}", "duplicate key 'x'"},
       {"a=[&x 1]", "anchors"},

@@ -27,6 +27,10 @@ struct F32Block {
   static Vec load_acc(const Acc* p) { return _mm512_loadu_ps(p); }
   static void store_acc(Acc* p, Vec v) { _mm512_storeu_ps(p, v); }
   static void write(Acc* p, Vec v, int64_t count, bool accumulate) {
+    if (count >= kLanes) {
+      store_acc(p, accumulate ? _mm512_add_ps(load_acc(p), v) : v);
+      return;
+    }
     const auto mask = static_cast<__mmask16>(low_bits(count));
     if (accumulate) v = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, p), v);
     _mm512_mask_storeu_ps(p, mask, v);
@@ -56,11 +60,22 @@ struct F64Block {
   static Vec load_acc(const Acc* p) { return _mm512_loadu_pd(p); }
   static void store_acc(Acc* p, Vec v) { _mm512_storeu_pd(p, v); }
   static void write(Acc* p, Vec v, int64_t count, bool accumulate) {
+    if (count >= kLanes) {
+      store_acc(p, accumulate ? _mm512_add_pd(load_acc(p), v) : v);
+      return;
+    }
     const auto mask = static_cast<__mmask8>(low_bits(count));
     if (accumulate) v = _mm512_add_pd(_mm512_maskz_loadu_pd(mask, p), v);
     _mm512_mask_storeu_pd(p, mask, v);
   }
 };
+
+// Both vectors of a row at once: one store of a whole line.
+template <class Ops>
+void write_bf16_row(uint16_t* p, __m512 v0, __m512 v1) {
+  const __m512i low = _mm512_castsi256_si512(Ops::round_to_bf16(v0));
+  _mm512_storeu_si512(p, _mm512_inserti64x4(low, Ops::round_to_bf16(v1), 1));
+}
 
 template <class Ops>
 void write_bf16(uint16_t* p, __m512 v, int64_t count, bool accumulate) {
@@ -69,7 +84,12 @@ void write_bf16(uint16_t* p, __m512 v, int64_t count, bool accumulate) {
     const __m512i c = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, p));
     v = _mm512_add_ps(_mm512_castsi512_ps(_mm512_slli_epi32(c, 16)), v);
   }
-  _mm256_mask_storeu_epi16(p, mask, Ops::round_to_bf16(v));
+  const __m256i rounded = Ops::round_to_bf16(v);
+  if (count >= 16) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), rounded);
+  } else {
+    _mm256_mask_storeu_epi16(p, mask, rounded);
+  }
 }
 
 // c: the block's first element of C; acc: its tile of unfinished sums.
@@ -130,6 +150,10 @@ void register_block(const GemmSweep& job, const char* a, char* c, typename Ops::
     if constexpr (sizeof(Acc) == 4) {
       if (job.c_bf16) {
         uint16_t* p = reinterpret_cast<uint16_t*>(row);
+        if (job.cols == kPanel && !job.accumulate) {
+          write_bf16_row<Ops>(p, sum[i][0], sum[i][1]);
+          continue;
+        }
         write_bf16<Ops>(p, sum[i][0], job.cols, job.accumulate);
         if (job.cols > kLanes) {
           write_bf16<Ops>(p + kLanes, sum[i][1], job.cols - kLanes, job.accumulate);

@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// The world of ranks that mpirun (or srun) started.
+//
+// MPI is called from one thread only: the one that called mpi_world() first.  Host memory travels
+// as messages between pairs (host_group.h), so that a rank that waits knows who is missing, and no
+// sum depends on MPI's choice of algorithm.  Children of a failed rank cannot go on: MPI 3.1 has no
+// recovery, so a failure ends the job (abort_mpi) and a supervisor starts it again.
+#pragma once
+
+#include <cstdint>
+
+#include "parallel/comm/group.h"
+
+namespace orthant {
+
+// Whether a launcher's environment says so: mpirun (Open MPI, MPICH, Intel) or srun with PMI/PMIx.
+bool launched_by_mpi();
+
+// Initialises MPI on the first call; the same group on every call.
+Group mpi_world();
+
+// Completes what is pending and leaves MPI.  Collective; a no-op when MPI was not initialised.
+// Skipped on errors: use abort_mpi.
+void finalize_mpi();
+
+// Ends all ranks.  mpirun reports exit_code; a rank that ends by itself with another code, or by a
+// signal, before MPI's own kill arrives may be reported in its place.
+[[noreturn]] void abort_mpi(int exit_code);
+
+// Messages above this are sent in pieces (MPI 3.1 counts in int).  For tests.
+void set_mpi_chunk_bytes(int64_t bytes);
+
+}  // namespace orthant

@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trainer/datasets.h"
+
+#include "base/checksum.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "data/cache.h"
+#include "trainer/agree.h"
+
+namespace orthant {
+namespace {
+
+std::string prepared_path(const RunConfig& config, const std::string& path,
+                          const std::string& format, bool validation_only, const Group& group) {
+  return first_rank_does(group, [&] {
+    try {
+      double next = 0.0;
+      return ensure_prepared(path, {.cache_dir = config.run.dir + "/cache",
+                                    .tokenizer = config.data.tokenizer,
+                                    .validation_fraction = config.data.validation_fraction,
+                                    .format = format,
+                                    .validation_only = validation_only,
+                                    .progress = [&](double fraction, double rate) {
+                                      if (fraction < next) return;
+                                      next = fraction + 0.25;
+                                      log::info("preparing ", path, ": ",
+                                                static_cast<int>(fraction * 100), "%, ",
+                                                static_cast<int64_t>(rate), " tokens/s");
+                                    }});
+    } catch (const Error& error) {
+      if (error.kind() != ErrorKind::kMissingInput) throw;
+      throw Error(error.kind(), concat(error.what(),
+                                       "; launch/make_corpus.sh makes the quickstart's corpus, "
+                                       "orthant prepare makes one from your text"));
+    }
+  });
+}
+
+std::shared_ptr<Corpus> open_checked(const std::string& path, Split split, const RunConfig& config,
+                                     const Tokenizer& tokenizer) {
+  std::shared_ptr<Corpus> corpus = Corpus::open(path, split);
+  ORTHANT_CHECK(corpus->tokenizer_name() == tokenizer.name(), kConfig, "data.tokenizer: ", path,
+                " was prepared with '", corpus->tokenizer_name(), "', got '", tokenizer.name(),
+                "'");
+  ORTHANT_CHECK(corpus->vocab_size() <= config.model.vocab_size, kConfig,
+                "model.vocab_size: ", path, " has ids up to ", corpus->vocab_size() - 1,
+                ", want at least ", corpus->vocab_size(), ", got ", config.model.vocab_size);
+  return corpus;
+}
+
+}  // namespace
+
+Datasets open_datasets(const RunConfig& config, const Group& group) {
+  Datasets data;
+  data.tokenizer = make_tokenizer(config.data.tokenizer);
+  std::string identity;
+  std::string first_path;
+  for (const DataSource& source : config.data.train) {
+    const std::string path = prepared_path(config, source.path, source.format, false, group);
+    if (first_path.empty()) first_path = path;
+    data.train.push_back(
+        {open_checked(path, Split::kTrain, config, *data.tokenizer), source.weight});
+    identity += concat(data.train.back().corpus->fingerprint(), " ", source.weight, "\n");
+  }
+  data.fingerprint = xxh3_128_hex(identity.data(), identity.size());
+  if (!config.data.validation.empty()) {
+    const std::string path = prepared_path(config, config.data.validation, "auto", true, group);
+    data.validation = open_checked(path, Split::kValidation, config, *data.tokenizer);
+  } else if (data.train.front().corpus->info().validation.num_tokens > 1) {
+    data.validation = open_checked(first_path, Split::kValidation, config, *data.tokenizer);
+  }
+  ORTHANT_CHECK(config.evaluation.interval == 0 || data.validation, kConfig,
+                "evaluation.interval: ", config.evaluation.interval,
+                " wants a validation split, but ", first_path,
+                " has none; set data.validation, or evaluation.interval: 0");
+  return data;
+}
+
+std::unique_ptr<Loader> make_loader(const RunConfig& config, const Datasets& data,
+                                    const Group& group) {
+  const int64_t per_rank = config.batch.micro_batches() / group.size();
+  return std::make_unique<Loader>(data.train,
+                                  LoaderOptions{.sequence_length = config.batch.sequence_length,
+                                                .micro_batch_size = config.batch.micro_batch_size,
+                                                .global_batch_size = config.batch.global_batch_size,
+                                                .seed = static_cast<uint64_t>(config.run.seed),
+                                                .first_micro_batch = group.rank() * per_rank,
+                                                .micro_batches_per_step = per_rank,
+                                                .prefetch = per_rank + 1});
+}
+
+EvaluationBatches make_evaluation(const RunConfig& config, const Datasets& data,
+                                  const Group& group) {
+  return EvaluationBatches(data.validation, *data.tokenizer,
+                           {.sequence_length = config.batch.sequence_length,
+                            .micro_batch_size = config.evaluation.micro_batch_size,
+                            .max_tokens = config.evaluation.tokens,
+                            .rank = group.rank(),
+                            .num_ranks = group.size()});
+}
+
+}  // namespace orthant

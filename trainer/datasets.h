@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: Apache-2.0
+// The corpora of a run, opened and checked on every rank.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "data/evaluation.h"
+#include "data/loader.h"
+#include "data/tokenizer.h"
+#include "parallel/comm/group.h"
+#include "trainer/run_config.h"
+
+namespace orthant {
+
+struct Datasets {
+  std::shared_ptr<Tokenizer> tokenizer;
+  std::vector<LoaderSource> train;
+  std::shared_ptr<Corpus> validation;  // null where there is none
+  std::string fingerprint;             // of everything that decides what a sample is
+};
+
+// Text is prepared once, by rank 0, into <run.dir>/cache.  Errors before training starts:
+// kMissingInput (naming the script that makes the quickstart corpus), kData, kConfig (vocabulary or
+// tokenizer that does not fit the model).  Collective.
+Datasets open_datasets(const RunConfig& config, const Group& group);
+
+// This rank's share of the step's micro-batches.
+std::unique_ptr<Loader> make_loader(const RunConfig& config, const Datasets& data,
+                                    const Group& group);
+// The whole validation split or evaluation.tokens of it, shared by the ranks.
+EvaluationBatches make_evaluation(const RunConfig& config, const Datasets& data,
+                                  const Group& group);
+
+}  // namespace orthant

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+// The pre-training loop.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "parallel/comm/group.h"
+#include "trainer/run_config.h"
+
+namespace orthant {
+
+struct PretrainOptions {
+  RunConfig config;  // resolved for the group
+  // The resolved configuration as YAML, and how it differs from another ("key: old -> new").
+  std::string config_yaml;
+  std::function<std::vector<std::string>(const std::string& old_yaml)> differences;
+  // Set by a signal handler: save and leave at the end of the step.
+  const std::atomic<bool>* stop = nullptr;
+  double start_seconds = 0;  // now_seconds() when the process began
+};
+
+struct PretrainResult {
+  int64_t step = 0;
+  bool interrupted = false;  // saved before max_steps: exit code 75
+};
+
+// Trains to run.max_steps, resuming from the newest valid checkpoint of the run directory.
+// Collective over `world`, which is the data-parallel group.
+PretrainResult pretrain(const PretrainOptions& options, const Group& world);
+
+}  // namespace orthant

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trainer/training_state.h"
+
+#include <map>
+
+namespace orthant {
+namespace {
+
+CheckpointTensor entry(const std::string& name, const LogicalTensor& logical, Tensor data) {
+  return {.name = name,
+          .global_shape = logical.global_shape,
+          .begin = logical.begin,
+          .shape = logical.shape,
+          .data = std::move(data)};
+}
+
+}  // namespace
+
+std::vector<CheckpointTensor> training_tensors(Engine& engine) {
+  std::vector<CheckpointTensor> tensors;
+  for (const ParameterOptimizer::State& state : engine.optimizer().state()) {
+    for (const LogicalTensor& logical : state.parameter->logical()) {
+      const auto add = [&](const std::string& prefix, const Tensor& storage) {
+        if (storage.defined())
+          tensors.push_back(entry(prefix + logical.name, logical,
+                                  state.parameter->logical_part(storage, logical)));
+      };
+      add("", state.span.master);
+      add("optimizer.exp_avg.", state.span.m);
+      add("optimizer.exp_avg_sq.", state.span.v);
+    }
+  }
+  return tensors;
+}
+
+std::vector<CheckpointTensor> weight_tensors(const ParameterStore& store) {
+  std::vector<CheckpointTensor> tensors;
+  for (const auto& parameter : store.all()) {
+    if (parameter->tied_to()) continue;
+    for (const LogicalTensor& logical : parameter->logical()) {
+      tensors.push_back(
+          entry(logical.name, logical, Tensor::empty(logical.shape, parameter->grad_dtype())));
+    }
+  }
+  return tensors;
+}
+
+void set_weights(ParameterStore& store, const std::vector<CheckpointTensor>& tensors) {
+  std::map<std::string, const CheckpointTensor*> by_name;
+  for (const CheckpointTensor& tensor : tensors) by_name[tensor.name] = &tensor;
+  for (const auto& parameter : store.all()) {
+    if (parameter->tied_to()) continue;
+    for (const LogicalTensor& logical : parameter->logical()) {
+      copy(by_name.at(logical.name)->data.view(logical.shape),
+           parameter->logical_part(parameter->value(), logical));
+    }
+    parameter->bump_version();
+  }
+}
+
+}  // namespace orthant

@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a checkpoint holds of an engine, under layout-free names.
+//
+//   <logical name>                          weights in the wide type (f64 for f64 models, else f32:
+//   the masters) optimizer.exp_avg.<logical name>        AdamW's first moment
+//   optimizer.exp_avg_sq.<logical name>     its second moment
+#pragma once
+
+#include <vector>
+
+#include "checkpoint/checkpoint_tensor.h"
+#include "trainer/engine.h"
+
+namespace orthant {
+
+inline constexpr const char* kOptimizerPrefix = "optimizer.";
+
+// Views of masters and moments.
+std::vector<CheckpointTensor> training_tensors(Engine& engine);
+// Weights only, of any store, as fresh tensors in the wide type, for loading a model without its
+// optimizer.
+std::vector<CheckpointTensor> weight_tensors(const ParameterStore& store);
+// Writes such tensors into the store's parameters.
+void set_weights(ParameterStore& store, const std::vector<CheckpointTensor>& tensors);
+
+}  // namespace orthant
