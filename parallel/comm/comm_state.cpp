@@ -95,7 +95,7 @@ void CommState::poll() {
   // Testing may append the next phase of an operation.
   for (size_t i = 0; i < pending_.size(); ++i) {
     const std::shared_ptr<WorkImpl> work = pending_[i];
-    work->test();
+    if (!work->has_failed()) work->test();
   }
   sweep();
 }
@@ -111,7 +111,10 @@ void CommState::wait(WorkImpl& work) {
     poll();
     if (work.test()) break;
     const double now = now_seconds();
-    if (now >= until) throw_deadline(work, now - start, step);
+    if (now >= until) {
+      work.give_up();
+      throw_deadline(work, now - start, step);
+    }
     if (now >= next_diagnosis) {
       work.diagnose();
       next_diagnosis = now + 1.0;
@@ -122,16 +125,22 @@ void CommState::wait(WorkImpl& work) {
 }
 
 void CommState::drain() {
-  while (!pending_.empty()) {
-    const std::shared_ptr<WorkImpl> work = pending_.front();
+  const auto is_live = [](const auto& work) { return !work->is_done() && !work->has_failed(); };
+  for (;;) {
+    const auto live = std::find_if(pending_.begin(), pending_.end(), is_live);
+    if (live == pending_.end()) break;
+    const std::shared_ptr<WorkImpl> work = *live;
     wait(*work);
-    sweep();
   }
+  pending_.clear();
 }
 
 bool WorkImpl::test() {
   if (done_) return true;
-  if (!advance()) return false;
+  failed_ = true;  // unless advance() returns
+  const bool done = advance();
+  failed_ = false;
+  if (!done) return false;
   done_ = true;
   keep_.clear();
   if (call_.record >= 0) group_->state().finish(call_.record);

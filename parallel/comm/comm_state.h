@@ -71,7 +71,8 @@ class CommState {
   void poll();
   // Until `work` is done; Error(kComm) when the deadline passes.
   void wait(WorkImpl& work);
-  // Completes everything that is pending (before a rank leaves), or forgets it (after a failure).
+  // Completes everything that is pending and has not failed (before a rank leaves), or forgets it
+  // (after a failure).
   void drain();
   void drop() { pending_.clear(); }
 

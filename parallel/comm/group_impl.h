@@ -24,6 +24,9 @@ class WorkImpl {
   bool test();  // moves on; true when done
   void wait();
   bool is_done() const { return done_; }
+  // Its error was thrown: nobody goes on with it, but its buffers stay (peers may still write).
+  bool has_failed() const { return failed_; }
+  void give_up() { failed_ = true; }
   const Call& call() const { return call_; }
   const GroupImpl& group() const { return *group_; }
 
@@ -41,7 +44,7 @@ class WorkImpl {
 
  private:
   std::vector<Tensor> keep_;
-  bool done_ = false;
+  bool done_ = false, failed_ = false;
 };
 
 class GroupImpl : public std::enable_shared_from_this<GroupImpl> {

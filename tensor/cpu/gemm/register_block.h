@@ -103,7 +103,7 @@ void register_block(const GemmSweep& job, const char* a, char* c, typename Ops::
   for (int i = 0; i < kRows; ++i) {
     sum[i][0] = job.first ? Ops::zero() : Ops::load_acc(acc + i * kPanel);
     sum[i][1] = job.first ? Ops::zero() : Ops::load_acc(acc + i * kPanel + kLanes);
-    if (job.last) {
+    if (job.last && !job.c_bf16) {
       _mm_prefetch(c + i * row_bytes, _MM_HINT_T0);
       if (!job.c_bf16) _mm_prefetch(c + i * row_bytes + 64, _MM_HINT_T0);
     }

@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/reference/reference_model.h"
+
+#include <algorithm>
+#include <numeric>
+#include <utility>
+
+#include "tests/reference/reference_ops.h"
+
+namespace orthant::testing {
+namespace {
+
+Matrix one_row(const Matrix& x, int64_t n) {
+  Matrix row(1, x.cols);
+  std::copy(x[n], x[n] + x.cols, row[0]);
+  return row;
+}
+
+// What a MoE layer did with a row.
+struct MoePass {
+  Matrix scores;                      // [T, E]: softmax over all experts
+  std::vector<double> lse;            // [T]
+  std::vector<int> chosen;            // [T * A], -1 for padding
+  std::vector<double> gates;          // [T * A]
+  std::vector<double> balance_coef;   // [E]: balance * f_i
+  std::vector<FeedForwardPass> runs;  // of the assignments, in order of (token, slot)
+  FeedForwardPass shared;
+};
+
+struct LayerPass {
+  Matrix x, normed;
+  Attention attention;
+  Matrix h, ffn_normed;
+  FeedForwardPass dense;
+  MoePass moe;
+};
+
+// Forward and backward of one row of tokens.
+class RowPass {
+ public:
+  RowPass(const ReferenceShape& shape, const Matrices& weights, const ReferenceRow& row,
+          ReferenceResult& result)
+      : s_(shape), weights_(weights), row_(row), result_(result) {}
+
+  // Sums over the row: language loss over its labels, balance losses times its routed tokens.
+  double lm_sum = 0, balance_sum = 0;
+
+  RowChoices forward(const RowChoices* replay);
+  // Adds the gradient of lm_factor * lm_sum + balance_factor * balance_sum.
+  void backward(double lm_factor, double balance_factor);
+
+ private:
+  int64_t length() const { return static_cast<int64_t>(row_.ids.size()); }
+  bool is_moe(int64_t layer) const { return s_.experts > 0 && layer >= s_.first_moe_layer; }
+  bool is_padding(int64_t n) const { return row_.ids[static_cast<size_t>(n)] < 0; }
+  const Matrix& weight(const std::string& name) const { return weights_.at(name); }
+  Matrix& gradient(const std::string& name) const { return result_.gradients.at(name); }
+  static std::string prefix(int64_t layer) { return "model.layers." + std::to_string(layer) + "."; }
+  FeedForwardWeights ffn_weights(const std::string& name) const {
+    const std::string gate = name + "gate_proj.weight", up = name + "up_proj.weight",
+                      down = name + "down_proj.weight";
+    return {weight(gate), weight(up), weight(down), gradient(gate), gradient(up), gradient(down)};
+  }
+  std::string head() const { return s_.tied ? "model.embed_tokens.weight" : "lm_head.weight"; }
+
+  Matrix moe_forward(int64_t layer, const Matrix& x, const std::vector<int>* replay, MoePass& p);
+  Matrix moe_backward(int64_t layer, const Matrix& x, const MoePass& p, const Matrix& dy,
+                      double balance_factor) const;
+  void choose(const std::vector<int>* replay, MoePass& p) const;
+  void balance(MoePass& p);
+  Matrix gates_backward(const MoePass& p, const std::vector<double>& dgates,
+                        double balance_factor) const;
+  Matrix attention_backward(int64_t layer, const LayerPass& p, const Matrix& dy) const;
+
+  const ReferenceShape& s_;
+  const Matrices& weights_;
+  const ReferenceRow& row_;
+  ReferenceResult& result_;
+  std::vector<LayerPass> layers_;
+  Matrix last_, last_normed_, dlogits_;
+};
+
+// The best experts of every token, ties to the lower id, and their gates.
+void RowPass::choose(const std::vector<int>* replay, MoePass& p) const {
+  for (int64_t n = 0; n < length(); ++n) {
+    std::vector<int> order(static_cast<size_t>(s_.experts));
+    std::iota(order.begin(), order.end(), 0);
+    std::stable_sort(order.begin(), order.end(),
+                     [&](int a, int b) { return p.scores[n][a] > p.scores[n][b]; });
+    double sum = 0;
+    for (int64_t a = 0; a < s_.experts_per_token; ++a) {
+      const size_t slot = p.chosen.size();
+      int expert = replay ? (*replay)[slot] : order[static_cast<size_t>(a)];
+      if (is_padding(n)) expert = -1;
+      p.chosen.push_back(expert);
+      p.gates.push_back(expert < 0 ? 0.0 : p.scores[n][expert]);
+      sum += p.gates.back();
+    }
+    for (int64_t a = 0; a < s_.experts_per_token; ++a) {
+      double& gate = p.gates[static_cast<size_t>(n * s_.experts_per_token + a)];
+      if (s_.normalize && sum > 0) gate /= sum;
+      gate *= s_.routed_scale;
+    }
+  }
+}
+
+// L = balance * sum_i f_i P_i + z_loss * mean lse^2, both over the row's T routed tokens;
+// f_i = E / (A T) * (tokens that chose i), P_i = mean score.  Adds T * L.
+void RowPass::balance(MoePass& p) {
+  p.balance_coef.assign(static_cast<size_t>(s_.experts), 0.0);
+  double tokens = 0;
+  for (int64_t n = 0; n < length(); ++n) tokens += is_padding(n) ? 0 : 1;
+  if (tokens == 0) return;
+  double loss = 0, squares = 0;
+  for (int64_t e = 0; e < s_.experts; ++e) {
+    const double count =
+        static_cast<double>(std::count(p.chosen.begin(), p.chosen.end(), static_cast<int>(e)));
+    const double f = count * static_cast<double>(s_.experts) /
+                     (static_cast<double>(s_.experts_per_token) * tokens);
+    double mean_score = 0;
+    for (int64_t n = 0; n < length(); ++n)
+      if (!is_padding(n)) mean_score += p.scores[n][e] / tokens;
+    p.balance_coef[static_cast<size_t>(e)] = s_.balance * f;
+    loss += s_.balance * f * mean_score;
+  }
+  for (int64_t n = 0; n < length(); ++n)
+    if (!is_padding(n)) squares += p.lse[static_cast<size_t>(n)] * p.lse[static_cast<size_t>(n)];
+  balance_sum += tokens * (loss + s_.z_loss * squares / tokens);
+}
+
+Matrix RowPass::moe_forward(int64_t layer, const Matrix& x, const std::vector<int>* replay,
+                            MoePass& p) {
+  const std::string name = prefix(layer) + "mlp.";
+  p.scores = product(x, weight(name + "gate.weight"));
+  for (int64_t n = 0; n < length(); ++n) p.lse.push_back(softmax(p.scores[n], s_.experts));
+  choose(replay, p);
+  balance(p);
+  Matrix y(x.rows, x.cols);
+  for (size_t slot = 0; slot < p.chosen.size(); ++slot) {
+    const int64_t n = static_cast<int64_t>(slot) / s_.experts_per_token;
+    FeedForwardPass& run = p.runs.emplace_back();
+    if (p.chosen[slot] < 0) continue;
+    run = feed_forward(ffn_weights(name + "experts." + std::to_string(p.chosen[slot]) + "."),
+                       one_row(x, n));
+    for (int64_t i = 0; i < x.cols; ++i) y[n][i] += p.gates[slot] * run.out[0][i];
+  }
+  if (s_.shared_experts > 0) {
+    p.shared = feed_forward(ffn_weights(name + "shared_experts."), x);
+    add_to(y, p.shared.out);
+  }
+  return y;
+}
+
+// Gradient by the router's logits.
+Matrix RowPass::gates_backward(const MoePass& p, const std::vector<double>& dgates,
+                               double balance_factor) const {
+  Matrix dlogits(length(), s_.experts);
+  for (int64_t n = 0; n < length(); ++n) {
+    if (is_padding(n)) continue;
+    std::vector<double> dscores(static_cast<size_t>(s_.experts));
+    for (size_t e = 0; e < dscores.size(); ++e) dscores[e] = balance_factor * p.balance_coef[e];
+    const size_t first = static_cast<size_t>(n * s_.experts_per_token);
+    const size_t end = first + static_cast<size_t>(s_.experts_per_token);
+    double sum = 1, along = 0;  // gate = scale * score / sum
+    if (s_.normalize) {
+      sum = 0;
+      for (size_t slot = first; slot < end; ++slot) sum += p.scores[n][p.chosen[slot]];
+      for (size_t slot = first; slot < end; ++slot)
+        along += dgates[slot] * p.scores[n][p.chosen[slot]] / (sum * sum);
+    }
+    for (size_t slot = first; slot < end; ++slot)
+      dscores[static_cast<size_t>(p.chosen[slot])] +=
+          s_.routed_scale * (dgates[slot] / sum - along);
+    double mean = 0;
+    for (int64_t e = 0; e < s_.experts; ++e)
+      mean += p.scores[n][e] * dscores[static_cast<size_t>(e)];
+    const double dlse = balance_factor * s_.z_loss * 2.0 * p.lse[static_cast<size_t>(n)];
+    for (int64_t e = 0; e < s_.experts; ++e)
+      dlogits[n][e] = p.scores[n][e] * (dscores[static_cast<size_t>(e)] - mean + dlse);
+  }
+  return dlogits;
+}
+
+Matrix RowPass::moe_backward(int64_t layer, const Matrix& x, const MoePass& p, const Matrix& dy,
+                             double balance_factor) const {
+  const std::string name = prefix(layer) + "mlp.";
+  Matrix dx(x.rows, x.cols);
+  std::vector<double> dgates(p.chosen.size(), 0.0);
+  for (size_t slot = 0; slot < p.chosen.size(); ++slot) {
+    if (p.chosen[slot] < 0) continue;
+    const int64_t n = static_cast<int64_t>(slot) / s_.experts_per_token;
+    const FeedForwardPass& run = p.runs[slot];
+    Matrix drow(1, x.cols);
+    for (int64_t i = 0; i < x.cols; ++i) {
+      dgates[slot] += dy[n][i] * run.out[0][i];
+      drow[0][i] = p.gates[slot] * dy[n][i];
+    }
+    const Matrix back = feed_forward_backward(
+        ffn_weights(name + "experts." + std::to_string(p.chosen[slot]) + "."), run, drow);
+    for (int64_t i = 0; i < x.cols; ++i) dx[n][i] += back[0][i];
+  }
+  if (s_.shared_experts > 0)
+    add_to(dx, feed_forward_backward(ffn_weights(name + "shared_experts."), p.shared, dy));
+  product_backward(x, weight(name + "gate.weight"), gates_backward(p, dgates, balance_factor), dx,
+                   gradient(name + "gate.weight"));
+  return dx;
+}
+
+RowChoices RowPass::forward(const RowChoices* replay) {
+  RowChoices choices;
+  Matrix x(length(), s_.width);
+  for (int64_t n = 0; n < length(); ++n) {
+    if (is_padding(n)) continue;
+    const double* from = weight("model.embed_tokens.weight")[row_.ids[static_cast<size_t>(n)]];
+    std::copy(from, from + s_.width, x[n]);
+  }
+  for (int64_t layer = 0; layer < s_.layers; ++layer) {
+    const std::string name = prefix(layer);
+    LayerPass& p = layers_.emplace_back();
+    p.x = x;
+    p.normed = rms_norm(x, weight(name + "input_layernorm.weight"), s_.norm_eps);
+    p.attention.q = product(p.normed, weight(name + "self_attn.q_proj.weight"));
+    p.attention.k = product(p.normed, weight(name + "self_attn.k_proj.weight"));
+    p.attention.v = product(p.normed, weight(name + "self_attn.v_proj.weight"));
+    turn(p.attention.q, row_.positions, s_.qk_dim, s_.rope_theta, 1.0);
+    turn(p.attention.k, row_.positions, s_.qk_dim, s_.rope_theta, 1.0);
+    attend(s_, row_.doc_start, p.attention);
+    p.h = x;
+    add_to(p.h, product(p.attention.out, weight(name + "self_attn.o_proj.weight")));
+    p.ffn_normed = rms_norm(p.h, weight(name + "post_attention_layernorm.weight"), s_.norm_eps);
+    x = p.h;
+    if (is_moe(layer)) {
+      const std::vector<int>* given = replay ? &(*replay)[static_cast<size_t>(layer)] : nullptr;
+      add_to(x, moe_forward(layer, p.ffn_normed, given, p.moe));
+    } else {
+      p.dense = feed_forward(ffn_weights(name + "mlp."), p.ffn_normed);
+      add_to(x, p.dense.out);
+    }
+    choices.push_back(p.moe.chosen);
+  }
+  last_ = x;
+  last_normed_ = rms_norm(x, weight("model.norm.weight"), s_.norm_eps);
+  dlogits_ = product(last_normed_, weight(head()));
+  for (int64_t n = 0; n < length(); ++n) {
+    const int label = row_.labels[static_cast<size_t>(n)];
+    if (label < 0) {
+      std::fill(dlogits_[n], dlogits_[n] + s_.vocab, 0.0);
+      continue;
+    }
+    const double logit = dlogits_[n][label];
+    lm_sum += softmax(dlogits_[n], s_.vocab) - logit;
+    dlogits_[n][label] -= 1.0;
+  }
+  return choices;
+}
+
+Matrix RowPass::attention_backward(int64_t layer, const LayerPass& p, const Matrix& dy) const {
+  const std::string name = prefix(layer) + "self_attn.";
+  const Attention& a = p.attention;
+  Matrix dout(a.out.rows, a.out.cols), dnormed(p.normed.rows, p.normed.cols);
+  Matrix dq(a.q.rows, a.q.cols), dk(a.k.rows, a.k.cols), dv(a.v.rows, a.v.cols);
+  product_backward(a.out, weight(name + "o_proj.weight"), dy, dout,
+                   gradient(name + "o_proj.weight"));
+  attend_backward(s_, a, dout, dq, dk, dv);
+  turn(dq, row_.positions, s_.qk_dim, s_.rope_theta, -1.0);
+  turn(dk, row_.positions, s_.qk_dim, s_.rope_theta, -1.0);
+  const std::pair<const char*, const Matrix*> parts[] = {
+      {"q_proj.weight", &dq}, {"k_proj.weight", &dk}, {"v_proj.weight", &dv}};
+  for (const auto& [part, d] : parts)
+    product_backward(p.normed, weight(name + part), *d, dnormed, gradient(name + part));
+  return dnormed;
+}
+
+void RowPass::backward(double lm_factor, double balance_factor) {
+  for (double& d : dlogits_.values) d *= lm_factor;
+  Matrix dlast(last_.rows, last_.cols), dx = dlast;
+  product_backward(last_normed_, weight(head()), dlogits_, dlast, gradient(head()));
+  rms_norm_backward(last_, weight("model.norm.weight"), s_.norm_eps, dlast, dx,
+                    gradient("model.norm.weight"));
+  for (int64_t layer = s_.layers - 1; layer >= 0; --layer) {
+    const LayerPass& p = layers_[static_cast<size_t>(layer)];
+    const std::string ffn_norm = prefix(layer) + "post_attention_layernorm.weight";
+    const std::string norm = prefix(layer) + "input_layernorm.weight";
+    const Matrix dfed =
+        is_moe(layer) ? moe_backward(layer, p.ffn_normed, p.moe, dx, balance_factor)
+                      : feed_forward_backward(ffn_weights(prefix(layer) + "mlp."), p.dense, dx);
+    rms_norm_backward(p.h, weight(ffn_norm), s_.norm_eps, dfed, dx, gradient(ffn_norm));
+    const Matrix dattended = attention_backward(layer, p, dx);
+    rms_norm_backward(p.x, weight(norm), s_.norm_eps, dattended, dx, gradient(norm));
+  }
+  Matrix& dtable = gradient("model.embed_tokens.weight");
+  for (int64_t n = 0; n < length(); ++n) {
+    if (is_padding(n)) continue;
+    for (int64_t i = 0; i < s_.width; ++i) dtable[row_.ids[static_cast<size_t>(n)]][i] += dx[n][i];
+  }
+}
+
+}  // namespace
+
+ReferenceResult run_reference(const ReferenceShape& shape, const Matrices& weights,
+                              const std::vector<ReferenceRow>& rows,
+                              const std::vector<RowChoices>* replay) {
+  ReferenceResult result;
+  for (const auto& [name, w] : weights) {
+    Matrix& gradient = result.gradients[name] = Matrix(w.rows, w.cols);
+    gradient.is_vector = w.is_vector;
+  }
+  for (const ReferenceRow& row : rows) {
+    for (int id : row.ids) result.routed_tokens += id >= 0 ? 1 : 0;
+    for (int label : row.labels) result.labelled_tokens += label >= 0 ? 1 : 0;
+  }
+  // A mean over nothing is 0.
+  const double lm_factor =
+      result.labelled_tokens > 0 ? 1.0 / static_cast<double>(result.labelled_tokens) : 0.0;
+  const double balance_factor =
+      result.routed_tokens > 0 ? 1.0 / static_cast<double>(result.routed_tokens) : 0.0;
+  for (size_t r = 0; r < rows.size(); ++r) {
+    RowPass pass(shape, weights, rows[r], result);
+    result.choices.push_back(pass.forward(replay ? &(*replay)[r] : nullptr));
+    pass.backward(lm_factor, balance_factor);
+    result.lm_loss += pass.lm_sum * lm_factor;
+    result.balance_loss += pass.balance_sum * balance_factor;
+  }
+  result.loss = result.lm_loss + result.balance_loss;
+  return result;
+}
+
+}  // namespace orthant::testing

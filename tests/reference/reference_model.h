@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// The model once more, as plainly as it can be said: one rank, scalars in double precision, loops
+// over std::vector, a backward pass written by hand.  It uses nothing of Orthant, so that it can
+// judge Orthant.
+//
+// Weights and gradients go by the logical names of a Hugging Face checkpoint.  Formulas:
+// DeepSeek-V2, arXiv:2405.04434 (routing and balance losses); RMSNorm arXiv:1910.07467; rotary
+// positions arXiv:2104.09864 (pairs i, i + K/2); SwiGLU arXiv:2002.05202.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace orthant::testing {
+
+// Row-major; a 1-D tensor is one row.
+struct Matrix {
+  Matrix() = default;
+  Matrix(int64_t num_rows, int64_t num_cols)
+      : rows(num_rows), cols(num_cols), values(static_cast<size_t>(num_rows * num_cols), 0.0) {}
+  double* operator[](int64_t r) { return values.data() + r * cols; }
+  const double* operator[](int64_t r) const { return values.data() + r * cols; }
+
+  int64_t rows = 0, cols = 0;
+  bool is_vector = false;  // 1-D in the model
+  std::vector<double> values;
+};
+using Matrices = std::map<std::string, Matrix>;
+
+struct ReferenceShape {
+  int64_t vocab = 0, width = 0, layers = 0;
+  int64_t heads = 0, kv_heads = 0, qk_dim = 0, v_dim = 0;
+  double rope_theta = 10000.0, norm_eps = 1e-6;
+  bool tied = false;  // the head is the embedding
+  // MoE layers are those from first_moe_layer on; with experts == 0 there are none.
+  int64_t experts = 0, experts_per_token = 0, shared_experts = 0, first_moe_layer = 0;
+  bool normalize = false;     // divide the chosen scores by their sum
+  double routed_scale = 1.0;  // on the routed experts' scores
+  double balance = 0.0;       // factor of the expert-level balance loss
+  double z_loss = 0.0;        // factor of the mean squared logsumexp of the router's logits
+};
+
+// One row of tokens.  ids < 0 are padding: a zero embedding, routed nowhere.  labels < 0 do not
+// count.  Token i sees tokens doc_start[i] .. i.
+struct ReferenceRow {
+  std::vector<int> ids, labels, positions, doc_start;
+};
+
+// Expert ids of a row by layer, [tokens * experts_per_token], best first, -1 for padding; empty for
+// dense layers.
+using RowChoices = std::vector<std::vector<int>>;
+
+struct ReferenceResult {
+  double loss = 0;          // lm_loss + balance_loss
+  double lm_loss = 0;       // mean over labelled tokens
+  double balance_loss = 0;  // mean over rows weighted by their routed tokens, summed over layers
+  int64_t labelled_tokens = 0, routed_tokens = 0;
+  Matrices gradients;               // of `loss`, with every name of the weights
+  std::vector<RowChoices> choices;  // by row
+};
+
+// Loss and gradients over all rows of a step.  With `replay` those choices are used instead of the
+// best scores.
+ReferenceResult run_reference(const ReferenceShape& shape, const Matrices& weights,
+                              const std::vector<ReferenceRow>& rows,
+                              const std::vector<RowChoices>* replay = nullptr);
+
+}  // namespace orthant::testing

@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trainer/pretrain.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <numbers>
+#include <optional>
+
+#include "base/clock.h"
+#include "base/context.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "checkpoint/reader.h"
+#include "checkpoint/writer.h"
+#include "data/compression.h"
+#include "tensor/cpu/isa.h"
+#include "trainer/agree.h"
+#include "trainer/datasets.h"
+#include "trainer/engine.h"
+#include "trainer/generate.h"
+#include "trainer/metrics.h"
+#include "trainer/progress.h"
+#include "trainer/report.h"
+#include "trainer/run_dir.h"
+#include "trainer/throughput.h"
+#include "trainer/training_state.h"
+
+namespace orthant {
+namespace {
+
+// Updates that may fail in a row before the run is given up: the state before them is still the
+// checkpoint's.
+constexpr int64_t kMaxSkippedInARow = 10;
+
+bool may_change_on_resume(const std::string& difference) {
+  static constexpr const char* kFree[] = {
+      "device",    "run.max_steps", "run.name",    "run.dir",  "run.resume", "run.accept_changes",
+      "parallel.", "evaluation.",   "checkpoint.", "logging.", "generation."};
+  return std::any_of(std::begin(kFree), std::end(kFree),
+                     [&](const char* key) { return difference.starts_with(key); });
+}
+
+class Pretrainer {
+ public:
+  Pretrainer(const PretrainOptions& options, const Group& world)
+      : options_(options), config_(options.config), world_(world), paths_{options.config.run.dir} {}
+
+  PretrainResult run();
+
+ private:
+  bool is_first() const { return world_.rank() == 0; }
+  void open_run();
+  void describe_run();
+  void resume();
+  void check_same_run(const Manifest& manifest);
+  void save(int64_t step);
+  StepMetrics train_step(int64_t step, bool& stop);
+  void evaluate(StepMetrics& metrics);
+  void finish();
+  void write_report();
+  void make_samples();
+
+  const PretrainOptions& options_;
+  const RunConfig& config_;
+  Group world_;
+  RunPaths paths_;
+  std::unique_ptr<RunLock> lock_;
+  Datasets data_;
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<Loader> loader_;
+  std::optional<EvaluationBatches> evaluation_;
+  std::unique_ptr<CheckpointWriter> writer_;
+  std::unique_ptr<MetricsWriter> metrics_;
+  std::vector<ReportSample> samples_;
+  int64_t step_ = 0;
+  int64_t saved_step_ = -1;
+  int64_t skipped_in_a_row_ = 0;
+  double peak_flops_ = 0;  // of all ranks
+  std::optional<double> bits_per_byte_;
+};
+
+void Pretrainer::open_run() {
+  first_rank_does(world_, [&] {
+    create_run_dir(paths_);
+    lock_ = std::make_unique<RunLock>(paths_);
+    if (!lock_->note().empty()) log::warn(lock_->note());
+    return std::string();
+  });
+  log::open_file(paths_.log_file(world_.rank()));
+  data_ = open_datasets(config_, world_);
+  engine_ = std::make_unique<Engine>(config_, world_);
+  writer_ = std::make_unique<CheckpointWriter>(
+      world_, paths_.checkpoints(),
+      CheckpointWriter::Options{
+          .run_id = config_.run.name,
+          .keep = std::max<int64_t>(2, config_.checkpoint.keep),
+          .asynchronous = config_.checkpoint.asynchronous,
+          .timeout_seconds = std::max(60.0, config_.parallel.timeout_seconds)});
+  resume();
+  if (is_first()) {
+    write_file_atomically(paths_.config(), options_.config_yaml);
+    metrics_ = std::make_unique<MetricsWriter>(paths_.metrics(), step_);
+  }
+  loader_ = make_loader(config_, data_, world_);
+  if (config_.evaluation.interval > 0) evaluation_.emplace(make_evaluation(config_, data_, world_));
+  const double rate = config_.logging.peak_tflops > 0 ? config_.logging.peak_tflops * 1e12
+                                                      : measure_product_rate(config_.dtype());
+  peak_flops_ = world_.sum(rate);
+}
+
+void Pretrainer::check_same_run(const Manifest& manifest) {
+  ORTHANT_CHECK(config_.run.resume != "never", kConfig, "run.dir: ", paths_.dir,
+                " holds a checkpoint of step ", manifest.step,
+                ", and run.resume is never; use another run.dir, or run.resume: auto to go on");
+  std::string changed;
+  for (const std::string& difference : options_.differences(manifest.configuration)) {
+    if (!may_change_on_resume(difference)) changed += "\n  " + difference;
+  }
+  const auto fingerprint = manifest.extra.find("data_fingerprint");
+  if (fingerprint == manifest.extra.end() || fingerprint->second != data_.fingerprint)
+    changed += "\n  the training data is not the same";
+  if (!changed.empty()) {
+    const std::string text =
+        concat("run.dir: ", paths_.dir, " holds a checkpoint of step ", manifest.step,
+               " of a run that differs (then -> now):", changed);
+    ORTHANT_CHECK(config_.run.accept_changes, kConfig, text,
+                  "\nuse another run.dir, or run.accept_changes: true to go on with the changes");
+    log::warn(text);
+  }
+  const std::string isa(cpu::name_of(cpu::active_isa()));
+  const auto written_at = manifest.extra.find("isa");
+  if (written_at != manifest.extra.end() && written_at->second != isa) {
+    log::warn("the checkpoint was written at instruction-set level ", written_at->second,
+              ", this job runs at ", isa,
+              ": the run goes on, but not with the same bits (ORTHANT_ISA=", written_at->second,
+              " keeps them where offered)");
+  }
+}
+
+void Pretrainer::resume() {
+  const std::optional<Manifest> manifest = find_newest_valid(world_, paths_.checkpoints());
+  if (!manifest) return;
+  check_same_run(*manifest);
+  load_tensors(world_, *manifest, training_tensors(*engine_),
+               {.unused_prefixes = {}, .verify_files = false});
+  engine_->optimizer().values_from_masters();
+  engine_->set_updates(std::stoll(manifest->extra.at("updates")));
+  step_ = saved_step_ = manifest->step;
+  log::info("resuming from step ", step_, " (", manifest->directory, ")");
+}
+
+void Pretrainer::describe_run() {
+  const auto count = [](int64_t n) { return with_thousands(n); };
+  log::info(config_.run.name, ": ", count(total_parameters(config_.model)), " parameters (",
+            count(active_matmul_parameters(config_.model)), " active), ", config_.precision, " on ",
+            world_.size(), world_.size() == 1 ? " rank of " : " ranks of ", context().num_threads,
+            context().num_threads == 1 ? " thread, " : " threads, ",
+            cpu::name_of(cpu::active_isa()));
+  log::info("data: ", count(loader_->num_windows()), " windows of ", config_.batch.sequence_length,
+            " tokens; a step: ", config_.batch.global_batch_size, " sequences in ",
+            config_.batch.micro_batches(), " micro-batches; steps ", step_ + 1, " to ",
+            config_.run.max_steps);
+  log::info("first step after ", std::round((now_seconds() - options_.start_seconds) * 100) / 100,
+            " s; run directory ", paths_.dir);
+}
+
+StepMetrics Pretrainer::train_step(int64_t step, bool& stop) {
+  const double begin = now_seconds();
+  const int64_t per_rank = config_.batch.micro_batches() / world_.size();
+  std::vector<Batch> batches;
+  for (int64_t i = 0; i < per_rank; ++i)
+    batches.push_back(loader_->micro_batch(step - 1, world_.rank() * per_rank + i));
+  const StepResult result = engine_->step(batches, step, options_.stop && options_.stop->load());
+  stop = result.stop_requested;
+  skipped_in_a_row_ = result.skipped ? skipped_in_a_row_ + 1 : 0;
+  if (result.skipped) {
+    log::warn("step ", step, ": gradient norm ", result.grad_norm, ", nothing was updated");
+    ORTHANT_CHECK(skipped_in_a_row_ < kMaxSkippedInARow, kNumeric,
+                  "the gradient norm was not finite in ", kMaxSkippedInARow,
+                  " steps in a row; lower optimizer.learning_rate or look at the data; the newest "
+                  "checkpoint is step ",
+                  saved_step_);
+  }
+  const double seconds = now_seconds() - begin;
+  const int64_t tokens = config_.batch.global_batch_size * config_.batch.sequence_length;
+  const double flops = flops_per_token(config_.model, config_.batch.sequence_length) *
+                       static_cast<double>(tokens) / seconds;
+  StepMetrics metrics{.step = step,
+                      .samples = step * config_.batch.global_batch_size,
+                      .tokens = step * tokens,
+                      .loss = result.lm_loss + result.balance_loss,
+                      .lm_loss = result.lm_loss,
+                      .grad_norm = result.grad_norm,
+                      .learning_rate = result.learning_rate,
+                      .step_ms = seconds * 1e3,
+                      .tokens_per_second = static_cast<double>(tokens) / seconds,
+                      .model_tflops = flops / 1e12,
+                      .mfu = flops / peak_flops_,
+                      .memory_peak_bytes = context().ledger->peak_bytes()};
+  if (config_.model.is_moe()) {
+    metrics.balance_loss = result.balance_loss;
+    metrics.dropped_fraction = 0.0;  // dropless
+    double worst = 0;
+    const bool log_loads = step % config_.logging.interval == 0;
+    for (const std::vector<double>& counts : result.expert_counts) {
+      double total = 0;
+      for (double n : counts) total += n;
+      if (total == 0) continue;
+      const double mean = total / static_cast<double>(counts.size());
+      worst = std::max(worst, *std::max_element(counts.begin(), counts.end()) / mean);
+      if (!log_loads) continue;
+      std::vector<double>& loads = metrics.expert_loads.emplace_back(counts);
+      for (double& load : loads) load /= mean;
+    }
+    metrics.expert_load_max_over_mean = worst;
+  }
+  return metrics;
+}
+
+void Pretrainer::evaluate(StepMetrics& metrics) {
+  const EvaluationResult result = engine_->evaluate(
+      [&](int64_t i) { return evaluation_->batch(i); }, evaluation_->num_batches());
+  metrics.validation_loss = result.loss;
+  bits_per_byte_ =
+      result.total_nats / std::numbers::ln2 / static_cast<double>(evaluation_->num_bytes());
+  metrics.validation_bits_per_byte = *bits_per_byte_;
+  log::info("step ", metrics.step, ": validation loss ", result.loss, ", ", *bits_per_byte_,
+            " bits per byte over ", with_thousands(evaluation_->num_bytes()), " bytes");
+}
+
+void Pretrainer::save(int64_t step) {
+  if (saved_step_ == step) return;
+  writer_->save(step, training_tensors(*engine_),
+                {.samples = step * config_.batch.global_batch_size,
+                 .layout = concat("dp ", world_.size()),
+                 .configuration = options_.config_yaml,
+                 .extra = {{"isa", std::string(cpu::name_of(cpu::active_isa()))},
+                           {"data_fingerprint", data_.fingerprint},
+                           {"updates", std::to_string(engine_->updates())}}});
+  saved_step_ = step;
+}
+
+PretrainResult Pretrainer::run() {
+  open_run();
+  if (step_ >= config_.run.max_steps) {
+    log::info("nothing to do: ", paths_.dir, " is at step ", step_, " of run.max_steps ",
+              config_.run.max_steps);
+    return {.step = step_};
+  }
+  describe_run();
+  bool stop = false;
+  {
+    Progress progress({.max_steps = config_.run.max_steps,
+                       .log_interval = config_.logging.interval,
+                       .bar = config_.logging.progress == "auto"});
+    while (step_ < config_.run.max_steps && !stop) {
+      const int64_t step = step_ + 1;
+      StepMetrics metrics = train_step(step, stop);
+      step_ = step;
+      const bool last = step == config_.run.max_steps;
+      if (evaluation_ && (last || step % config_.evaluation.interval == 0) && !stop)
+        evaluate(metrics);
+      if (metrics_) metrics_->write(metrics);
+      progress.step(metrics);
+      writer_->poll();
+      const bool due = config_.checkpoint.interval > 0 && step % config_.checkpoint.interval == 0;
+      if (last || stop || due) save(step);
+      if (metrics.validation_loss && !last) write_report();
+    }
+  }
+  ORTHANT_CHECK(writer_->finish(), kCannotWrite, "the last checkpoint, step ", step_,
+                ", could not be written to ", paths_.checkpoints());
+  if (step_ < config_.run.max_steps) {
+    log::info("stopped by a signal after step ", step_,
+              "; saved: the same command goes on from there");
+    return {.step = step_, .interrupted = true};
+  }
+  finish();
+  return {.step = step_};
+}
+
+void Pretrainer::make_samples() {
+  for (int64_t i = 0; i < config_.generation.samples; ++i) {
+    samples_.push_back(
+        {config_.generation.prompt, generate(engine_->model(), *data_.tokenizer,
+                                             {.prompt = config_.generation.prompt,
+                                              .max_new_tokens = config_.generation.max_new_tokens,
+                                              .temperature = config_.generation.temperature,
+                                              .top_k = config_.generation.top_k,
+                                              .top_p = config_.generation.top_p,
+                                              .seed = config_.run.seed,
+                                              .sample = i})});
+  }
+}
+
+void Pretrainer::write_report() {
+  if (!is_first()) return;
+  char host[256] = "";
+  gethostname(host, sizeof(host) - 1);
+  const ModelConfig& m = config_.model;
+  std::string shape = concat(m.num_hidden_layers, " layers, width ", m.hidden_size, ", ",
+                             m.num_attention_heads, " heads");
+  if (m.is_moe()) {
+    shape += concat(", ", m.n_routed_experts, " routed experts (", m.num_experts_per_tok,
+                    " a token) and ", m.n_shared_experts, " shared");
+  }
+  orthant::write_report(
+      paths_.report(),
+      {.title = config_.run.name,
+       .subtitle = concat("pre-training, step ", step_, " of ", config_.run.max_steps),
+       .facts = {{"model", shape},
+                 {"parameters", concat(with_thousands(total_parameters(m)), ", ",
+                                       with_thousands(active_matmul_parameters(m)), " active")},
+                 {"layout",
+                  concat("dp ", world_.size(), ", ", context().num_threads, " threads a rank")},
+                 {"precision",
+                  concat(config_.precision, " at level ", cpu::name_of(cpu::active_isa()))},
+                 {"machine", host}},
+       .metrics = read_metrics(paths_.metrics()),
+       .samples = samples_,
+       .config_yaml = options_.config_yaml,
+       .next_commands = {concat("orthant generate ", paths_.dir, " --prompt \"...\""),
+                         concat("orthant pretrain ", paths_.config(),
+                                " run.max_steps=", 2 * config_.run.max_steps)}});
+}
+
+void Pretrainer::finish() {
+  if (!is_first()) return;
+  make_samples();
+  for (const ReportSample& sample : samples_) {
+    log::info("sample: ", sample.prompt, sample.completion);
+  }
+  write_report();
+  log::info("checkpoint: ", paths_.checkpoints(), "/latest; report: ", paths_.report());
+  if (bits_per_byte_) {
+    const double gzip =
+        gzip_bits_per_byte(*data_.validation, *data_.tokenizer, config_.evaluation.tokens);
+    log::info("validation: ", std::round(*bits_per_byte_ * 1e4) / 1e4,
+              " bits per byte (gzip -9: ", std::round(gzip * 1e4) / 1e4, ")");
+  }
+}
+
+}  // namespace
+
+PretrainResult pretrain(const PretrainOptions& options, const Group& world) {
+  return Pretrainer(options, world).run();
+}
+
+}  // namespace orthant
