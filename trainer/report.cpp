@@ -18,7 +18,7 @@ namespace {
 constexpr const char* kStyle = R"(
 :root { --page: #f5f6f8; --card: #ffffff; --ink: #1b2130; --soft: #667085; --edge: #e2e6ec;
   --grid: #edf0f4; --c1: #2f6fde; --c2: #d9650d; --c3: #16885c; --c4: #8a4fd3; color-scheme: light; }
-@media (prefers-color-scheme: dark) {
+media (prefers-color-scheme: dark) {
   :root { --page: #0e1117; --card: #161b24; --ink: #e6e9ef; --soft: #98a2b3; --edge: #272e3b;
     --grid: #222936; --c1: #6ea8fe; --c2: #ffa057; --c3: #4fcf9a; --c4: #c39bff; color-scheme: dark; } }
 * { box-sizing: border-box; }
@@ -62,7 +62,7 @@ details { padding: 10px 16px; } summary { cursor: pointer; }
 pre { margin: 0; overflow-x: auto; font: 13px/1.5 ui-monospace, "SF Mono", Menlo, "DejaVu Sans Mono", monospace; }
 details pre { padding-top: 10px; } pre.go { padding: 12px 16px; }
 footer { color: var(--soft); font-size: 13px; margin-top: 32px; }
-@media print { body { background: none; } figure, .sample { break-inside: avoid; } }
+media print { body { background: none; } figure, .sample { break-inside: avoid; } }
 )";
 
 using Getter = std::function<double(const StepMetrics&)>;
@@ -120,6 +120,12 @@ const StepMetrics* last_validation(const std::vector<StepMetrics>& metrics) {
   return nullptr;
 }
 
+std::string flops_text(double tflops) {
+  if (tflops >= 1e3) return concat(readable_number(tflops / 1e3), " PFLOP/s");
+  if (tflops >= 1) return concat(readable_number(tflops), " TFLOP/s");
+  return concat(readable_number(tflops * 1e3), " GFLOP/s");
+}
+
 std::string tile(const std::string& value, const std::string& label) {
   return concat("<div class=\"tile\"><b>", escape_html(value), "</b><span>", escape_html(label),
                 "</span></div>\n");
@@ -166,7 +172,7 @@ std::string facts(const ReportInput& input) {
         concat(readable_number(median(metrics, [](auto& m) { return m.tokens_per_second; })),
                " tokens/s, ", readable_number(median(metrics, [](auto& m) { return m.step_ms; })),
                " ms a step");
-    if (flops > 0) speed += concat(", ", readable_number(flops * 1e12), "FLOP/s of the model");
+    if (flops > 0) speed += concat(", ", flops_text(flops), " of the model");
     if (mfu > 0) speed += concat(", MFU ", readable_number(mfu * 100), "%");
     rows.emplace_back("throughput (median)", speed);
     double total_ms = 0;
@@ -259,8 +265,8 @@ std::string render_report(const ReportInput& input) {
       escape_html(input.title), "</h1>\n",
       input.subtitle.empty() ? ""
                              : concat("<p class=\"soft\">", escape_html(input.subtitle), "</p>\n"),
-      tiles(input.metrics), charts(input.metrics), samples(input.samples), facts(input),
-      commands.empty() ? "" : concat("<h2>Going on</h2>\n<pre class=\"go\">", commands, "</pre>\n"),
+      tiles(input.metrics), charts(input.metrics), facts(input), samples(input.samples),
+      commands.empty() ? "" : concat("<h2>Next</h2>\n<pre class=\"go\">", commands, "</pre>\n"),
       input.config_yaml.empty()
           ? ""
           : concat(

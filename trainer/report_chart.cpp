@@ -80,11 +80,14 @@ bool wants_logarithm(std::vector<double> values) {
 bool make_frame(const ChartSpec& spec, const std::vector<std::vector<Point>>& lines, Frame& frame) {
   frame.x_low = frame.y_low = std::numeric_limits<double>::infinity();
   frame.x_high = frame.y_high = -frame.x_low;
+  for (const ChartSeries& series : spec.series) {
+    if (series.x.empty()) continue;
+    frame.x_low = std::min(frame.x_low, series.x.front());
+    frame.x_high = std::max(frame.x_high, series.x.back());
+  }
   std::vector<double> values;
   for (const auto& line : lines) {
     for (const Point& point : line) {
-      frame.x_low = std::min(frame.x_low, point.x);
-      frame.x_high = std::max(frame.x_high, point.x);
       if (!point.finite) continue;
       frame.y_low = std::min(frame.y_low, point.low);
       frame.y_high = std::max(frame.y_high, point.high);
@@ -147,6 +150,8 @@ std::string axes(const Frame& frame) {
                   kHeight - kBottom + 18) +
            readable_number(tick) + "</text>";
   }
+  svg += format("<text class=\"tick\" text-anchor=\"end\" x=\"%.1f\" y=\"%.1f\">step</text>",
+                kLeft - 8, kHeight - kBottom + 18);
   svg += format("<line class=\"axis\" x1=\"%.1f\" x2=\"%.1f\" y1=\"%.1f\" y2=\"%.1f\"/>", kLeft,
                 kWidth - kRight, kHeight - kBottom, kHeight - kBottom);
   return svg;
@@ -233,11 +238,12 @@ std::string readable_number(double value) {
     text = format("%.4gk", value / 1e3);
   } else if (size >= 1e-3 || size == 0) {
     text = format("%.4g", value);
-  } else {
-    text = format("%.3g", value);
+  } else {  // "2.50e-04" -> "2.5e-4"
+    text = format("%.2e", value);
+    size_t e = text.find('e');
+    if (text[e + 2] == '0') text.erase(e + 2, 1);
+    while (text[e - 1] == '0' || text[e - 1] == '.') text.erase(--e, 1);
   }
-  const size_t zero = text.find("e-0");
-  if (zero != std::string::npos) text.erase(zero + 2, 1);
   return text;
 }
 

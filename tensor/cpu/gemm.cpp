@@ -97,7 +97,9 @@ class Block {
     height_ = kernel.fixed_height
                   ? kernel.max_height
                   : std::max<int64_t>(1, ceil_div(rows, ceil_div(rows, kernel.max_height)));
-    in_place_ = kernel.reads_in_place && !args.trans_a;
+    // Rows a multiple of 4 KB apart share one set of L1, and would push each other out.
+    const bool rows_collide = args.lda * in_bytes_ % 4096 == 0 && rows > 4 && cols > 8 * panel;
+    in_place_ = kernel.reads_in_place && !args.trans_a && !rows_collide;
     width_ = round_up(height_, kernel.a_width_multiple);
     const int64_t unit_depth =
         std::max<int64_t>(1, round_up(depth_, kernel.k_multiple)) * kernel.element_bytes;
@@ -212,6 +214,7 @@ class Block {
       int64_t index = 0;
       for (int64_t c = col; c < col_end; c += kernel_.panel, ++index) {
         sweep.b = panel_of_b(col, index, k);
+        sweep.next_b = c + kernel_.panel < col_end ? panel_of_b(col, index + 1, k) : sweep.b;
         sweep.cols = std::min(kernel_.panel, col_end - c);
         sweep.c = const_cast<char*>(at(args_.c, inner * args_.ldc + c, out_bytes_));
         const int64_t tile = first_tile + (cut_k ? index : 0);

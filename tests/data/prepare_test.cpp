@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "data/prepare.h"
 
+#include <sys/resource.h>
 #include <zlib.h>
 
 #include <cmath>
+#include <csignal>
 #include <set>
 
 #include "data/cache.h"
@@ -266,6 +268,31 @@ TEST(Prepare, CannotWriteIsItsOwnKind) {
       options.output = output;
       prepare(options);
     });
+}
+
+// A file that may not grow stands for a full disk: first the spooled tokens of one split (2 MB) do
+// not fit, then the finished file (both splits, 4 MB) does not.
+TEST(Prepare, FullDiskIsReportedAndLeavesNothing) {
+  const std::string input = write_file("a.txt", std::string(2'000'000, 'x'));
+  const std::string folder = test_folder() + "/out";
+  rlimit before{};
+  getrlimit(RLIMIT_FSIZE, &before);
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  for (const rlim_t limit : {rlim_t{1'000'000}, rlim_t{3'000'000}}) {
+    const rlimit small{limit, before.rlim_max};
+    setrlimit(RLIMIT_FSIZE, &small);
+    expect_error(ErrorKind::kCannotWrite, {folder + "/c.h5"}, [&] {
+      PrepareOptions options;
+      options.inputs = {input};
+      options.output = folder + "/c.h5";
+      options.validation_fraction = 0.5;
+      prepare(options);
+    });
+    setrlimit(RLIMIT_FSIZE, &before);
+    EXPECT_TRUE(std::filesystem::is_empty(folder)) << limit;
+  }
+  std::signal(SIGXFSZ, handler);
+  EXPECT_EQ(run({input}).num_documents, 1);  // HDF5 still works
 }
 
 TEST(EnsurePrepared, PreparesOnceAndKeysByContentAndOptions) {

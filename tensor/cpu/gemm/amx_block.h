@@ -88,7 +88,7 @@ struct TileWriter {
 // Tile registers: 0 to 3 hold C (two row tiles by two column tiles), 4 and 5 A, 6 and 7 B.
 template <class Tiles, bool kTwoRowTiles>
 void multiply_tiles(const GemmSweep& job, TileWriter& writer, const uint16_t* a, const uint16_t* b,
-                    int64_t depth) {
+                    const uint16_t* ahead, int64_t depth) {
   constexpr int64_t kTileRow = 64;  // bytes
   for (int64_t k = 0; k < depth; k += kTileBlock) {
     Tiles::template load<6>(b, kTileRow);
@@ -103,6 +103,13 @@ void multiply_tiles(const GemmSweep& job, TileWriter& writer, const uint16_t* a,
     }
     a += 2 * kTileElems;
     b += 2 * kTileElems;
+    // The first block fetches the next panel, so that its first use does not wait for L3.
+    if (ahead != nullptr) {
+      for (int64_t line = 0; line < 2 * kTileElems; line += 32) {
+        _mm_prefetch(reinterpret_cast<const char*>(ahead + line), _MM_HINT_T1);
+      }
+      ahead += 2 * kTileElems;
+    }
     writer.write_rows(job, 2);
   }
 }
@@ -135,7 +142,9 @@ void sweep_tiles(const GemmSweep& job) {
     const int64_t depth = job.k - from < kTileDepth ? job.k - from : kTileDepth;
     const bool first = job.first && from == 0, last = job.last && from + depth >= job.k;
     const uint16_t* b = static_cast<const uint16_t*>(job.b) + from * kTileBlock;
+    const uint16_t* next_b = static_cast<const uint16_t*>(job.next_b) + from * kTileBlock;
     for (int64_t row = 0; row < job.rows; row += kTileBlock) {
+      const uint16_t* ahead = row == 0 && job.next_b != job.b ? next_b : nullptr;
       const int64_t rows = job.rows - row < kTileBlock ? job.rows - row : kTileBlock;
       const uint16_t* a = reinterpret_cast<const uint16_t*>(static_cast<const char*>(job.a) +
                                                             row / kTileBlock * job.a_block_bytes) +
@@ -147,9 +156,9 @@ void sweep_tiles(const GemmSweep& job) {
         load_sums<Tiles>(acc);
       }
       if (rows > kTile) {
-        multiply_tiles<Tiles, true>(job, writer, a, b, depth);
+        multiply_tiles<Tiles, true>(job, writer, a, b, ahead, depth);
       } else {
-        multiply_tiles<Tiles, false>(job, writer, a, b, depth);
+        multiply_tiles<Tiles, false>(job, writer, a, b, ahead, depth);
       }
       if (last) {
         store_sums<Tiles>(writer.sums[writer.filling]);

@@ -36,6 +36,7 @@ struct GemmSweep {
   int64_t a_block_bytes = 0;                  // from one row block of A to the next
   int64_t a_row_bytes = 0, a_unit_bytes = 0;  // in a block: to the next row, to the next unit of k
   const void* b = nullptr;
+  const void* next_b = nullptr;  // the panel of the next call, to be brought near
   int64_t k = 0;                 // of this call; in packed operands filled up with zeros
   int64_t rows = 0, height = 0;  // rows in all; rows of a block
   int64_t cols = 0;              // columns of C in this panel

@@ -185,27 +185,48 @@ template <class Units, bool kWhole>
 // [count / step][units][width]: what register blocks with broadcasts read, on both sides.  The
 // width is a multiple of kLanes: whole vectors are stored (masked stores are slow).
 template <class Units>
-void pack_interleaved(const GemmPack& job) {
+struct Interleaver {
   using In = typename Units::In;
-  constexpr int kLanes = Units::kLanes;
-  const In* src = static_cast<const In*>(job.src);
-  const int64_t units = (job.k + Units::kPerUnit - 1) / Units::kPerUnit;
-  const int64_t unit_bytes = job.width * Units::kUnitBytes, square_k = kLanes * Units::kPerUnit;
-  // A square of units at a time, so that the lines of all rows of k in it are used up while in L1.
-  for (int64_t unit = 0; unit < units; unit += kLanes) {
-    const int64_t k = unit * Units::kPerUnit, k_left = job.k - k;
-    char* block = static_cast<char*>(job.dst) + unit * unit_bytes;
-    for (int64_t first = 0; first < job.count; first += job.step, block += units * unit_bytes) {
-      for (int64_t lane = 0; lane < job.width; lane += kLanes) {
-        const int64_t row = first + lane, count = job.count - row;
-        const In* from = src + (job.k_contiguous ? row * job.ld + k : k * job.ld + row);
-        char* dst = block + lane * Units::kUnitBytes;
-        if (count >= kLanes && k_left >= square_k) {
-          pack_square<Units, true>(from, job.ld, job.k_contiguous, count, k_left, dst, unit_bytes);
-        } else {
-          pack_square<Units, false>(from, job.ld, job.k_contiguous, count, k_left, dst, unit_bytes);
-        }
+  static constexpr int64_t kLanes = Units::kLanes, kSquare = kLanes * Units::kPerUnit;
+
+  explicit Interleaver(const GemmPack& job)
+      : job(job),
+        unit_bytes(job.width * Units::kUnitBytes),
+        block_bytes((job.k + Units::kPerUnit - 1) / Units::kPerUnit * unit_bytes) {}
+
+  // kSquare elements from k on, of the block that starts at row `first`.
+  void pack(int64_t first, int64_t k) const {
+    const int64_t k_left = job.k - k;
+    char* dst = static_cast<char*>(job.dst) + first / job.step * block_bytes +
+                k / Units::kPerUnit * unit_bytes;
+    for (int64_t lane = 0; lane < job.width; lane += kLanes, dst += kLanes * Units::kUnitBytes) {
+      const int64_t row = first + lane, count = job.count - row;
+      const In* from = static_cast<const In*>(job.src) +
+                       (job.k_contiguous ? row * job.ld + k : k * job.ld + row);
+      if (count >= kLanes && k_left >= kSquare) {
+        pack_square<Units, true>(from, job.ld, job.k_contiguous, count, k_left, dst, unit_bytes);
+      } else {
+        pack_square<Units, false>(from, job.ld, job.k_contiguous, count, k_left, dst, unit_bytes);
       }
+    }
+  }
+
+  const GemmPack& job;
+  const int64_t unit_bytes, block_bytes;
+};
+
+template <class Units>
+void pack_interleaved(const GemmPack& job) {
+  const Interleaver<Units> interleaver(job);
+  constexpr int64_t kSquare = Interleaver<Units>::kSquare;
+  if (job.k_contiguous) {
+    for (int64_t first = 0; first < job.count; first += job.step) {
+      for (int64_t k = 0; k < job.k; k += kSquare) interleaver.pack(first, k);
+    }
+  } else {
+    // Squares side by side, so that the lines of their rows of k are used up while in L1.
+    for (int64_t k = 0; k < job.k; k += kSquare) {
+      for (int64_t first = 0; first < job.count; first += job.step) interleaver.pack(first, k);
     }
   }
 }

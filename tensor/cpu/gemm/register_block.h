@@ -92,9 +92,11 @@ void write_bf16(uint16_t* p, __m512 v, int64_t count, bool accumulate) {
   }
 }
 
-// c: the block's first element of C; acc: its tile of unfinished sums.
+// ahead: a panel's worth of memory to bring to L2 on the way; c: the block's first element of C;
+// acc: its tile of unfinished sums.
 template <class Ops, int kRows>
-void register_block(const GemmSweep& job, const char* a, char* c, typename Ops::Acc* acc) {
+void register_block(const GemmSweep& job, const char* a, const char* ahead, char* c,
+                    typename Ops::Acc* acc) {
   using Acc = typename Ops::Acc;
   constexpr int kLanes = Ops::kLanes, kPanel = 2 * kLanes;
   const int64_t row_bytes = job.ldc * (job.c_bf16 ? 2 : int64_t{sizeof(Acc)});
@@ -103,7 +105,7 @@ void register_block(const GemmSweep& job, const char* a, char* c, typename Ops::
   for (int i = 0; i < kRows; ++i) {
     sum[i][0] = job.first ? Ops::zero() : Ops::load_acc(acc + i * kPanel);
     sum[i][1] = job.first ? Ops::zero() : Ops::load_acc(acc + i * kPanel + kLanes);
-    if (job.last && !job.c_bf16) {
+    if (job.last) {
       _mm_prefetch(c + i * row_bytes, _MM_HINT_T0);
       if (!job.c_bf16) _mm_prefetch(c + i * row_bytes + 64, _MM_HINT_T0);
     }
@@ -117,6 +119,9 @@ void register_block(const GemmSweep& job, const char* a, char* c, typename Ops::
 #pragma GCC unroll 2
   for (int64_t unit = 0; unit < units; ++unit) {
     const typename Ops::Vec b0 = Ops::load(b), b1 = Ops::load(b + kLanes);
+    _mm_prefetch(ahead, _MM_HINT_T1);
+    _mm_prefetch(ahead + 64, _MM_HINT_T1);
+    ahead += 128;
 #pragma GCC unroll 12
     for (int i = 0; i < kRows; ++i) {
       const typename Ops::Vec x = Ops::broadcast(group[i / 3] + i % 3 * row_step);
@@ -170,7 +175,7 @@ void register_block(const GemmSweep& job, const char* a, char* c, typename Ops::
 template <class Ops>
 void sweep_blocks(const GemmSweep& job) {
   using Acc = typename Ops::Acc;
-  using BlockFunction = void (*)(const GemmSweep&, const char*, char*, Acc*);
+  using BlockFunction = void (*)(const GemmSweep&, const char*, const char*, char*, Acc*);
   static constexpr BlockFunction kBlocks[kBlockRows + 1] = {
       nullptr,
       register_block<Ops, 1>,
@@ -192,7 +197,9 @@ void sweep_blocks(const GemmSweep& job) {
   const int64_t row_bytes = job.ldc * (job.c_bf16 ? 2 : int64_t{sizeof(Acc)});
   for (int64_t row = 0; row < job.rows; row += job.height) {
     const int64_t rows = job.rows - row < job.height ? job.rows - row : job.height;
-    kBlocks[rows](job, a, c + row * row_bytes, acc);
+    // One row block is enough to fetch the next panel; the others touch what is in L1 anyway.
+    const void* ahead = row == 0 ? job.next_b : job.b;
+    kBlocks[rows](job, a, static_cast<const char*>(ahead), c + row * row_bytes, acc);
     a += job.a_block_bytes;
     acc += job.acc_stride;
   }

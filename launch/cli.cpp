@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launch/cli.h"
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <functional>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "launch/commands.h"
+#include "launch/process.h"
+
+namespace orthant {
+namespace {
+
+struct Commands {
+  PretrainCommand pretrain;
+  PrepareCommand prepare;
+  GenerateCommand generate;
+  InspectConfigCommand config;
+  std::string corpus, checkpoint;
+  std::function<int()> chosen;
+};
+
+void add_pretrain(CLI::App& app, Commands& c) {
+  CLI::App* sub = app.add_subcommand(
+      "pretrain",
+      "train a model from a YAML file; the same command again goes on where it stopped");
+  sub->add_option("config", c.pretrain.config, "YAML file, for example configs/quickstart.yaml")
+      ->required();
+  sub->add_option("overrides", c.pretrain.overrides,
+                  "key.path=value, for example optimizer.learning_rate=3e-4");
+  sub->add_flag("--dry-run", c.pretrain.dry_run,
+                "print the resolved configuration and what would be done");
+  sub->add_flag("--quiet", c.pretrain.quiet, "only warnings and errors on the console");
+  sub->add_flag("--allow-failpoints", c.pretrain.allow_failpoints,
+                "honour ORTHANT_FAILPOINT (for tests)");
+  sub->footer(
+      "On several ranks: mpirun -n 8 orthant pretrain CONFIG.  Exit codes: 0 done, 64 "
+      "configuration, 65 data, 66 missing input,\n"
+      "75 stopped by a signal and saved (run the same command to go on), 76 communication, 77 "
+      "numeric; docs/architecture.md.");
+  sub->callback([&c] { c.chosen = [&c] { return run_pretrain(c.pretrain); }; });
+}
+
+void add_prepare(CLI::App& app, Commands& c) {
+  CLI::App* sub = app.add_subcommand("prepare", "turn text into a training corpus (.h5)");
+  sub->add_option("inputs", c.prepare.inputs,
+                  ".txt (one document each) or .jsonl ({\"text\": ...} a line), either also .gz")
+      ->required();
+  sub->add_option("-o,--output", c.prepare.output, "the corpus to write")->required();
+  sub->add_option("--tokenizer", c.prepare.tokenizer, "byte")->capture_default_str();
+  sub->add_option("--validation-fraction", c.prepare.validation_fraction,
+                  "share of the text kept for validation")
+      ->capture_default_str();
+  sub->add_option("--validation", c.prepare.validation,
+                  "text to validate on, instead of a fraction");
+  sub->add_option("--format", c.prepare.format, "auto, text or jsonl")->capture_default_str();
+  sub->add_flag("--quiet", c.prepare.quiet, "only warnings and errors");
+  sub->callback([&c] { c.chosen = [&c] { return run_prepare(c.prepare); }; });
+}
+
+void add_generate(CLI::App& app, Commands& c) {
+  CLI::App* sub =
+      app.add_subcommand("generate", "text from a trained model; only the text goes to stdout");
+  sub->add_option("model", c.generate.model, "a run directory")->required();
+  sub->add_option("--prompt", c.generate.prompt, "text to go on from");
+  sub->add_option("--max-new-tokens", c.generate.max_new_tokens, "most tokens to generate")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  sub->add_option("--temperature", c.generate.temperature, "0 = always the likeliest")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  sub->add_option("--top-k", c.generate.top_k, "draw from the k likeliest; 0 = all")
+      ->capture_default_str()
+      ->check(CLI::NonNegativeNumber);
+  sub->add_option("--top-p", c.generate.top_p, "draw from the smallest set with this probability")
+      ->capture_default_str()
+      ->check(CLI::Range(1e-6, 1.0));
+  sub->add_option("--seed", c.generate.seed, "the same seed gives the same text")
+      ->capture_default_str();
+  sub->add_option("--samples", c.generate.samples, "how many")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  sub->add_option("--precision", c.generate.precision,
+                  "fp64, fp32 or bf16; that of the run by default")
+      ->check(CLI::IsMember({"fp64", "fp32", "bf16"}));
+  sub->callback([&c] { c.chosen = [&c] { return run_generate(c.generate); }; });
+}
+
+void add_inspect(CLI::App& app, Commands& c) {
+  CLI::App* sub = app.add_subcommand("inspect", "look at a configuration, corpus or checkpoint");
+  sub->require_subcommand(1);
+  CLI::App* config = sub->add_subcommand("config", "check a YAML file and print it resolved");
+  config->add_option("config", c.config.config, "YAML file");
+  config->add_option("overrides", c.config.overrides, "key.path=value");
+  config->add_option("--ranks", c.config.ranks, "number of ranks to resolve it for")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  config->add_flag("--reference", c.config.reference, "print the page of all keys instead");
+  config->callback([&c] { c.chosen = [&c] { return run_inspect_config(c.config); }; });
+  CLI::App* corpus = sub->add_subcommand("corpus", "sizes, provenance and checksums of a corpus");
+  corpus->add_option("path", c.corpus, ".h5 file")->required();
+  corpus->callback([&c] { c.chosen = [&c] { return run_inspect_corpus(c.corpus); }; });
+  CLI::App* checkpoint = sub->add_subcommand("checkpoint", "content and checksums of a checkpoint");
+  checkpoint
+      ->add_option("path", c.checkpoint,
+                   "directory such as runs/quickstart/checkpoints/step-00000100")
+      ->required();
+  checkpoint->callback([&c] { c.chosen = [&c] { return run_inspect_checkpoint(c.checkpoint); }; });
+}
+
+}  // namespace
+
+int run_cli(int argc, char** argv) {
+  CLI::App app(
+      "Orthant trains Mixture-of-Experts language models, from one laptop core to a cluster.",
+      "orthant");
+  app.set_version_flag("--version", "orthant 0.1.0");
+  app.require_subcommand(1);
+  app.failure_message(CLI::FailureMessage::help);
+  Commands commands;
+  add_pretrain(app, commands);
+  add_prepare(app, commands);
+  add_generate(app, commands);
+  add_inspect(app, commands);
+  app.add_subcommand("doctor", "what this machine offers and what would be used")->callback([&] {
+    commands.chosen = run_doctor;
+  });
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::Success& done) {
+    return app.exit(done);
+  } catch (const CLI::ParseError& error) {
+    log::error(error.what(), "; see orthant --help");
+    return static_cast<int>(ErrorKind::kUsage);
+  }
+  return run_guarded(commands.chosen);
+}
+
+}  // namespace orthant

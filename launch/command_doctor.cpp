@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <H5public.h>
+#include <mpi.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+
+#include "base/context.h"
+#include "base/text.h"
+#include "launch/commands.h"
+#include "parallel/comm/mpi/mpi_world.h"
+#include "tensor/cpu/isa.h"
+#include "trainer/throughput.h"
+
+namespace orthant {
+namespace {
+
+std::string processor_name() {
+  std::ifstream file("/proc/cpuinfo");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
+  }
+  return "unknown";
+}
+
+void row(const char* what, const std::string& text) {
+  std::printf("%-14s %s\n", what, text.c_str());
+}
+
+}  // namespace
+
+int run_doctor() {
+  char host[256] = "", mpi[MPI_MAX_LIBRARY_VERSION_STRING] = "";
+  gethostname(host, sizeof(host) - 1);
+  int mpi_length = 0;
+  MPI_Get_library_version(mpi, &mpi_length);
+  std::string mpi_text(mpi);
+  unsigned major = 0, minor = 0, release = 0;
+  H5get_libversion(&major, &minor, &release);
+  struct sysinfo memory = {};
+  sysinfo(&memory);
+  row("orthant", "0.1.0");
+  row("host", host);
+  row("processor", concat(processor_name(), ", ", sysconf(_SC_NPROCESSORS_ONLN), " online, ",
+                          default_num_threads(), " for this process"));
+  row("level",
+      concat(cpu::name_of(cpu::active_isa()), " (offered: ", cpu::name_of(cpu::detected_isa()),
+             "; ORTHANT_ISA=scalar|avx512|avx512bf16|amx overrides)"));
+  row("memory", human_bytes(static_cast<double>(memory.totalram) * memory.mem_unit));
+  for (const auto& [name, dtype] : {std::pair{"bf16", DType::kBF16}, std::pair{"f32", DType::kF32},
+                                    std::pair{"f64", DType::kF64}}) {
+    row("products",
+        concat(name, " ", static_cast<int64_t>(measure_product_rate(dtype) / 1e9), " GFLOP/s"));
+  }
+  row("mpi", concat(mpi_text.substr(0, mpi_text.find(',')),
+                    launched_by_mpi() ? ", started by a launcher" : ", not started by a launcher"));
+  row("hdf5", concat(major, ".", minor, ".", release));
+  row("devices", "cpu; no CUDA backend in this build");
+  row("would use", concat("cpu, ", context().num_threads, " threads"));
+  return 0;
+}
+
+}  // namespace orthant

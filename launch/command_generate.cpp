@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <sys/stat.h>
+
+#include <cstdio>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "checkpoint/reader.h"
+#include "launch/commands.h"
+#include "launch/config_visitors.h"
+#include "launch/process.h"
+#include "trainer/generate.h"
+#include "trainer/training_state.h"
+
+namespace orthant {
+namespace {
+
+RunConfig config_of(const Manifest& manifest, const std::string& precision) {
+  RunConfig config;
+  const std::vector<std::string> overrides =
+      precision.empty() ? std::vector<std::string>{} : std::vector{"precision=" + precision};
+  read_config(
+      parse_yaml(manifest.configuration, manifest.directory + "/manifest.json: configuration"),
+      overrides, [&](FieldVisitor& v) { config.fields(v); });
+  return config;
+}
+
+}  // namespace
+
+int run_generate(const GenerateCommand& command) {
+  const Group self = Group::self();
+  struct stat info;
+  ORTHANT_CHECK(stat(command.model.c_str(), &info) == 0, kMissingInput, "generate: ", command.model,
+                " does not exist; want a run directory, such as runs/quickstart");
+  const std::optional<Manifest> manifest = find_newest_valid(self, command.model + "/checkpoints");
+  ORTHANT_CHECK(manifest.has_value(), kMissingInput, "generate: ", command.model,
+                " has no checkpoint; want a run directory in which orthant pretrain has saved one");
+  const RunConfig config = config_of(*manifest, command.precision);
+  ParameterStore store;
+  const Transformer model({.config = config.model, .moe = config.moe, .dtype = config.dtype()},
+                          store);
+  const std::vector<CheckpointTensor> weights = weight_tensors(store);
+  load_tensors(self, *manifest, weights,
+               {.unused_prefixes = {kOptimizerPrefix}, .verify_files = false});
+  set_weights(store, weights);
+  const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(config.data.tokenizer);
+  for (int64_t sample = 0; sample < command.samples; ++sample) {
+    std::fputs(command.prompt.c_str(), stdout);
+    generate(model, *tokenizer,
+             {.prompt = command.prompt,
+              .max_new_tokens = command.max_new_tokens,
+              .temperature = command.temperature,
+              .top_k = command.top_k,
+              .top_p = command.top_p,
+              .seed = command.seed,
+              .sample = sample,
+              .on_text = [](const std::string& piece) {
+                std::fwrite(piece.data(), 1, piece.size(), stdout);
+                std::fflush(stdout);
+              }});
+    std::fputc('\n', stdout);
+  }
+  return 0;
+}
+
+}  // namespace orthant

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cmath>
+
+#include "base/log.h"
+#include "data/prepare.h"
+#include "launch/commands.h"
+#include "trainer/progress.h"
+
+namespace orthant {
+
+int run_prepare(const PrepareCommand& command) {
+  log::set_quiet(command.quiet);
+  double next = 0.1;
+  const PrepareReport report =
+      prepare({.inputs = command.inputs,
+               .validation_inputs = command.validation,
+               .output = command.output,
+               .tokenizer = command.tokenizer,
+               .validation_fraction = command.validation_fraction,
+               .format = command.format,
+               .progress = [&](double fraction, double rate) {
+                 if (fraction < next) return;
+                 while (next <= fraction) next += 0.1;
+                 log::info("prepare: ", static_cast<int>(fraction * 100), "%  ",
+                           with_thousands(static_cast<int64_t>(rate)), " tokens/s");
+               }});
+  const auto split = [](const char* name, const SplitInfo& info) {
+    log::info("  ", name, with_thousands(info.num_tokens), " tokens, ",
+              with_thousands(info.num_bytes), " bytes, ", with_thousands(info.num_documents),
+              " documents");
+  };
+  log::info(command.output, ": ", with_thousands(report.num_documents), " documents in ",
+            std::round(report.seconds * 10) / 10, " s");
+  split("train       ", report.train);
+  split("validation  ", report.validation);
+  log::info("  unigram entropy ", std::round(report.unigram_entropy_bits * 1e4) / 1e4,
+            " bits per token, vocabulary ", report.vocab_size);
+  return 0;
+}
+
+}  // namespace orthant

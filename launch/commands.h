@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+// The commands behind the command line, each in its own file.  All return an exit code or throw
+// Error.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace orthant {
+
+struct PretrainCommand {
+  std::string config;
+  std::vector<std::string> overrides;
+  bool dry_run = false, quiet = false, allow_failpoints = false;
+};
+int run_pretrain(const PretrainCommand& command);
+
+struct PrepareCommand {
+  std::vector<std::string> inputs, validation;
+  std::string output, tokenizer = "byte", format = "auto";
+  double validation_fraction = 0.05;
+  bool quiet = false;
+};
+int run_prepare(const PrepareCommand& command);
+
+struct GenerateCommand {
+  std::string model, prompt, precision;
+  int64_t max_new_tokens = 200, top_k = 0, seed = 1234, samples = 1;
+  double temperature = 0.8, top_p = 1.0;
+};
+int run_generate(const GenerateCommand& command);
+
+struct InspectConfigCommand {
+  std::string config;
+  std::vector<std::string> overrides;
+  int ranks = 1;
+  bool reference = false;
+};
+int run_inspect_config(const InspectConfigCommand& command);
+int run_inspect_corpus(const std::string& path);
+int run_inspect_checkpoint(const std::string& path);
+int run_doctor();
+
+}  // namespace orthant

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launch/process.h"
+
+#include <signal.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <new>
+
+#include "base/clock.h"
+#include "base/context.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "parallel/comm/mpi/mpi_world.h"
+#include "tensor/cpu/isa.h"
+
+namespace orthant {
+
+std::atomic<bool> stop_requested{false};
+
+namespace {
+
+bool ranks_started = false;
+
+void on_signal(int number) {
+  if (number == SIGINT && stop_requested.load()) _exit(130);
+  stop_requested.store(true);
+}
+
+int environment_int(const char* name, int fallback) {
+  const char* text = std::getenv(name);
+  return text ? std::atoi(text) : fallback;
+}
+
+// Rank and size as launchers tell them, before MPI is initialised: who prints errors.
+int environment_rank() {
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID"}) {
+    if (std::getenv(name)) return environment_int(name, 0);
+  }
+  return 0;
+}
+
+bool is_seen_by_all(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::kUsage:
+    case ErrorKind::kConfig:
+    case ErrorKind::kData:
+    case ErrorKind::kMissingInput:
+    case ErrorKind::kDevice:
+    case ErrorKind::kCannotWrite:
+    case ErrorKind::kNumeric:
+      return true;
+    default:
+      return false;
+  }
+}
+
+int end_with(ErrorKind kind, const std::string& message) {
+  const int code = static_cast<int>(kind);
+  const bool everyone = is_seen_by_all(kind);
+  if (!everyone || environment_rank() == 0) log::error(message);
+  if (ranks_started && launched_by_mpi()) {
+    if (!everyone) abort_mpi(code);
+    // The others have the same error and leave by themselves; a rank that does not would keep the
+    // job alive.
+    alarm(20);
+    finalize_mpi();
+    alarm(0);
+  }
+  return code;
+}
+
+}  // namespace
+
+void install_signal_handlers() {
+  struct sigaction action = {};
+  action.sa_handler = on_signal;
+  action.sa_flags = SA_RESTART;
+  for (int number : {SIGUSR1, SIGTERM, SIGINT}) sigaction(number, &action, nullptr);
+  signal(SIGPIPE, SIG_IGN);
+}
+
+Group start_ranks(double timeout_seconds) {
+  RankContext& rank = context();
+  if (!launched_by_mpi()) return Group::self();
+  // Ranks of one node share its processors, unless the user says how many threads each has.
+  if (!std::getenv("OMP_NUM_THREADS")) {
+    int local =
+        environment_int("OMPI_COMM_WORLD_LOCAL_SIZE", environment_int("MPI_LOCALNRANKS", 1));
+    rank.num_threads = std::max(1, rank.num_threads / std::max(1, local));
+  }
+  const Group world = mpi_world();
+  ranks_started = true;
+  world.set_deadline_seconds(timeout_seconds);
+  rank.rank = world.rank();
+  rank.world_size = world.size();
+  rank.label = concat("r", rank.rank);
+  cpu::limit_isa(static_cast<cpu::Isa>(-world.max(-static_cast<int64_t>(cpu::detected_isa()))));
+  return world;
+}
+
+int run_guarded(const std::function<int()>& work) {
+  try {
+    const int code = work();
+    if (ranks_started) finalize_mpi();
+    return code;
+  } catch (const Error& error) {
+    return end_with(error.kind(), error.what());
+  } catch (const std::bad_alloc&) {
+    return end_with(ErrorKind::kMemory, "out of memory");
+  } catch (const std::exception& error) {
+    return end_with(ErrorKind::kInternal, concat("unexpected: ", error.what()));
+  }
+}
+
+double process_start_seconds() {
+  // Field 22 of /proc/self/stat: start time since boot, in clock ticks.
+  FILE* file = std::fopen("/proc/self/stat", "r");
+  char text[1024] = "";
+  const size_t size = file ? std::fread(text, 1, sizeof(text) - 1, file) : 0;
+  if (file) std::fclose(file);
+  text[size] = 0;
+  const char* field = std::strrchr(text, ')');
+  for (int i = 0; field && i < 20; ++i) field = std::strchr(field + 1, ' ');
+  if (!field) return now_seconds();
+  const double started = std::atof(field + 1) / static_cast<double>(sysconf(_SC_CLK_TCK));
+  timespec boot;
+  clock_gettime(CLOCK_BOOTTIME, &boot);
+  return now_seconds() -
+         (static_cast<double>(boot.tv_sec) + static_cast<double>(boot.tv_nsec) * 1e-9 - started);
+}
+
+}  // namespace orthant
