@@ -5,6 +5,7 @@
 #include <condition_variable>
 #include <mutex>
 #include <thread>
+#include <utility>
 
 #include "base/context.h"
 #include "base/error.h"
@@ -33,14 +34,17 @@ const std::string kNothing;
 }
 
 BackgroundTask::~BackgroundTask() {
-  if (!shared_ || !shared_->thread.joinable()) return;
   cancel();
-  shared_->thread.join();
+  join();
+}
+
+void BackgroundTask::join() {
+  if (shared_ && shared_->thread.joinable()) shared_->thread.join();
 }
 
 void BackgroundTask::start(Work work) {
   ORTHANT_CHECK(is_done(), kInternal, "a background task was started before the last one was done");
-  if (shared_ && shared_->thread.joinable()) shared_->thread.join();
+  join();
   shared_ = std::make_shared<Shared>();
   auto body = [shared = shared_, work = std::move(work), rank = context()]() mutable {
     const ContextScope scope(rank);
@@ -62,9 +66,9 @@ void BackgroundTask::start(Work work) {
 }
 
 void BackgroundTask::set_failed(const std::string& error) {
-  start([error](const std::atomic<bool>&) -> std::string {
-    throw Error(ErrorKind::kCannotWrite, error);
-  });
+  join();
+  shared_ = std::make_shared<Shared>();
+  shared_->finish("", error);
 }
 
 bool BackgroundTask::is_done() const {

@@ -33,6 +33,8 @@ class BackgroundTask {
   const std::string& result() const;
 
  private:
+  void join();
+
   struct Shared;
   std::shared_ptr<Shared> shared_;
 };

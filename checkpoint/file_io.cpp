@@ -185,6 +185,10 @@ void move_directory(const std::string& from, const std::string& to, const std::s
       return;
     }
     if (rename(to.c_str(), aside.c_str()) != 0) cannot_write(to, "rename", errno);
+    if (rename(from.c_str(), to.c_str()) == 0) return;
+    const int error = errno;
+    if (!path_exists(to)) static_cast<void>(rename(aside.c_str(), to.c_str()));
+    cannot_write(to, "rename to", error);
   }
   if (rename(from.c_str(), to.c_str()) != 0) cannot_write(to, "rename to", errno);
 }

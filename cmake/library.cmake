@@ -29,7 +29,8 @@ endfunction()
 # tensor/cpu/kernels/*.cpp is compiled once per instruction-set level, each time into its own namespace
 # (ORTHANT_ISA); tensor/cpu/backend.cpp picks one at run time.  tensor/cpu/gemm/*_LEVEL.cpp is compiled for LEVEL only.
 function(orthant_cpu_kernels)
-  set(common -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math -fopenmp-simd)
+  # GCC 12 warns of its own AVX-512 headers: _mm512_undefined_ps is uninitialised on purpose.
+  set(common -O3 -ffp-contract=fast -fno-math-errno -fno-trapping-math -fopenmp-simd -Wno-maybe-uninitialized)
   set(flags_scalar "")
   set(flags_avx512 -mavx512f -mavx512bw -mavx512dq -mavx512vl -mfma -mavx2 -mf16c -mbmi2 -mprefer-vector-width=512)
   set(flags_avx512bf16 ${flags_avx512} -mavx512bf16)

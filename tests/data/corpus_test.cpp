@@ -2,7 +2,6 @@
 #include "data/corpus.h"
 
 #include <algorithm>
-#include <iostream>
 #include <thread>
 
 #include "base/checksum.h"
@@ -154,8 +153,8 @@ TEST(Corpus, TruncatedFileIsRefusedAtEveryLength) {
 }
 
 // A byte of the file, flipped: either an error that names the file, or the very same content (in
-// bytes that HDF5 leaves unused).  Nothing crashes, nothing else is read.  Every byte of HDF5's own
-// structures, every 16th of the tokens.
+// bytes that HDF5 leaves unused).  Nothing crashes, nothing else is read.  Every third byte of
+// HDF5's own structures, every 16th of the tokens.
 TEST(Corpus, NoFlippedByteChangesWhatIsRead) {
   const std::string path = good_corpus(), bytes = read_bytes(path);
   const std::vector<int32_t> train = all_tokens(path, Split::kTrain);
@@ -163,7 +162,7 @@ TEST(Corpus, NoFlippedByteChangesWhatIsRead) {
   const int64_t begin = tokens_offset(path), end = begin + 2 * 1025;
   int64_t flips = 0, harmless = 0;
   for (int64_t i = 0; i < static_cast<int64_t>(bytes.size()); ++i) {
-    if (i >= begin && i < end && i % 16 != 0) continue;
+    if (i % (i >= begin && i < end ? 16 : 3) != 0) continue;
     const auto put = [&](int flip) {
       std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
       file.seekp(i);
@@ -185,8 +184,8 @@ TEST(Corpus, NoFlippedByteChangesWhatIsRead) {
     }
     put(0);
   }
-  EXPECT_GT(flips, 2000);
-  std::cout << harmless << " of " << flips << " flips were harmless\n";
+  EXPECT_GT(flips, 1500);
+  EXPECT_LT(harmless, flips / 2);
   EXPECT_EQ(read_bytes(path), bytes);
 }
 

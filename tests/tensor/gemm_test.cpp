@@ -27,22 +27,22 @@ std::vector<const cpu::GemmKernel*> offered_kernels() {
 }
 
 TEST(Gemm, MatchesDoublePrecisionInEveryForm) {
-  for (const cpu::GemmKernel* kernel : offered_kernels()) check_all_forms(*kernel, 9);
+  for (const cpu::GemmKernel* kernel : offered_kernels()) check_all_forms(*kernel, 5);
 }
 
 TEST(Gemm, BitsDependOnRowColumnAndKAlone) {
   for (const cpu::GemmKernel* kernel : offered_kernels()) {
-    check_bits(*kernel, 61, 250, 133);
-    check_bits(*kernel, 29, 65, 3333);
+    check_bits(*kernel, 37, 250, 99);
+    check_bits(*kernel, 13, 65, 3333);
   }
 }
 
 TEST(Gemm, LargeProductsAreCutWithoutAChange) {
   for (const cpu::GemmKernel* kernel : offered_kernels()) {
-    if (kernel->isa == Isa::kScalar) continue;
-    check_product(*kernel, kernel->dtype, 1100, 1000, 3100, {.trans_a = true, .accumulate = true},
+    if (kernel->isa == Isa::kScalar || kernel->dtype == DType::kF64) continue;
+    check_product(*kernel, kernel->dtype, 1700, 640, 3100, {.trans_a = true, .accumulate = true},
                   1);
-    check_product(*kernel, kernel->dtype, 700, 2100, 600, {.trans_b = true}, 2);
+    check_product(*kernel, kernel->dtype, 300, 2100, 600, {.trans_b = true}, 2);
   }
 }
 

@@ -59,7 +59,7 @@ TEST(ProgressText, ClockAndThousands) {
 
 TEST(ProgressText, BarFitsTheWidth) {
   EXPECT_EQ(progress_bar(sample(), 400, 61, 65),
-            "[====>               ]  25% step 100/400 loss 3.214 eta 0:01:01");
+            "[=====>                ]  25% step 100/400 loss 3.214 eta 0:01:01");
   for (const int width : {0, 1, 20, 50, 60, 79, 200}) {
     EXPECT_LE(progress_bar(sample(), 400, 61, width).size(), static_cast<size_t>(width));
   }

@@ -66,15 +66,20 @@ template <class M, class T>
 
 // Transposed blocks: to[block][i][key] = from[block * kBlock + key][i], zeros beyond the last key.
 template <class M, class T>
-inline void pack_transposed(const M* from, int64_t stride, int64_t rows, int64_t width, T* to) {
+[[gnu::flatten]] inline void pack_transposed(const M* from, int64_t stride, int64_t rows,
+                                             int64_t width, T* to) {
+  constexpr int64_t kL = kLanes<T>;
   for (int64_t first = 0; first < rows; first += kBlock, to += width * kBlock) {
-    const int64_t count = min_of(kBlock, rows - first);
-    for (int64_t key = 0; key < kBlock; ++key) {
-      const M* row = from + (first + key) * stride;
-      if (key < count) {
-        for (int64_t i = 0; i < width; ++i) to[i * kBlock + key] = widen(row[i]);
-      } else {
-        for (int64_t i = 0; i < width; ++i) to[i * kBlock + key] = 0;
+    for (int64_t key = 0; key < kBlock; key += kL) {
+      for (int64_t i = 0; i < width; i += kL) {
+        const int64_t count = min_of(kL, width - i);
+        Vec<T> square[kL];
+        for (int64_t r = 0; r < kL; ++r) {
+          const int64_t row = first + key + r;
+          square[r] = row < rows ? load(from + row * stride + i, count) : Vec<T>{};
+        }
+        transpose<T>(square);
+        for (int64_t r = 0; r < count; ++r) store(to + (i + r) * kBlock + key, square[r]);
       }
     }
   }

@@ -5,6 +5,10 @@
 
 #include <cstdint>
 
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
 #include "tensor/dtype.h"
 
 namespace orthant::cpu::ORTHANT_ISA {
@@ -137,6 +141,26 @@ inline T max_lanes(Vec<T> x) {
   return x[0];
 }
 
+// Transposes kLanes x kLanes elements: lane j of rows[i] and lane i of rows[j] change places.
+template <class T>
+inline void transpose(Vec<T> (&rows)[kLanes<T>]) {
+  constexpr int kL = kLanes<T>;
+  const auto lane = lane_index<T>();
+#pragma GCC unroll 4
+  for (int step = 1; step < kL; step *= 2) {
+    const auto upper = (lane & step) != 0;
+    const auto even = upper ? lane - step + kL : lane;
+    const auto odd = upper ? lane + kL : lane + step;
+#pragma GCC unroll 16
+    for (int i = 0; i < kL; ++i) {
+      if (i & step) continue;
+      const Vec<T> a = rows[i], b = rows[i + step];
+      rows[i] = __builtin_shuffle(a, b, even);
+      rows[i + step] = __builtin_shuffle(a, b, odd);
+    }
+  }
+}
+
 // Calls f(i, count) for consecutive vectors of [0, n); count < kLanes for the last one only.
 template <class T, class F>
 inline void for_each_vec(int64_t n, F f) {
@@ -162,15 +186,39 @@ inline T sum_of(int64_t n, F term) {
   return sum_lanes<T>((sum0 + sum1) + (sum2 + sum3));
 }
 
+#ifdef __AVX512F__
+inline constexpr __mmask16 kAllLanes = 0xFFFF;  // the unmasked forms warn in GCC 12
+#endif
+
+// x * 2^n for whole n in [-300, 300].
+inline Vec<float> scale_by_power(Vec<float> x, Vec<float> n) {
+#ifdef __AVX512F__
+  return _mm512_maskz_scalef_ps(kAllLanes, x, n);
+#else
+  // In two factors, so that neither leaves the range of normal numbers.
+  using Int = VecOf<float>::integer;
+  const Int whole = __builtin_convertvector(n, Int), half = whole >> 1;
+  x = x * __builtin_bit_cast(Vec<float>, (half + 127) << 23);
+  return x * __builtin_bit_cast(Vec<float>, (whole - half + 127) << 23);
+#endif
+}
+// NaN stays NaN.
+inline Vec<float> clamp(Vec<float> x, float low, float high) {
+#ifdef __AVX512F__
+  x = _mm512_maskz_max_ps(kAllLanes, splat(low), x);
+  return _mm512_maskz_min_ps(kAllLanes, splat(high), x);
+#else
+  x = x < low ? splat(low) : x;
+  return x > high ? splat(high) : x;
+#endif
+}
+
 // exp in float: branch-free, below 2 ulp; 0 at -inf and below -104, subnormals kept, inf above
 // 88.73, NaN stays NaN.  Coefficients: S. Moshier, Cephes, expf.c.
 inline Vec<float> exp_of(Vec<float> x) {
-  using Int = VecOf<float>::integer;
-  x = x < -104.0f ? splat(-104.0f) : x;
-  x = x > 89.0f ? splat(89.0f) : x;
+  x = clamp(x, -104.0f, 89.0f);
   const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  const Vec<float> shifted = x * 1.44269504088896341f + magic;
-  const Vec<float> k = shifted - magic;
+  const Vec<float> k = (x * 1.44269504088896341f + magic) - magic;
   Vec<float> r = x - k * 0.693359375f;
   r = r + k * 2.12194440e-4f;
   Vec<float> y = r * 1.9875691500e-4f + 1.3981999507e-3f;
@@ -178,12 +226,9 @@ inline Vec<float> exp_of(Vec<float> x) {
   y = y * r + 4.1665795894e-2f;
   y = y * r + 1.6666665459e-1f;
   y = y * r + 5.0000001201e-1f;
-  y = y * (r * r) + r + 1.0f;
-  // 2^k in two factors, so that neither leaves the range of normal numbers.
-  const Int n = __builtin_bit_cast(Int, shifted) - 0x4B400000;
-  const Int half = n >> 1;
-  y = y * __builtin_bit_cast(Vec<float>, (half + 127) << 23);
-  return y * __builtin_bit_cast(Vec<float>, (n - half + 127) << 23);
+  y = y * r + 1.0f;
+  y = y * r + 1.0f;
+  return scale_by_power(y, k);
 }
 inline Vec<double> exp_of(Vec<double> x) {
   for (int lane = 0; lane < kLanes<double>; ++lane) x[lane] = __builtin_exp(x[lane]);

@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every data-parallel size and accumulation computes what one plain rank computes: to tolerance
+// against the reference model, and to the bit against each other.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <iostream>
+
+#include "base/error.h"
+#include "parallel/comm/threads/run_ranks.h"
+#include "tests/layouts/reference_run.h"
+
+namespace orthant::testing {
+namespace {
+
+constexpr int kDataParallelSizes[] = {1, 2, 4, 8};
+
+EngineOptions sgd() { return {.optimizer = "sgd", .learning_rate = 0.3, .gradients = true}; }
+EngineOptions adamw() { return {.optimizer = "adamw", .learning_rate = 1e-3, .gradients = true}; }
+
+double relative(double got, double want) {
+  return std::isfinite(got) ? std::abs(got - want) / std::max(std::abs(want), 1e-12)
+                            : std::numeric_limits<double>::infinity();
+}
+
+// The largest differences of a test, by kind; printed when the test ends.
+class Worst {
+ public:
+  explicit Worst(double tolerance) : tolerance_(tolerance) {}
+  ~Worst() {
+    for (const auto& [kind, difference] : worst_)
+      std::cout << "  worst " << kind << ": " << difference.error << " in " << difference.tensor
+                << "\n";
+  }
+  Worst(const Worst&) = delete;
+  Worst& operator=(const Worst&) = delete;
+
+  void expect(const std::string& kind, const Difference& d, const std::string& where) {
+    EXPECT_LE(d.error, tolerance_) << where << ": " << kind << " " << d.tensor;
+    Difference& worst = worst_[kind];
+    if (worst.tensor.empty() || d.error > worst.error) worst = {d.error, d.tensor + ", " + where};
+  }
+  void expect_values(const std::string& kind, const NamedValues& got, const NamedValues& want,
+                     const std::string& where) {
+    expect(kind, worst_difference(got, want), where);
+  }
+  void expect_number(const std::string& kind, double got, double want, const std::string& where) {
+    expect(kind, {relative(got, want), concat(got, " for ", want)}, where);
+  }
+
+ private:
+  double tolerance_;
+  std::map<std::string, Difference> worst_;
+};
+
+void expect_losses(Worst& worst, const EngineRun& run, const ReferenceRun& want, size_t steps,
+                   const std::string& where) {
+  for (size_t i = 0; i < steps; ++i) {
+    const std::string at = concat(where, " step ", i + 1);
+    worst.expect_number("lm loss", run.steps[i].lm_loss, want.steps[i].lm_loss, at);
+    if (want.steps[i].balance_loss > 0)
+      worst.expect_number("balance loss", run.steps[i].balance_loss, want.steps[i].balance_loss,
+                          at);
+    worst.expect_number("norm", run.steps[i].grad_norm, want.norms[i], at);
+    EXPECT_EQ(run.steps[i].labelled_tokens, want.steps[i].labelled_tokens) << at;
+    EXPECT_EQ(run.steps[i].routed_tokens, want.steps[i].routed_tokens) << at;
+    EXPECT_FALSE(run.steps[i].skipped) << at;
+  }
+}
+
+// fp64: everything, after every kind of update.
+void expect_equals_reference(Worst& worst, const Variant& variant, const EngineOptions& options,
+                             int dp) {
+  const ReferenceRun& want = reference_run(variant, options);
+  const EngineRun run = run_on_threads(variant, options, dp);
+  const std::string where = concat(variant.name, " dp ", dp, " ", options.optimizer);
+  expect_losses(worst, run, want, want.steps.size(), where);
+  worst.expect_values("gradients", run.gradients, want.gradients, where);
+  worst.expect_values("weights", run.weights, want.weights, where);
+  worst.expect_values("m", run.m, want.m, where);
+  worst.expect_values("v", run.v, want.v, where);
+  EXPECT_EQ(run.choices, want.choices) << where;
+}
+
+double share_that_differs(const StepChoices& got, const StepChoices& want, size_t step) {
+  double all = 0, different = 0;
+  for (size_t row = 0; row < want[step].size(); ++row)
+    for (size_t layer = 0; layer < want[step][row].size(); ++layer)
+      for (size_t i = 0; i < want[step][row][layer].size(); ++i) {
+        all += 1;
+        different += got[step][row][layer][i] != want[step][row][layer][i];
+      }
+  return all > 0 ? different / all : 0.0;
+}
+
+class DataParallel : public ::testing::TestWithParam<std::string> {
+ protected:
+  const Variant& variant() const { return find_variant(GetParam()); }
+};
+
+INSTANTIATE_TEST_SUITE_P(Models, DataParallel,
+                         ::testing::Values("dense_gqa", "dense_tied_deep", "moe",
+                                           "moe_normalized_tied", "moe_deep"),
+                         [](const auto& param) { return param.param; });
+
+TEST_P(DataParallel, IsWithinTheLimitsOfLayoutTests) {
+  const RunConfig config = resolved_config(variant(), {}, 1);
+  EXPECT_LE(total_parameters(config.model), 60000);
+  EXPECT_LE(config.model.num_hidden_layers, 8);
+  EXPECT_LE(config.batch.global_batch_size * config.batch.sequence_length, 128);
+  size_t elements = 0;
+  for (const auto& [name, w] : initial_weights(variant())) elements += w.values.size();
+  EXPECT_EQ(static_cast<int64_t>(elements), total_parameters(config.model));
+}
+
+TEST_P(DataParallel, Fp64EqualsReference) {
+  Worst worst(1e-10);
+  for (int dp : kDataParallelSizes) {
+    expect_equals_reference(worst, variant(), sgd(), dp);
+    expect_equals_reference(worst, variant(), adamw(), dp);
+  }
+}
+
+// The gradients of a small step are what the tests above compare: a coefficient that is wrong by a
+// little must not hide in the tolerance of a larger sum.
+TEST_P(DataParallel, EveryTensorHasAGradient) {
+  const ReferenceRun& want = reference_run(variant(), sgd());
+  for (const auto& [name, values] : want.gradients) {
+    double largest = 0;
+    for (double g : values) largest = std::max(largest, std::abs(g));
+    EXPECT_GT(largest, 1e-6) << name;
+  }
+}
+
+TEST_P(DataParallel, Fp32EqualsReferenceWithItsChoices) {
+  Worst worst(1e-5);
+  const ReferenceRun& want = reference_run(variant(), sgd());
+  EngineOptions options = sgd();
+  options.precision = "fp32";
+  options.replay = &want.choices;
+  for (int dp : kDataParallelSizes) {
+    const EngineRun run = run_on_threads(variant(), options, dp);
+    const std::string where = concat(variant().name, " dp ", dp);
+    expect_losses(worst, run, want, 1, where);
+    worst.expect_values("gradients", run.gradients, want.gradients, where);
+    worst.expect_values("weights", run.weights, want.weights, where);
+    EXPECT_EQ(run.choices, want.choices) << where;
+  }
+  options.replay = nullptr;
+  const EngineRun free = run_on_threads(variant(), options, 1);
+  const double share = share_that_differs(free.choices, want.choices, 0);
+  std::cout << "  choices that differ without replay: " << 100 * share << " %\n";
+  EXPECT_LE(share, 0.02);
+}
+
+TEST_P(DataParallel, Bf16LossFollowsFp64) {
+  EngineOptions options{.learning_rate = 3e-3, .steps = 20};
+  const EngineRun want = run_on_threads(variant(), options, 1);
+  options.precision = "bf16";
+  const EngineRun run = run_on_threads(variant(), options, 2);
+  Worst worst(2e-2);
+  for (size_t i = 0; i < want.steps.size(); ++i) {
+    worst.expect_number("loss", run.steps[i].lm_loss + run.steps[i].balance_loss,
+                        want.steps[i].lm_loss + want.steps[i].balance_loss, concat("step ", i + 1));
+  }
+}
+
+// Every layout of a case, against dp 1 on one thread.
+void expect_same_bits(const Variant& variant, EngineOptions options) {
+  const EngineRun one = run_on_threads(variant, options, 1);
+  const NamedValues want = bits_of(one);
+  struct Layout {
+    int dp, threads;
+    const char* recompute;
+  };
+  constexpr Layout kLayouts[] = {{1, 2, "none"}, {1, 3, "none"}, {2, 1, "none"},
+                                 {2, 3, "none"}, {4, 1, "none"}, {4, 2, "none"},
+                                 {8, 1, "none"}, {1, 1, "full"}, {2, 2, "full"}};
+  for (const Layout& layout : kLayouts) {
+    options.recompute = layout.recompute;
+    const EngineRun run = run_on_threads(variant, options, layout.dp, layout.threads);
+    EXPECT_EQ(first_bit_difference(bits_of(run), want), "")
+        << variant.name << " " << options.precision << " dp " << layout.dp << ", " << layout.threads
+        << " threads, recompute " << layout.recompute;
+    EXPECT_EQ(run.choices, one.choices);
+  }
+}
+
+TEST_P(DataParallel, EveryLayoutHasTheSameBits) {
+  for (const char* precision : {"fp64", "fp32", "bf16"}) {
+    expect_same_bits(variant(), {.precision = precision});
+  }
+}
+
+// Products, attention and sums large enough to be shared out among threads.
+TEST(DataParallelBits, ThreadsChangeNothing) {
+  const Variant variant = wide_variant();
+  for (const char* precision : {"fp64", "fp32", "bf16"}) {
+    const EngineOptions options{.precision = precision, .steps = 2};
+    const NamedValues want = bits_of(run_on_threads(variant, options, 1, 1));
+    for (int threads : {2, 3}) {
+      EXPECT_EQ(first_bit_difference(bits_of(run_on_threads(variant, options, 1, threads)), want),
+                "")
+          << precision << " " << threads << " threads";
+    }
+    EXPECT_EQ(first_bit_difference(bits_of(run_on_threads(variant, options, 2, 2)), want), "")
+        << precision << " dp 2";
+  }
+}
+
+// Fewer lanes than eight: the ranks that divide them still agree to the bit.
+TEST(DataParallelBits, TwoAndFourLanes) {
+  for (const char* name : {"dense_tied_deep", "moe_normalized_tied"}) {
+    for (int lanes : {2, 4}) {
+      const EngineOptions options{.precision = "fp32", .reduction_lanes = lanes};
+      const NamedValues want = bits_of(run_on_threads(find_variant(name), options, 1));
+      for (int dp = 2; dp <= lanes; dp *= 2) {
+        EXPECT_EQ(
+            first_bit_difference(bits_of(run_on_threads(find_variant(name), options, dp)), want),
+            "")
+            << name << " " << lanes << " lanes, dp " << dp;
+      }
+    }
+  }
+}
+
+// The number of lanes is part of the bits: a test that compares bits could not fail otherwise.
+TEST(DataParallelBits, LanesAreSeenInTheBits) {
+  EngineOptions options{.precision = "fp32"};
+  const NamedValues eight = bits_of(run_on_threads(find_variant("dense_gqa"), options, 1));
+  options.reduction_lanes = 1;
+  const NamedValues one = bits_of(run_on_threads(find_variant("dense_gqa"), options, 1));
+  EXPECT_NE(first_bit_difference(one, eight), "");
+}
+
+// 3 ranks do not divide the lanes, 4 and 8 are more than 2: equal to tolerance.
+TEST(DataParallelTolerance, RanksThatDoNotDivideTheLanes) {
+  Worst worst(1e-10);
+  for (const char* name : {"dense_gqa", "moe_normalized_tied"}) {
+    EngineOptions options = sgd();
+    options.reduction_lanes = 2;
+    for (int micro_batches : {6, 12}) {
+      const Variant variant = with_micro_batches(find_variant(name), micro_batches);
+      for (int dp : {3, 6}) expect_equals_reference(worst, variant, options, dp);
+    }
+    for (int dp : {4, 8}) expect_equals_reference(worst, find_variant(name), options, dp);
+    options.determinism = "none";
+    expect_equals_reference(worst, find_variant(name), options, 2);
+  }
+}
+
+TEST(DataParallelEngine, EvaluatesWhatTheReferenceEvaluates) {
+  const Variant& variant = find_variant("moe");
+  const ReferenceRun& want = reference_run(variant, sgd());
+  run_ranks(4, [&](const Group& world) {
+    Engine engine(resolved_config(variant, {}, 4), world);
+    load_weights(engine, initial_weights(variant));
+    const std::vector<Batch> own = own_batches(variant, world, 1);
+    const EvaluationResult result = engine.evaluate(
+        [&](int64_t i) { return own[static_cast<size_t>(i)]; }, static_cast<int64_t>(own.size()));
+    EXPECT_EQ(result.labelled_tokens, want.steps[0].labelled_tokens);
+    EXPECT_LE(relative(result.loss, want.steps[0].lm_loss), 1e-12);
+  });
+}
+
+// Nothing to learn from: no update, no division by zero.
+TEST(DataParallelEngine, SkipsAStepWithoutLabels) {
+  const Variant& variant = find_variant("moe");
+  run_ranks(2, [&](const Group& world) {
+    Engine engine(resolved_config(variant, {}, 2), world);
+    std::vector<Batch> own = own_batches(variant, world, 1);
+    for (Batch& batch : own) std::fill(batch.labels.begin(), batch.labels.end(), kIgnoredLabel);
+    const StepResult result = engine.step(own, 1);
+    EXPECT_TRUE(result.skipped);
+    EXPECT_EQ(result.lm_loss, 0.0);
+    EXPECT_TRUE(std::isfinite(result.balance_loss));
+    EXPECT_EQ(engine.updates(), 0);
+  });
+}
+
+// Initial weights do not depend on precision, but for rounding.
+TEST(DataParallelEngine, StartsFromTheSameWeightsInEveryPrecision) {
+  const Variant& variant = find_variant("moe");
+  const auto weights_in = [&](const char* precision) {
+    Engine engine(resolved_config(variant, {.precision = precision}, 1), Group::self());
+    NamedValues values;
+    for (const auto& state : engine.optimizer().state())
+      values[state.parameter->name()] = state.parameter->value().to_doubles();
+    return values;
+  };
+  const NamedValues exact = weights_in("fp64");
+  NamedValues rounded = exact;
+  for (auto& [name, values] : rounded)
+    for (double& value : values) value = static_cast<double>(static_cast<float>(value));
+  EXPECT_EQ(first_bit_difference(weights_in("fp32"), rounded), "");
+  EXPECT_LE(worst_difference(weights_in("bf16"), exact).error, 0x1p-8);
+}
+
+}  // namespace
+}  // namespace orthant::testing

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/layouts/reference_run.h"
+
+#include <map>
+
+#include "base/error.h"
+#include "tests/reference/reference_optimizer.h"
+
+namespace orthant::testing {
+namespace {
+
+ReferenceShape shape_of(const RunConfig& config) {
+  const ModelConfig& m = config.model;
+  return {.vocab = m.vocab_size,
+          .width = m.hidden_size,
+          .layers = m.num_hidden_layers,
+          .heads = m.num_attention_heads,
+          .kv_heads = m.num_key_value_heads,
+          .qk_dim = m.head_dim,
+          .v_dim = m.v_head_dim,
+          .rope_theta = m.rope_theta,
+          .norm_eps = m.rms_norm_eps,
+          .tied = m.tie_word_embeddings,
+          .experts = m.n_routed_experts,
+          .experts_per_token = m.num_experts_per_tok,
+          .shared_experts = m.n_shared_experts,
+          .first_moe_layer = m.first_k_dense_replace,
+          .normalize = m.norm_topk_prob,
+          .routed_scale = m.routed_scaling_factor,
+          .balance = config.moe.balance.expert,
+          .z_loss = config.moe.balance.z_loss};
+}
+
+std::vector<ReferenceRow> rows_of(const std::vector<Batch>& batches) {
+  std::vector<ReferenceRow> rows;
+  for (const Batch& batch : batches) {
+    for (int64_t s = 0; s < batch.sequences; ++s) {
+      const auto part = [&](const std::vector<int32_t>& all) {
+        return std::vector<int>(all.begin() + s * batch.length,
+                                all.begin() + (s + 1) * batch.length);
+      };
+      rows.push_back({.ids = part(batch.ids),
+                      .labels = part(batch.labels),
+                      .positions = part(batch.positions),
+                      .doc_start = part(batch.doc_start)});
+    }
+  }
+  return rows;
+}
+
+NamedValues values_of(const Matrices& matrices) {
+  NamedValues values;
+  for (const auto& [name, matrix] : matrices) values[name] = matrix.values;
+  return values;
+}
+
+ReferenceRun compute(const Variant& variant, const EngineOptions& options) {
+  const RunConfig config = resolved_config(variant, options, 1);
+  Matrices weights = initial_weights(variant);
+  ReferenceOptimizer optimizer{.adamw = config.optimizer.name == "adamw",
+                               .learning_rate = config.optimizer.learning_rate,
+                               .beta1 = config.optimizer.betas[0],
+                               .beta2 = config.optimizer.betas[1],
+                               .eps = config.optimizer.eps,
+                               .weight_decay = config.optimizer.weight_decay,
+                               .clip = config.optimizer.grad_clip};
+  ReferenceRun run;
+  for (int64_t step = 1; step <= options.steps; ++step) {
+    ReferenceResult result =
+        run_reference(shape_of(config), weights, rows_of(batches_of(variant, step)));
+    if (step == 1) run.gradients = values_of(result.gradients);
+    run.norms.push_back(update(optimizer, weights, result.gradients));
+    run.choices.push_back(result.choices);
+    if (step > 1) result.gradients.clear();
+    run.steps.push_back(std::move(result));
+  }
+  run.weights = values_of(weights);
+  if (optimizer.adamw) {
+    run.m = values_of(optimizer.m);
+    run.v = values_of(optimizer.v);
+  }
+  return run;
+}
+
+}  // namespace
+
+const ReferenceRun& reference_run(const Variant& variant, const EngineOptions& options) {
+  static std::map<std::string, ReferenceRun> known;
+  const std::string key =
+      concat(variant.name, " ", options.optimizer, " ", options.learning_rate, " ", options.steps);
+  const auto found = known.find(key);
+  if (found != known.end()) return found->second;
+  return known.emplace(key, compute(variant, options)).first->second;
+}
+
+}  // namespace orthant::testing

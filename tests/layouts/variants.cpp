@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/layouts/variants.h"
+
+#include "base/error.h"
+#include "tests/testing/random_batches.h"
+
+namespace orthant::testing {
+namespace {
+
+struct BatchSizes {
+  int64_t micro_batches, sequences, length;
+};
+
+Variant variant(const std::string& name, const ModelConfig& model, const BalanceConfig& balance,
+                const BatchSizes& sizes) {
+  Variant result{.name = name};
+  RunConfig& c = result.config;
+  c.run.name = name;
+  c.run.seed = 7;
+  c.model = model;
+  c.model.initializer_range = 0.2;  // larger than life, so that every path carries a signal
+  c.moe.balance = balance;
+  c.batch = {.micro_batch_size = sizes.sequences,
+             .global_batch_size = sizes.micro_batches * sizes.sequences,
+             .sequence_length = sizes.length};
+  c.data.train = {{.path = "none.txt"}};  // never opened
+  c.schedule.name = "constant";
+  return result;
+}
+
+}  // namespace
+
+const std::vector<Variant>& all_variants() {
+  static const std::vector<Variant> variants = {
+      variant("dense_gqa",
+              {.vocab_size = 61,
+               .hidden_size = 24,
+               .intermediate_size = 40,
+               .num_hidden_layers = 2,
+               .num_attention_heads = 4,
+               .num_key_value_heads = 2},
+              {}, {.micro_batches = 8, .sequences = 1, .length = 16}),
+      variant("dense_tied_deep",
+              {.vocab_size = 61,
+               .hidden_size = 16,
+               .intermediate_size = 24,
+               .num_hidden_layers = 8,
+               .num_attention_heads = 2,
+               .num_key_value_heads = 1,
+               .head_dim = 10,
+               .v_head_dim = 6,
+               .rope_theta = 100.0,
+               .tie_word_embeddings = true},
+              {}, {.micro_batches = 16, .sequences = 1, .length = 8}),
+      variant("moe",
+              {.vocab_size = 61,
+               .hidden_size = 24,
+               .intermediate_size = 40,
+               .num_hidden_layers = 3,
+               .num_attention_heads = 4,
+               .n_routed_experts = 8,
+               .n_shared_experts = 1,
+               .num_experts_per_tok = 2,
+               .moe_intermediate_size = 12,
+               .first_k_dense_replace = 1},
+              {.expert = 0.05}, {.micro_batches = 8, .sequences = 2, .length = 8}),
+      variant("moe_normalized_tied",
+              {.vocab_size = 61,
+               .hidden_size = 16,
+               .num_hidden_layers = 2,
+               .num_attention_heads = 4,
+               .num_key_value_heads = 2,
+               .tie_word_embeddings = true,
+               .n_routed_experts = 6,
+               .n_shared_experts = 2,
+               .num_experts_per_tok = 3,
+               .moe_intermediate_size = 10,
+               .norm_topk_prob = true,
+               .routed_scaling_factor = 2.5},
+              {.expert = 0.1, .z_loss = 0.02}, {.micro_batches = 16, .sequences = 1, .length = 8}),
+      variant("moe_deep",
+              {.vocab_size = 61,
+               .hidden_size = 16,
+               .intermediate_size = 24,
+               .num_hidden_layers = 8,
+               .num_attention_heads = 2,
+               .n_routed_experts = 4,
+               .num_experts_per_tok = 1,
+               .moe_intermediate_size = 8,
+               .first_k_dense_replace = 2},
+              {.expert = 0.02}, {.micro_batches = 8, .sequences = 1, .length = 16}),
+  };
+  return variants;
+}
+
+const Variant& find_variant(const std::string& name) {
+  for (const Variant& candidate : all_variants())
+    if (candidate.name == name) return candidate;
+  throw_error(ErrorKind::kInternal, "no variant is called " + name);
+}
+
+Variant wide_variant() {
+  return variant("wide",
+                 {.vocab_size = 307,
+                  .hidden_size = 96,
+                  .intermediate_size = 256,
+                  .num_hidden_layers = 2,
+                  .num_attention_heads = 6,
+                  .num_key_value_heads = 2,
+                  .n_routed_experts = 8,
+                  .n_shared_experts = 1,
+                  .num_experts_per_tok = 2,
+                  .moe_intermediate_size = 72,
+                  .first_k_dense_replace = 1},
+                 {.expert = 0.05}, {.micro_batches = 2, .sequences = 4, .length = 96});
+}
+
+Variant with_micro_batches(const Variant& variant, int64_t micro_batches) {
+  Variant result = variant;
+  result.name = concat(variant.name, "_", micro_batches);
+  result.config.batch.global_batch_size = micro_batches * variant.config.batch.micro_batch_size;
+  return result;
+}
+
+std::vector<Batch> batches_of(const Variant& variant, int64_t step) {
+  const BatchConfig& batch = variant.config.batch;
+  return random_batches({.micro_batches = batch.micro_batches(),
+                         .sequences = batch.micro_batch_size,
+                         .length = batch.sequence_length,
+                         .vocab = static_cast<int32_t>(variant.config.model.vocab_size)},
+                        step);
+}
+
+}  // namespace orthant::testing

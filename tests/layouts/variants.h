@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// The tiny models that layouts are proved on, between them with everything that a layout could get
+// wrong.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "data/batch.h"
+#include "trainer/run_config.h"
+
+namespace orthant::testing {
+
+struct Variant {
+  std::string name;
+  RunConfig config;  // not resolved: how it runs is added by EngineOptions
+};
+
+// At most 60K parameters, 8 layers, 128 tokens a step.
+const std::vector<Variant>& all_variants();
+const Variant& find_variant(const std::string& name);
+// Large enough for every kernel to share its work among threads.
+Variant wide_variant();
+// The same model with another number of micro-batches in a step.
+Variant with_micro_batches(const Variant& variant, int64_t micro_batches);
+
+// A step's micro-batches, in global order.
+std::vector<Batch> batches_of(const Variant& variant, int64_t step);
+
+}  // namespace orthant::testing

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "tests/tensor/op_case.h"
+
+namespace orthant::testing {
+namespace {
+
+Tensor ints(const Shape& shape, std::vector<int32_t> values) {
+  return Tensor::from_i32(shape, values);
+}
+
+std::shared_ptr<const std::vector<int64_t>> offsets(std::vector<int64_t> values) {
+  return std::make_shared<const std::vector<int64_t>>(std::move(values));
+}
+
+RouterOptions router_options() {
+  RouterOptions o{.experts_per_token = 2,
+                  .sequence_length = 3,
+                  .normalize = false,
+                  .scale = 1.5,
+                  .z_coef = 0.0};
+  // Fixed choices: finite differences must not cross a change of the top k.
+  o.replay = ints({6, 2}, {0, 3, 1, 2, 4, 0, 2, 3, -1, -1, 4, 1});
+  return o;
+}
+
+std::vector<OpCase> op_cases() {
+  const AttentionShape gqa{
+      .batch = 2, .heads = 4, .kv_heads = 2, .qk_dim = 6, .v_dim = 4, .scale = 0.4};
+  const Tensor docs = ints({14}, {0, 0, 0, 3, 3, 3, 3, 0, 0, 2, 2, 2, 6, 6});
+  return {
+      {.name = "linear",
+       .inputs = {{5, 7}},
+       .weights = {{3, 7}},
+       .run = [](OpInputs& in) { return linear(in.x[0], *in.w[0]); }},
+      {.name = "linear_3d",
+       .inputs = {{2, 3, 33}},
+       .weights = {{35, 33}},
+       .run = [](OpInputs& in) { return linear(in.x[0], *in.w[0]); }},
+      {.name = "grouped_linear",
+       .inputs = {{9, 5}},
+       .weights = {{4, 3, 5}},
+       .run =
+           [](OpInputs& in) {
+             return grouped_linear(in.x[0], *in.w[0], offsets({0, 4, 4, 6, 9}));
+           }},
+      {.name = "embedding",
+       .weights = {{6, 4}},
+       .run =
+           [](OpInputs& in) {
+             return embedding(ints({5}, {1, 5, 1, -1, 0}), *in.w[0]);
+           }},
+      {.name = "rms_norm",
+       .inputs = {{4, 19}},
+       .weights = {{19}},
+       .run = [](OpInputs& in) { return rms_norm(in.x[0], *in.w[0], 1e-5); },
+       .wide_weights = true},
+      {.name = "rotary",
+       .inputs = {{4, 22}},
+       .run =
+           [](OpInputs& in) {
+             const RotaryTable table =
+                 make_rotary_table(9, 8, 10000.0, wide_of(in.dtype), Device{});
+             return rotary(in.x[0], ints({4}, {0, 8, 3, 5}), table, 2, 8);
+           }},
+      {.name = "attention",
+       .inputs = {{14, 4 * 6 + 2 * 6 + 2 * 4}},
+       .run = [=](OpInputs& in) { return attention(in.x[0], docs, gqa); }},
+      {.name = "attention_long",
+       .inputs = {{150, 3 * 8}},
+       .run =
+           [](OpInputs& in) {
+             std::vector<int32_t> start(150, 0);
+             for (size_t i = 70; i < 150; ++i) start[i] = 70;
+             return attention(
+                 in.x[0], ints({150}, start),
+                 {.batch = 1, .heads = 1, .kv_heads = 1, .qk_dim = 8, .v_dim = 8, .scale = 0.35});
+           }},
+      {.name = "swiglu", .inputs = {{3, 10}}, .run = [](OpInputs& in) { return swiglu(in.x[0]); }},
+      {.name = "softmax",
+       .inputs = {{3, 9}},
+       .run = [](OpInputs& in) { return softmax(in.x[0]); },
+       .wide_inputs = {true}},
+      {.name = "add",
+       .inputs = {{3, 4}, {3, 4}},
+       .run = [](OpInputs& in) { return add(in.x[0], in.x[1]); }},
+      {.name = "add_self",
+       .inputs = {{3, 4}},
+       .run = [](OpInputs& in) { return add(in.x[0], add(in.x[0], in.x[0])); }},
+      {.name = "scale",
+       .inputs = {{3, 4}},
+       .run = [](OpInputs& in) { return scale(in.x[0], -0.7); }},
+      {.name = "cast",
+       .inputs = {{3, 4}},
+       .run = [](OpInputs& in) { return cast(in.x[0], wide_of(in.dtype)); }},
+      {.name = "dropout",
+       .inputs = {{7, 5}},
+       .run =
+           [](OpInputs& in) {
+             return dropout(in.x[0], 0.4, {1, 2}, 3, 11);
+           }},
+      {.name = "head_loss",
+       .inputs = {{5, 4}},
+       .weights = {{9, 4}},
+       .run =
+           [](OpInputs& in) {
+             return head_loss(in.x[0], *in.w[0], ints({5}, {0, 8, -1, 3, 3})).sum;
+           }},
+      {.name = "gather_rows",
+       .inputs = {{3, 4}},
+       .run =
+           [](OpInputs& in) {
+             return gather_rows(in.x[0], ints({5}, {2, 0, 0, 2, 1}),
+                                ints({3, 3}, {1, 2, -1, 4, -1, -1, 0, 3, -1}));
+           }},
+      {.name = "combine",
+       .inputs = {{5, 4}, {3, 2}},
+       .run =
+           [](OpInputs& in) {
+             return combine(in.x[0], in.x[1], ints({3, 2}, {1, 2, 4, -1, 0, 3}));
+           },
+       .wide_inputs = {false, true}},
+      {.name = "route",
+       .inputs = {{6, 5}},
+       .run =
+           [](OpInputs& in) {
+             return route(in.x[0], ints({6}, {1, 1, 1, 1, 0, 1}), router_options()).weights;
+           },
+       .wide_inputs = {true}},
+      {.name = "route_normalized",
+       .inputs = {{6, 5}},
+       .run =
+           [](OpInputs& in) {
+             RouterOptions o = router_options();
+             o.normalize = true;
+             return route(in.x[0], ints({6}, {1, 1, 1, 1, 0, 1}), o).weights;
+           },
+       .wide_inputs = {true}},
+      {.name = "recompute",
+       .inputs = {{4, 6}},
+       .weights = {{8, 6}, {6, 4}},
+       .run =
+           [](OpInputs& in) {
+             return recompute(
+                 [&in](const Var& v) { return linear(swiglu(linear(v, *in.w[0])), *in.w[1]); },
+                 in.x[0]);
+           }},
+  };
+}
+
+// sum(y * r) for a fixed r.
+double projected(const Tensor& y, const std::vector<double>& r) {
+  const std::vector<double> values = y.to_doubles();
+  double sum = 0;
+  for (size_t i = 0; i < values.size(); ++i) sum += values[i] * r[i];
+  return sum;
+}
+
+class OpTest : public ::testing::TestWithParam<size_t> {
+ protected:
+  OpCase c = op_cases()[GetParam()];
+};
+
+TEST_P(OpTest, GradientsMatchFiniteDifferences) {
+  OpInputs in = make_inputs(c, DType::kF64);
+  const Var y = c.run(in);
+  const Tensor r = random_tensor(y.value().shape(), DType::kF64, "r");
+  const std::vector<double> rv = r.to_doubles();
+  backward(y, r);
+  // Moves one element of `place`, in place, and asks for the loss.
+  const auto check = [&](const Tensor& place, const Tensor& grad, const std::string& what) {
+    const int64_t stride = std::max<int64_t>(1, place.numel() / 60);
+    double largest = 1e-3;
+    for (double g : grad.to_doubles()) largest = std::max(largest, std::abs(g));
+    for (int64_t i = 0; i < place.numel(); i += stride) {
+      double& element = place.as<double>()[i];
+      const double keep = element, h = 1e-5;
+      const NoGradScope no_grad;
+      element = keep + h;
+      const double up = projected(c.run(in).value(), rv);
+      element = keep - h;
+      const double down = projected(c.run(in).value(), rv);
+      element = keep;
+      EXPECT_NEAR((up - down) / (2 * h), grad.as<double>()[i], 1e-7 * std::max(1.0, largest))
+          << c.name << " " << what << " element " << i;
+    }
+  };
+  for (size_t i = 0; i < in.x.size(); ++i)
+    check(in.x[i].value(), in.x[i].grad(), "input " + std::to_string(i));
+  for (size_t i = 0; i < in.w.size(); ++i)
+    check(in.w[i]->value(), in.w[i]->grad(), "weight " + std::to_string(i));
+}
+
+TEST_P(OpTest, NarrowTypesFollowF64) {
+  OpInputs wide = make_inputs(c, DType::kF64);
+  const Var want = c.run(wide);
+  const Tensor r = random_tensor(want.value().shape(), DType::kF64, "r");
+  backward(want, r);
+  const auto close = [&](const Tensor& got, const Tensor& expected, double tolerance,
+                         const std::string& what) {
+    const std::vector<double> a = got.to_doubles(), b = expected.to_doubles();
+    ASSERT_EQ(a.size(), b.size());
+    double largest = 1e-6, worst = 0;
+    for (double x : b) largest = std::max(largest, std::abs(x));
+    for (size_t i = 0; i < a.size(); ++i) worst = std::max(worst, std::abs(a[i] - b[i]));
+    EXPECT_LE(worst, tolerance * largest) << c.name << " " << what;
+  };
+  for (const DType dtype : {DType::kF32, DType::kBF16}) {
+    const double tolerance = dtype == DType::kF32 ? 2e-5 : c.narrow_tolerance;
+    OpInputs in = make_inputs(c, dtype);
+    const Var y = c.run(in);
+    close(y.value(), want.value(), tolerance, "value");
+    backward(y, r.to(y.value().dtype()));
+    for (size_t i = 0; i < in.x.size(); ++i)
+      close(in.x[i].grad(), wide.x[i].grad(), tolerance, "gradient");
+    for (size_t i = 0; i < in.w.size(); ++i)
+      close(in.w[i]->grad(), wide.w[i]->grad(), tolerance, "weight gradient");
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Ops, OpTest, ::testing::Range<size_t>(0, op_cases().size()),
+                         [](const auto& info) { return op_cases()[info.param].name; });
+
+// The balance and z losses enter at the router: the gradient of alpha-weighted sums by the logits.
+TEST(RouteTest, BalanceGradientMatchesFiniteDifferences) {
+  const Tensor logits = random_tensor({6, 5}, DType::kF64, "logits");
+  const Tensor valid = ints({6}, {1, 1, 1, 1, 0, 1});
+  const Tensor coef = random_tensor({2, 5}, DType::kF64, "coef");
+  RouterOptions options = router_options();
+  options.z_coef = 0.3;
+  options.score_coef = [&](const Tensor&, const Tensor&) { return coef; };
+  const auto loss = [&](const Routes& routes) {
+    double sum = projected(routes.score_sums, coef.to_doubles());
+    const std::vector<double> lse = routes.lse.to_doubles();
+    for (size_t t = 0; t < lse.size(); ++t)
+      sum += valid.as<int32_t>()[t] ? 0.3 * lse[t] * lse[t] : 0.0;
+    return sum;
+  };
+  const Var x = Var::leaf(logits);
+  const Routes routes = route(x, valid, options);
+  backward(routes.weights, Tensor::zeros({6, 2}, DType::kF64));
+  for (int64_t i = 0; i < logits.numel(); ++i) {
+    double& element = logits.as<double>()[i];
+    const double keep = element, h = 1e-5;
+    element = keep + h;
+    const double up = loss(route(Var(logits), valid, options));
+    element = keep - h;
+    const double down = loss(route(Var(logits), valid, options));
+    element = keep;
+    EXPECT_NEAR((up - down) / (2 * h), x.grad().as<double>()[i], 1e-8);
+  }
+}
+
+TEST(RouteTest, TiesGoToTheLowerExpertAndPaddingNowhere) {
+  const Tensor logits = Tensor::zeros({2, 6}, DType::kF32);
+  const Routes routes =
+      route(Var(logits), ints({2}, {1, 0}), {.experts_per_token = 3, .sequence_length = 2});
+  const auto ids = routes.ids.span<int32_t>();
+  EXPECT_EQ(std::vector<int32_t>(ids.begin(), ids.end()),
+            (std::vector<int32_t>{0, 1, 2, -1, -1, -1}));
+  EXPECT_EQ(routes.weights.value().to_doubles()[3], 0.0);
+}
+
+TEST(DispatchTest, SortsByExpertThenTokenThenSlot) {
+  const DispatchPlan plan = plan_dispatch(ints({3, 2}, {2, 0, -1, -1, 0, 2}), 3);
+  EXPECT_EQ(*plan.offsets, (std::vector<int64_t>{0, 2, 2, 4}));
+  const auto tokens = plan.token_of.span<int32_t>();
+  EXPECT_EQ(std::vector<int32_t>(tokens.begin(), tokens.end()), (std::vector<int32_t>{0, 2, 0, 2}));
+  const auto rows = plan.row_of.span<int32_t>();
+  EXPECT_EQ(std::vector<int32_t>(rows.begin(), rows.end()),
+            (std::vector<int32_t>{2, 0, -1, -1, 1, 3}));
+}
+
+}  // namespace
+}  // namespace orthant::testing

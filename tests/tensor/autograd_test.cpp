@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include "base/context.h"
+#include "base/error.h"
+#include "tests/tensor/op_case.h"
+
+namespace orthant::testing {
+namespace {
+
+TEST(AutogradTest, RecomputeGivesTheSameBitsAndRunsTwice) {
+  TensorWeight a(random_tensor({8, 6}, DType::kF32, "a")),
+      b(random_tensor({6, 4}, DType::kF32, "b"));
+  int runs = 0, recomputed = 0;
+  const auto f = [&](const Var& v) {
+    ++runs;
+    recomputed += is_recomputing();
+    return linear(swiglu(linear(v, a)), b);
+  };
+  const Tensor x = random_tensor({4, 6}, DType::kF32, "x"),
+               dy = random_tensor({4, 6}, DType::kF32, "dy");
+  const Var direct = Var::leaf(x);
+  backward(f(direct), dy);
+  const std::vector<double> want = direct.grad().to_doubles(), want_a = a.grad().to_doubles();
+  a.clear_grad();
+  b.clear_grad();
+  const Var again = Var::leaf(x);
+  backward(recompute(f, again), dy);
+  EXPECT_EQ(again.grad().to_doubles(), want);
+  EXPECT_EQ(a.grad().to_doubles(), want_a);
+  EXPECT_EQ(runs, 3);
+  EXPECT_EQ(recomputed, 1);
+}
+
+TEST(AutogradTest, RecomputeWorksWhereTheInputNeedsNoGradient) {
+  TensorWeight w(random_tensor({3, 4}, DType::kF64, "w"));
+  const Var y = recompute([&](const Var& v) { return linear(v, w); },
+                          Var(random_tensor({2, 4}, DType::kF64, "x")));
+  backward(y, random_tensor({2, 3}, DType::kF64, "dy"));
+  EXPECT_TRUE(w.grad().defined());
+}
+
+TEST(AutogradTest, QueueHoldsWeightGradientsBack) {
+  TensorWeight w(random_tensor({3, 4}, DType::kF64, "w"));
+  const Var x = Var::leaf(random_tensor({2, 4}, DType::kF64, "x"));
+  WeightGradQueue queue;
+  backward(linear(x, w), random_tensor({2, 3}, DType::kF64, "dy"), &queue);
+  EXPECT_TRUE(x.grad().defined());
+  EXPECT_FALSE(w.grad().defined());
+  queue.run();
+  EXPECT_TRUE(w.grad().defined());
+  EXPECT_TRUE(queue.empty());
+}
+
+TEST(AutogradTest, BackwardFreesTheTapeAndWhatItKept) {
+  const int64_t before = context().ledger->total_bytes();
+  {
+    TensorWeight w(random_tensor({64, 64}, DType::kF32, "w"));
+    const Var x = Var::leaf(random_tensor({32, 64}, DType::kF32, "x"));
+    Var y = x;
+    for (int i = 0; i < 10; ++i) y = linear(i ? y : x, w);
+    backward(y, random_tensor({32, 64}, DType::kF32, "dy"));
+    EXPECT_TRUE(x.grad().defined());
+  }
+  EXPECT_EQ(context().ledger->total_bytes(), before);
+}
+
+TEST(AutogradTest, NoGradScopeRecordsNothing) {
+  TensorWeight w(random_tensor({3, 4}, DType::kF64, "w"));
+  const NoGradScope no_grad;
+  EXPECT_FALSE(linear(Var::leaf(random_tensor({2, 4}, DType::kF64, "x")), w).needs_grad());
+}
+
+TEST(AutogradTest, WrongShapesSayWhatWasWanted) {
+  TensorWeight w(random_tensor({3, 4}, DType::kF64, "w"));
+  try {
+    linear(Var(random_tensor({2, 5}, DType::kF64, "x")), w);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kInternal);
+    EXPECT_NE(std::string(error.what()).find("f64 [2, 5] on cpu, f64 [3, 4] on cpu"),
+              std::string::npos)
+        << error.what();
+  }
+}
+
+}  // namespace
+}  // namespace orthant::testing

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "tests/testing/random_batches.h"
+
+#include <algorithm>
+#include <random>
+
+namespace orthant::testing {
+namespace {
+
+constexpr int32_t kEndOfDocument = 0, kPadding = -1;
+
+// Row number 5 of every 8 stays padding.
+void fill(Batch& batch, int64_t row, int64_t global_row, int32_t vocab, std::mt19937_64& random) {
+  const int64_t kind = global_row % 8, length = batch.length;
+  if (kind == 5) return;
+  const bool packed = kind == 1 || kind == 6, shorter = kind == 2 || kind == 6;
+  std::vector<int32_t> tokens(static_cast<size_t>(shorter ? length * 2 / 3 + 1 : length + 1));
+  for (int32_t& token : tokens)
+    token = 1 + static_cast<int32_t>(random() % static_cast<uint64_t>(vocab - 1));
+  if (packed)
+    for (size_t at : {tokens.size() / 4, tokens.size() / 2}) tokens[at] = kEndOfDocument;
+  fill_row(batch, row, tokens, kEndOfDocument, global_row);
+  const int64_t unlabelled = kind == 3 ? length / 2 : kind == 4 ? length : 0;
+  const auto first = batch.labels.begin() + row * length;
+  std::fill(first, first + unlabelled, kIgnoredLabel);
+}
+
+}  // namespace
+
+std::vector<Batch> random_batches(const BatchRecipe& recipe, int64_t step) {
+  std::mt19937_64 random(static_cast<uint64_t>(1000 + step));
+  std::vector<Batch> batches;
+  for (int64_t m = 0; m < recipe.micro_batches; ++m) {
+    Batch& batch =
+        batches.emplace_back(make_padding_batch(recipe.sequences, recipe.length, kPadding));
+    for (int64_t row = 0; row < recipe.sequences; ++row)
+      fill(batch, row, m * recipe.sequences + row, recipe.vocab, random);
+  }
+  return batches;
+}
+
+}  // namespace orthant::testing
