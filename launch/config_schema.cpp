@@ -49,8 +49,9 @@ class SchemaVisitor : public FieldVisitor {
 
 void append_paths(const Schema& schema, const std::string& path, std::vector<std::string>& result) {
   for (const Schema::Key& key : schema.keys) {
-    result.push_back(join_path(path, key.name));
-    append_paths(key.inner, result.back(), result);
+    const std::string name = join_path(path, key.name);
+    result.push_back(name);
+    append_paths(key.inner, name, result);
   }
 }
 

@@ -2,7 +2,9 @@
 #include "trainer/report.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
+#include <cstdio>
 #include <functional>
 #include <limits>
 #include <optional>
@@ -120,6 +122,14 @@ const StepMetrics* last_validation(const std::vector<StepMetrics>& metrics) {
   return nullptr;
 }
 
+// Always three decimals, so that losses can be compared.
+std::string loss_text(double value) {
+  if (!std::isfinite(value)) return "n/a";
+  std::array<char, 64> buffer;
+  std::snprintf(buffer.data(), buffer.size(), "%.3f", value);
+  return buffer.data();
+}
+
 std::string flops_text(double tflops) {
   if (tflops >= 1e3) return concat(readable_number(tflops / 1e3), " PFLOP/s");
   if (tflops >= 1) return concat(readable_number(tflops), " TFLOP/s");
@@ -134,9 +144,9 @@ std::string tile(const std::string& value, const std::string& label) {
 std::string tiles(const std::vector<StepMetrics>& metrics) {
   if (metrics.empty()) return "";
   const StepMetrics& last = metrics.back();
-  std::string html = tile(readable_number(last.lm_loss), "last training loss");
+  std::string html = tile(loss_text(last.lm_loss), "last training loss");
   if (const StepMetrics* m = last_validation(metrics)) {
-    html += tile(readable_number(*m->validation_loss), "last validation loss");
+    html += tile(loss_text(*m->validation_loss), "last validation loss");
   }
   const double speed = median(metrics, [](auto& m) { return m.tokens_per_second; });
   html += tile(readable_number(speed), "tokens per second (median)");
@@ -153,16 +163,16 @@ std::string facts(const ReportInput& input) {
     rows.emplace_back("steps, tokens",
                       concat(with_thousands(last.step), " steps, ", with_thousands(last.samples),
                              " sequences, ", with_thousands(last.tokens), " tokens"));
-    rows.emplace_back("training loss", concat(readable_number(metrics.front().lm_loss), " at step ",
-                                              metrics.front().step, ", ",
-                                              readable_number(last.lm_loss), " at the end"));
+    rows.emplace_back("training loss",
+                      concat(loss_text(metrics.front().lm_loss), " at step ", metrics.front().step,
+                             ", ", loss_text(last.lm_loss), " at the end"));
     if (const StepMetrics* best = best_validation(metrics)) {
       const StepMetrics* latest = last_validation(metrics);
-      std::string text = concat(readable_number(*latest->validation_loss), " last, ",
-                                readable_number(*best->validation_loss), " best (step ",
-                                with_thousands(best->step), ")");
+      std::string text =
+          concat(loss_text(*latest->validation_loss), " last, ", loss_text(*best->validation_loss),
+                 " best (step ", with_thousands(best->step), ")");
       if (latest->validation_bits_per_byte) {
-        text += concat(", ", readable_number(*latest->validation_bits_per_byte), " bits per byte");
+        text += concat(", ", loss_text(*latest->validation_bits_per_byte), " bits per byte");
       }
       rows.emplace_back("validation loss", text);
     }

@@ -1,7 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tensor/ops/call.h"
 
+#include "base/clock.h"
+
 namespace orthant::ops {
+namespace {
+
+thread_local OpObserver* op_observer = nullptr;
+
+}  // namespace
+
+void set_op_observer(OpObserver* observer) { op_observer = observer; }
 
 View view_of(const Tensor& tensor) {
   View view;
@@ -32,7 +41,11 @@ void checked(Device device, const char* op, std::initializer_list<const Tensor*>
              FunctionRef<int(const Backend&, const BackendCall*)> function) {
   std::array<char, 512> text{};
   const BackendCall call{.stream = nullptr, .error = text.data(), .error_size = text.size()};
-  if (function(backend_of(device.type), &call) == 0) return;
+  const double begin = op_observer ? now_seconds() : 0.0;
+  if (function(backend_of(device.type), &call) == 0) {
+    if (op_observer) op_observer->observe(op, operands, now_seconds() - begin);
+    return;
+  }
   std::string shapes;
   for (const Tensor* operand : operands)
     shapes += concat(shapes.empty() ? "" : ", ", describe(*operand));

@@ -30,6 +30,15 @@ void call(int (*Backend::*entry)(const BackendCall*, const Args*), const char* o
           });
 }
 
+// Sees every op of the calling thread, for profiles (bench/).  Null: nobody.
+class OpObserver {
+ public:
+  virtual ~OpObserver() = default;
+  virtual void observe(const char* op, std::initializer_list<const Tensor*> operands,
+                       double seconds) = 0;
+};
+void set_op_observer(OpObserver* observer);
+
 // Throws unless all tensors are on one device.
 void check_same_device(const char* op, std::initializer_list<const Tensor*> tensors);
 

@@ -148,7 +148,8 @@ EngineRun run_engine(const Variant& variant, const EngineOptions& options, const
   });
   for (; step <= options.steps; ++step) {
     run.choices.emplace_back();
-    run.steps.push_back(engine.step(own_batches(variant, group, step), step));
+    const int64_t data_step = options.repeat_data ? 1 : step;
+    run.steps.push_back(engine.step(own_batches(variant, group, data_step), step));
   }
   run.weights = collect(engine, [](const State& s) { return s.span.master; });
   run.values = collect(engine, [](const State& s) { return s.parameter->value(); });

@@ -22,6 +22,7 @@ struct EngineOptions {
   std::string recompute = "none";
   std::string determinism = "layout";
   int64_t reduction_lanes = 8;
+  bool repeat_data = false;             // every step sees the rows of the first
   bool gradients = false;               // also of the first step's mean loss
   const StepChoices* replay = nullptr;  // expert choices to use instead of the router's
 };
@@ -39,7 +40,7 @@ const Matrices& initial_weights(const Variant& variant);
 
 RunConfig resolved_config(const Variant& variant, const EngineOptions& options, int world_size);
 void load_weights(Engine& engine, const Matrices& weights);
-// This rank's block of the step's micro-batches.
+// This rank's block of a step's micro-batches.
 std::vector<Batch> own_batches(const Variant& variant, const Group& group, int64_t step);
 
 // Collective over the group.

@@ -23,6 +23,8 @@ const Variant& find_variant(const std::string& name);
 Variant wide_variant();
 // The same model with another number of micro-batches in a step.
 Variant with_micro_batches(const Variant& variant, int64_t micro_batches);
+// The same rows of a step, cut into other micro-batches.
+Variant with_micro_batch_size(const Variant& variant, int64_t sequences);
 
 // A step's micro-batches, in global order.
 std::vector<Batch> batches_of(const Variant& variant, int64_t step);

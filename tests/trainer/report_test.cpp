@@ -51,7 +51,7 @@ TEST(Report, IsOneEscapedPageWithoutScriptsOrLinks) {
   for (const char* text :
        {"demo &lt;run&gt; &amp; &quot;more&quot;", "&lt;script&gt;alert(1)", "&lt;host&gt;",
         "a: &quot;&lt;b&gt;&quot;", "prefers-color-scheme: dark", "50 steps, 400 sequences, 51,200",
-        "2.18 last, 2.18 best (step 50)", "orthant generate runs/demo", "<details>"}) {
+        "2.180 last, 2.180 best (step 50)", "orthant generate runs/demo", "<details>"}) {
     EXPECT_NE(html.find(text), std::string::npos) << text;
   }
   for (const char* tag : {"svg", "figure", "g", "table", "div", "span", "main", "text", "rect"}) {

@@ -15,6 +15,7 @@ namespace orthant::cpu::ORTHANT_ISA {
 
 #ifdef __AVX512F__
 inline constexpr int kVectorBytes = 64;
+inline constexpr __mmask16 kAllLanes = 0xFFFF;  // unmasked intrinsics raise a warning in GCC 12
 #else
 inline constexpr int kVectorBytes = 16;
 #endif
@@ -88,9 +89,18 @@ inline void store(bf16* p, Vec<float> x) {
   using Bits = VecOf<float>::bits;
   const Bits u = __builtin_bit_cast(Bits, x);
   const Bits rounded = (u + 0x7FFFu + ((u >> 16) & 1u)) >> 16;
+#ifdef __AVX512F__
+  const __mmask16 is_nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
+  const __m512i quiet = __builtin_bit_cast(__m512i, (u >> 16) | 0x40u);
+  const __m512i result =
+      _mm512_mask_blend_epi32(is_nan, __builtin_bit_cast(__m512i, rounded), quiet);
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p),
+                      _mm512_maskz_cvtepi32_epi16(kAllLanes, result));
+#else
   const Bits result = (u & 0x7FFFFFFFu) > 0x7F800000u ? ((u >> 16) | 0x40u) : rounded;
   *reinterpret_cast<VecOf<float>::halves_unaligned*>(p) =
       __builtin_convertvector(result, VecOf<float>::halves);
+#endif
 }
 
 // The first `count` lanes; the others load as 0.
@@ -185,10 +195,6 @@ inline T sum_of(int64_t n, F term) {
   if (i < n) sum1 += term(i, n - i);
   return sum_lanes<T>((sum0 + sum1) + (sum2 + sum3));
 }
-
-#ifdef __AVX512F__
-inline constexpr __mmask16 kAllLanes = 0xFFFF;  // the unmasked forms warn in GCC 12
-#endif
 
 // x * 2^n for whole n in [-300, 300].
 inline Vec<float> scale_by_power(Vec<float> x, Vec<float> n) {

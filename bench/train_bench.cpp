@@ -1,0 +1,153 @@
+// SPDX-License-Identifier: Apache-2.0
+// Training steps of a configuration on random tokens, optimizer included.
+//   train_bench CONFIG [key=value ...] --serve       one step for every line on stdin; prints its
+//   seconds (bench/compare.py) train_bench CONFIG [key=value ...] --profile     ten steps, and a
+//   table of a step by op with its floor
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <iostream>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/context.h"
+#include "base/philox.h"
+#include "launch/run_file.h"
+#include "tensor/cpu/isa.h"
+#include "tensor/ops/call.h"
+#include "trainer/engine.h"
+#include "trainer/throughput.h"
+
+namespace orthant {
+namespace {
+
+std::vector<Batch> random_batches(const RunConfig& c, int64_t step) {
+  std::vector<Batch> batches;
+  const PhiloxKey key = make_key(1, RandomPurpose::kTest, "tokens");
+  for (int64_t m = 0; m < c.batch.micro_batches(); ++m) {
+    Batch b{.sequences = c.batch.micro_batch_size, .length = c.batch.sequence_length};
+    const int64_t n = b.num_tokens();
+    for (int64_t i = 0; i < n; ++i) {
+      const Philox4 bits =
+          philox(key, static_cast<uint64_t>(step), static_cast<uint64_t>(m * n + i));
+      b.ids.push_back(static_cast<int32_t>(bits.x[0] % static_cast<uint32_t>(c.model.vocab_size)));
+      b.labels.push_back(
+          static_cast<int32_t>(bits.x[1] % static_cast<uint32_t>(c.model.vocab_size)));
+      b.positions.push_back(static_cast<int32_t>(i % b.length));
+      b.doc_start.push_back(0);
+    }
+    batches.push_back(std::move(b));
+  }
+  return batches;
+}
+
+// Floors: products at the measured product rate; everything else at the measured copy bandwidth,
+// each operand once.
+class Profile final : public ops::OpObserver {
+ public:
+  struct Row {
+    double seconds = 0, flops = 0, bytes = 0;
+    int64_t calls = 0;
+  };
+  void observe(const char* op, std::initializer_list<const Tensor*> operands,
+               double seconds) override {
+    Row& row = rows[op];
+    row.seconds += seconds;
+    ++row.calls;
+    for (const Tensor* t : operands) row.bytes += static_cast<double>(t->bytes());
+    const std::string name = op;
+    const auto numel = [&](size_t i) {
+      return static_cast<double>((*(operands.begin() + i))->numel());
+    };
+    if (name == "linear") row.flops += 2 * std::sqrt(numel(0) * numel(1) * numel(2));
+    if (name == "grouped_linear") {
+      const Tensor &x = **operands.begin(), &y = **(operands.begin() + 2);
+      row.flops += 2.0 * static_cast<double>(x.dim(0)) * static_cast<double>(x.dim(1)) *
+                   static_cast<double>(y.dim(1));
+    }
+  }
+  std::map<std::string, Row> rows;
+};
+
+double copy_bandwidth() {
+  const Tensor a = Tensor::zeros({64 << 20}, DType::kF32),
+               b = Tensor::zeros({64 << 20}, DType::kF32);
+  double best = 1e9;
+  for (int i = 0; i < 5; ++i) {
+    const double begin = now_seconds();
+    ops::call(&Backend::scale, "scale", {&a, &b}, ScaleArgs{ops::view_of(a), ops::view_of(b), 1.0});
+    best = std::min(best, now_seconds() - begin);
+  }
+  return 2.0 * static_cast<double>(a.bytes()) / best;
+}
+
+int run(int argc, char** argv) {
+  std::vector<std::string> overrides;
+  std::string config, mode = "--profile";
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    if (argument.starts_with("--")) {
+      mode = argument;
+    } else if (config.empty()) {
+      config = argument;
+    } else {
+      overrides.push_back(argument);
+    }
+  }
+  const RunFile file = load_run_file(config, overrides, 1);
+  const RunConfig& c = file.config;
+  Engine engine(c, Group::self());
+  int64_t step = 0;
+  const auto run_step = [&] {
+    const std::vector<Batch> batches = random_batches(c, ++step);
+    const double begin = now_seconds();
+    engine.step(batches, step);
+    return now_seconds() - begin;
+  };
+  if (mode == "--serve") {
+    for (std::string line; std::getline(std::cin, line);) std::cout << run_step() << std::endl;
+    return 0;
+  }
+  for (int i = 0; i < 2; ++i) run_step();
+  Profile profile;
+  std::vector<double> times;
+  constexpr int kSteps = 8;
+  ops::set_op_observer(&profile);
+  for (int i = 0; i < kSteps; ++i) times.push_back(run_step());
+  ops::set_op_observer(nullptr);
+  std::sort(times.begin(), times.end());
+  const double median = times[times.size() / 2];
+  const double peak = measure_product_rate(c.dtype()), bandwidth = copy_bandwidth();
+  const double tokens = static_cast<double>(c.batch.global_batch_size * c.batch.sequence_length);
+  const double flops = flops_per_token(c.model, c.batch.sequence_length) * tokens;
+  std::printf(
+      "%s, %d threads, %s: step %.1f ms (median of %d), %.0f tokens/s, %.1f GFLOP/s = %.0f%% of "
+      "%.0f (own products in cache); copy %.1f GB/s\n",
+      config.c_str(), context().num_threads, std::string(cpu::name_of(cpu::active_isa())).c_str(),
+      median * 1e3, kSteps, tokens / median, flops / median / 1e9, 100 * flops / median / peak,
+      peak / 1e9, bandwidth / 1e9);
+  std::printf("%-22s %7s %10s %7s %10s %9s\n", "op", "calls", "ms a step", "share", "floor ms",
+              "of floor");
+  std::vector<std::pair<std::string, Profile::Row>> rows(profile.rows.begin(), profile.rows.end());
+  std::sort(rows.begin(), rows.end(),
+            [](const auto& a, const auto& b) { return a.second.seconds > b.second.seconds; });
+  double seen = 0, total = 0;
+  for (double t : times) total += t;
+  for (const auto& [name, row] : rows) {
+    const double floor = std::max(row.flops / peak, row.flops > 0 ? 0.0 : row.bytes / bandwidth);
+    seen += row.seconds;
+    std::printf("%-22s %7lld %10.2f %6.1f%% %10.2f %8.0f%%\n", name.c_str(),
+                static_cast<long long>(row.calls / kSteps), row.seconds / kSteps * 1e3,
+                100 * row.seconds / total, floor / kSteps * 1e3, 100 * floor / row.seconds);
+  }
+  std::printf("%-22s %7s %10.2f %6.1f%%\n", "between ops", "", (total - seen) / kSteps * 1e3,
+              100 * (total - seen) / total);
+  return 0;
+}
+
+}  // namespace
+}  // namespace orthant
+
+int main(int argc, char** argv) { return orthant::run(argc, argv); }

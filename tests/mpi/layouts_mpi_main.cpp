@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+// Data-parallel training under a real mpirun: weights, moments, losses and norms after three steps
+// have the bits of a run on one rank, which every rank makes by itself.
+//   mpirun -n 2 layouts_mpi      (2, 4 or 8 ranks: they must divide the eight micro-batches)
+// Prints "ok", or what differs, and then exits with 1.
+#include <cstdio>
+#include <string>
+
+#include "base/context.h"
+#include "base/error.h"
+#include "parallel/comm/mpi/mpi_world.h"
+#include "tensor/cpu/isa.h"
+#include "tests/layouts/engine_run.h"
+
+using namespace orthant;
+using namespace orthant::testing;
+
+namespace {
+
+// What differs between this rank's part of the run and a run alone; empty when nothing does.
+std::string difference_to(const Variant& variant, const EngineOptions& options,
+                          const Group& world) {
+  const NamedValues got = bits_of(run_engine(variant, options, world));
+  const NamedValues want = bits_of(run_engine(variant, options, Group::self()));
+  const std::string difference = first_bit_difference(got, want);
+  if (difference.empty()) return "";
+  return concat(variant.name, " ", options.precision, ", recompute ", options.recompute, ": rank ",
+                world.rank(), ", ", difference, "\n");
+}
+
+int compare(const Group& world) {
+  std::string differences;
+  for (const char* name : {"dense_gqa", "dense_tied_deep", "moe", "moe_normalized_tied"}) {
+    for (const char* precision : {"fp64", "fp32", "bf16"})
+      differences += difference_to(find_variant(name), {.precision = precision}, world);
+    differences +=
+        difference_to(find_variant(name), {.precision = "bf16", .recompute = "full"}, world);
+  }
+  bool equal = true;
+  for (const std::string& text : world.gather_text(differences)) {
+    if (world.rank() == 0 && !text.empty()) std::printf("%s", text.c_str());
+    equal = equal && text.empty();
+  }
+  if (world.rank() == 0 && equal) std::printf("ok: %d ranks\n", world.size());
+  return equal ? 0 : 1;
+}
+
+}  // namespace
+
+int main() {
+  RankContext context;
+  const ContextScope scope(context);
+  try {
+    ORTHANT_CHECK(launched_by_mpi(), kUsage, "layouts_mpi: start it with mpirun");
+    const Group world = mpi_world();
+    context.rank = world.rank();
+    context.world_size = world.size();
+    context.label = concat("r", world.rank());
+    world.set_deadline_seconds(60);
+    const int64_t level = -world.max(-static_cast<int64_t>(cpu::detected_isa()));
+    cpu::limit_isa(static_cast<cpu::Isa>(level));
+    const int code = compare(world);
+    finalize_mpi();
+    return code;
+  } catch (const Error& error) {
+    std::fprintf(stderr, "rank %d: %s\n", context.rank, error.what());
+    abort_mpi(error.exit_code());
+  }
+}
