@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the program as a user does.  ORTHANT_BIN names the binary, ORTHANT_ROOT the source tree."""
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(os.environ.get("ORTHANT_ROOT", pathlib.Path(__file__).resolve().parents[2]))
+BINARY = os.environ.get("ORTHANT_BIN", str(ROOT / "build/bin/orthant"))
+
+TINY = """\
+device: cpu
+precision: {precision}
+run: {{name: tiny, dir: {dir}/run, max_steps: 8, seed: 3}}
+model:
+  vocab_size: 257
+  hidden_size: 32
+  num_hidden_layers: 2
+  num_attention_heads: 4
+  num_key_value_heads: 2
+  intermediate_size: 48
+  n_routed_experts: 4
+  n_shared_experts: 1
+  num_experts_per_tok: 2
+  moe_intermediate_size: 16
+  first_k_dense_replace: 1
+moe: {{balance: {{expert: 0.01, z_loss: 0.001}}}}
+batch: {{micro_batch_size: 2, global_batch_size: 8, sequence_length: 32}}
+data: {{train: {dir}/text.txt, validation_fraction: 0.1}}
+optimizer: {{learning_rate: 3.0e-3}}
+schedule: {{warmup_steps: 2, total_steps: 8}}
+evaluation: {{interval: 0}}
+checkpoint: {{interval: 2, keep: 10}}
+generation: {{samples: 0}}
+"""
+
+
+class Result:
+    def __init__(self, process):
+        self.code, self.out, self.err = process.returncode, process.stdout, process.stderr
+
+    def __repr__(self):
+        return f"exit {self.code}\n--- stdout\n{self.out[-2000:]}\n--- stderr\n{self.err[-4000:]}"
+
+
+def command(arguments, ranks=0):
+    line = [BINARY, *map(str, arguments)]
+    return [str(ROOT / "launch/mpirun.sh"), "-n", str(ranks), *line] if ranks else line
+
+
+def environment(**extra):
+    return dict(os.environ, OMP_NUM_THREADS="1", **extra)
+
+
+def orthant(*arguments, ranks=0, timeout=120, **env):
+    done = subprocess.run(command(arguments, ranks), capture_output=True, text=True, errors="replace", timeout=timeout,
+                          env=environment(**env), stdin=subprocess.DEVNULL)
+    return Result(done)
+
+
+class CliTest(unittest.TestCase):
+    """A test with a directory of its own, a small text and a small configuration in it."""
+
+    def setUp(self):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="orthant-cli-"))
+        self.addCleanup(shutil.rmtree, self.dir, ignore_errors=True)
+        text = (ROOT / "tests/data/shakespeare.txt").read_text()
+        (self.dir / "text.txt").write_text(text[:60000])
+
+    def config(self, name="tiny.yaml", precision="fp32", text=None):
+        path = self.dir / name
+        path.write_text(text if text is not None else TINY.format(dir=self.dir, precision=precision))
+        return path
+
+    def check(self, result, code, *phrases):
+        self.assertEqual(result.code, code, result)
+        for phrase in phrases:
+            self.assertIn(phrase, result.err + result.out, result)
+        return result
+
+    def metrics(self, run="run"):
+        return [json.loads(line) for line in (self.dir / run / "metrics.jsonl").read_text().splitlines()]
+
+    def weights(self, run="run"):
+        """Checksums of every tensor of the newest checkpoint, moments included."""
+        newest = sorted((self.dir / run / "checkpoints").glob("step-*"))[-1]
+        manifest = json.loads((newest / "manifest.json").read_text())
+        return {t["name"]: [s["xxh3_128"] if "xxh3_128" in s else s for s in t["slices"]] for t in manifest["tensors"]}

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wrong command lines, configurations and inputs: the message says where, what was wanted and what to do; the exit code its kind."""
+import unittest
+
+from harness import CliTest, TINY, orthant
+
+
+class CommandLine(CliTest):
+    def test_unknown_command(self):
+        self.check(orthant("pretran", "x.yaml"), 2, "pretran", "--help")
+
+    def test_unknown_option(self):
+        self.check(orthant("pretrain", self.config(), "--dryrun"), 2, "--dryrun")
+
+    def test_no_command(self):
+        self.check(orthant(), 2, "subcommand")
+
+    def test_help_lists_the_commands(self):
+        self.check(orthant("--help"), 0, "pretrain", "prepare", "generate", "inspect", "doctor")
+
+    def test_bad_override(self):
+        self.check(orthant("pretrain", self.config(), "optimizer.learning_rate"), 64, "optimizer.learning_rate")
+        self.check(orthant("pretrain", self.config(), "optimizer.learning_rate=fast"), 64, "command line", "fast")
+        self.check(orthant("pretrain", self.config(), "optimizer.learning_rat=1"), 64, "did you mean", "learning_rate")
+
+
+class Configuration(CliTest):
+    def broken(self, old, new, *phrases, code=64):
+        text = TINY.format(dir=self.dir, precision="fp32")
+        self.assertIn(old, text)
+        result = orthant("pretrain", self.config(text=text.replace(old, new)))
+        self.check(result, code, *phrases)
+        self.assertFalse((self.dir / "run/metrics.jsonl").exists(), "training must not have started")
+        return result
+
+    def test_missing_file(self):
+        self.check(orthant("pretrain", self.dir / "no.yaml"), 66, "no.yaml")
+
+    def test_empty_file(self):
+        self.check(orthant("pretrain", self.config(text="")), 64, "tiny.yaml")
+
+    def test_unknown_key(self):
+        self.broken("hidden_size: 32", "hiden_size: 32", "tiny.yaml:6:3", "hiden_size", "hidden_size")
+
+    def test_wrong_type(self):
+        self.broken("num_hidden_layers: 2", "num_hidden_layers: two", "tiny.yaml:7:22", "integer", "two")
+
+    def test_out_of_bounds(self):
+        self.broken("learning_rate: 3.0e-3", "learning_rate: -1", "learning_rate", "-1")
+
+    def test_bad_choice(self):
+        self.broken("precision: fp32", "precision: fp23", "tiny.yaml:2", "fp32")
+
+    def test_duplicate_key(self):
+        self.broken("hidden_size: 32", "hidden_size: 32\n  hidden_size: 32", "tiny.yaml:7:3", "hidden_size")
+
+    def test_tab(self):
+        self.broken("  hidden_size: 32", "\thidden_size: 32", "tiny.yaml:")
+
+    def test_alias_bomb(self):
+        self.broken("device: cpu", "device: &a cpu\nx: *a", "tiny.yaml:1", "anchor")
+
+    def test_heads_do_not_divide_width(self):
+        self.broken("num_attention_heads: 4", "num_attention_heads: 5", "hidden_size", "32", "5")
+
+    def test_key_heads_do_not_divide_heads(self):
+        self.broken("num_key_value_heads: 2", "num_key_value_heads: 3", "num_key_value_heads", "3")
+
+    def test_more_choices_than_experts(self):
+        self.broken("num_experts_per_tok: 2", "num_experts_per_tok: 9", "num_experts_per_tok", "1 to 4", "9")
+
+    def test_batch_does_not_divide(self):
+        self.broken("global_batch_size: 8", "global_batch_size: 7", "global_batch_size", "7")
+
+    def test_no_steps(self):
+        self.broken("max_steps: 8", "max_steps: 0", "run.max_steps")
+
+    def test_several_faults_are_reported_together(self):
+        result = self.broken("hidden_size: 32", "hiden_size: 32\n  rope_thetta: 1", "hiden_size", "rope_thetta")
+        self.assertLess(result.err.index("hiden_size"), result.err.index("rope_thetta"))
+
+    def test_cuda_is_not_there(self):
+        self.broken("device: cpu", "device: cuda", "cuda", code=69)
+
+    def test_auto_says_what_it_took(self):
+        text = TINY.format(dir=self.dir, precision="fp32").replace("device: cpu", "device: auto")
+        self.check(orthant("pretrain", self.config(text=text), "run.max_steps=1"), 0, "using the CPU")
+
+    def test_world_sizes_that_fit_are_named(self):
+        self.check(orthant("pretrain", self.config(), ranks=3), 64, "4 micro-batches", "2 or 4")
+
+    def test_vocabulary_too_small(self):
+        self.broken("vocab_size: 257", "vocab_size: 200", "model.vocab_size", "257", "200")
+
+    def test_aliases_are_accepted_with_a_note(self):
+        text = TINY.format(dir=self.dir, precision="fp32").replace("max_steps: 8", "train_iters: 1")
+        self.check(orthant("pretrain", self.config(text=text)), 0, "train_iters", "max_steps")
+
+
+class Inputs(CliTest):
+    def test_missing_corpus(self):
+        result = orthant("pretrain", self.config(), f"data.train={self.dir}/no.h5")
+        self.check(result, 66, "no.h5", "launch/make_corpus.sh")
+
+    def test_missing_text_under_mpirun(self):
+        self.check(orthant("pretrain", self.config(), f"data.train={self.dir}/no.txt", ranks=2), 66, "no.txt")
+
+    def test_empty_text(self):
+        (self.dir / "empty.txt").write_text("")
+        self.check(orthant("pretrain", self.config(), f"data.train={self.dir}/empty.txt"), 65, "empty.txt")
+
+    def test_not_a_corpus(self):
+        (self.dir / "bad.h5").write_bytes(b"not hdf5 at all" * 100)
+        self.check(orthant("pretrain", self.config(), f"data.train={self.dir}/bad.h5"), 65, "bad.h5")
+
+    def test_damaged_corpus(self):
+        self.check(orthant("prepare", self.dir / "text.txt", "-o", self.dir / "c.h5"), 0, "unigram entropy")
+        data = bytearray((self.dir / "c.h5").read_bytes())
+        at = data.index("First Citizen".encode("utf-16-le"))
+        data[at] ^= 1
+        (self.dir / "c.h5").write_bytes(data)
+        self.check(orthant("pretrain", self.config(), f"data.train={self.dir}/c.h5"), 65, "c.h5", "block")
+
+    def test_broken_jsonl_names_the_line(self):
+        (self.dir / "a.jsonl").write_text('{"text": "fine"}\n{"text": \n')
+        self.check(orthant("prepare", self.dir / "a.jsonl", "-o", self.dir / "a.h5"), 65, "a.jsonl:2")
+        self.assertFalse((self.dir / "a.h5").exists())
+
+    def test_output_cannot_be_written(self):
+        self.check(orthant("prepare", self.dir / "text.txt", "-o", self.dir / "no/such/x.h5"), 73, "no/such")
+
+    def test_run_directory_cannot_be_made(self):
+        (self.dir / "file").write_text("")
+        self.check(orthant("pretrain", self.config(), f"run.dir={self.dir}/file/run"), 73, "file/run")
+
+    def test_generate_without_a_model(self):
+        self.check(orthant("generate", self.dir / "no"), 66, "no", "run directory")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user does with the program: every configuration runs, a run leaves what it promises, nothing leaks."""
+import json
+import pathlib
+import subprocess
+import unittest
+
+from harness import BINARY, ROOT, CliTest, environment, orthant
+
+METRICS = ("step samples tokens loss lm_loss grad_norm learning_rate step_ms tokens_per_second model_tflops mfu "
+           "memory_peak_bytes balance_loss expert_load_max_over_mean dropped_fraction").split()
+# Small enough for a test: the shape of each configuration stays, its size does not.
+SCALED = ["run.max_steps=2", "schedule.total_steps=2", "schedule.warmup_steps=1", "evaluation.tokens=2000",
+          "batch.sequence_length=32", "generation.samples=1", "generation.max_new_tokens=4"]
+WIDTHS = {"quickstart": [], "shakespeare": [], "bench-dense": ["model.hidden_size=48", "model.intermediate_size=64", "model.vocab_size=512"],
+          "bench-moe": ["model.hidden_size=64", "model.vocab_size=512", "model.moe_intermediate_size=32"]}
+
+
+class Configurations(CliTest):
+    def test_every_configuration_trains(self):
+        for path in sorted((ROOT / "configs").glob("*.yaml")):
+            with self.subTest(path.name):
+                run = self.dir / path.stem
+                result = orthant("pretrain", path, *SCALED, *WIDTHS[path.stem], f"run.dir={run}", f"data.train={self.dir}/text.txt",
+                                 ranks=2 if path.stem == "quickstart" else 0)
+                self.check(result, 0, "report.html")
+                self.assertEqual(len((run / "metrics.jsonl").read_text().splitlines()), 2)
+
+
+class Run(CliTest):
+    def test_a_run_leaves_what_it_promises(self):
+        result = orthant("pretrain", self.config(precision="bf16"), "evaluation.interval=4", "generation.samples=1",
+                         "generation.prompt=ROMEO:", "generation.max_new_tokens=5")
+        self.check(result, 0, "step 8/8", "tok/s", "sample: ROMEO:", "report.html", "bits per byte (gzip -9:")
+        rows = self.metrics()
+        self.assertEqual([r["step"] for r in rows], list(range(1, 9)))
+        for row in rows:
+            for field in METRICS:
+                self.assertIn(field, row)
+            self.assertAlmostEqual(row["loss"], row["lm_loss"] + row["balance_loss"], delta=1e-12)
+        self.assertIn("validation_loss", rows[3])
+        self.assertIn("validation_bits_per_byte", rows[7])
+        self.assertNotIn("validation_loss", rows[0])
+        run = self.dir / "run"
+        page = (run / "report.html").read_text()
+        for part in ["<svg", "ROMEO:", "hidden_size", "prefers-color-scheme"]:
+            self.assertIn(part, page)
+        self.assertNotIn("<script", page)
+        self.assertTrue((run / "logs/rank-00000.log").exists())
+        self.assertEqual((run / "checkpoints/latest").read_text().strip(), "step-00000008")
+        self.check(orthant("inspect", "checkpoint", run / "checkpoints/step-00000008"), 0)
+
+    def test_generate_prints_only_text_and_the_same_for_a_seed(self):
+        self.check(orthant("pretrain", self.config()), 0)
+        arguments = ["generate", self.dir / "run", "--prompt", "To be", "--max-new-tokens", "60", "--seed", "5"]
+        first, again = orthant(*arguments), orthant(*arguments)
+        self.check(first, 0)
+        self.assertTrue(first.out.startswith("To be"))
+        self.assertEqual(first.out, again.out)
+        greedy = orthant(*arguments, "--temperature", "0", "--precision", "fp64")
+        self.check(greedy, 0)
+        self.assertNotEqual(first.out, greedy.out)
+
+    def test_inspect_config_prints_what_reads_back(self):
+        printed = orthant("inspect", "config", self.config(), "optimizer.learning_rate=0.004")
+        self.check(printed, 0, "learning_rate: 0.004")
+        again = orthant("inspect", "config", self.config("again.yaml", text=printed.out))
+        self.assertEqual(printed.out, again.out)
+
+    def test_reference_page_is_up_to_date(self):
+        page = orthant("inspect", "config", "--reference").out
+        self.assertEqual((ROOT / "docs/configuration.md").read_text(), page,
+                         "run: build/bin/orthant inspect config --reference > docs/configuration.md")
+
+    def test_dry_run_starts_nothing(self):
+        self.check(orthant("pretrain", self.config(), "--dry-run"), 0, "parameters", "micro-batches")
+        self.assertFalse((self.dir / "run").exists())
+
+    def test_doctor(self):
+        self.check(orthant("doctor"), 0, "processor", "hdf5", "mpi", "level")
+
+    def test_a_single_process_starts_no_mpi_and_maps_no_cuda(self):
+        maps = subprocess.run(["bash", "-c", f"LD_DEBUG=files {BINARY} --version 2>&1 | grep -ciE 'cuda|cublas|nccl' || true"],
+                              capture_output=True, text=True, env=environment()).stdout.strip()
+        self.assertEqual(maps, "0")
+
+    def test_nothing_leaks_in_500_steps(self):
+        config = self.config()
+        arguments = ["run.max_steps=500", "checkpoint.interval=0", "schedule.total_steps=500", "logging.interval=500"]
+        script = (f"import subprocess,sys,time,json,pathlib\n"
+                  f"p=subprocess.Popen({[BINARY, 'pretrain', str(config), *arguments]!r},stderr=subprocess.DEVNULL)\n"
+                  f"rows=[]\n"
+                  f"while p.poll() is None:\n"
+                  f"  try:\n"
+                  f"    rss=int([l for l in open(f'/proc/{{p.pid}}/status') if l.startswith('VmRSS')][0].split()[1])\n"
+                  f"    steps=sum(1 for _ in open('{self.dir}/run/metrics.jsonl'))\n"
+                  f"    rows.append((steps,rss))\n"
+                  f"  except (OSError,IndexError): pass\n"
+                  f"  time.sleep(0.01)\n"
+                  f"print(json.dumps([p.returncode,rows]))\n")
+        done = subprocess.run(["python3", "-c", script], capture_output=True, text=True, env=environment(), timeout=120)
+        code, rows = json.loads(done.stdout)
+        self.assertEqual(code, 0, done.stderr)
+        warm = [rss for steps, rss in rows if 50 <= steps < 150]
+        late = [rss for steps, rss in rows if 400 <= steps < 500]
+        self.assertTrue(warm and late, rows[-1:])
+        self.assertLess(max(late), max(warm) + 1024, "resident memory in KiB grew after warm-up")
+        peaks = {m["memory_peak_bytes"] for m in self.metrics()[50:]}
+        self.assertEqual(len(peaks), 1, "the ledger's peak grew after warm-up")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)

@@ -1,0 +1,148 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stopping and going on: the same bits as a run that was never stopped."""
+import os
+import signal
+import subprocess
+import time
+import unittest
+
+from harness import CliTest, command, environment, orthant
+
+FIELDS = ["step", "loss", "lm_loss", "balance_loss", "grad_norm", "learning_rate"]
+
+
+class Resume(CliTest):
+    def oracle(self, precision, ranks=0):
+        config = self.config(precision=precision)
+        self.check(orthant("pretrain", config, f"run.dir={self.dir}/oracle", ranks=ranks), 0)
+        return config
+
+    def same_as_oracle(self):
+        pick = lambda rows: [[row[f] for f in FIELDS] for row in rows]
+        self.assertEqual(pick(self.metrics()), pick(self.metrics("oracle")))
+        self.assertEqual(self.weights(), self.weights("oracle"))
+
+    def test_stop_after_a_step_and_go_on(self):
+        for precision in ["fp64", "fp32", "bf16"]:
+            with self.subTest(precision):
+                config = self.oracle(precision)
+                self.check(orthant("pretrain", config, "run.max_steps=3"), 0)
+                self.check(orthant("pretrain", config, "run.max_steps=5"), 0, "resuming from step 3")
+                self.check(orthant("pretrain", config), 0, "resuming from step 5")
+                self.same_as_oracle()
+                for run in ["run", "oracle"]:
+                    subprocess.run(["rm", "-rf", str(self.dir / run)], check=True)
+
+    def test_kill_a_rank_and_go_on(self):
+        for precision in ["fp32", "bf16"]:
+            for site in ["step.backward", "step.optimizer"]:
+                with self.subTest(f"{precision} {site}"):
+                    config = self.oracle(precision, ranks=2)
+                    killed = orthant("pretrain", config, "--allow-failpoints", ranks=2,
+                                     ORTHANT_FAILPOINT=f"{site}:rank=1:step=5:kill9")
+                    self.assertNotEqual(killed.code, 0, killed)
+                    self.check(orthant("pretrain", config, ranks=2), 0, "resuming from step 4")
+                    self.same_as_oracle()
+                    for run in ["run", "oracle"]:
+                        subprocess.run(["rm", "-rf", str(self.dir / run)], check=True)
+
+    def test_killed_while_it_saves(self):
+        config = self.oracle("fp32", ranks=2)
+        for site in ["checkpoint.mid_shard", "checkpoint.before_manifest", "checkpoint.after_rename"]:
+            with self.subTest(site):
+                killed = orthant("pretrain", config, "--allow-failpoints", ranks=2, ORTHANT_FAILPOINT=f"{site}:rank=0:step=4:kill9")
+                self.assertNotEqual(killed.code, 0, killed)
+                self.check(orthant("pretrain", config, ranks=2), 0)
+                self.same_as_oracle()
+                subprocess.run(["rm", "-rf", str(self.dir / "run")], check=True)
+
+    def test_another_number_of_ranks_goes_on_with_the_same_bits(self):
+        config = self.oracle("bf16")
+        self.check(orthant("pretrain", config, "run.max_steps=3", ranks=2), 0)
+        self.check(orthant("pretrain", config, "run.max_steps=6", ranks=4), 0, "resuming from step 3")
+        self.check(orthant("pretrain", config), 0, "resuming from step 6")
+        self.same_as_oracle()
+
+    def signalled(self, number, ranks):
+        config = self.config()
+        line = command(["pretrain", config, "run.max_steps=100000", "schedule.total_steps=8", "checkpoint.interval=0"], ranks)
+        process = subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment())
+        deadline = time.time() + 60
+        while time.time() < deadline and not ((self.dir / "run/metrics.jsonl").exists() and len(self.metrics()) > 3):
+            time.sleep(0.05)
+        process.send_signal(number)
+        err = process.communicate(timeout=60)[1]
+        self.assertEqual(process.returncode, 75, err)
+        self.assertIn("stopped by a signal", err)
+        stopped_at = self.metrics()[-1]["step"]
+        result = orthant("pretrain", config, f"run.max_steps={stopped_at + 1}", "schedule.total_steps=8", ranks=ranks)
+        self.check(result, 0, f"resuming from step {stopped_at}")
+
+    def test_sigusr1_saves_and_leaves_with_75(self):
+        self.signalled(signal.SIGUSR1, 0)
+
+    def test_sigterm_under_mpirun_saves_and_leaves_with_75(self):
+        self.signalled(signal.SIGUSR1, 2)
+
+    def test_a_run_directory_is_held_by_one_job(self):
+        config = self.config()
+        line = command(["pretrain", config, "run.max_steps=100000", "schedule.total_steps=8"])
+        process = subprocess.Popen(line, stderr=subprocess.DEVNULL, env=environment())
+        try:
+            deadline = time.time() + 60
+            while time.time() < deadline and not (self.dir / "run/metrics.jsonl").exists():
+                time.sleep(0.05)
+            self.check(orthant("pretrain", config), 73, "run.lock", str(process.pid))
+        finally:
+            process.kill()
+            process.wait()
+        self.check(orthant("pretrain", config, "run.max_steps=1000", "run.resume=auto", "schedule.total_steps=8", "checkpoint.interval=0",
+                           f"run.dir={self.dir}/other", "run.max_steps=1"), 0)
+
+    def test_changed_configuration_is_refused_with_the_differences(self):
+        config = self.config()
+        self.check(orthant("pretrain", config, "run.max_steps=2"), 0)
+        self.check(orthant("pretrain", config, "optimizer.learning_rate=0.01"), 64, "optimizer.learning_rate: 0.003 -> 0.01")
+        self.check(orthant("pretrain", config, "optimizer.learning_rate=0.01", "run.accept_changes=true"), 0)
+
+    def test_resume_never_refuses_an_existing_run(self):
+        config = self.config()
+        self.check(orthant("pretrain", config, "run.max_steps=2"), 0)
+        self.check(orthant("pretrain", config, "run.resume=never"), 64, "resume")
+
+    def test_damaged_checkpoint_falls_back_loudly(self):
+        config = self.oracle("fp32")
+        self.check(orthant("pretrain", config, "run.max_steps=6"), 0)
+        shard = next((self.dir / "run/checkpoints/step-00000006").glob("shard-*"))
+        data = bytearray(shard.read_bytes())
+        data[-5] ^= 4
+        shard.write_bytes(data)
+        self.check(orthant("pretrain", config), 0, "warning", "step-00000006", "resuming from step 4")
+        self.same_as_oracle()
+
+
+class Numeric(CliTest):
+    def test_a_bad_norm_is_skipped_by_all_ranks(self):
+        result = orthant("pretrain", self.config(), "--allow-failpoints", ranks=2, ORTHANT_FAILPOINT="step.norm:rank=1:step=3:nan")
+        self.check(result, 0, "step 3: gradient norm")
+        self.assertEqual([m["step"] for m in self.metrics()], list(range(1, 9)))
+
+    def test_persistent_bad_norms_end_with_77(self):
+        self.check(orthant("pretrain", self.config(), "optimizer.learning_rate=1e30", "optimizer.grad_clip=0", "run.max_steps=40",
+                           "schedule.name=constant", "schedule.warmup_steps=0", "schedule.total_steps=40"), 77, "not finite")
+
+
+class Late(CliTest):
+    def test_a_rank_that_stops_is_reported_within_the_deadline(self):
+        begin = time.time()
+        line = command(["pretrain", self.config(), "parallel.timeout_seconds=3", "--allow-failpoints"], 2)
+        process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, start_new_session=True,
+                                   env=environment(ORTHANT_FAILPOINT="step.backward:rank=1:step=3:sleep=20000"))
+        err = process.communicate(timeout=60)[1]
+        self.assertEqual(process.returncode, 76, err)
+        self.assertIn("rank 1", err)
+        self.assertLess(time.time() - begin, 30)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
