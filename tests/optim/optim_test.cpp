@@ -1,0 +1,71 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "optim/optimizer.h"
+#include "optim/schedule.h"
+
+namespace orthant {
+namespace {
+
+TEST(ScheduleTest, WarmsUpAndEndsAtTheMinimum) {
+  const ScheduleConfig cosine{
+      .name = "cosine", .warmup_steps = 10, .total_steps = 110, .min_learning_rate = 0.1};
+  EXPECT_DOUBLE_EQ(learning_rate_at(cosine, 1.0, 1), 0.1);
+  EXPECT_DOUBLE_EQ(learning_rate_at(cosine, 1.0, 10), 1.0);
+  EXPECT_NEAR(learning_rate_at(cosine, 1.0, 60), 0.55, 1e-12);
+  EXPECT_DOUBLE_EQ(learning_rate_at(cosine, 1.0, 110), 0.1);
+  EXPECT_DOUBLE_EQ(learning_rate_at(cosine, 1.0, 1000), 0.1);
+  const ScheduleConfig linear{
+      .name = "linear", .warmup_steps = 0, .total_steps = 100, .min_learning_rate = 0.0};
+  EXPECT_DOUBLE_EQ(learning_rate_at(linear, 2.0, 25), 1.5);
+  const ScheduleConfig constant{.name = "constant", .warmup_steps = 4, .total_steps = 8};
+  EXPECT_DOUBLE_EQ(learning_rate_at(constant, 2.0, 2), 1.0);
+  EXPECT_DOUBLE_EQ(learning_rate_at(constant, 2.0, 800), 2.0);
+}
+
+// The formula of specs and paper, element by element, on a bf16 parameter with an f32 master.
+TEST(AdamwTest, FollowsTheFormulaAndRoundsTheMasterIntoTheValue) {
+  const OptimizerConfig config{
+      .learning_rate = 0.01, .betas = {0.9, 0.95}, .eps = 1e-8, .weight_decay = 0.1};
+  const Tensor value = Tensor::from({3}, {{0.5, -1.25, 3.0}}, DType::kBF16);
+  const OptimizerSpan span = make_span(config, value, true);
+  std::vector<double> w = {0.5, -1.25, 3.0}, m(3, 0.0), v(3, 0.0);
+  for (int step = 1; step <= 5; ++step) {
+    const std::vector<double> g = {0.3 * step, -0.2, 1e-3};
+    optimizer_step(config, span, Tensor::from({3}, g, DType::kF32), 0.01, 0.5, step);
+    for (size_t i = 0; i < 3; ++i) {
+      const double scaled = 0.5 * g[i];
+      m[i] = 0.9 * m[i] + 0.1 * scaled;
+      v[i] = 0.95 * v[i] + 0.05 * scaled * scaled;
+      const double update =
+          m[i] / (1 - std::pow(0.9, step)) / (std::sqrt(v[i] / (1 - std::pow(0.95, step))) + 1e-8);
+      w[i] -= 0.01 * (update + 0.1 * w[i]);
+    }
+  }
+  const std::vector<double> master = span.master.to_doubles();
+  for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(master[i], w[i], 2e-6);
+  EXPECT_EQ(value.to_doubles(), span.master.to(DType::kBF16).to_doubles());
+}
+
+TEST(AdamwTest, MasterIsTheValueItselfWhereTypesAreEqual) {
+  const Tensor value = Tensor::from({2}, {{1.0, 2.0}}, DType::kF32);
+  const OptimizerSpan span = make_span({}, value, false);
+  EXPECT_TRUE(span.master.shares_storage_with(value));
+  optimizer_step({.weight_decay = 1.0}, span, Tensor::zeros({2}, DType::kF32), 0.1, 1.0, 1);
+  EXPECT_EQ(value.to_doubles(), (std::vector<double>{1.0, 2.0})) << "1-D tensors do not decay";
+}
+
+TEST(SgdTest, SubtractsTheScaledGradient) {
+  const OptimizerConfig config{.name = "sgd", .weight_decay = 0.5};
+  const Tensor value = Tensor::from({2}, {{1.0, -2.0}}, DType::kF64);
+  const OptimizerSpan span = make_span(config, value, true);
+  EXPECT_FALSE(span.m.defined());
+  optimizer_step(config, span, Tensor::from({2}, {{4.0, 8.0}}, DType::kF64), 0.1, 0.25, 1);
+  EXPECT_NEAR(value.to_doubles()[0], 1.0 - 0.1 * (1.0 + 0.5), 1e-15);
+  EXPECT_NEAR(value.to_doubles()[1], -2.0 - 0.1 * (2.0 - 1.0), 1e-15);
+}
+
+}  // namespace
+}  // namespace orthant
