@@ -15,8 +15,8 @@ namespace {
 
 using WorkPtr = std::shared_ptr<WorkImpl>;
 
-// Up to here everybody sums everything: one exchange instead of two.  With 2 to 8 thread ranks on two
-// cores that is the faster way to about 32 KiB.
+// Up to here everybody sums everything: one exchange instead of two.  With 2 to 8 thread ranks on
+// two cores that is the faster way to about 32 KiB.
 constexpr int64_t kSmallBytes = 32 * 1024;
 
 // `count` equal pieces of a flat tensor.

@@ -6,6 +6,8 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "base/error.h"
 #include "base/philox.h"
 #include "parallel/comm/threads/run_ranks.h"

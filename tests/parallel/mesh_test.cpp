@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "base/error.h"
 #include "parallel/comm/make_group.h"
 #include "parallel/comm/threads/run_ranks.h"

@@ -3,7 +3,7 @@
 //
 // MPI is called from one thread only: the one that called mpi_world() first.  Host memory travels
 // as messages between pairs (host_group.h), so that a rank that waits knows who is missing, and no
-// sum depends on MPI's choice of algorithm.  Children of a failed rank cannot go on: MPI 3.1 has no
+// sum depends on MPI's choice of algorithm.  Peers of a failed rank cannot go on: MPI 3.1 has no
 // recovery, so a failure ends the job (abort_mpi) and a supervisor starts it again.
 #pragma once
 

@@ -15,7 +15,6 @@
 namespace orthant::cpu::ORTHANT_ISA {
 
 inline constexpr int64_t kBlock = 64;  // keys in a block, and queries in a tile
-inline constexpr int64_t kMaxHeadDim = 4096;
 
 template <class T>
 inline int64_t padded(int64_t n) {

@@ -80,8 +80,14 @@ inline Vec<float> load(const float* p) {
   return *reinterpret_cast<const VecOf<float>::unaligned*>(p);
 }
 inline Vec<float> load(const bf16* p) {
+#ifdef __AVX512F__
+  const __m256i h = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  const __m512i widened = _mm512_maskz_cvtepu16_epi32(kAllLanes, h);
+  return __builtin_bit_cast(Vec<float>, __builtin_bit_cast(VecOf<float>::bits, widened) << 16);
+#else
   const VecOf<float>::halves h = *reinterpret_cast<const VecOf<float>::halves_unaligned*>(p);
   return __builtin_bit_cast(Vec<float>, __builtin_convertvector(h, VecOf<float>::bits) << 16);
+#endif
 }
 inline void store(double* p, Vec<double> x) { *reinterpret_cast<VecOf<double>::unaligned*>(p) = x; }
 inline void store(float* p, Vec<float> x) { *reinterpret_cast<VecOf<float>::unaligned*>(p) = x; }
