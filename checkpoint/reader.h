@@ -27,8 +27,8 @@ std::optional<Manifest> find_newest_valid(const Group& world, const std::string&
 struct LoadOptions {
   // Tensors of the checkpoint that no rank wants: allowed when their name starts with one of these.
   std::vector<std::string> unused_prefixes;
-  // Verify the checksum of every file that is read; not needed right after find_newest_valid. Slice
-  // checksums are always verified.
+  // Verify the checksum of every file first, shared between the ranks; not needed right after
+  // find_newest_valid.  Slice checksums are always verified.
   bool verify_files = true;
 };
 

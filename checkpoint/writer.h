@@ -50,9 +50,10 @@ class CheckpointWriter {
   CheckpointWriter(const CheckpointWriter&) = delete;
   CheckpointWriter& operator=(const CheckpointWriter&) = delete;
 
-  // Waits for a pending save first.  Returns when this rank's share is copied to host memory; the
-  // tensors may change afterwards.  Each slice is written by one of the ranks that hold it.
-  // Error(kInternal) on all ranks when the slices do not hold every element exactly once.
+  // Waits for a pending save first (and throws what poll() throws).  Returns when this rank's share
+  // is copied to host memory; the tensors may change afterwards.  Each slice is written by one of
+  // the ranks that hold it. Error(kInternal) on all ranks when the slices do not hold every element
+  // exactly once.
   void save(int64_t step, std::span<const CheckpointTensor> tensors, const CheckpointMeta& meta);
   // Completes a pending save when all ranks are ready; cheap otherwise.
   // Error(kCannotWrite) on all ranks after three failures in a row, or when ranks did not finish

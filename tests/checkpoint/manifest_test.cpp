@@ -119,11 +119,11 @@ TEST(Manifest, NamesSlicesForOtherTools) {
 
 TEST(Directory, OrdersStepsByNumberAndKnowsItsNames) {
   const TemporaryFolder folder;
-  for (const char* name : {"step-00000100", "step-00000020", "step-100000000", "step-3", "latest",
+  for (const char* name : {"step-00000100", "step-99999999", "step-100000000", "step-3", "latest",
                            "step-00000005x", "tmp-step-00000200-ab"}) {
     std::filesystem::create_directory(folder / name);
   }
-  EXPECT_EQ(list_steps(folder.path()), (std::vector<int64_t>{20, 100, 100000000}));
+  EXPECT_EQ(list_steps(folder.path()), (std::vector<int64_t>{100, 99999999, 100000000}));
   EXPECT_EQ(list_steps(folder / "none"), std::vector<int64_t>{});
   EXPECT_EQ(shard_name(3, 16), "shard-00003-of-00016.safetensors");
   EXPECT_TRUE(is_temporary_name(temporary_name(7, "ab")));
