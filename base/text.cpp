@@ -41,6 +41,37 @@ std::string human_bytes(double bytes) {
   return buffer.data();
 }
 
+std::string valid_utf8(std::string_view text) {
+  std::string result;
+  for (size_t i = 0; i < text.size();) {
+    const auto byte = [&](size_t at) {
+      return at < text.size() ? static_cast<unsigned>(static_cast<unsigned char>(text[at])) : 0u;
+    };
+    const unsigned lead = byte(i);
+    const size_t length = lead < 0x80   ? 1
+                          : lead < 0xC2 ? 0
+                          : lead < 0xE0 ? 2
+                          : lead < 0xF0 ? 3
+                          : lead < 0xF5 ? 4
+                                        : 0;
+    bool valid = length > 0;
+    for (size_t j = 1; j < length; ++j) valid = valid && (byte(i + j) & 0xC0) == 0x80;
+    // Overlong forms, surrogates, and what lies beyond U+10FFFF.
+    if (lead == 0xE0) valid = valid && byte(i + 1) >= 0xA0;
+    if (lead == 0xED) valid = valid && byte(i + 1) < 0xA0;
+    if (lead == 0xF0) valid = valid && byte(i + 1) >= 0x90;
+    if (lead == 0xF4) valid = valid && byte(i + 1) < 0x90;
+    if (valid) {
+      result += text.substr(i, length);
+      i += length;
+    } else {
+      result += "\xEF\xBF\xBD";
+      ++i;
+    }
+  }
+  return result;
+}
+
 int edit_distance(std::string_view a, std::string_view b) {
   std::vector<int> row(b.size() + 1);
   for (size_t j = 0; j <= b.size(); ++j) row[j] = static_cast<int>(j);

@@ -41,6 +41,9 @@ std::string concat(const Parts&... parts) {
 // "1.50 GiB", "12.0 KiB", "17 B".
 std::string human_bytes(double bytes);
 
+// The text with every byte that is not part of valid UTF-8 replaced by U+FFFD.
+std::string valid_utf8(std::string_view text);
+
 // The candidate with the smallest edit distance to `name`, or "" when none is near enough to be a
 // typing error.
 std::string nearest_name(std::string_view name, std::initializer_list<std::string_view> candidates);

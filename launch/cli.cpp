@@ -2,6 +2,7 @@
 #include "launch/cli.h"
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cstdio>
 #include <functional>
 
@@ -127,6 +128,16 @@ int run_cli(int argc, char** argv) {
   app.add_subcommand("doctor", "what this machine offers and what would be used")->callback([&] {
     commands.chosen = run_doctor;
   });
+  std::vector<std::string> names;
+  for (const CLI::App* sub : app.get_subcommands({})) names.push_back(sub->get_name());
+  if (argc > 1 && argv[1][0] != '-' &&
+      std::find(names.begin(), names.end(), argv[1]) == names.end()) {
+    const std::string nearest = nearest_name_in(argv[1], names);
+    log::error("unknown command '", argv[1], "'",
+               nearest.empty() ? "" : concat("; did you mean '", nearest, "'?"),
+               "; see orthant --help");
+    return static_cast<int>(ErrorKind::kUsage);
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& done) {

@@ -39,7 +39,7 @@ int run_generate(const GenerateCommand& command) {
   ParameterStore store;
   const Transformer model({.config = config.model, .moe = config.moe, .dtype = config.dtype()},
                           store);
-  const std::vector<CheckpointTensor> weights = weight_tensors(store);
+  const std::vector<CheckpointTensor> weights = weight_tensors(store, *manifest);
   load_tensors(self, *manifest, weights,
                {.unused_prefixes = {kOptimizerPrefix}, .verify_files = false});
   set_weights(store, weights);

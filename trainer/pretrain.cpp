@@ -86,7 +86,6 @@ void Pretrainer::open_run() {
   first_rank_does(world_, [&] {
     create_run_dir(paths_);
     lock_ = std::make_unique<RunLock>(paths_);
-    if (!lock_->note().empty()) log::warn(lock_->note());
     return std::string();
   });
   log::open_file(paths_.log_file(world_.rank()));
@@ -286,6 +285,7 @@ PretrainResult Pretrainer::run() {
 
 void Pretrainer::make_samples() {
   for (int64_t i = 0; i < config_.generation.samples; ++i) {
+    // Tokens may cut a character in two.
     samples_.push_back(
         {config_.generation.prompt, generate(engine_->model(), *data_.tokenizer,
                                              {.prompt = config_.generation.prompt,

@@ -265,7 +265,7 @@ std::vector<double> axis_ticks(double low, double high, int wanted) {
 
 std::string escape_html(const std::string& text) {
   std::string result;
-  for (const char c : text) {
+  for (const char c : valid_utf8(text)) {
     const auto byte = static_cast<unsigned char>(c);
     if (c == '&') {
       result += "&amp;";

@@ -33,13 +33,15 @@ std::vector<CheckpointTensor> training_tensors(Engine& engine) {
   return tensors;
 }
 
-std::vector<CheckpointTensor> weight_tensors(const ParameterStore& store) {
+std::vector<CheckpointTensor> weight_tensors(const ParameterStore& store,
+                                             const Manifest& manifest) {
   std::vector<CheckpointTensor> tensors;
   for (const auto& parameter : store.all()) {
     if (parameter->tied_to()) continue;
     for (const LogicalTensor& logical : parameter->logical()) {
-      tensors.push_back(
-          entry(logical.name, logical, Tensor::empty(logical.shape, parameter->grad_dtype())));
+      const ManifestTensor* stored = manifest.find(logical.name);
+      const DType dtype = stored ? stored->dtype : parameter->grad_dtype();
+      tensors.push_back(entry(logical.name, logical, Tensor::empty(logical.shape, dtype)));
     }
   }
   return tensors;

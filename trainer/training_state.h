@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "checkpoint/checkpoint_tensor.h"
+#include "checkpoint/manifest.h"
 #include "trainer/engine.h"
 
 namespace orthant {
@@ -17,10 +18,10 @@ inline constexpr const char* kOptimizerPrefix = "optimizer.";
 
 // Views of masters and moments.
 std::vector<CheckpointTensor> training_tensors(Engine& engine);
-// Weights only, of any store, as fresh tensors in the wide type, for loading a model without its
-// optimizer.
-std::vector<CheckpointTensor> weight_tensors(const ParameterStore& store);
-// Writes such tensors into the store's parameters.
+// Weights only, as fresh tensors to load a checkpoint into, in the dtype that it has them in: for a model without its
+// optimizer, of any precision.
+std::vector<CheckpointTensor> weight_tensors(const ParameterStore& store, const Manifest& manifest);
+// Writes such tensors into the store's parameters, converting.
 void set_weights(ParameterStore& store, const std::vector<CheckpointTensor>& tensors);
 
 }  // namespace orthant

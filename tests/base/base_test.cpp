@@ -62,6 +62,16 @@ TEST(TextTest, NearestNameFindsTypingErrorsOnly) {
   EXPECT_EQ(nearest_name("zzz", {"learning_rate", "weight_decay"}), "");
 }
 
+TEST(TextTest, InvalidUtf8IsReplaced) {
+  EXPECT_EQ(valid_utf8("a\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80z"),
+            "a\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80z");
+  EXPECT_EQ(valid_utf8("\x8C"
+                       "a\xC3"),
+            "\xEF\xBF\xBD"
+            "a\xEF\xBF\xBD");
+  EXPECT_EQ(valid_utf8("\xED\xA0\x80").size(), 9u) << "a surrogate";
+}
+
 TEST(ErrorTest, KindIsTheExitCode) {
   try {
     ORTHANT_CHECK(1 + 1 == 3, kData, "file ", "x", ": want ", 3);

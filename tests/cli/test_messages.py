@@ -7,7 +7,7 @@ from harness import CliTest, TINY, orthant
 
 class CommandLine(CliTest):
     def test_unknown_command(self):
-        self.check(orthant("pretran", "x.yaml"), 2, "pretran", "--help")
+        self.check(orthant("pretran", "x.yaml"), 2, "pretran", "did you mean 'pretrain'", "--help")
 
     def test_unknown_option(self):
         self.check(orthant("pretrain", self.config(), "--dryrun"), 2, "--dryrun")
@@ -127,7 +127,7 @@ class Inputs(CliTest):
         self.assertFalse((self.dir / "a.h5").exists())
 
     def test_output_cannot_be_written(self):
-        self.check(orthant("prepare", self.dir / "text.txt", "-o", self.dir / "no/such/x.h5"), 73, "no/such")
+        self.check(orthant("prepare", self.dir / "text.txt", "-o", self.dir / "text.txt/x.h5"), 73, "text.txt/x.h5")
 
     def test_run_directory_cannot_be_made(self):
         (self.dir / "file").write_text("")

@@ -13,13 +13,19 @@ constexpr int32_t kEndOfDocument = 0, kPadding = -1;
 void fill(Batch& batch, int64_t row, int64_t global_row, int32_t vocab, std::mt19937_64& random) {
   const int64_t kind = global_row % 8, length = batch.length;
   if (kind == 5) return;
-  const bool packed = kind == 1 || kind == 6, shorter = kind == 2 || kind == 6;
+  const bool packed = kind == 1 || kind == 6, shorter = kind == 2 || kind >= 6;
   std::vector<int32_t> tokens(static_cast<size_t>(shorter ? length * 2 / 3 + 1 : length + 1));
   for (int32_t& token : tokens)
     token = 1 + static_cast<int32_t>(random() % static_cast<uint64_t>(vocab - 1));
   if (packed)
     for (size_t at : {tokens.size() / 4, tokens.size() / 2}) tokens[at] = kEndOfDocument;
   fill_row(batch, row, tokens, kEndOfDocument, global_row);
+  const size_t begin = static_cast<size_t>(row * length), end = begin + static_cast<size_t>(length);
+  for (size_t i = begin; kind == 7 && i < end; ++i) {
+    if (batch.ids[i] != kPadding) continue;
+    batch.doc_start[i] = 0;
+    batch.positions[i] = static_cast<int32_t>(i - begin);
+  }
   const int64_t unlabelled = kind == 3 ? length / 2 : kind == 4 ? length : 0;
   const auto first = batch.labels.begin() + row * length;
   std::fill(first, first + unlabelled, kIgnoredLabel);
