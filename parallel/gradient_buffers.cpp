@@ -118,11 +118,10 @@ void GradientBuffers::finish_step() {
 }
 
 Tensor GradientBuffers::sum_of(const Parameter& parameter) const {
-  for (const Entry& entry : entries_) {
-    if (entry.parameter == &parameter) return entry.part(0).view(parameter.value().shape());
-  }
-  throw_error(ErrorKind::kInternal,
-              concat("parameter ", parameter.name(), ": it is frozen and has no gradient"));
+  ORTHANT_CHECK(parameter.gradient_index() >= 0, kInternal, "parameter ", parameter.name(),
+                ": it is frozen and has no gradient");
+  return entries_[static_cast<size_t>(parameter.gradient_index())].part(0).view(
+      parameter.value().shape());
 }
 
 }  // namespace orthant

@@ -108,8 +108,12 @@ void Parameter::bump_version() {
   for (auto& slot : prepared_) slot.reset();
 }
 
+void Parameter::write_initial_values(uint64_t seed, const Tensor& storage) const {
+  for (const LogicalTensor& t : options_.logical) fill_initial(t, logical_part(storage, t), seed);
+}
+
 void Parameter::initialize(uint64_t seed) {
-  for (const LogicalTensor& t : options_.logical) fill_initial(t, logical_part(value_, t), seed);
+  write_initial_values(seed, value_);
   bump_version();
 }
 

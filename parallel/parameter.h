@@ -75,6 +75,9 @@ class Parameter final : public Weight {
   int64_t version() const { return tied_to() ? tied_to()->version_ : version_; }
   // Philox normal values by (seed, logical name, logical index): the same for every layout.
   void initialize(uint64_t seed);
+  // The same values into another tensor of the storage's shape: a wider master gets them unrounded.
+  void write_initial_values(uint64_t seed, const Tensor& storage) const;
+  int gradient_index() const { return index_; }  // given by set_gradient_buffers; -1: none
 
  private:
   Options options_;

@@ -44,6 +44,11 @@ void ParameterOptimizer::step(const GradientBuffers& gradients, double learning_
   }
 }
 
+void ParameterOptimizer::initialize(uint64_t seed) {
+  for (const State& state : state_) state.parameter->write_initial_values(seed, state.span.master);
+  values_from_masters();
+}
+
 void ParameterOptimizer::values_from_masters() {
   for (const State& state : state_) {
     if (!state.span.master.shares_storage_with(state.span.value))

@@ -23,6 +23,9 @@ class ParameterOptimizer {
   // step counts from 1.
   void step(const GradientBuffers& gradients, double learning_rate, double grad_scale,
             int64_t step);
+  // Initial values drawn into the masters and rounded into the values: every precision starts from
+  // the same numbers.
+  void initialize(uint64_t seed);
   // After masters were loaded: writes the parameters' values from them.
   void values_from_masters();
 

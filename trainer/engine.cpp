@@ -64,10 +64,10 @@ Engine::Engine(const RunConfig& config, const Group& data_parallel)
           .recompute = config.parallel.recompute == "full" ? Recompute::kFull : Recompute::kNone,
           .seed = static_cast<uint64_t>(config.run.seed)},
       store_);
-  store_.initialize(static_cast<uint64_t>(config.run.seed));
   gradients_ =
       std::make_unique<GradientBuffers>(store_, GradientBuffers::Groups{group_, group_}, lanes_);
   optimizer_ = std::make_unique<ParameterOptimizer>(store_, config.optimizer);
+  optimizer_->initialize(static_cast<uint64_t>(config.run.seed));
 }
 
 // per_sequence gets two numbers for each sequence: language loss and balance loss, both as sums

@@ -3,6 +3,8 @@
 // tensor/cpu/gemm.h, plain host memory.
 #include "tensor/backend.h"
 
+#include <sys/mman.h>
+
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -39,10 +41,16 @@ int guarded(const BackendCall* call, F body) {
   }
 }
 
+// Big blocks in huge pages: fewer faults when they are new, fewer misses of the address cache.
 int allocate(const BackendCall* call, int64_t bytes, void** block) {
-  const size_t rounded = (static_cast<size_t>(bytes) + 63) / 64 * 64;
-  *block = std::aligned_alloc(64, rounded > 0 ? rounded : 64);
-  return *block ? 0 : fail(call, "allocate: out of host memory");
+  constexpr size_t kHugePage = 2 << 20;
+  const size_t wanted = bytes > 0 ? static_cast<size_t>(bytes) : 1;
+  const size_t alignment = wanted >= 2 * kHugePage ? kHugePage : 64;
+  const size_t rounded = (wanted + alignment - 1) / alignment * alignment;
+  *block = std::aligned_alloc(alignment, rounded);
+  if (!*block) return fail(call, "allocate: out of host memory");
+  if (alignment == kHugePage) madvise(*block, rounded, MADV_HUGEPAGE);
+  return 0;
 }
 
 int deallocate(const BackendCall*, void* block) {

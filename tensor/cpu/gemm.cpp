@@ -15,10 +15,26 @@
 #include "base/context.h"
 #include "base/error.h"
 #include "base/parallel_for.h"
+#include "tensor/allocator.h"
 #include "tensor/cpu/gemm/kernels.h"
 #include "tensor/cpu/gemm/scratch.h"
 
 namespace orthant::cpu {
+
+// Memory from the caching allocator: weights are packed anew after every optimizer step.
+class CachedBytes {
+ public:
+  explicit CachedBytes(int64_t size) : size_(size), data_(allocate(Device{}, size)) {}
+  ~CachedBytes() { deallocate(Device{}, data_, size_); }
+  CachedBytes(const CachedBytes&) = delete;
+  CachedBytes& operator=(const CachedBytes&) = delete;
+  char* data() const { return static_cast<char*>(data_); }
+  int64_t size() const { return size_; }
+
+ private:
+  int64_t size_;
+  void* data_;
+};
 
 class PackedMatrix {
  public:
@@ -30,7 +46,7 @@ class PackedMatrix {
         storage(round_up(n, kernel.panel) / kernel.panel * panel_bytes) {}
   const GemmKernel& kernel;
   const int64_t k, n, panel_bytes;
-  const AlignedBytes storage;
+  const CachedBytes storage;
 };
 
 void PackedMatrixDeleter::operator()(const PackedMatrix* matrix) const { delete matrix; }
