@@ -69,6 +69,13 @@ class FieldVisitor {
   virtual void list(std::string_view name, std::string_view help, size_t size,
                     const std::function<void(size_t)>& resize,
                     const std::function<void(size_t, FieldVisitor&)>& item) = 0;
+  // A key of a pasted config.json that says nothing here, or that may only say one of `accepted`
+  // (empty: anything): left out, with a printed note.
+  // `instead`: what to set here, where there is something.
+  virtual void foreign(std::string_view name, std::vector<std::string> accepted,
+                       std::string_view instead = "") {
+    (void)name, (void)accepted, (void)instead;
+  }
   // Another name that users bring from elsewhere for a field of this block: accepted, with a
   // printed note.
   virtual void alias(std::string_view other, std::string_view name) = 0;

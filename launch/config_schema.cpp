@@ -39,6 +39,10 @@ class SchemaVisitor : public FieldVisitor {
   void alias(std::string_view other, std::string_view name) override {
     schema_.aliases.emplace_back(other, name);
   }
+  void foreign(std::string_view name, std::vector<std::string> accepted,
+               std::string_view instead) override {
+    schema_.foreign.push_back({std::string(name), std::move(accepted), std::string(instead)});
+  }
 
  private:
   void add(std::string_view name) {
@@ -94,9 +98,34 @@ void place_entry(YamlNode& map, std::string_view name, YamlNode::Entry entry,
   }
 }
 
+// Takes out the keys that say nothing here, and faults those that ask for what there is not.
+void drop_foreign(YamlNode& map, const Schema& schema, const std::string& path,
+                  std::vector<std::string>& notes, Faults& faults) {
+  for (const Schema::Foreign& key : schema.foreign) {
+    const auto at = std::find_if(map.map.begin(), map.map.end(),
+                                 [&](const YamlNode::Entry& e) { return e.key == key.name; });
+    if (at == map.map.end()) continue;
+    const std::string where = concat(at->key_place.text(), ": ", join_path(path, key.name));
+    const std::string& text = at->value.scalar;
+    if (key.accepted.empty() ||
+        std::find(key.accepted.begin(), key.accepted.end(), text) != key.accepted.end()) {
+      notes.push_back(where + (key.instead.empty() ? " says nothing here and is left out"
+                                                   : " is left out; use " + key.instead));
+    } else {
+      std::string wanted;
+      for (const std::string& value : key.accepted)
+        wanted += (wanted.empty() ? "" : " or ") + (value.empty() ? "null" : value);
+      faults.emplace_back(at->key_place, concat(where, ": want ", wanted, ", got ",
+                                                describe(at->value), "; nothing else is built"));
+    }
+    map.map.erase(at);
+  }
+}
+
 void resolve_block(YamlNode& map, const Schema& schema, const std::string& path,
                    std::vector<std::string>& notes, Faults& faults) {
   if (!map.is_map()) return;
+  drop_foreign(map, schema, path, notes, faults);
   for (const auto& [other, name] : schema.aliases) {
     const auto at = std::find_if(map.map.begin(), map.map.end(),
                                  [&](const YamlNode::Entry& e) { return e.key == other; });

@@ -16,6 +16,12 @@ struct Schema {
   struct Key;
   std::vector<Key> keys;                                     // in the order of the field list
   std::vector<std::pair<std::string, std::string>> aliases;  // other name -> name, maybe dotted
+  struct Foreign {
+    std::string name;
+    std::vector<std::string> accepted;
+    std::string instead;
+  };
+  std::vector<Foreign> foreign;  // FieldVisitor::foreign
 
   const Key* find(std::string_view name) const;
 };

@@ -36,6 +36,26 @@ void ModelConfig::fields(FieldVisitor& v) {
   v.field("norm_topk_prob", norm_topk_prob, "divide the chosen scores by their sum");
   v.field("routed_scaling_factor", routed_scaling_factor, positive(),
           "factor on the routed experts' scores");
+  for (const char* name :
+       {"architectures", "model_type", "torch_dtype", "dtype", "transformers_version", "use_cache",
+        "bos_token_id", "eos_token_id", "pad_token_id", "auto_map", "_name_or_path",
+        "pretraining_tp", "ep_size"}) {
+    v.foreign(name, {});
+  }
+  v.foreign("hidden_act", {"silu", "swish"});
+  v.foreign("attention_bias", {"false"});
+  v.foreign("mlp_bias", {"false"});
+  v.foreign("attention_dropout", {"0", "0.0"});
+  v.foreign("scoring_func", {"softmax"});
+  v.foreign("topk_method", {"greedy"});
+  v.foreign("moe_layer_freq", {"1"});
+  v.foreign("n_group", {"1", ""});
+  v.foreign("topk_group", {"1", ""});
+  v.foreign("seq_aux", {"true"});
+  v.foreign("rope_scaling", {""});  // null
+  v.foreign("sliding_window", {""});
+  v.foreign("aux_loss_alpha", {}, "moe.balance.expert");
+  v.foreign("router_aux_loss_coef", {}, "moe.balance.expert");
   v.alias("num_experts", "n_routed_experts");
   v.alias("num_local_experts", "n_routed_experts");
   v.alias("ffn_hidden_size", "intermediate_size");

@@ -18,8 +18,8 @@ inline constexpr const char* kOptimizerPrefix = "optimizer.";
 
 // Views of masters and moments.
 std::vector<CheckpointTensor> training_tensors(Engine& engine);
-// Weights only, as fresh tensors to load a checkpoint into, in the dtype that it has them in: for a model without its
-// optimizer, of any precision.
+// Weights only, as fresh tensors to load a checkpoint into, in the dtype that it has them in: for a
+// model without its optimizer, of any precision.
 std::vector<CheckpointTensor> weight_tensors(const ParameterStore& store, const Manifest& manifest);
 // Writes such tensors into the store's parameters, converting.
 void set_weights(ParameterStore& store, const std::vector<CheckpointTensor>& tensors);

@@ -92,6 +92,12 @@ class Configuration(CliTest):
     def test_vocabulary_too_small(self):
         self.broken("vocab_size: 257", "vocab_size: 200", "model.vocab_size", "257", "200")
 
+    def test_a_pasted_config_json_is_accepted_where_it_can_be(self):
+        text = TINY.format(dir=self.dir, precision="fp32")
+        pasted = text.replace("model:\n", "model:\n  architectures: [DeepseekV2ForCausalLM]\n  hidden_act: silu\n  rope_scaling: null\n")
+        self.check(orthant("inspect", "config", self.config(text=pasted)), 0, "model.architectures", "left out")
+        self.check(orthant("inspect", "config", self.config(text=pasted.replace("silu", "gelu"))), 64, "tiny.yaml:6:3", "hidden_act", "silu")
+
     def test_aliases_are_accepted_with_a_note(self):
         text = TINY.format(dir=self.dir, precision="fp32").replace("max_steps: 8", "train_iters: 1")
         self.check(orthant("pretrain", self.config(text=text)), 0, "train_iters", "max_steps")

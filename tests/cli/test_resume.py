@@ -82,7 +82,10 @@ class Resume(CliTest):
     def test_sigusr1_saves_and_leaves_with_75(self):
         self.signalled(signal.SIGUSR1, 0)
 
-    def test_sigterm_under_mpirun_saves_and_leaves_with_75(self):
+    def test_sigterm_saves_and_leaves_with_75(self):
+        self.signalled(signal.SIGTERM, 0)
+
+    def test_sigusr1_to_mpirun_saves_and_leaves_with_75(self):
         self.signalled(signal.SIGUSR1, 2)
 
     def test_a_run_directory_is_held_by_one_job(self):
