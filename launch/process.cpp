@@ -79,7 +79,9 @@ void install_signal_handlers() {
   action.sa_handler = on_signal;
   action.sa_flags = SA_RESTART;
   for (int number : {SIGUSR1, SIGTERM, SIGINT}) sigaction(number, &action, nullptr);
+  // A closed pipe or a full quota is an error of a write, not the end of the run.
   signal(SIGPIPE, SIG_IGN);
+  signal(SIGXFSZ, SIG_IGN);
 }
 
 Group start_ranks(double timeout_seconds) {

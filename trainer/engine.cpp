@@ -38,6 +38,17 @@ std::vector<double> gather_in_order(const Group& group, const std::vector<double
   return all.to_doubles();
 }
 
+// Sums over ranks of every layer's counts, in one exchange.
+void sum_counts(const Group& group, std::vector<std::vector<double>>& layers) {
+  std::vector<double> flat;
+  for (const auto& layer : layers) flat.insert(flat.end(), layer.begin(), layer.end());
+  flat = group.sum(flat);
+  auto next = flat.begin();
+  for (auto& layer : layers) {
+    for (double& count : layer) count = *next++;
+  }
+}
+
 }  // namespace
 
 ModelInput to_model_input(const Batch& batch, Device device) {
@@ -133,7 +144,7 @@ StepResult Engine::accumulate(std::span<const Batch> micro_batches, int64_t step
   }
   if (counts[0] > 0) result.lm_loss /= counts[0];
   if (counts[1] > 0) result.balance_loss /= counts[1];
-  for (auto& layer : result.expert_counts) layer = group_.sum(layer);
+  sum_counts(group_, result.expert_counts);
   return result;
 }
 

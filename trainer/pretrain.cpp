@@ -95,7 +95,7 @@ void Pretrainer::open_run() {
       world_, paths_.checkpoints(),
       CheckpointWriter::Options{
           .run_id = config_.run.name,
-          .keep = std::max<int64_t>(2, config_.checkpoint.keep),
+          .keep = config_.checkpoint.keep,
           .asynchronous = config_.checkpoint.asynchronous,
           .timeout_seconds = std::max(60.0, config_.parallel.timeout_seconds)});
   resume();

@@ -49,7 +49,7 @@ void EvaluationConfig::fields(FieldVisitor& v) {
 
 void CheckpointConfig::fields(FieldVisitor& v) {
   v.field("interval", interval, at_least(0), "steps between checkpoints; 0 = only the last step");
-  v.field("keep", keep, at_least(1), "checkpoints to keep; the newest valid one is never removed");
+  v.field("keep", keep, at_least(2), "checkpoints to keep; the newest valid one is never removed");
   v.field("async", asynchronous,
           "write in the background: a step waits for a copy, not for the disk");
   v.alias("save_steps", "interval");

@@ -111,8 +111,9 @@ TEST_P(CpuRouting, NotANumberStillGivesDistinctExperts) {
   for (int64_t s = 0; s < 4; ++s) EXPECT_EQ(r.ids.get(1, s), static_cast<double>(s));
 }
 
-TEST_P(CpuRouting, RouterGradientMatchesFiniteDifferences) {
-  if (model() != DType::kF64) GTEST_SKIP() << "f64 only";
+class CpuRoutingF64 : public CpuRouting {};
+
+TEST_P(CpuRoutingF64, RouterGradientMatchesFiniteDifferences) {
   for (const int normalize : {0, 1}) {
     const int64_t n = 8, e = 9, a = 3, length = 4;
     Routing r = make(n, e, a, length, normalize, 1.7);
@@ -247,6 +248,8 @@ TEST_P(CpuRouting, CombineAddsWeightedRowsAndItsGradientFollows) {
   }
 }
 
+INSTANTIATE_TEST_SUITE_P(Levels, CpuRoutingF64, ::testing::ValuesIn(kernel_cases({DType::kF64})),
+                         case_name);
 INSTANTIATE_TEST_SUITE_P(Levels, CpuRouting, ::testing::ValuesIn(kernel_cases()), case_name);
 
 }  // namespace

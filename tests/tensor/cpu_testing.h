@@ -190,10 +190,11 @@ struct KernelCase {
   cpu::Isa isa;
   DType dtype;
 };
-inline std::vector<KernelCase> kernel_cases() {
+inline std::vector<KernelCase> kernel_cases(const std::vector<DType>& dtypes = {
+                                                DType::kF64, DType::kF32, DType::kBF16}) {
   std::vector<KernelCase> cases;
   for (const cpu::Isa isa : {cpu::Isa::kScalar, cpu::Isa::kAvx512})
-    for (const DType dtype : {DType::kF64, DType::kF32, DType::kBF16})
+    for (const DType dtype : dtypes)
       if (isa <= cpu::detected_isa()) cases.push_back({isa, dtype});
   return cases;
 }
