@@ -9,7 +9,7 @@ void ModelConfig::fields(FieldVisitor& v) {
   v.field("vocab_size", vocab_size, at_least(2), "tokens of the vocabulary");
   v.field("hidden_size", hidden_size, at_least(1), "model width");
   v.field("intermediate_size", intermediate_size, at_least(0),
-          "inner width of dense layers; 0 = 8/3 of hidden_size, up to 64");
+          "inner width of dense layers; 0 = 8/3 of hidden_size, rounded up to a multiple of 64");
   v.field("num_hidden_layers", num_hidden_layers, at_least(1), "transformer layers");
   v.field("num_attention_heads", num_attention_heads, at_least(1), "query heads");
   v.field("num_key_value_heads", num_key_value_heads, at_least(0),

@@ -9,7 +9,7 @@ namespace orthant {
 
 void RunSection::fields(FieldVisitor& v) {
   v.field("name", name, required_text(), "name of the run");
-  v.field("dir", dir, any_text(), "run directory; empty: runs/<name>");
+  v.field("dir", dir, any_text(), "run directory; empty: runs/NAME");
   v.field("seed", seed, at_least(0), "seed of initial weights, data order, dropout and samples");
   v.field("max_steps", max_steps, at_least(0), "optimizer steps; may grow when a run is resumed");
   v.field("resume", resume, one_of({"auto", "never"}),
@@ -17,7 +17,8 @@ void RunSection::fields(FieldVisitor& v) {
   v.field("accept_changes", accept_changes,
           "go on even where the configuration differs from the checkpoint's");
   v.field("determinism", determinism, one_of({"layout", "run", "none"}),
-          "layout: every data-parallel size that divides the lanes gives the same bits");
+          "layout: every data-parallel size that divides the lanes gives the same bits; run, none: "
+          "a rank adds its micro-batches as one lane");
   v.field("reduction_lanes", reduction_lanes, between(1, 65536),
           "largest number of lanes that gradients are summed in");
   v.alias("max_iters", "max_steps");

@@ -64,6 +64,16 @@ class Resume(CliTest):
         self.check(orthant("pretrain", config), 0, "resuming from step 6")
         self.same_as_oracle()
 
+    def test_threads_and_ranks_change_no_bit(self):
+        for precision in ["fp64", "bf16"]:
+            with self.subTest(precision):
+                config = self.oracle(precision)
+                for ranks, threads in [(0, "2"), (0, "3"), (2, "2"), (4, "1")]:
+                    self.check(orthant("pretrain", config, ranks=ranks, OMP_NUM_THREADS=threads), 0)
+                    self.same_as_oracle()
+                    subprocess.run(["rm", "-rf", str(self.dir / "run")], check=True)
+                subprocess.run(["rm", "-rf", str(self.dir / "oracle")], check=True)
+
     def signalled(self, number, ranks):
         config = self.config()
         line = command(["pretrain", config, "run.max_steps=100000", "schedule.total_steps=8", "checkpoint.interval=0"], ranks)
