@@ -186,8 +186,30 @@ struct SumSquaresArgs {  // sums f64 [ceil(n / 4096)]: of squares, over consecut
   View x, sums;
 };
 
+// What a plugin gets from the program that opens it: it links no Orthant library.
+struct BackendHost {
+  void (*log)(const char* line);
+};
+
+struct BackendDevice {
+  char name[128];
+  int64_t memory_bytes, free_bytes;
+  int32_t compute_major, compute_minor;
+};
+
+// Bumped with every change of this file; a plugin of another version is refused.
+inline constexpr int32_t kBackendVersion = 1;
+
 struct Backend {
+  int32_t version;
   const char* name;
+  const char* libraries;  // versions of toolkit and libraries, for `orthant doctor`
+  // Number of usable devices (0 with a reason in call->error, such as a missing driver), and what
+  // they are.
+  int (*device_count)(const BackendCall*, int32_t* count);
+  int (*describe_device)(const BackendCall*, int32_t index, BackendDevice* device);
+  // All later calls of the calling thread go to this device.
+  int (*use_device)(const BackendCall*, int32_t index);
   // Memory.  kind of copy is deduced by the backend; stream-ordered, host copies are complete on
   // return.
   int (*allocate)(const BackendCall*, int64_t bytes, void** block);
@@ -232,6 +254,11 @@ struct Backend {
   ORTHANT_OPS(ORTHANT_DECLARE_OP)
 #undef ORTHANT_DECLARE_OP
 };
+
+// What a plugin exports: extern "C" const Backend* orthant_backend_v1(const BackendHost* host); the
+// table lives as long as the plugin.
+using BackendEntry = const Backend* (*)(const BackendHost* host);
+inline constexpr const char* kBackendEntryName = "orthant_backend_v1";
 
 // The table of a device; Error(kDevice) when there is none.
 const Backend& backend_of(DeviceType device);

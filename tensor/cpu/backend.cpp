@@ -53,6 +53,12 @@ int allocate(const BackendCall* call, int64_t bytes, void** block) {
   return 0;
 }
 
+int describe_device(const BackendCall*, int32_t, BackendDevice* device) {
+  *device = {};
+  std::snprintf(device->name, sizeof(device->name), "processor");
+  return 0;
+}
+
 int deallocate(const BackendCall*, void* block) {
   std::free(block);
   return 0;
@@ -153,6 +159,11 @@ int grouped_matmul(const BackendCall* call, const GroupedMatmulArgs* args) {
 Backend make_table() {
   Backend table{};
   table.name = "cpu";
+  table.version = kBackendVersion;
+  table.libraries = "own kernels";
+  table.device_count = [](const BackendCall*, int32_t* count) { return *count = 1, 0; };
+  table.describe_device = describe_device;
+  table.use_device = [](const BackendCall*, int32_t) { return 0; };
   table.allocate = allocate;
   table.deallocate = deallocate;
   table.copy = copy;
