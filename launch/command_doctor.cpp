@@ -4,6 +4,7 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
@@ -13,6 +14,7 @@
 #include "launch/commands.h"
 #include "parallel/comm/mpi/mpi_world.h"
 #include "tensor/cpu/isa.h"
+#include "tensor/plugin.h"
 #include "trainer/throughput.h"
 
 namespace orthant {
@@ -28,6 +30,39 @@ std::string processor_name() {
 
 void row(const char* what, const std::string& text) {
   std::printf("%-14s %s\n", what, text.c_str());
+}
+
+// Opens the plugin; says what a run would use, and why not the other.
+void print_cuda() {
+  std::string why_not;
+  const std::string cpu = concat("cpu, ", context().num_threads, " threads");
+  const Backend* plugin = cuda_plugin(why_not);
+  row("cuda plugin", plugin ? plugin->libraries : why_not);
+  const Backend* cuda = plugin ? try_cuda_backend(why_not) : nullptr;
+  if (!cuda) {
+    if (plugin) row("devices", concat("none: ", why_not));
+    row("would use", concat(cpu, " (device: auto), because there is ",
+                            plugin ? "no usable CUDA device" : "no CUDA plugin"));
+    return;
+  }
+  std::array<char, 512> text{};
+  const BackendCall call{.stream = nullptr, .error = text.data(), .error_size = text.size()};
+  int32_t count = 0;
+  cuda->device_count(&call, &count);
+  for (int32_t i = 0; i < count; ++i) {
+    BackendDevice device{};
+    if (cuda->describe_device(&call, i, &device) != 0) {
+      row("device", concat("cuda:", i, ": ", text.data()));
+      continue;
+    }
+    row("device",
+        concat("cuda:", i, ": ", static_cast<const char*>(device.name), ", ",
+               human_bytes(static_cast<double>(device.memory_bytes)), ", ",
+               human_bytes(static_cast<double>(device.free_bytes)), " free, compute capability ",
+               device.compute_major, ".", device.compute_minor));
+  }
+  row("would use",
+      concat("cuda, ", count, " device(s) (device: cuda or auto); device: cpu gives ", cpu));
 }
 
 }  // namespace
@@ -58,8 +93,7 @@ int run_doctor() {
   row("mpi", concat(mpi_text.substr(0, mpi_text.find(',')),
                     launched_by_mpi() ? ", started by a launcher" : ", not started by a launcher"));
   row("hdf5", concat(major, ".", minor, ".", release));
-  row("devices", "cpu; no CUDA backend in this build");
-  row("would use", concat("cpu, ", context().num_threads, " threads"));
+  print_cuda();
   return 0;
 }
 

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "launch/config_visitors.h"
+#include "tensor/plugin.h"
 
 namespace orthant {
 
@@ -17,11 +18,16 @@ RunFile load_run_file(const std::string& path, const std::vector<std::string>& o
   } catch (const Error& error) {
     throw Error(error.kind(), concat(path, ": ", error.what()));
   }
-  ORTHANT_CHECK(file.config.device != "cuda", kDevice, loaded.where("device"),
-                ": cuda: this build has no CUDA backend; use device: cpu");
-  if (file.config.device == "auto") {
-    file.config.device = "cpu";
-    file.notes.push_back("device: auto: no CUDA backend, using the CPU");
+  if (file.config.device != "cpu") {  // a run on the CPU never opens the plugin
+    std::string why_not;
+    const bool is_usable = try_cuda_backend(why_not) != nullptr;
+    const bool is_auto = file.config.device == "auto";
+    ORTHANT_CHECK(is_usable || is_auto, kDevice, loaded.where("device"), ": cuda: ", why_not,
+                  "; use device: cpu");
+    file.config.device = is_usable ? "cuda" : "cpu";
+    if (is_auto)
+      file.notes.push_back(is_usable ? "device: auto: using cuda"
+                                     : concat("device: auto: using the CPU: ", why_not));
   }
   file.yaml = dump_run_config(file.config);
   return file;

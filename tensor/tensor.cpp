@@ -2,12 +2,14 @@
 #include "tensor/tensor.h"
 
 #include <cstring>
+#include <mutex>
 
 #include "base/context.h"
 #include "base/error.h"
 #include "tensor/allocator.h"
 #include "tensor/backend.h"
 #include "tensor/ops/call.h"
+#include "tensor/plugin.h"
 
 namespace orthant {
 
@@ -16,9 +18,13 @@ std::string name_of(Device device) {
 }
 
 const Backend& backend_of(DeviceType device) {
-  ORTHANT_CHECK(device == DeviceType::kCpu, kDevice,
-                "device cuda: this build has no CUDA backend; use device: cpu");
-  return cpu_backend();
+  if (device == DeviceType::kCpu) return cpu_backend();
+  static const Backend* cuda = nullptr;
+  static std::string why_not;
+  static std::once_flag asked;
+  std::call_once(asked, [] { cuda = try_cuda_backend(why_not); });
+  ORTHANT_CHECK(cuda != nullptr, kDevice, "device cuda: ", why_not, "; use device: cpu");
+  return *cuda;
 }
 
 // One block of device memory; leaves the ledger of the rank that made it when the last tensor lets

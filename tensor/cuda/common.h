@@ -47,12 +47,16 @@ int fail_dtype(const BackendCall* call, const char* op, DType dtype);
     if (const int cuda_try_status = (expression)) return cuda_try_status; \
   } while (false)
 
+// ORTHANT_CUDA_SYNC=1 in the environment: wait after every kernel, so that a fault names its op.
+bool is_synchronous();
+
 // --- Stream and memory. -------------------------------------------------------------------------
 
 // call->stream, or the compute stream of the calling thread's device.  Null and an error in call on
 // failure.
 cudaStream_t stream_of(const BackendCall* call, const char* op);
-// Device -> host and host -> device through pinned memory on stream_of(call); complete on return.
+// Between host and device in the order of stream_of(call), small pieces through pinned memory.  On
+// return the host memory has been written, or may be written again.
 int copy_to_host(const BackendCall* call, const char* op, void* to, const void* from,
                  int64_t bytes);
 int copy_to_device(const BackendCall* call, const char* op, void* to, const void* from,
@@ -195,9 +199,7 @@ __device__ __forceinline__ void store(M* y, W value) {
   narrow(value, y);
 }
 
-// Runs kernel(args...) on stream_of(call) and reports a refused launch.  ORTHANT_CUDA_SYNC=1 in
-// the environment waits after every kernel, so that a fault names its op.
-bool is_synchronous();
+// Runs kernel(args...) on stream_of(call) and reports a refused launch.
 template <class... Params, class... Args>
 int launch(const BackendCall* call, const char* op, void (*kernel)(Params...), dim3 grid,
            dim3 block, size_t shared_bytes, Args&&... args) {
