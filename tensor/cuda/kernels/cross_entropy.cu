@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+// Cross-entropy, on the device.
+#include "tensor/cuda/kernels/cross_entropy_body.h"
+#include "tensor/cuda/kernels/device.cuh"
+#include "tensor/cuda/kernels/kernels.h"
+
+namespace orthant::cuda::kernels {
+
+void fill_cross_entropy(Backend& table) { table.cross_entropy = cross_entropy<DeviceExec>; }
+
+}  // namespace orthant::cuda::kernels

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// Router and its gradient, on the device.
+#include "tensor/cuda/kernels/device.cuh"
+#include "tensor/cuda/kernels/kernels.h"
+#include "tensor/cuda/kernels/router_body.h"
+
+namespace orthant::cuda::kernels {
+
+void fill_router(Backend& table) {
+  table.router = router<DeviceExec>;
+  table.router_grad = router_grad<DeviceExec>;
+}
+
+}  // namespace orthant::cuda::kernels
