@@ -4,6 +4,7 @@
 # a machine without them.  Left out: libc, which is of the machine, and NVIDIA's libraries, which come with its toolkit.
 #   cmake -S . -B build-portable -G Ninja -DORTHANT_PORTABLE=ON && cmake --build build-portable --target orthant orthant_cuda
 #   launch/bundle.sh build-portable FOLDER
+# Run it with LD_LIBRARY_PATH=FOLDER: Debian's libmpi has a run path of its own, so that the program's does not hold for it.
 # A run of several ranks also wants Open MPI's launcher and modules there (docs/backends.md).
 set -euo pipefail
 if [ $# -ne 2 ]; then echo "usage: launch/bundle.sh BUILD_FOLDER FOLDER" >&2; exit 2; fi
@@ -28,3 +29,4 @@ ldd "${files[@]}" | awk '$2 == "=>" && $3 ~ /^\// {print $1, $3}' | sort -u | wh
 done
 strip --strip-debug "$folder"/* 2>/dev/null || true
 echo "bundle: $(find "$folder" -type f | wc -l) files, $(du -sh "$folder" | cut -f1) in $folder"
+echo "Run it:  LD_LIBRARY_PATH=$(realpath "$folder") $(realpath "$folder")/orthant doctor"
