@@ -9,6 +9,8 @@
 #include "launch/commands.h"
 #include "launch/config_visitors.h"
 #include "launch/process.h"
+#include "tensor/plugin.h"
+#include "trainer/device.h"
 #include "trainer/generate.h"
 #include "trainer/training_state.h"
 
@@ -25,6 +27,14 @@ RunConfig config_of(const Manifest& manifest, const std::string& precision) {
   return config;
 }
 
+// A checkpoint is not tied to the device that it was trained on.
+Device device_for(const RunConfig& config) {
+  std::string why_not;
+  if (config.device != "cuda" || try_cuda_backend(why_not)) return device_of(config.device);
+  log::info(concat("generate: device cuda: ", why_not, "; using the CPU"));
+  return {};
+}
+
 }  // namespace
 
 int run_generate(const GenerateCommand& command) {
@@ -37,7 +47,10 @@ int run_generate(const GenerateCommand& command) {
                 " has no checkpoint; want a run directory in which orthant pretrain has saved one");
   const RunConfig config = config_of(*manifest, command.precision);
   ParameterStore store;
-  const Transformer model({.config = config.model, .moe = config.moe, .dtype = config.dtype()},
+  const Transformer model({.config = config.model,
+                           .moe = config.moe,
+                           .dtype = config.dtype(),
+                           .device = device_for(config)},
                           store);
   const std::vector<CheckpointTensor> weights = weight_tensors(store, *manifest);
   load_tensors(self, *manifest, weights,

@@ -51,6 +51,7 @@ class Transformer {
   Tensor decode(const Tensor& ids, KvCache& cache) const;
 
   const ModelConfig& config() const { return options_.config; }
+  Device device() const { return options_.device; }
 
  private:
   struct Layer {

@@ -18,7 +18,7 @@ struct BalanceTerms {
                       // alpha * f_i
 };
 
-// counts and score_sums f64 [S, E] on the host, as route() returns them.
+// counts and score_sums f64 [S, E] of route(), on the host; so are the results.
 BalanceTerms expert_balance(const BalanceConfig& config, const Tensor& counts,
                             const Tensor& score_sums);
 

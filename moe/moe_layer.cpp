@@ -6,12 +6,13 @@
 namespace orthant {
 namespace {
 
-// Sums over each sequence's valid tokens of factor * lse^2.
+// Sums over each sequence's valid tokens of factor * lse^2, on the host.
 Tensor z_losses(const Tensor& lse, const Tensor& valid, int64_t length, double factor) {
   const std::vector<double> values = lse.to_doubles();
   const Tensor sums = Tensor::zeros({lse.numel() / length}, DType::kF64);
   if (factor == 0.0) return sums;
-  const int32_t* counts = valid.as<int32_t>();
+  const Tensor host_valid = valid.to(Device{});
+  const int32_t* counts = host_valid.as<int32_t>();
   for (int64_t t = 0; t < lse.numel(); ++t) {
     const double value = values[static_cast<size_t>(t)];
     if (counts[t]) sums.as<double>()[t / length] += factor * value * value;
@@ -46,12 +47,18 @@ Routes MoeLayer::choose(const Var& x, MoeContext& context) const {
                         .normalize = sizes_.normalize,
                         .scale = sizes_.scale,
                         .z_coef = config_.balance.z_loss * scale};
-  if (context.replay) options.replay = context.replay(layer_);
+  const Device device = x.value().device();
+  if (context.replay) {
+    const Tensor ids = context.replay(layer_);
+    if (ids.defined()) options.replay = ids.to(device);
+  }
+  Tensor host_counts;
   options.score_coef = [&](const Tensor& counts, const Tensor& score_sums) {
-    balance = expert_balance(config_.balance, counts, score_sums);
+    host_counts = counts.to(Device{});
+    balance = expert_balance(config_.balance, host_counts, score_sums.to(Device{}));
     const Tensor coef = balance.score_coef.clone();
     for (double& c : coef.span<double>()) c *= scale;
-    return coef;
+    return coef.to(device);
   };
   Routes routes =
       route(router_.forward(cast(x, wide_of(x.value().dtype()))), context.valid, options);
@@ -59,7 +66,7 @@ Routes MoeLayer::choose(const Var& x, MoeContext& context) const {
     context.routings.push_back(
         {.layer = layer_,
          .ids = routes.ids,
-         .counts = routes.counts,
+         .counts = host_counts,
          .balance_losses = balance.losses,
          .z_losses =
              z_losses(routes.lse, context.valid, context.sequence_length, config_.balance.z_loss)});

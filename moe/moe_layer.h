@@ -20,7 +20,7 @@ namespace orthant {
 // Routing of one layer and micro-batch, for metrics, balance and replay.
 struct LayerRouting {
   int64_t layer = 0;
-  Tensor ids;                       // i32 [N, A]
+  Tensor ids;                       // i32 [N, A], on the model's device; the rest on the host
   Tensor counts;                    // f64 [S, E]
   Tensor balance_losses, z_losses;  // f64 [S]: sums over the sequence's routed tokens
 };
@@ -32,8 +32,8 @@ struct MoeContext {
   // Labelled tokens over routed tokens of the whole step: backward runs on sums that are divided
   // once, by the labelled count, and this makes the balance terms means over the routed ones.
   double loss_scale = 1.0;
-  std::function<Tensor(int64_t layer)>
-      replay;                          // choices to use instead of the router's; may be empty
+  std::function<Tensor(int64_t layer)> replay;  // choices to use instead of the router's, on any
+                                                // device; may be empty
   std::vector<LayerRouting> routings;  // appended by every layer, but not again under recomputation
 };
 

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "parallel/split_dim.h"
 
-#include <cstring>
 #include <numeric>
 
 #include "base/error.h"
-#include "base/parallel_for.h"
+#include "tensor/ops/call.h"
 
 namespace orthant {
 namespace {
@@ -17,48 +16,39 @@ Shape resized(const Tensor& tensor, const Parts& parts, int64_t size) {
   return shape;
 }
 
-// Copies `width` bytes of each of `rows` rows that start `from_stride` and `to_stride` bytes apart.
-void copy_columns(const char* from, int64_t from_stride, char* to, int64_t to_stride, int64_t rows,
-                  int64_t width) {
-  if (width == 0) return;
-  parallel_for(rows, 256, [=](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      std::memcpy(to + r * to_stride, from + r * from_stride, static_cast<size_t>(width));
-    }
-  });
+// Equal elements from one view to the other, on the tensors' device.
+void copy_view(const Tensor& from, const View& from_view, const Tensor& to, const View& to_view) {
+  if (from_view.shape[0] == 0 || from_view.shape[1] == 0) return;
+  ops::call(&Backend::cast, "copy of columns", {&from, &to},
+            CastArgs{.x = from_view, .y = to_view, .accumulate = 0});
 }
 
-// TODO(B): a strided copy in the backend table, for devices.
-char* host_data(const Tensor& tensor) {
-  ORTHANT_CHECK(tensor.device().is_cpu(), kDevice, "columns of ", describe(tensor),
-                ": only host tensors are cut along the last dimension yet; use device: cpu");
-  return static_cast<char*>(tensor.data());
+// The columns of rank r in a whole tensor, and the block of its own that they are when every
+// rank's columns stand one block after the other.
+View columns_of_rank(const Tensor& whole, const Parts& parts, int rank) {
+  const int64_t begin = parts.begin(rank);
+  return ops::columns_of(whole, begin, begin + parts.sizes[static_cast<size_t>(rank)]);
+}
+
+View block_of_rank(const Tensor& blocks, const Parts& parts, int rank, int64_t rows) {
+  const int64_t begin = parts.begin(rank) * rows, size = parts.sizes[static_cast<size_t>(rank)];
+  return ops::view_of(blocks.flat(begin, begin + rows * size).view({rows, size}));
 }
 
 // [D0, ..., total] as one block after the other: block r holds the columns of rank r.
 Tensor blocks_of_columns(const Tensor& whole, const Parts& parts) {
   const Tensor blocks = Tensor::empty({whole.numel()}, whole.dtype(), whole.device());
-  const int64_t elem = size_of(whole.dtype()), row = parts.total() * elem;
-  const int64_t rows = whole.rows();
-  const char* from = host_data(whole);
-  char* to = host_data(blocks);
-  for (const int64_t size : parts.sizes) {
-    copy_columns(from, row, to, size * elem, rows, size * elem);
-    from += size * elem;
-    to += rows * size * elem;
+  for (int r = 0; r < std::ssize(parts.sizes); ++r) {
+    copy_view(whole, columns_of_rank(whole, parts, r), blocks,
+              block_of_rank(blocks, parts, r, whole.rows()));
   }
   return blocks;
 }
 
 void columns_from_blocks(const Tensor& blocks, const Parts& parts, const Tensor& whole) {
-  const int64_t elem = size_of(whole.dtype()), row = parts.total() * elem;
-  const int64_t rows = whole.rows();
-  const char* from = host_data(blocks);
-  char* to = host_data(whole);
-  for (const int64_t size : parts.sizes) {
-    copy_columns(from, size * elem, to, row, rows, size * elem);
-    from += rows * size * elem;
-    to += size * elem;
+  for (int r = 0; r < std::ssize(parts.sizes); ++r) {
+    copy_view(blocks, block_of_rank(blocks, parts, r, whole.rows()), whole,
+              columns_of_rank(whole, parts, r));
   }
 }
 
@@ -106,9 +96,7 @@ Tensor own_part(const Tensor& whole, const Parts& parts, int rank) {
   const int64_t begin = parts.begin(rank), size = parts.sizes[static_cast<size_t>(rank)];
   if (parts.dim == 0) return whole.slice(begin, begin + size);
   const Tensor part = Tensor::empty(resized(whole, parts, size), whole.dtype(), whole.device());
-  const int64_t elem = size_of(whole.dtype());
-  copy_columns(host_data(whole) + begin * elem, parts.total() * elem, host_data(part), size * elem,
-               whole.rows(), size * elem);
+  copy_view(whole, columns_of_rank(whole, parts, rank), part, ops::columns_of(part, 0, size));
   return part;
 }
 

@@ -6,6 +6,7 @@
 #include "base/context.h"
 #include "base/error.h"
 #include "optim/schedule.h"
+#include "trainer/device.h"
 
 namespace orthant {
 namespace {
@@ -64,6 +65,7 @@ ModelInput to_model_input(const Batch& batch, Device device) {
 Engine::Engine(const RunConfig& config, const Group& data_parallel)
     : config_(config),
       group_(data_parallel),
+      device_(device_of(config.device)),
       lanes_(plan_lanes(config.batch.micro_batches(), data_parallel.size(),
                         config.run.determinism == "layout" ? config.run.reduction_lanes : 1)) {
   model_ = std::make_unique<Transformer>(

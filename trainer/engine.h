@@ -38,6 +38,7 @@ struct EvaluationResult {
 class Engine {
  public:
   // config is resolved for data_parallel.size() ranks.  Initial weights come from config.run.seed.
+  // The model is on device_of(config.device).
   Engine(const RunConfig& config, const Group& data_parallel);
 
   // One optimizer step over this rank's micro-batches, in global order (rank r has the r-th
@@ -54,6 +55,7 @@ class Engine {
   GradientBuffers& gradients() { return *gradients_; }
   ParameterOptimizer& optimizer() { return *optimizer_; }
   const Group& group() const { return group_; }
+  Device device() const { return device_; }
   int64_t updates() const { return updates_; }  // optimizer steps that were not skipped
   void set_updates(int64_t updates) { updates_ = updates; }
   // Expert choices to use instead of the router's: (local micro-batch, layer) -> ids i32 [N, A].

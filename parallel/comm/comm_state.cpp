@@ -137,8 +137,12 @@ void CommState::drain() {
 
 bool WorkImpl::test() {
   if (done_) return true;
-  failed_ = true;  // unless advance() returns
+  failed_ = true;  // unless everything returns
   const bool done = advance();
+  if (done) {
+    for (const Arrival& arrival : arrivals_) copy(arrival.host, arrival.device);
+    arrivals_.clear();
+  }
   failed_ = false;
   if (!done) return false;
   done_ = true;

@@ -80,6 +80,8 @@ class CommState {
   virtual void abort(const std::string& reason) = 0;
 
   double deadline_seconds = 600;
+  // For tests: tensors in host memory take the way of device memory (host_group.h).
+  bool stage_everything = false;
   int64_t step = 0;
 
  protected:

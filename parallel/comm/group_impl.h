@@ -15,6 +15,11 @@ namespace orthant {
 
 class GroupImpl;
 
+// What came into host memory for a tensor of a device.
+struct Arrival {
+  Tensor host, device;
+};
+
 // An operation under way.  It keeps its group and its tensors alive until it is done.
 class WorkImpl {
  public:
@@ -27,6 +32,8 @@ class WorkImpl {
   // Its error was thrown: nobody goes on with it, but its buffers stay (peers may still write).
   bool has_failed() const { return failed_; }
   void give_up() { failed_ = true; }
+  // Copied to the devices when the operation is done.
+  void set_arrivals(std::vector<Arrival> arrivals) { arrivals_ = std::move(arrivals); }
   const Call& call() const { return call_; }
   const GroupImpl& group() const { return *group_; }
 
@@ -44,6 +51,7 @@ class WorkImpl {
 
  private:
   std::vector<Tensor> keep_;
+  std::vector<Arrival> arrivals_;
   bool done_ = false, failed_ = false;
 };
 

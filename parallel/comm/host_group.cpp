@@ -3,7 +3,7 @@
 
 #include <cstring>
 
-#include "base/error.h"
+#include "base/context.h"
 
 namespace orthant {
 namespace {
@@ -16,18 +16,42 @@ void copy_local(char* to, const char* from, int64_t bytes) {
   if (bytes > 0 && to != from) std::memmove(to, from, static_cast<size_t>(bytes));
 }
 
+// TODO(C): pinned memory, and only the parts that travel.
+Tensor staging_for(const Tensor& tensor) {
+  const CategoryScope scope(MemoryCategory::kCommunication);
+  return Tensor::empty(tensor.shape(), tensor.dtype());
+}
+
 }  // namespace
 
-char* HostGroup::host_data(const Call& call, const Tensor& tensor) const {
-  ORTHANT_CHECK(tensor.device().is_cpu(), kDevice, call.op, " on group ", name(), ": ",
-                describe(tensor),
-                ": only host memory can be sent between ranks yet; use device: "
-                "cpu, or one rank");
-  return static_cast<char*>(tensor.data());
+bool HostGroup::is_staged(const Tensor& tensor) const {
+  return must_stage(tensor.device(), state().stage_everything);
+}
+
+char* HostGroup::outgoing(Exchange& exchange, const Tensor& tensor) const {
+  Tensor host = tensor;
+  if (is_staged(tensor)) {
+    host = staging_for(tensor);
+    copy(tensor, host);
+  }
+  exchange.keep.push_back(host);
+  return static_cast<char*>(host.data());
+}
+
+char* HostGroup::incoming(Exchange& exchange, const Tensor& tensor) const {
+  Tensor host = tensor;
+  if (is_staged(tensor)) {
+    host = staging_for(tensor);
+    exchange.arrivals.push_back({host, tensor});
+  }
+  exchange.keep.push_back(host);
+  return static_cast<char*>(host.data());
 }
 
 GroupImpl::WorkPtr HostGroup::start(Exchange exchange) {
+  std::vector<Arrival> arrivals = std::move(exchange.arrivals);
   WorkPtr work = post(std::move(exchange));
+  work->set_arrivals(std::move(arrivals));
   if (!work->test()) state().add(work);
   return work;
 }
@@ -35,8 +59,8 @@ GroupImpl::WorkPtr HostGroup::start(Exchange exchange) {
 GroupImpl::WorkPtr HostGroup::all_to_all(const Call& call, const Tensor& send,
                                          std::span<const int64_t> send_rows, const Tensor& recv,
                                          std::span<const int64_t> recv_rows) {
-  Exchange exchange{.call = call, .keep = {send, recv}};
-  char *from = host_data(call, send), *to = host_data(call, recv);
+  Exchange exchange{.call = call};
+  char *from = outgoing(exchange, send), *to = incoming(exchange, recv);
   const char* mine = nullptr;
   char* mine_to = nullptr;
   for (int peer = 0; peer < size(); ++peer) {
@@ -59,8 +83,8 @@ GroupImpl::WorkPtr HostGroup::all_to_all(const Call& call, const Tensor& send,
 
 GroupImpl::WorkPtr HostGroup::all_gather(const Call& call, const Tensor& send, const Tensor& recv,
                                          std::span<const int64_t> recv_rows) {
-  Exchange exchange{.call = call, .keep = {send, recv}};
-  char *from = host_data(call, send), *to = host_data(call, recv);
+  Exchange exchange{.call = call};
+  char *from = outgoing(exchange, send), *to = incoming(exchange, recv);
   for (int peer = 0; peer < size(); ++peer) {
     const int64_t recv_bytes = recv_rows[static_cast<size_t>(peer)] * row_bytes(recv);
     if (peer == rank()) {
@@ -75,30 +99,30 @@ GroupImpl::WorkPtr HostGroup::all_gather(const Call& call, const Tensor& send, c
 }
 
 GroupImpl::WorkPtr HostGroup::broadcast(const Call& call, const Tensor& tensor, int root) {
-  Exchange exchange{.call = call, .keep = {tensor}};
-  char* data = host_data(call, tensor);
+  Exchange exchange{.call = call};
   if (rank() == root) {
+    char* data = outgoing(exchange, tensor);
     for (int peer = 0; peer < size(); ++peer) {
       if (peer != root) exchange.sends.push_back({peer, data, tensor.bytes()});
     }
   } else {
-    exchange.recvs.push_back({root, data, tensor.bytes()});
+    exchange.recvs.push_back({root, incoming(exchange, tensor), tensor.bytes()});
   }
   return start(std::move(exchange));
 }
 
 GroupImpl::WorkPtr HostGroup::send(const Call& call, const Tensor& tensor, int to) {
   sent_.resize(static_cast<size_t>(size()));
-  Exchange exchange{.call = call, .keep = {tensor}};
-  exchange.sends.push_back({to, host_data(call, tensor), tensor.bytes()});
+  Exchange exchange{.call = call};
+  exchange.sends.push_back({to, outgoing(exchange, tensor), tensor.bytes()});
   exchange.call.sequence = sent_[static_cast<size_t>(to)]++;
   return start(std::move(exchange));
 }
 
 GroupImpl::WorkPtr HostGroup::recv(const Call& call, const Tensor& tensor, int from) {
   received_.resize(static_cast<size_t>(size()));
-  Exchange exchange{.call = call, .keep = {tensor}};
-  exchange.recvs.push_back({from, host_data(call, tensor), tensor.bytes()});
+  Exchange exchange{.call = call};
+  exchange.recvs.push_back({from, incoming(exchange, tensor), tensor.bytes()});
   exchange.call.sequence = received_[static_cast<size_t>(from)]++;
   return start(std::move(exchange));
 }

@@ -5,6 +5,9 @@
 // A message is matched by (group, source, kind of operation, sequence number).  Collectives also
 // send empty messages, so that a rank that waits knows exactly who is missing, and sizes that do
 // not fit are found.
+//
+// Tensors of a device are staged: what is sent is copied to the host when the operation is posted,
+// what is received goes to the device when it completes.
 #pragma once
 
 #include <memory>
@@ -23,6 +26,11 @@ struct Part {
   int64_t bytes = 0;
 };
 
+// Whether a tensor there travels through a copy in host memory.
+inline bool must_stage(Device device, bool stage_everything) {
+  return !device.is_cpu() || stage_everything;
+}
+
 class HostGroup : public GroupImpl {
  public:
   using GroupImpl::GroupImpl;
@@ -40,13 +48,17 @@ class HostGroup : public GroupImpl {
     Call call;
     std::vector<Part> sends, recvs;  // never this rank itself
     std::vector<Tensor> keep;        // the tensors that own the memory
+    std::vector<Arrival> arrivals;   // what is staged
   };
   virtual WorkPtr post(Exchange exchange) = 0;
 
  private:
   WorkPtr start(Exchange exchange);
-  // The address of a tensor that may travel: the one place that refuses device memory.
-  char* host_data(const Call& call, const Tensor& tensor) const;
+  bool is_staged(const Tensor& tensor) const;
+  // Host memory with the tensor's elements, and host memory that they will arrive in; both kept by
+  // the exchange.
+  char* outgoing(Exchange& exchange, const Tensor& tensor) const;
+  char* incoming(Exchange& exchange, const Tensor& tensor) const;
 
   std::vector<int64_t> sent_, received_;  // send and recv so far, by peer
 };

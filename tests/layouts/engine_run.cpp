@@ -59,7 +59,8 @@ void record_choices(const MoeContext& moe, int64_t sequences, int64_t layers,
   rows.resize(first + static_cast<size_t>(sequences), RowChoices(static_cast<size_t>(layers)));
   for (const LayerRouting& routing : moe.routings) {
     const int64_t per_row = routing.ids.numel() / sequences;
-    const int32_t* ids = routing.ids.as<int32_t>();
+    const Tensor host_ids = routing.ids.to(Device{});
+    const int32_t* ids = host_ids.as<int32_t>();
     for (int64_t s = 0; s < sequences; ++s)
       rows[first + static_cast<size_t>(s)][static_cast<size_t>(routing.layer)].assign(
           ids + s * per_row, ids + (s + 1) * per_row);

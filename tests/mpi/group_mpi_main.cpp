@@ -199,6 +199,9 @@ int main(int argc, char** argv) {
     set_mpi_chunk_bytes(1000);
     check_against_threads(world);
     set_mpi_chunk_bytes(int64_t{1} << 30);
+    set_mpi_stage_everything(true);
+    check_against_threads(world);
+    set_mpi_stage_everything(false);
     if (world.size() > 1) check_deadline(world);
     const double start = now_seconds();
     for (int i = 0; i < 1000; ++i) world.barrier();

@@ -126,4 +126,9 @@ void set_mpi_chunk_bytes(int64_t bytes) {
   world().state->chunk_bytes = bytes;
 }
 
+void set_mpi_stage_everything(bool stage) {
+  mpi_world();
+  world().state->stage_everything = stage;
+}
+
 }  // namespace orthant

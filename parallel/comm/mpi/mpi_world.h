@@ -29,5 +29,7 @@ void finalize_mpi();
 
 // Messages above this are sent in pieces (MPI 3.1 counts in int).  For tests.
 void set_mpi_chunk_bytes(int64_t bytes);
+// As if all tensors were a device's (parallel/comm/host_group.h).  For tests.
+void set_mpi_stage_everything(bool stage);
 
 }  // namespace orthant

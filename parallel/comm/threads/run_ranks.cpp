@@ -39,6 +39,7 @@ void run_rank(const std::shared_ptr<ThreadWorld>& world, int rank, FirstError& f
                       .num_threads = options.threads_per_rank};
   const ContextScope scope(context);
   const auto impl = make_thread_group(world, rank, options.deadline_seconds);
+  impl->state().stage_everything = options.stage_everything;
   const auto fail = [&](ErrorKind kind, const std::string& text, std::source_location where) {
     first.set(rank, kind, text, where);
     world->abort(rank, text);

@@ -11,6 +11,7 @@ namespace orthant {
 struct RunRanksOptions {
   double deadline_seconds = 60;
   int threads_per_rank = 1;
+  bool stage_everything = false;  // as if all tensors were a device's (parallel/comm/host_group.h)
 };
 
 // Each rank has a thread, a RankContext of its own (label "r3", its own ledger) and the world

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+// attention and attention_grad, on columns of one product as training uses them, and on a cache.
+#include <limits>
+
+#include "tests/conformance/cases.h"
+
+namespace orthant::testing {
+namespace {
+
+struct Shape {
+  int64_t batch = 2, length = 7, heads = 4, kv_heads = 2, qk_dim = 6, v_dim = 6;
+  std::vector<double> documents;  // doc_start of all tokens; empty: not given
+  int64_t pad = 0;
+};
+
+// Forward, and backward with `grad`.
+void attend(Trial& run, const Shape& s, bool grad) {
+  const int64_t rows = s.batch * s.length;
+  const int64_t q_end = s.heads * s.qk_dim, k_end = q_end + s.kv_heads * s.qk_dim;
+  const int64_t v_end = k_end + s.kv_heads * s.v_dim;
+  const View qkv = run.in(Kind::kModel, {rows, v_end}, normal(1), s.pad);
+  const View doc_start =
+      s.documents.empty() ? View{} : run.in(Kind::kI32, {rows}, list(s.documents));
+  const AttentionArgs forward{
+      .q = Trial::columns(qkv, 0, q_end),
+      .k = Trial::columns(qkv, q_end, k_end),
+      .v = Trial::columns(qkv, k_end, v_end),
+      .o = run.out("o", Kind::kModel, {rows, s.heads * s.v_dim}, Near::kModel, s.pad),
+      .lse = run.out("lse", Kind::kWide, {rows, s.heads}),
+      .doc_start = doc_start,
+      .batch = s.batch,
+      .q_len = s.length,
+      .kv_stride = s.length,
+      .q_offset = 0,
+      .heads = s.heads,
+      .kv_heads = s.kv_heads,
+      .qk_dim = s.qk_dim,
+      .v_dim = s.v_dim,
+      .scale = 0.4};
+  CALL(run, attention, forward);
+  if (!grad) return;
+  const View dqkv = run.out("dqkv", Kind::kModel, {rows, v_end}, Near::kModel, s.pad);
+  CALL(run, attention_grad,
+       AttentionGradArgs{.forward = forward,
+                         .do_ = run.in(Kind::kModel, {rows, s.heads * s.v_dim}, normal(2), s.pad),
+                         .dq = Trial::columns(dqkv, 0, q_end),
+                         .dk = Trial::columns(dqkv, q_end, k_end),
+                         .dv = Trial::columns(dqkv, k_end, v_end)});
+}
+
+// q_len new tokens behind q_offset old ones in a cache of `capacity` rows a sequence.  Rows behind
+// them were never written: they hold NaN, and nobody may look.
+void decode(Trial& run, int64_t q_len, int64_t q_offset, int64_t capacity) {
+  const int64_t batch = 3, heads = 4, kv_heads = 2, qk_dim = 8, v_dim = 10;
+  const auto cached = [&](int64_t width, uint64_t seed) {
+    const Values values = normal(seed);
+    const Values cache = [=](int64_t i) {
+      const int64_t row = i / width % capacity;
+      return row < q_offset + q_len ? values(i) : std::numeric_limits<double>::quiet_NaN();
+    };
+    return run.in(Kind::kModel, {batch * capacity, width}, cache);
+  };
+  CALL(run, attention,
+       AttentionArgs{.q = run.in(Kind::kModel, {batch * q_len, heads * qk_dim}, normal(1), 4),
+                     .k = cached(kv_heads * qk_dim, 2),
+                     .v = cached(kv_heads * v_dim, 3),
+                     .o = run.out("o", Kind::kModel, {batch * q_len, heads * v_dim}),
+                     .lse = run.out("lse", Kind::kWide, {batch * q_len, heads}),
+                     .doc_start = {},
+                     .batch = batch,
+                     .q_len = q_len,
+                     .kv_stride = capacity,
+                     .q_offset = q_offset,
+                     .heads = heads,
+                     .kv_heads = kv_heads,
+                     .qk_dim = qk_dim,
+                     .v_dim = v_dim,
+                     .scale = 0.35});
+}
+
+// Documents of the given lengths, one row of them after the other.
+std::vector<double> documents(const std::vector<std::vector<int64_t>>& rows) {
+  std::vector<double> starts;
+  for (const auto& row : rows) {
+    int64_t start = 0;
+    for (const int64_t length : row) {
+      starts.insert(starts.end(), static_cast<size_t>(length), static_cast<double>(start));
+      start += length;
+    }
+  }
+  return starts;
+}
+
+}  // namespace
+
+void add_attention_cases(std::vector<ConformanceCase>& cases) {
+  const std::vector<std::pair<const char*, Shape>> shapes = {
+      {"one token", {.batch = 1, .length = 1, .heads = 1, .kv_heads = 1, .qk_dim = 2, .v_dim = 1}},
+      {"grouped queries", {}},
+      {"one key head", {.heads = 6, .kv_heads = 1}},
+      {"as many key heads", {.heads = 3, .kv_heads = 3, .qk_dim = 16, .v_dim = 16}},
+      {"wider values", {.qk_dim = 8, .v_dim = 20, .pad = 3}},
+      {"longer than a block", {.batch = 1, .length = 203, .heads = 2, .kv_heads = 1}},
+      {"head of 64", {.length = 65, .heads = 2, .kv_heads = 1, .qk_dim = 64, .v_dim = 64}},
+      {"packed documents", {.length = 9, .documents = documents({{4, 1, 4}, {9}})}},
+      {"packed documents longer than a block",
+       {.length = 150, .documents = documents({{70, 1, 79}, {3, 140, 7}}), .pad = 1}}};
+  for (const auto& [name, shape] : shapes) {
+    cases.push_back({"attention", name, [s = shape](Trial& run) { attend(run, s, false); }});
+    cases.push_back({"attention_grad", name, [s = shape](Trial& run) { attend(run, s, true); }});
+  }
+  cases.push_back(
+      {"attention", "first token of a cache", [](Trial& run) { decode(run, 1, 0, 5); }});
+  cases.push_back(
+      {"attention", "one token behind a cache", [](Trial& run) { decode(run, 1, 9, 16); }});
+  cases.push_back(
+      {"attention", "tokens behind a cache", [](Trial& run) { decode(run, 3, 5, 11); }});
+  cases.push_back(
+      {"attention", "behind a long cache", [](Trial& run) { decode(run, 2, 300, 320); }});
+}
+
+}  // namespace orthant::testing

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: Apache-2.0
+// Norm, rotary, activation, softmax, loss, sums, casts, dropout, embedding.
+#include "tests/conformance/cases.h"
+
+namespace orthant::testing {
+namespace {
+
+struct Size {
+  int64_t rows, cols, pad;
+};
+const std::vector<Size> kSizes = {{1, 1, 0}, {5, 33, 3}, {1, 130, 0}, {67, 64, 0}, {3, 1000, 1}};
+
+std::string numbered(const char* name, size_t i) { return name + std::to_string(i); }
+
+// body(run, size, index) for every size.
+template <class F>
+std::function<void(Trial&)> for_sizes(F body) {
+  return [body](Trial& run) {
+    for (size_t i = 0; i < kSizes.size(); ++i) body(run, kSizes[i], i);
+  };
+}
+
+void norm(Trial& run, Size s, size_t i) {
+  CALL(run, rms_norm,
+       RmsNormArgs{
+           .x = run.in(Kind::kModel, {s.rows, s.cols}, normal(1, 3.0), s.pad),
+           .weight = run.in(Kind::kWide, {s.cols}, normal(2)),
+           .y = run.out(numbered("y", i), Kind::kModel, {s.rows, s.cols}, Near::kModel, 2 * s.pad),
+           .rstd = run.out(numbered("rstd", i), Kind::kWide, {s.rows}, Near::kWide),
+           .eps = 1e-5});
+}
+
+void norm_grad(Trial& run, Size s, size_t i, bool accumulate) {
+  const std::vector<int64_t> width{s.cols};
+  const std::string name = numbered("dweight", i);
+  CALL(run, rms_norm_grad,
+       RmsNormGradArgs{
+           .x = run.in(Kind::kModel, {s.rows, s.cols}, normal(1), s.pad),
+           .weight = run.in(Kind::kWide, width, normal(2)),
+           .rstd = run.in(Kind::kWide, {s.rows}, uniform(3, 0.5, 2.0)),
+           .dy = run.in(Kind::kModel, {s.rows, s.cols}, normal(4), s.pad),
+           .dx = run.out(numbered("dx", i), Kind::kModel, {s.rows, s.cols}, Near::kModel, s.pad),
+           .dweight = accumulate ? run.inout(name, Kind::kWide, width, normal(5), Near::kWide)
+                                 : run.out(name, Kind::kWide, width, Near::kWide),
+           .accumulate = accumulate});
+}
+
+void rotate(Trial& run, int64_t heads, int64_t head_dim, int64_t rest, bool inverse) {
+  const int64_t rows = 9, positions = 20, width = heads * head_dim + rest;
+  CALL(run, rotary,
+       RotaryArgs{.x = run.in(Kind::kModel, {rows, width}, normal(1), 3),
+                  .y = run.out("y", Kind::kModel, {rows, width}, Near::kModel, 1),
+                  .positions = run.in(Kind::kI32, {rows}, list({0, 1, 2, 3, 0, 1, 19, 0, 7})),
+                  .cos = run.in(Kind::kWide, {positions, head_dim / 2}, uniform(2, -1, 1)),
+                  .sin = run.in(Kind::kWide, {positions, head_dim / 2}, uniform(3, -1, 1)),
+                  .heads = heads,
+                  .head_dim = head_dim,
+                  .inverse = inverse});
+}
+
+void cross_entropy(Trial& run, int64_t rows, int64_t vocab, bool grad) {
+  const Values labels = [=](int64_t i) {
+    return i % 4 == 2 ? -1.0 : static_cast<double>(i * 7 % vocab);
+  };
+  CALL(run, cross_entropy,
+       CrossEntropyArgs{
+           .logits = run.in(Kind::kWide, {rows, vocab}, normal(1, 5.0), 3),
+           .labels = run.in(Kind::kI32, {rows}, labels),
+           .losses = run.out("losses", Kind::kF64, {rows}, Near::kWide),
+           .dlogits =
+               grad ? run.out("dlogits", Kind::kModel, {rows, vocab}, Near::kModel, 2) : View{}});
+}
+
+void cast(Trial& run, Kind from, Kind to, bool accumulate, Near near) {
+  for (size_t i = 0; i < kSizes.size(); ++i) {
+    const Size s = kSizes[i];
+    const std::vector<int64_t> shape{s.rows, s.cols};
+    const std::string name = numbered("y", i);
+    CALL(run, cast,
+         CastArgs{.x = run.in(from, shape, normal(1), s.pad),
+                  .y = accumulate ? run.inout(name, to, shape, normal(2), near, 2 * s.pad)
+                                  : run.out(name, to, shape, near, 2 * s.pad),
+                  .accumulate = accumulate});
+  }
+}
+
+void drop(Trial& run, double probability, uint64_t step, uint64_t first_index, int64_t pad) {
+  CALL(run, dropout,
+       DropoutArgs{.x = run.in(Kind::kModel, {7, 33}, uniform(1, 1, 2), pad),
+                   .y = run.out("y", Kind::kModel, {7, 33}, Near::kModel, 2 * pad),
+                   .key0 = 0x12345678,
+                   .key1 = 0x9ABCDEF0,
+                   .step = step,
+                   .first_index = first_index,
+                   .probability = probability});
+}
+
+Values ids_of(int64_t vocab) {
+  return [vocab](int64_t i) {
+    return i % 5 == 3 ? -1.0 : static_cast<double>(i * i % vocab);  // repeated, and padding
+  };
+}
+
+void embed(Trial& run, int64_t vocab, int64_t width, int64_t rows) {
+  CALL(run, embedding,
+       EmbeddingArgs{.table = run.in(Kind::kModel, {vocab, width}, normal(1)),
+                     .ids = run.in(Kind::kI32, {rows}, ids_of(vocab)),
+                     .out = run.out("out", Kind::kModel, {rows, width}, Near::kExact, 3)});
+}
+
+void embed_grad(Trial& run, int64_t vocab, int64_t width, int64_t rows) {
+  CALL(run, embedding_grad,
+       EmbeddingGradArgs{
+           .ids = run.in(Kind::kI32, {rows}, ids_of(vocab)),
+           .dout = run.in(Kind::kModel, {rows, width}, normal(1), 1),
+           .dtable = run.inout("dtable", Kind::kWide, {vocab, width}, normal(2), Near::kWide)});
+}
+
+}  // namespace
+
+void add_elementwise_cases(std::vector<ConformanceCase>& cases) {
+  const auto add = [&](const char* op, const char* name, std::function<void(Trial&)> body) {
+    cases.push_back({op, name, std::move(body)});
+  };
+  add("embedding", "padding and repeated ids", [](Trial& run) { embed(run, 11, 6, 13); });
+  add("embedding", "one wide row", [](Trial& run) { embed(run, 3, 257, 1); });
+  add("embedding_grad", "padding and repeated ids", [](Trial& run) { embed_grad(run, 11, 6, 13); });
+  add("embedding_grad", "many rows of few ids", [](Trial& run) { embed_grad(run, 3, 33, 700); });
+
+  add("rms_norm", "sizes", for_sizes(norm));
+  add("rms_norm_grad", "sizes",
+      for_sizes([](Trial& run, Size s, size_t i) { norm_grad(run, s, i, false); }));
+  add("rms_norm_grad", "accumulated",
+      for_sizes([](Trial& run, Size s, size_t i) { norm_grad(run, s, i, true); }));
+  add("rms_norm_grad", "many rows", [](Trial& run) { norm_grad(run, {700, 17, 0}, 0, true); });
+
+  add("rotary", "some heads of a row", [](Trial& run) { rotate(run, 3, 6, 5, false); });
+  add("rotary", "turned back", [](Trial& run) { rotate(run, 3, 6, 5, true); });
+  add("rotary", "all of a row", [](Trial& run) { rotate(run, 1, 2, 0, false); });
+  add("rotary", "head of 64", [](Trial& run) { rotate(run, 2, 64, 64, false); });
+
+  add("swiglu", "sizes", for_sizes([](Trial& run, Size s, size_t i) {
+        CALL(run, swiglu,
+             SwigluArgs{.x = run.in(Kind::kModel, {s.rows, 2 * s.cols}, normal(1, 3), s.pad),
+                        .y = run.out(numbered("y", i), Kind::kModel, {s.rows, s.cols}, Near::kModel,
+                                     2 * s.pad)});
+      }));
+  add("swiglu", "no rows", [](Trial& run) {
+    CALL(run, swiglu,
+         SwigluArgs{.x = run.in(Kind::kModel, {0, 14}, constant(0)),
+                    .y = run.out("y", Kind::kModel, {0, 7})});
+  });
+  add("swiglu_grad", "sizes", for_sizes([](Trial& run, Size s, size_t i) {
+        CALL(run, swiglu_grad,
+             SwigluGradArgs{.x = run.in(Kind::kModel, {s.rows, 2 * s.cols}, normal(1, 3), s.pad),
+                            .dy = run.in(Kind::kModel, {s.rows, s.cols}, normal(2), s.pad),
+                            .dx = run.out(numbered("dx", i), Kind::kModel, {s.rows, 2 * s.cols},
+                                          Near::kModel, 2 * s.pad)});
+      }));
+  add("swiglu_grad", "no rows", [](Trial& run) {
+    CALL(run, swiglu_grad,
+         SwigluGradArgs{.x = run.in(Kind::kModel, {0, 14}, constant(0)),
+                        .dy = run.in(Kind::kModel, {0, 7}, constant(0)),
+                        .dx = run.out("dx", Kind::kModel, {0, 14})});
+  });
+
+  add("softmax", "sizes, large entries", for_sizes([](Trial& run, Size s, size_t i) {
+        CALL(run, softmax,
+             SoftmaxArgs{.x = run.in(Kind::kWide, {s.rows, s.cols}, uniform(1, -120, 120), s.pad),
+                         .y = run.out(numbered("y", i), Kind::kWide, {s.rows, s.cols}, Near::kWide,
+                                      2 * s.pad)});
+      }));
+  add("softmax_grad", "sizes", for_sizes([](Trial& run, Size s, size_t i) {
+        CALL(run, softmax_grad,
+             SoftmaxGradArgs{.y = run.in(Kind::kWide, {s.rows, s.cols}, uniform(1, 0, 0.1), s.pad),
+                             .dy = run.in(Kind::kWide, {s.rows, s.cols}, normal(2), s.pad),
+                             .dx = run.out(numbered("dx", i), Kind::kWide, {s.rows, s.cols},
+                                           Near::kWide, 2 * s.pad)});
+      }));
+  add("cross_entropy", "with gradient", [](Trial& run) { cross_entropy(run, 9, 37, true); });
+  add("cross_entropy", "losses only", [](Trial& run) { cross_entropy(run, 9, 37, false); });
+  add("cross_entropy", "one row, large vocabulary",
+      [](Trial& run) { cross_entropy(run, 1, 5003, true); });
+
+  add("add", "sizes", for_sizes([](Trial& run, Size s, size_t i) {
+        CALL(run, add,
+             BinaryArgs{.a = run.in(Kind::kModel, {s.rows, s.cols}, normal(1), s.pad),
+                        .b = run.in(Kind::kModel, {s.rows, s.cols}, normal(2)),
+                        .y = run.out(numbered("y", i), Kind::kModel, {s.rows, s.cols}, Near::kModel,
+                                     2 * s.pad)});
+      }));
+  add("add", "in place", for_sizes([](Trial& run, Size s, size_t i) {
+        const View y = run.inout(numbered("y", i), Kind::kWide, {s.rows, s.cols}, normal(1),
+                                 Near::kWide, s.pad);
+        CALL(run, add,
+             BinaryArgs{
+                 .a = y, .b = run.in(Kind::kWide, {s.rows, s.cols}, normal(2), s.pad), .y = y});
+      }));
+  add("scale", "sizes", for_sizes([](Trial& run, Size s, size_t i) {
+        CALL(run, scale,
+             ScaleArgs{.x = run.in(Kind::kModel, {s.rows, s.cols}, normal(1), s.pad),
+                       .y = run.out(numbered("y", i), Kind::kModel, {s.rows, s.cols}, Near::kModel,
+                                    2 * s.pad),
+                       .factor = -1.7});
+      }));
+  add("scale", "in place", for_sizes([](Trial& run, Size s, size_t i) {
+        const View y = run.inout(numbered("y", i), Kind::kModel, {s.rows, s.cols}, normal(1),
+                                 Near::kModel, s.pad);
+        CALL(run, scale, ScaleArgs{.x = y, .y = y, .factor = 0.3});
+      }));
+  add("cast", "the same type, bit for bit",
+      [](Trial& run) { cast(run, Kind::kModel, Kind::kModel, false, Near::kExact); });
+  add("cast", "wider, bit for bit",
+      [](Trial& run) { cast(run, Kind::kModel, Kind::kWide, false, Near::kExact); });
+  add("cast", "to f64, bit for bit",
+      [](Trial& run) { cast(run, Kind::kModel, Kind::kF64, false, Near::kExact); });
+  add("cast", "narrower",
+      [](Trial& run) { cast(run, Kind::kWide, Kind::kModel, false, Near::kModel); });
+  add("cast", "from f64",
+      [](Trial& run) { cast(run, Kind::kF64, Kind::kModel, false, Near::kModel); });
+  add("cast", "added", [](Trial& run) { cast(run, Kind::kModel, Kind::kWide, true, Near::kWide); });
+  add("fill", "floating types", for_sizes([](Trial& run, Size s, size_t i) {
+        CALL(run, fill,
+             FillArgs{.y = run.out(numbered("y", i), Kind::kModel, {s.rows, s.cols}, Near::kExact,
+                                   s.pad),
+                      .value = i % 2 ? 1.5 : 0.0});
+      }));
+  add("fill", "integers", [](Trial& run) {
+    CALL(run, fill, FillArgs{.y = run.out("y", Kind::kI32, {5, 3}, Near::kExact, 1), .value = -1});
+  });
+  add("dropout", "from the first element", [](Trial& run) { drop(run, 0.5, 1, 0, 0); });
+  add("dropout", "rows apart, odd first element", [](Trial& run) { drop(run, 0.1, 3, 1001, 3); });
+  add("dropout", "large indices",
+      [](Trial& run) { drop(run, 0.9, uint64_t{1} << 33, (uint64_t{1} << 34) + 2, 0); });
+}
+
+}  // namespace orthant::testing

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: Apache-2.0
+// Training on a device: its tensors are the CPU's in disguise (fake_cuda.cpp), so every bit must be
+// that of a run on the CPU, and reading one on the host, or mixing devices in an op, is an error.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "checkpoint/reader.h"
+#include "checkpoint/writer.h"
+#include "tensor/plugin.h"
+#include "tests/layouts/engine_run.h"
+#include "trainer/device.h"
+#include "trainer/training_state.h"
+
+namespace orthant::testing {
+namespace {
+
+TEST(FakeDevice, IsFoundBesideTheProgram) {
+  std::string why_not;
+  const Backend* backend = try_cuda_backend(why_not);
+  ASSERT_NE(backend, nullptr) << why_not;
+  EXPECT_STREQ(backend->name, "fake");
+  EXPECT_EQ(device_of("cuda").type, DeviceType::kCuda);
+}
+
+TEST(FakeDevice, TrainsWithTheBitsOfTheCpu) {
+  for (const Variant& variant : all_variants()) {
+    Variant on_device = variant;
+    on_device.config.device = "cuda";
+    for (const int ranks : {1, 2}) {
+      for (const char* precision : {"fp64", "bf16"}) {
+        SCOPED_TRACE(concat(variant.name, ", ", ranks, " ranks, ", precision));
+        const EngineOptions options{.precision = precision, .steps = 2, .gradients = true};
+        const EngineRun want = run_on_threads(variant, options, ranks);
+        const EngineRun got = run_on_threads(on_device, options, ranks);
+        EXPECT_EQ(first_bit_difference(bits_of(got), bits_of(want)), "");
+      }
+    }
+  }
+}
+
+TEST(FakeDevice, RecomputesAndReplays) {
+  for (const Variant& variant : all_variants()) {
+    Variant on_device = variant;
+    on_device.config.device = "cuda";
+    EngineOptions options{.steps = 1, .recompute = "full"};
+    const EngineRun want = run_on_threads(variant, options, 1);
+    options.replay = &want.choices;
+    const EngineRun got = run_on_threads(on_device, options, 1);
+    EXPECT_EQ(first_bit_difference(bits_of(got), bits_of(want)), "") << variant.name;
+  }
+}
+
+TEST(FakeDevice, DecodesWithTheBitsOfTheCpu) {
+  std::vector<std::vector<double>> logits;
+  for (const char* device : {"cpu", "cuda"}) {
+    Variant variant = find_variant("moe");
+    variant.config.device = device;
+    Engine engine(resolved_config(variant, {.precision = "fp32"}, 1), Group::self());
+    KvCache cache = engine.model().make_cache(1, 16);
+    for (const std::vector<int32_t>& ids : {std::vector<int32_t>{3, 1, 4}, {1}, {5, 9}}) {
+      const Tensor next = Tensor::from_i32({std::ssize(ids)}, ids, engine.model().device());
+      logits.push_back(engine.model().decode(next, cache).to_doubles());
+    }
+  }
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(logits[i], logits[i + 3]);
+}
+
+// A checkpoint of one device goes on on another.
+TEST(FakeDevice, ExchangesCheckpointsWithTheCpu) {
+  const std::string root = ::testing::TempDir() + "/fake_device_checkpoint";
+  std::filesystem::remove_all(root);
+  const Group self = Group::self();
+  for (const char* from : {"cpu", "cuda"}) {
+    Variant variant = find_variant("moe");
+    const EngineOptions options{.precision = "bf16"};
+    variant.config.device = from;
+    Engine saved(resolved_config(variant, options, 1), self);
+    saved.step(own_batches(variant, self, 1), 1);
+    variant.config.device = std::string(from) == "cpu" ? "cuda" : "cpu";
+    variant.config.run.seed += 1;  // other initial weights
+    Engine loaded(resolved_config(variant, options, 1), self);
+    CheckpointWriter writer(self, concat(root, "/", from), {});
+    writer.save(1, training_tensors(saved), {});
+    writer.finish();
+    const std::optional<Manifest> manifest = find_newest_valid(self, concat(root, "/", from));
+    ASSERT_TRUE(manifest.has_value());
+    load_tensors(self, *manifest, training_tensors(loaded), {});
+    const auto want = training_tensors(saved), got = training_tensors(loaded);
+    ASSERT_EQ(got.size(), want.size());
+    for (size_t i = 0; i < got.size(); ++i) {
+      EXPECT_NE(got[i].data.device(), want[i].data.device());
+      EXPECT_EQ(got[i].data.to_doubles(), want[i].data.to_doubles()) << got[i].name;
+    }
+  }
+  std::filesystem::remove_all(root);
+}
+
+}  // namespace
+}  // namespace orthant::testing
