@@ -15,7 +15,9 @@ RunFile load_run_file(const std::string& path, const std::vector<std::string>& o
   try {
     file.config.resolve(world_size);
   } catch (const Error& error) {
-    throw Error(error.kind(), concat(path, ": ", error.what()));
+    throw Error(error.kind(),
+                concat(path, overrides.empty() ? "" : " with the command line's values", ": ",
+                       error.what()));
   }
   ORTHANT_CHECK(file.config.device != "cuda", kDevice, loaded.where("device"),
                 ": cuda: this build has no CUDA backend; use device: cpu");
