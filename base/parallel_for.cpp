@@ -30,14 +30,17 @@ void wait_for_change(std::atomic<uint32_t>& value, uint32_t old) {
   value.wait(old, std::memory_order_acquire);
 }
 
+// Helpers join a round while it is open and take chunks until none is left.  The caller closes the
+// round when it finds no chunk left, and waits only for the helpers that have joined: one that the
+// system has not woken in time costs nothing.
 class Pool {
  public:
   explicit Pool(int helpers) {
-    for (int i = 0; i < helpers; ++i) threads_.emplace_back([this, i] { work(i + 1); });
+    for (int i = 0; i < helpers; ++i) threads_.emplace_back([this] { work(); });
   }
   ~Pool() {
-    job_ = nullptr;
-    post();
+    stopping_.store(true);
+    next_round();
     for (std::thread& thread : threads_) thread.join();
   }
   Pool(const Pool&) = delete;
@@ -45,45 +48,66 @@ class Pool {
 
   int helpers() const { return static_cast<int>(threads_.size()); }
 
-  // Calls job(0) here and job(1 .. helpers) on the helpers; returns when all have ended.
-  void run(FunctionRef<void(int)> job) {
-    job_ = &job;
+  // Calls chunk(0) .. chunk(count - 1), here and on the helpers; returns when all have ended.
+  void run(int64_t count, FunctionRef<void(int64_t)> chunk) {
+    chunk_ = &chunk;
+    count_ = count;
+    next_.store(0, std::memory_order_relaxed);
     rank_ = &context();
-    running_.store(static_cast<uint32_t>(threads_.size()), std::memory_order_relaxed);
-    post();
-    job(0);
-    while (const uint32_t left = running_.load(std::memory_order_acquire))
-      wait_for_change(running_, left);
+    gate_.store(kOpen, std::memory_order_release);
+    next_round();
+    take_chunks();
+    uint32_t gate = gate_.fetch_and(~kOpen, std::memory_order_acq_rel) & ~kOpen;
+    while (gate != 0) {
+      wait_for_change(gate_, gate);
+      gate = gate_.load(std::memory_order_acquire);
+    }
   }
 
  private:
-  void post() {
+  static constexpr uint32_t kOpen = 1u << 31;  // the rest of gate_ counts the helpers inside
+
+  void next_round() {
     round_.fetch_add(1, std::memory_order_release);
     round_.notify_all();
   }
-  void work(int index) {
-    uint32_t seen = 0;
-    while (true) {
+  void take_chunks() {
+    for (int64_t i = next_.fetch_add(1); i < count_; i = next_.fetch_add(1)) (*chunk_)(i);
+  }
+  bool join() {
+    uint32_t gate = gate_.load(std::memory_order_relaxed);
+    while (gate & kOpen) {
+      if (gate_.compare_exchange_weak(gate, gate + 1, std::memory_order_acq_rel)) return true;
+    }
+    return false;
+  }
+  void work() {
+    for (uint32_t seen = 0;;) {
       wait_for_change(round_, seen);
       seen = round_.load(std::memory_order_acquire);
-      if (!job_) return;
+      if (stopping_.load()) return;
+      if (!join()) continue;
       {
         const ContextScope scope(*rank_);
-        (*job_)(index);
+        take_chunks();
       }
-      if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) running_.notify_one();
+      if (gate_.fetch_sub(1, std::memory_order_acq_rel) == 1) gate_.notify_one();
     }
   }
 
   std::vector<std::thread> threads_;
+  std::atomic<bool> stopping_{false};
   std::atomic<uint32_t> round_{0};
-  std::atomic<uint32_t> running_{0};
-  FunctionRef<void(int)>* job_ = nullptr;
+  std::atomic<uint32_t> gate_{0};
+  std::atomic<int64_t> next_{0};
+  // Of the open round; written while the gate is closed and nobody is inside.
+  FunctionRef<void(int64_t)>* chunk_ = nullptr;
+  int64_t count_ = 0;
   RankContext* rank_ = nullptr;
 };
 
-// Runs job(0 .. threads - 1), one call a thread.
-void run_on(int threads, FunctionRef<void(int)> job) {
+// Calls chunk(0) .. chunk(count - 1) on the threads of the calling rank.
+void run_chunks(int threads, int64_t count, FunctionRef<void(int64_t)> chunk) {
   static thread_local std::unique_ptr<Pool> pool;
   static thread_local pid_t owner = 0;
   if (owner != getpid()) {
@@ -91,23 +115,26 @@ void run_on(int threads, FunctionRef<void(int)> job) {
     owner = getpid();
   }
   if (!pool || pool->helpers() != threads - 1) pool = std::make_unique<Pool>(threads - 1);
-  pool->run(job);
+  pool->run(count, chunk);
 }
 
 }  // namespace
 
 void parallel_for(int64_t n, int64_t grain, FunctionRef<void(int64_t, int64_t)> body) {
   if (n <= 0) return;
+  // More chunks than threads, so that a thread that is held up leaves its share to the others.
+  constexpr int64_t kChunksPerThread = 4;
   const int64_t pieces = (n + grain - 1) / grain;
   const int team = context().num_threads;
   if (team <= 1 || pieces <= 1) {
     body(0, n);
     return;
   }
-  run_on(team, [&](int thread) {
-    const int64_t begin = pieces * thread / team * grain;
-    const int64_t end = std::min(n, pieces * (thread + 1) / team * grain);
-    if (begin < end) body(begin, end);
+  const int64_t chunks = std::min<int64_t>(pieces, team * kChunksPerThread);
+  run_chunks(team, chunks, [&](int64_t chunk) {
+    const int64_t begin = pieces * chunk / chunks * grain;
+    const int64_t end = std::min(n, pieces * (chunk + 1) / chunks * grain);
+    body(begin, end);
   });
 }
 
@@ -118,10 +145,7 @@ void parallel_for_each(int64_t n, FunctionRef<void(int64_t)> body) {
     for (int64_t i = 0; i < n; ++i) body(i);
     return;
   }
-  std::atomic<int64_t> next{0};
-  run_on(team, [&](int) {
-    for (int64_t i = next.fetch_add(1); i < n; i = next.fetch_add(1)) body(i);
-  });
+  run_chunks(team, n, body);
 }
 
 }  // namespace orthant

@@ -68,13 +68,13 @@ void add_generate(CLI::App& app, Commands& c) {
   sub->add_option("--prompt", c.generate.prompt, "text to go on from");
   sub->add_option("--max-new-tokens", c.generate.max_new_tokens, "most tokens to generate")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 1 << 30));
   sub->add_option("--temperature", c.generate.temperature, "0 = always the likeliest")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::Range(0.0, 1e9));
   sub->add_option("--top-k", c.generate.top_k, "draw from the k likeliest; 0 = all")
       ->capture_default_str()
-      ->check(CLI::NonNegativeNumber);
+      ->check(CLI::Range(0.0, 1e9));
   sub->add_option("--top-p", c.generate.top_p, "draw from the smallest set with this probability")
       ->capture_default_str()
       ->check(CLI::Range(1e-6, 1.0));
@@ -82,7 +82,7 @@ void add_generate(CLI::App& app, Commands& c) {
       ->capture_default_str();
   sub->add_option("--samples", c.generate.samples, "how many")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 1 << 30));
   sub->add_option("--precision", c.generate.precision,
                   "fp64, fp32 or bf16; that of the run by default")
       ->check(CLI::IsMember({"fp64", "fp32", "bf16"}));
@@ -97,7 +97,7 @@ void add_inspect(CLI::App& app, Commands& c) {
   config->add_option("overrides", c.config.overrides, "key.path=value");
   config->add_option("--ranks", c.config.ranks, "number of ranks to resolve it for")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(CLI::Range(1, 1 << 30));
   config->add_flag("--reference", c.config.reference, "print the page of all keys instead");
   config->callback([&c] { c.chosen = [&c] { return run_inspect_config(c.config); }; });
   CLI::App* corpus = sub->add_subcommand("corpus", "sizes, provenance and checksums of a corpus");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cstdio>
 
@@ -16,6 +16,20 @@
 
 namespace orthant {
 namespace {
+
+// `model` is a run directory, or one of its checkpoints.
+Manifest manifest_of(const std::string& model) {
+  ORTHANT_CHECK(access(model.c_str(), R_OK) == 0, kMissingInput, "generate: ", model,
+                " does not exist; want a run directory, such as runs/quickstart");
+  if (access((model + "/manifest.json").c_str(), R_OK) == 0) return read_manifest(model);
+  const std::string directory = model + "/checkpoints";
+  std::optional<Manifest> newest;
+  if (access(directory.c_str(), R_OK) == 0) newest = find_newest_valid(Group::self(), directory);
+  ORTHANT_CHECK(newest.has_value(), kMissingInput, "generate: ", model,
+                " has no checkpoint; want a run directory in which orthant pretrain has saved one, "
+                "or one of its checkpoints");
+  return *newest;
+}
 
 RunConfig config_of(const Manifest& manifest, const std::string& precision) {
   RunConfig config;
@@ -39,22 +53,16 @@ Device device_for(const RunConfig& config) {
 
 int run_generate(const GenerateCommand& command) {
   const Group self = Group::self();
-  struct stat info;
-  ORTHANT_CHECK(stat(command.model.c_str(), &info) == 0, kMissingInput, "generate: ", command.model,
-                " does not exist; want a run directory, such as runs/quickstart");
-  const std::optional<Manifest> manifest = find_newest_valid(self, command.model + "/checkpoints");
-  ORTHANT_CHECK(manifest.has_value(), kMissingInput, "generate: ", command.model,
-                " has no checkpoint; want a run directory in which orthant pretrain has saved one");
-  const RunConfig config = config_of(*manifest, command.precision);
+  const Manifest manifest = manifest_of(command.model);
+  const RunConfig config = config_of(manifest, command.precision);
   ParameterStore store;
   const Transformer model({.config = config.model,
                            .moe = config.moe,
                            .dtype = config.dtype(),
                            .device = device_for(config)},
                           store);
-  const std::vector<CheckpointTensor> weights = weight_tensors(store, *manifest);
-  load_tensors(self, *manifest, weights,
-               {.unused_prefixes = {kOptimizerPrefix}, .verify_files = false});
+  const std::vector<CheckpointTensor> weights = weight_tensors(store, manifest);
+  load_tensors(self, manifest, weights, {.unused_prefixes = {kOptimizerPrefix}});
   set_weights(store, weights);
   const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(config.data.tokenizer);
   for (int64_t sample = 0; sample < command.samples; ++sample) {

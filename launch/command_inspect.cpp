@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
 #include <cstdio>
 
 #include "base/error.h"
@@ -20,6 +22,8 @@ int run_inspect_config(const InspectConfigCommand& command) {
                stdout);
     return 0;
   }
+  ORTHANT_CHECK(!command.config.empty(), kUsage,
+                "inspect config: want a YAML file, or --reference");
   const RunFile file = load_run_file(command.config, command.overrides, command.ranks);
   for (const std::string& note : file.notes) log::info(note);
   std::fputs(file.yaml.c_str(), stdout);
@@ -53,6 +57,10 @@ int run_inspect_corpus(const std::string& path) {
 }
 
 int run_inspect_checkpoint(const std::string& path) {
+  ORTHANT_CHECK(access((path + "/manifest.json").c_str(), F_OK) == 0, kMissingInput,
+                "inspect checkpoint: ", path,
+                " is no checkpoint; want a directory with a manifest.json, such as "
+                "runs/quickstart/checkpoints/step-00000600");
   const CheckpointReport report = verify_checkpoint(path);
   std::fputs(report.text.c_str(), stdout);
   return report.ok ? 0 : static_cast<int>(ErrorKind::kData);

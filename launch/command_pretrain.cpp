@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
 #include <cstdio>
 #include <cstdlib>
 
@@ -18,6 +20,10 @@ namespace {
 // What a run would do, without doing any of it.
 void print_plan(const RunFile& file, int world_size) {
   const RunConfig& c = file.config;
+  for (const DataSource& source : c.data.train) {
+    ORTHANT_CHECK(access(source.path.c_str(), R_OK) == 0, kMissingInput,
+                  "data.train: ", source.path, " cannot be read");
+  }
   const double parameters = static_cast<double>(total_parameters(c.model));
   const double wide = c.precision == "fp64" ? 8 : 4,
                narrow = static_cast<double>(size_of(c.dtype()));
@@ -64,14 +70,12 @@ int run_pretrain(const PretrainCommand& command) {
     return 0;
   }
   install_signal_handlers();
-  const PretrainResult result =
-      pretrain({.config = file.config,
-                .config_yaml = file.yaml,
-                .differences =
-                    [&](const std::string& old_yaml) { return diff_configs(old_yaml, file.yaml); },
-                .stop = &stop_requested,
-                .start_seconds = start},
-               world);
+  const PretrainResult result = pretrain({.config = file.config,
+                                          .to_yaml = dump_run_config,
+                                          .differences = diff_configs,
+                                          .stop = &stop_requested,
+                                          .start_seconds = start},
+                                         world);
   return result.interrupted ? static_cast<int>(ErrorKind::kInterrupted) : 0;
 }
 

@@ -86,6 +86,9 @@ void install_signal_handlers() {
 
 Group start_ranks(double timeout_seconds) {
   RankContext& rank = context();
+  if (const char* threads = std::getenv("OMP_NUM_THREADS"); threads && std::atoi(threads) < 1) {
+    log::warn("OMP_NUM_THREADS=", threads, " is no number of threads; using ", rank.num_threads);
+  }
   if (!launched_by_mpi()) return Group::self();
   // Ranks of one node share its processors, unless the user says how many threads each has.
   if (!std::getenv("OMP_NUM_THREADS")) {

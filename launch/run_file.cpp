@@ -16,7 +16,9 @@ RunFile load_run_file(const std::string& path, const std::vector<std::string>& o
   try {
     file.config.resolve(world_size);
   } catch (const Error& error) {
-    throw Error(error.kind(), concat(path, ": ", error.what()));
+    throw Error(error.kind(),
+                concat(path, overrides.empty() ? "" : " with the command line's values", ": ",
+                       error.what()));
   }
   if (file.config.device != "cpu") {  // a run on the CPU never opens the plugin
     std::string why_not;

@@ -21,7 +21,8 @@ void ScheduleConfig::fields(FieldVisitor& v) {
   v.field("name", name, one_of({"cosine", "linear", "constant"}),
           "shape of the learning rate after warm-up");
   v.field("warmup_steps", warmup_steps, at_least(0), "steps of linear warm-up from 0");
-  v.field("total_steps", total_steps, at_least(0), "where the schedule ends; 0 = run.max_steps");
+  v.field("total_steps", total_steps, at_least(0),
+          "where the schedule ends; 0 = run.max_steps of the run's first start");
   v.field("min_learning_rate", min_learning_rate, non_negative(),
           "learning rate at and after the end");
   v.alias("lr_warmup_iters", "warmup_steps");

@@ -24,6 +24,7 @@ struct ScheduleConfig {
   int64_t warmup_steps = 0;
   int64_t total_steps = 0;
   double min_learning_rate = 0.0;
+  bool follows_max_steps = false;  // total_steps was not given (no key: set when a run is resolved)
   void fields(FieldVisitor& v);
 };
 

@@ -35,6 +35,18 @@ namespace {
 // checkpoint's.
 constexpr int64_t kMaxSkippedInARow = 10;
 
+double rounded(double value) { return std::round(value * 1e4) / 1e4; }
+
+// For the console: bytes of half a character, and control characters that a terminal would obey,
+// replaced.
+std::string printable(const std::string& text) {
+  std::string result = valid_utf8(text);
+  for (char& c : result) {
+    if (static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t') c = '?';
+  }
+  return result;
+}
+
 bool may_change_on_resume(const std::string& difference) {
   static constexpr const char* kFree[] = {
       "device",    "run.max_steps", "run.name",    "run.dir",  "run.resume", "run.accept_changes",
@@ -54,9 +66,14 @@ class Pretrainer {
   bool is_first() const { return world_.rank() == 0; }
   void open_run();
   void describe_run();
-  void resume();
+  void keep_schedule(const Manifest& manifest);
+  void resume(const Manifest& manifest);
   void check_same_run(const Manifest& manifest);
   void save(int64_t step);
+  std::string saved_text() const {
+    return saved_step_ < 0 ? std::string("no checkpoint was saved")
+                           : concat("the newest checkpoint is step ", saved_step_);
+  }
   StepMetrics train_step(int64_t step, bool& stop);
   void evaluate(StepMetrics& metrics);
   void finish();
@@ -64,7 +81,8 @@ class Pretrainer {
   void make_samples();
 
   const PretrainOptions& options_;
-  const RunConfig& config_;
+  RunConfig config_;
+  std::string config_yaml_;
   Group world_;
   RunPaths paths_;
   std::unique_ptr<RunLock> lock_;
@@ -90,6 +108,9 @@ void Pretrainer::open_run() {
   });
   log::open_file(paths_.log_file(world_.rank()));
   data_ = open_datasets(config_, world_);
+  const std::optional<Manifest> manifest = find_newest_valid(world_, paths_.checkpoints());
+  if (manifest) keep_schedule(*manifest);
+  config_yaml_ = options_.to_yaml(config_);
   engine_ = std::make_unique<Engine>(config_, world_);
   writer_ = std::make_unique<CheckpointWriter>(
       world_, paths_.checkpoints(),
@@ -98,9 +119,9 @@ void Pretrainer::open_run() {
           .keep = config_.checkpoint.keep,
           .asynchronous = config_.checkpoint.asynchronous,
           .timeout_seconds = std::max(60.0, config_.parallel.timeout_seconds)});
-  resume();
+  if (manifest) resume(*manifest);
   if (is_first()) {
-    write_file_atomically(paths_.config(), options_.config_yaml);
+    write_file_atomically(paths_.config(), config_yaml_);
     metrics_ = std::make_unique<MetricsWriter>(paths_.metrics(), step_);
   }
   loader_ = make_loader(config_, data_, world_);
@@ -115,7 +136,7 @@ void Pretrainer::check_same_run(const Manifest& manifest) {
                 " holds a checkpoint of step ", manifest.step,
                 ", and run.resume is never; use another run.dir, or run.resume: auto to go on");
   std::string changed;
-  for (const std::string& difference : options_.differences(manifest.configuration)) {
+  for (const std::string& difference : options_.differences(manifest.configuration, config_yaml_)) {
     if (!may_change_on_resume(difference)) changed += "\n  " + difference;
   }
   const auto fingerprint = manifest.extra.find("data_fingerprint");
@@ -139,16 +160,26 @@ void Pretrainer::check_same_run(const Manifest& manifest) {
   }
 }
 
-void Pretrainer::resume() {
-  const std::optional<Manifest> manifest = find_newest_valid(world_, paths_.checkpoints());
-  if (!manifest) return;
-  check_same_run(*manifest);
-  load_tensors(world_, *manifest, training_tensors(*engine_),
+// A schedule whose end the user did not give ends where it did when the run began: a larger
+// run.max_steps goes on at the minimum, and does not bend the curve behind the steps that were
+// taken.
+void Pretrainer::keep_schedule(const Manifest& manifest) {
+  const auto stored = manifest.extra.find("total_steps");
+  if (!config_.schedule.follows_max_steps || stored == manifest.extra.end()) return;
+  const int64_t total = std::stoll(stored->second);
+  if (total == config_.schedule.total_steps) return;
+  config_.schedule.total_steps = total;
+  log::info("schedule.total_steps: ", total, ", as when the run began; give the key to change it");
+}
+
+void Pretrainer::resume(const Manifest& manifest) {
+  check_same_run(manifest);
+  load_tensors(world_, manifest, training_tensors(*engine_),
                {.unused_prefixes = {}, .verify_files = false});
   engine_->optimizer().values_from_masters();
-  engine_->set_updates(std::stoll(manifest->extra.at("updates")));
-  step_ = saved_step_ = manifest->step;
-  log::info("resuming from step ", step_, " (", manifest->directory, ")");
+  engine_->set_updates(std::stoll(manifest.extra.at("updates")));
+  step_ = saved_step_ = manifest.step;
+  log::info("resuming from step ", step_, " (", manifest.directory, ")");
 }
 
 void Pretrainer::describe_run() {
@@ -162,6 +193,11 @@ void Pretrainer::describe_run() {
             " tokens; a step: ", config_.batch.global_batch_size, " sequences in ",
             config_.batch.micro_batches(), " micro-batches; steps ", step_ + 1, " to ",
             config_.run.max_steps);
+  if (config_.schedule.warmup_steps > config_.schedule.total_steps) {
+    log::warn("schedule.warmup_steps: ", config_.schedule.warmup_steps, " is more than the ",
+              config_.schedule.total_steps,
+              " steps of the schedule: the learning rate never reaches its peak");
+  }
   log::info("first step after ", std::round((now_seconds() - options_.start_seconds) * 100) / 100,
             " s; run directory ", paths_.dir);
 }
@@ -179,9 +215,8 @@ StepMetrics Pretrainer::train_step(int64_t step, bool& stop) {
     log::warn("step ", step, ": gradient norm ", result.grad_norm, ", nothing was updated");
     ORTHANT_CHECK(skipped_in_a_row_ < kMaxSkippedInARow, kNumeric,
                   "the gradient norm was not finite in ", kMaxSkippedInARow,
-                  " steps in a row; lower optimizer.learning_rate or look at the data; the newest "
-                  "checkpoint is step ",
-                  saved_step_);
+                  " steps in a row; lower optimizer.learning_rate or look at the data; ",
+                  saved_text());
   }
   const double seconds = now_seconds() - begin;
   const int64_t tokens = config_.batch.global_batch_size * config_.batch.sequence_length;
@@ -228,8 +263,9 @@ void Pretrainer::evaluate(StepMetrics& metrics) {
   bits_per_byte_ =
       result.total_nats / std::numbers::ln2 / static_cast<double>(evaluation_->num_bytes());
   metrics.validation_bits_per_byte = *bits_per_byte_;
-  log::info("step ", metrics.step, ": validation loss ", result.loss, ", ", *bits_per_byte_,
-            " bits per byte over ", with_thousands(evaluation_->num_bytes()), " bytes");
+  log::info("step ", metrics.step, ": validation loss ", rounded(result.loss), ", ",
+            rounded(*bits_per_byte_), " bits per byte over ",
+            with_thousands(evaluation_->num_bytes()), " bytes");
 }
 
 void Pretrainer::save(int64_t step) {
@@ -237,10 +273,11 @@ void Pretrainer::save(int64_t step) {
   writer_->save(step, training_tensors(*engine_),
                 {.samples = step * config_.batch.global_batch_size,
                  .layout = concat("dp ", world_.size()),
-                 .configuration = options_.config_yaml,
+                 .configuration = config_yaml_,
                  .extra = {{"isa", std::string(cpu::name_of(cpu::active_isa()))},
                            {"data_fingerprint", data_.fingerprint},
-                           {"updates", std::to_string(engine_->updates())}}});
+                           {"updates", std::to_string(engine_->updates())},
+                           {"total_steps", std::to_string(config_.schedule.total_steps)}}});
   saved_step_ = step;
 }
 
@@ -268,7 +305,13 @@ PretrainResult Pretrainer::run() {
       progress.step(metrics);
       writer_->poll();
       const bool due = config_.checkpoint.interval > 0 && step % config_.checkpoint.interval == 0;
-      if (last || stop || due) save(step);
+      // A single bad step leaves the weights as they were; more in a row say that the weights are
+      // spoilt, and those are not worth keeping over the ones before.
+      const bool usable = std::isfinite(metrics.loss) && skipped_in_a_row_ < 2;
+      ORTHANT_CHECK(usable || !last, kNumeric, "the run ended with loss ", metrics.loss,
+                    " and gradient norm ", metrics.grad_norm,
+                    "; lower optimizer.learning_rate or look at the data; ", saved_text());
+      if (usable && (last || stop || due)) save(step);
       if (metrics.validation_loss && !last) write_report();
     }
   }
@@ -285,7 +328,6 @@ PretrainResult Pretrainer::run() {
 
 void Pretrainer::make_samples() {
   for (int64_t i = 0; i < config_.generation.samples; ++i) {
-    // Tokens may cut a character in two.
     samples_.push_back(
         {config_.generation.prompt, generate(engine_->model(), *data_.tokenizer,
                                              {.prompt = config_.generation.prompt,
@@ -323,7 +365,7 @@ void Pretrainer::write_report() {
                  {"machine", host}},
        .metrics = read_metrics(paths_.metrics()),
        .samples = samples_,
-       .config_yaml = options_.config_yaml,
+       .config_yaml = config_yaml_,
        .next_commands = {concat("orthant generate ", paths_.dir, " --prompt \"...\""),
                          concat("orthant pretrain ", paths_.config(),
                                 " run.max_steps=", 2 * config_.run.max_steps)}});
@@ -333,15 +375,15 @@ void Pretrainer::finish() {
   if (!is_first()) return;
   make_samples();
   for (const ReportSample& sample : samples_) {
-    log::info("sample: ", sample.prompt, sample.completion);
+    log::info("sample: ", printable(sample.prompt + sample.completion));
   }
   write_report();
-  log::info("checkpoint: ", paths_.checkpoints(), "/latest; report: ", paths_.report());
+  log::info("model: ", paths_.dir, "; report: ", paths_.report());
   if (bits_per_byte_) {
     const double gzip =
         gzip_bits_per_byte(*data_.validation, *data_.tokenizer, config_.evaluation.tokens);
-    log::info("validation: ", std::round(*bits_per_byte_ * 1e4) / 1e4,
-              " bits per byte (gzip -9: ", std::round(gzip * 1e4) / 1e4, ")");
+    log::info("validation: ", rounded(*bits_per_byte_), " bits per byte (gzip -9: ", rounded(gzip),
+              ")");
   }
 }
 

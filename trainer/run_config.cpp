@@ -111,7 +111,10 @@ void RunConfig::resolve(int world_size) {
   if (run.dir.empty()) run.dir = "runs/" + run.name;
   if (batch.global_batch_size == 0) batch.global_batch_size = batch.micro_batch_size * world_size;
   if (evaluation.micro_batch_size == 0) evaluation.micro_batch_size = batch.micro_batch_size;
-  if (schedule.total_steps == 0) schedule.total_steps = run.max_steps;
+  if (schedule.total_steps == 0) {
+    schedule.total_steps = run.max_steps;
+    schedule.follows_max_steps = true;
+  }
   collect([&] {
     ORTHANT_CHECK(batch.sequence_length > 0, kConfig,
                   "batch.sequence_length: want the tokens of a sequence, got nothing");
@@ -127,9 +130,12 @@ void RunConfig::resolve(int world_size) {
                   optimizer.betas.size());
   });
   collect([&] {
-    ORTHANT_CHECK(schedule.warmup_steps <= schedule.total_steps, kConfig,
-                  "schedule.warmup_steps: ", schedule.warmup_steps, " is more than total_steps ",
-                  schedule.total_steps);
+    const bool plain = run.name.find_first_not_of(
+                           "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") ==
+                       std::string::npos;
+    ORTHANT_CHECK(plain && run.name != "." && run.name != "..", kConfig,
+                  "run.name: want letters, digits, '.', '_' and '-', got '", run.name,
+                  "'; run.dir may be any path");
   });
   collect([&] {
     ORTHANT_CHECK(batch.global_batch_size % batch.micro_batch_size == 0, kConfig,

@@ -72,6 +72,12 @@ class Configuration(CliTest):
     def test_batch_does_not_divide(self):
         self.broken("global_batch_size: 8", "global_batch_size: 7", "global_batch_size", "7")
 
+    def test_a_run_name_is_no_path(self):
+        self.broken("name: tiny", "name: ../tiny", "run.name", "../tiny")
+
+    def test_dry_run_looks_at_the_inputs(self):
+        self.check(orthant("pretrain", self.config(), "--dry-run", f"data.train={self.dir}/no.h5"), 66, "no.h5")
+
     def test_no_steps(self):
         self.broken("max_steps: 8", "max_steps: 0", "run.max_steps")
 

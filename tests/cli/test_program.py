@@ -49,6 +49,7 @@ class Run(CliTest):
         self.assertTrue((run / "logs/rank-00000.log").exists())
         self.assertEqual((run / "checkpoints/latest").read_text().strip(), "step-00000008")
         self.check(orthant("inspect", "checkpoint", run / "checkpoints/step-00000008"), 0)
+        self.check(orthant("inspect", "checkpoint", run), 66, "manifest.json")
 
     def test_generate_prints_only_text_and_the_same_for_a_seed(self):
         self.check(orthant("pretrain", self.config()), 0)
@@ -57,6 +58,8 @@ class Run(CliTest):
         self.check(first, 0)
         self.assertTrue(first.out.startswith("To be"))
         self.assertEqual(first.out, again.out)
+        checkpoint = orthant("generate", self.dir / "run/checkpoints/step-00000008", *arguments[2:])
+        self.assertEqual(checkpoint.out, first.out)
         greedy = orthant(*arguments, "--temperature", "0", "--precision", "fp64")
         self.check(greedy, 0)
         self.assertNotEqual(first.out, greedy.out)

@@ -6,7 +6,7 @@ import subprocess
 import time
 import unittest
 
-from harness import CliTest, command, environment, orthant
+from harness import TINY, CliTest, command, environment, orthant
 
 FIELDS = ["step", "loss", "lm_loss", "balance_loss", "grad_norm", "learning_rate"]
 
@@ -98,6 +98,21 @@ class Resume(CliTest):
     def test_sigusr1_to_mpirun_saves_and_leaves_with_75(self):
         self.signalled(signal.SIGUSR1, 2)
 
+    def test_sigterm_to_mpirun_saves_and_leaves_with_75(self):
+        self.signalled(signal.SIGTERM, 2)
+
+    def test_more_steps_go_on_without_a_given_schedule(self):
+        text = TINY.format(dir=self.dir, precision="fp32").replace("total_steps: 8", "min_learning_rate: 1.0e-4")
+        config = self.config(text=text)
+        self.check(orthant("pretrain", config, "run.max_steps=4"), 0)
+        self.check(orthant("pretrain", config, "run.max_steps=7"), 0, "schedule.total_steps: 4", "resuming from step 4")
+        self.check(orthant("pretrain", config, "run.max_steps=8", "schedule.total_steps=9"), 64, "schedule.total_steps: 4 -> 9")
+        self.assertEqual([m["learning_rate"] for m in self.metrics()][3:], [1e-4] * 4)
+
+    def test_fewer_steps_than_warm_up_are_warned_of(self):
+        text = TINY.format(dir=self.dir, precision="fp32").replace("warmup_steps: 2, total_steps: 8", "warmup_steps: 5")
+        self.check(orthant("pretrain", self.config(text=text), "run.max_steps=2"), 0, "never reaches its peak")
+
     def test_a_run_directory_is_held_by_one_job(self):
         config = self.config()
         line = command(["pretrain", config, "run.max_steps=100000", "schedule.total_steps=8"])
@@ -144,6 +159,12 @@ class Numeric(CliTest):
     def test_persistent_bad_norms_end_with_77(self):
         self.check(orthant("pretrain", self.config(), "optimizer.learning_rate=1e30", "optimizer.grad_clip=0", "run.max_steps=40",
                            "schedule.name=constant", "schedule.warmup_steps=0", "schedule.total_steps=40"), 77, "not finite")
+
+
+    def test_a_run_that_ends_without_a_finite_loss_saves_nothing(self):
+        self.check(orthant("pretrain", self.config(), "optimizer.learning_rate=1e30", "optimizer.grad_clip=0", "checkpoint.interval=0",
+                           "schedule.name=constant", "schedule.warmup_steps=0"), 77, "no checkpoint was saved")
+        self.assertEqual(list((self.dir / "run/checkpoints").glob("step-*")), [])
 
 
 class Late(CliTest):
