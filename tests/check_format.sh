@@ -2,7 +2,7 @@
 # Every C++ file as clang-format writes it (.clang-format), every source with its licence line.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-mapfile -t files < <(find . \( -path './build*' -o -path './.git' -o -path './runs' \) -prune -o -name '*.h' -print -o -name '*.cpp' -print)
+mapfile -t files < <(find . \( -path './build*' -o -path './.git' -o -path './runs' \) -prune -o -name '*.h' -print -o -name '*.cpp' -print -o -name '*.cu' -print -o -name '*.cuh' -print)
 clang-format --dry-run --Werror "${files[@]}" || { echo "Run: clang-format -i on the files above" >&2; exit 1; }
 for file in "${files[@]}"; do
   head -n 1 "$file" | grep -q 'SPDX-License-Identifier: Apache-2.0' || { echo "$file: wants the licence line" >&2; exit 1; }

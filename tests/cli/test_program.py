@@ -83,7 +83,7 @@ class Run(CliTest):
         self.check(orthant("doctor"), 0, "processor", "hdf5", "mpi", "level")
 
     def test_a_single_process_starts_no_mpi_and_maps_no_cuda(self):
-        maps = subprocess.run(["bash", "-c", f"LD_DEBUG=files {BINARY} --version 2>&1 | grep -ciE 'cuda|cublas|nccl' || true"],
+        maps = subprocess.run(["bash", "-c", f"LD_DEBUG=files {BINARY} --version 2>&1 | grep -ciE 'lib(orthant_cuda|cuda|cudart|cublas|cudnn|nccl)' || true"],
                               capture_output=True, text=True, env=environment()).stdout.strip()
         self.assertEqual(maps, "0")
 
