@@ -30,6 +30,10 @@ RunFile load_run_file(const std::string& path, const std::vector<std::string>& o
     if (is_auto)
       file.notes.push_back(is_usable ? "device: auto: using cuda"
                                      : concat("device: auto: using the CPU: ", why_not));
+    if (is_usable)
+      file.notes.push_back(
+          "device: cuda: this backend has not been proved on hardware yet; check it with "
+          "bin/conformance_test --gtest_filter='*cuda*' (docs/backends.md)");
   }
   file.yaml = dump_run_config(file.config);
   return file;
