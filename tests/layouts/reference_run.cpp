@@ -55,8 +55,10 @@ NamedValues values_of(const Matrices& matrices) {
 }
 
 ReferenceRun compute(const Variant& variant, const EngineOptions& options) {
-  const RunConfig config = resolved_config(variant, options, 1);
-  Matrices weights = initial_weights(variant);
+  EngineOptions one_rank = options;
+  one_rank.expert_parallel_size = one_rank.expert_tensor_parallel_size = 1;
+  const RunConfig config = resolved_config(variant, one_rank, 1);
+  Matrices weights = matrices_of(variant, initial_weights(variant));
   ReferenceOptimizer optimizer{.adamw = config.optimizer.name == "adamw",
                                .learning_rate = config.optimizer.learning_rate,
                                .beta1 = config.optimizer.betas[0],
