@@ -13,7 +13,8 @@
 //  (I3) Rows come back in the order in which they were sent: (expert, token, slot), once for each
 //       expert-tensor rank of the expert.  Combine then works as without expert parallelism.
 //
-// Nothing is dropped or padded here.  In a group of one all functions leave the rows where they are.
+// Nothing is dropped or padded here.  In a group of one all functions leave the rows where they
+// are.
 #pragma once
 
 #include <memory>

@@ -23,19 +23,18 @@ Tensor z_losses(const Tensor& lse, const Tensor& valid, int64_t length, double f
 }  // namespace
 
 MoeLayer::MoeLayer(const LayerBuilder& build, const std::string& prefix, int64_t layer,
-                   const MoeSizes& sizes, const MoeConfig& config,
-                   const ExpertPlacement& placement)
+                   const MoeSizes& sizes, const MoeConfig& config, const ExpertPlacement& placement)
     : layer_(layer),
       sizes_(sizes),
       config_(config),
       placement_(placement),
       router_(build, prefix + "gate", sizes.width, {{prefix + "gate.weight", sizes.experts}},
               build.wide()),
-      gate_up_(build, prefix + "experts.gate_up", prefix + "experts.", placement.shard(sizes.experts),
-               InnerDim::kOut, sizes.width,
+      gate_up_(build, prefix + "experts.gate_up", prefix + "experts.",
+               placement.shard(sizes.experts), InnerDim::kOut, sizes.width,
                {{"gate_proj.weight", sizes.inner}, {"up_proj.weight", sizes.inner}}),
-      down_(build, prefix + "experts.down", prefix + "experts.", placement.shard(sizes.experts), InnerDim::kIn,
-            sizes.inner, {{"down_proj.weight", sizes.width}}) {
+      down_(build, prefix + "experts.down", prefix + "experts.", placement.shard(sizes.experts),
+            InnerDim::kIn, sizes.inner, {{"down_proj.weight", sizes.width}}) {
   if (sizes.shared_experts > 0) {
     shared_.emplace(build, prefix + "shared_experts.", sizes.width,
                     sizes.shared_experts * sizes.inner);

@@ -24,6 +24,13 @@ void ParallelConfig::fields(FieldVisitor& v) {
   v.alias("expert_model_parallel_size", "expert_parallel_size");
 }
 
+std::string ParallelConfig::text() const {
+  std::string text = concat("dp ", data_parallel_size);
+  if (expert_parallel_size > 1) text += concat(", ep ", expert_parallel_size);
+  if (expert_tensor_parallel_size > 1) text += concat(", etp ", expert_tensor_parallel_size);
+  return text;
+}
+
 void ParallelConfig::resolve(int world_size, int64_t micro_batches) {
   ORTHANT_CHECK(data_parallel_size == 0 || data_parallel_size == world_size, kConfig,
                 "parallel.data_parallel_size: want the number of ranks, ", world_size, ", got ",

@@ -16,6 +16,7 @@ struct ParallelConfig {
   double timeout_seconds = 600.0;
 
   void fields(FieldVisitor& v);
+  std::string text() const;  // "dp 4, ep 2"; of a resolved one
   // Settles data_parallel_size.  `micro_batches` is their number in a step: Error(kConfig) when the
   // ranks cannot share them evenly, naming the nearest world sizes that can.
   void resolve(int world_size, int64_t micro_batches);

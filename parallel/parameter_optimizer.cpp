@@ -40,8 +40,7 @@ void ParameterOptimizer::order_by_name() {
   for (const std::string& name : gathered) gathered_positions_.push_back(positions.at(name));
 }
 
-double ParameterOptimizer::sum_squares(const GradientBuffers& gradients,
-                                       const Entry& entry) const {
+double ParameterOptimizer::sum_squares(const GradientBuffers& gradients, const Entry& entry) const {
   const Parameter& parameter = *state_[entry.state].parameter;
   const Tensor part =
       parameter.logical_part(gradients.sum_of(parameter), parameter.logical()[entry.logical]);

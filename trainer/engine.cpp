@@ -80,9 +80,8 @@ Engine::Engine(const RunConfig& config, const Group& world)
                       .tensor_parallel_size = groups_.expert_tensor_parallel_size},
           .seed = static_cast<uint64_t>(config.run.seed)},
       store_);
-  gradients_ =
-      std::make_unique<GradientBuffers>(
-          store_, GradientBuffers::Groups{groups_.data, groups_.expert_data}, lanes_);
+  gradients_ = std::make_unique<GradientBuffers>(
+      store_, GradientBuffers::Groups{groups_.data, groups_.expert_data}, lanes_);
   optimizer_ = std::make_unique<ParameterOptimizer>(store_, config.optimizer, groups_.experts);
   optimizer_->initialize(static_cast<uint64_t>(config.run.seed));
 }

@@ -104,9 +104,8 @@ void gather_rows_of(const Group& group, std::vector<RowChoices>& rows) {
 void load_weights(Engine& engine, const NamedValues& weights) {
   for (const State& state : engine.optimizer().state()) {
     for (const LogicalTensor& logical : state.parameter->logical()) {
-      copy(
-          Tensor::from(logical.shape, rectangle(weights.at(logical.name), logical), DType::kF64),
-          state.parameter->logical_part(state.span.master, logical));
+      copy(Tensor::from(logical.shape, rectangle(weights.at(logical.name), logical), DType::kF64),
+           state.parameter->logical_part(state.span.master, logical));
     }
   }
   engine.optimizer().values_from_masters();

@@ -65,8 +65,7 @@ void place(Whole& whole, const HeldPart& piece, const double* data, int rank) {
     for (int64_t i = 0; i < run.length; ++i) {
       const auto at = static_cast<size_t>(run.to_offset + i);
       const double value = data[run.from_offset + i];
-      const bool same =
-          std::bit_cast<uint64_t>(value) == std::bit_cast<uint64_t>(whole.values[at]);
+      const bool same = std::bit_cast<uint64_t>(value) == std::bit_cast<uint64_t>(whole.values[at]);
       ORTHANT_CHECK(whole.from[at] < 0 || same, kNumeric, piece.name, "[", at, "]: rank ",
                     whole.from[at], " holds ", whole.values[at], ", rank ", rank, " holds ", value);
       whole.values[at] = value;

@@ -50,8 +50,8 @@ class Worst {
   std::map<std::string, Difference> worst_;
 };
 
-inline void expect_losses(Worst& worst, const EngineRun& run, const ReferenceRun& want, size_t steps,
-                   const std::string& where) {
+inline void expect_losses(Worst& worst, const EngineRun& run, const ReferenceRun& want,
+                          size_t steps, const std::string& where) {
   for (size_t i = 0; i < steps; ++i) {
     const std::string at = concat(where, " step ", i + 1);
     worst.expect_number("lm loss", run.steps[i].lm_loss, want.steps[i].lm_loss, at);
@@ -66,7 +66,8 @@ inline void expect_losses(Worst& worst, const EngineRun& run, const ReferenceRun
 }
 
 // Tokens of the step by expert, as the choices say; layers without experts are left out.
-inline std::vector<std::vector<double>> counts_of(const std::vector<RowChoices>& rows, int64_t experts) {
+inline std::vector<std::vector<double>> counts_of(const std::vector<RowChoices>& rows,
+                                                  int64_t experts) {
   std::vector<std::vector<double>> counts;
   for (size_t layer = 0; layer < rows.front().size(); ++layer) {
     if (rows.front()[layer].empty()) continue;
@@ -79,8 +80,8 @@ inline std::vector<std::vector<double>> counts_of(const std::vector<RowChoices>&
 }
 
 // fp64: everything, after every kind of update.
-inline void expect_equals_reference(Worst& worst, const Variant& variant, const EngineOptions& options,
-                                    int ranks) {
+inline void expect_equals_reference(Worst& worst, const Variant& variant,
+                                    const EngineOptions& options, int ranks) {
   const ReferenceRun& want = reference_run(variant, options);
   const EngineRun run = run_on_threads(variant, options, ranks);
   const std::string where =
