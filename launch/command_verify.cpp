@@ -66,8 +66,8 @@ int run_verify_layout(const VerifyLayoutCommand& command) {
   const Group world = start_ranks(600.0);
   // Layouts say how the ranks share the work, not the file.
   std::vector<std::string> overrides = command.overrides;
-  for (const char* size : {"data_parallel_size=0", "expert_parallel_size=1",
-                           "expert_tensor_parallel_size=1"})
+  for (const char* size :
+       {"data_parallel_size=0", "expert_parallel_size=1", "expert_tensor_parallel_size=1"})
     overrides.push_back(concat("parallel.", size));
   const RunFile file = load_run_file(command.config, overrides, world.size());
   RunConfig config = file.config;
