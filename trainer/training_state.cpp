@@ -30,6 +30,12 @@ std::vector<CheckpointTensor> training_tensors(Engine& engine) {
       add("optimizer.exp_avg_sq.", state.span.v);
     }
   }
+  for (const auto& parameter : engine.store().all()) {
+    if (parameter->trainable() || parameter->tied_to()) continue;
+    for (const LogicalTensor& logical : parameter->logical())
+      tensors.push_back(
+          entry(logical.name, logical, parameter->logical_part(parameter->value(), logical)));
+  }
   return tensors;
 }
 
