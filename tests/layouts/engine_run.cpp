@@ -26,6 +26,14 @@ NamedValues collect(Engine& engine, const Pick& pick) {
   return values;
 }
 
+// What no optimizer updates.
+std::vector<Parameter*> fixed_parameters(Engine& engine) {
+  std::vector<Parameter*> fixed;
+  for (const auto& parameter : engine.store().all())
+    if (!parameter->trainable() && !parameter->tied_to()) fixed.push_back(parameter.get());
+  return fixed;
+}
+
 NamedValues mean_gradients(Engine& engine, int64_t labelled_tokens) {
   NamedValues gradients =
       collect(engine, [&](const State& s) { return engine.gradients().sum_of(*s.parameter); });
@@ -82,6 +90,13 @@ Matrices make_initial_weights(const Variant& variant) {
         w.values[i] += static_cast<double>(i * 7 % 16) / 32 - 0.25;
     }
   }
+  // Biases of routers, large enough to change choices.
+  for (const Parameter* parameter : fixed_parameters(engine)) {
+    Matrix& bias = weights[parameter->name()] = Matrix(1, parameter->numel());
+    bias.is_vector = true;
+    for (size_t i = 0; i < bias.values.size(); ++i)
+      bias.values[i] = static_cast<double>(i * 5 % 8) / 64 - 0.0625;
+  }
   return weights;
 }
 
@@ -117,6 +132,10 @@ void load_weights(Engine& engine, const Matrices& weights) {
     }
   }
   engine.optimizer().values_from_masters();
+  for (const Parameter* parameter : fixed_parameters(engine))
+    copy(
+        Tensor::from(parameter->value().shape(), weights.at(parameter->name()).values, DType::kF64),
+        parameter->value());
 }
 
 std::vector<Batch> own_batches(const Variant& variant, const Group& group, int64_t step) {
@@ -153,6 +172,8 @@ EngineRun run_engine(const Variant& variant, const EngineOptions& options, const
     run.steps.push_back(engine.step(own_batches(variant, group, data_step), step));
   }
   run.weights = collect(engine, [](const State& s) { return s.span.master; });
+  for (const Parameter* parameter : fixed_parameters(engine))
+    run.weights[parameter->name()] = parameter->value().to_doubles();
   run.values = collect(engine, [](const State& s) { return s.parameter->value(); });
   run.m = collect(engine, [](const State& s) { return s.span.m; });
   run.v = collect(engine, [](const State& s) { return s.span.v; });
@@ -198,6 +219,7 @@ NamedValues bits_of(const EngineRun& run) {
       std::vector<double>& counts = bits["expert_counts"];
       counts.insert(counts.end(), layer.begin(), layer.end());
     }
+    for (double dropped : step.dropped) bits["dropped"].push_back(dropped);
   }
   return bits;
 }

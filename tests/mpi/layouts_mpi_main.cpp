@@ -30,7 +30,8 @@ std::string difference_to(const Variant& variant, const EngineOptions& options,
 
 int compare(const Group& world) {
   std::string differences;
-  for (const char* name : {"dense_gqa", "dense_tied_deep", "moe", "moe_normalized_tied"}) {
+  for (const char* name :
+       {"dense_gqa", "dense_tied_deep", "moe", "moe_normalized_tied", "moe_v2", "moe_v3"}) {
     for (const char* precision : {"fp64", "fp32", "bf16"})
       differences += difference_to(find_variant(name), {.precision = precision}, world);
     differences +=
