@@ -361,6 +361,17 @@ TEST(DataParallelRouting, DropsInTrainingOnlyAndNotWhereProtected) {
   });
 }
 
+// What is dropped adds nothing, and the token's other weights stay as they are.  Without balance
+// losses, whose factors hide the difference.
+TEST(DataParallelRouting, DroppingDoesNotRenormalise) {
+  Variant variant = find_variant("moe_v2");
+  variant.name = "moe_v2_normalized";
+  variant.config.model.norm_topk_prob = true;
+  variant.config.moe.balance = {.expert = 0};
+  Worst worst(1e-10);
+  for (int dp : {1, 4}) expect_equals_reference(worst, variant, sgd(), dp);
+}
+
 // Only an update moves the bias, and then by exactly its rate.
 TEST(DataParallelRouting, BiasMovesWithEveryUpdate) {
   const Variant& variant = find_variant("moe_v3");
