@@ -50,4 +50,13 @@ struct InspectRoutingCommand {
 int run_inspect_routing(const InspectRoutingCommand& command);
 int run_doctor();
 
+struct VerifyLayoutCommand {
+  std::string config;
+  std::vector<std::string> overrides, layouts;
+  int ranks = 4;
+  int64_t steps = 3;
+  bool scale_down = false;
+};
+int run_verify_layout(const VerifyLayoutCommand& command);
+
 }  // namespace orthant

@@ -27,7 +27,8 @@ struct TransformerOptions {
   DType dtype = DType::kF32;
   Device device;
   Recompute recompute = Recompute::kNone;
-  uint64_t seed = 0;  // of dropout
+  ExpertPlacement experts;  // of all layers
+  uint64_t seed = 0;        // of dropout
 };
 
 // Keys and values of past tokens, for decoding a batch of sequences of equal length.

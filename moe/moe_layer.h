@@ -15,6 +15,7 @@
 
 #include "layers/linear.h"
 #include "moe/config.h"
+#include "moe/dispatch.h"
 
 namespace orthant {
 
@@ -59,8 +60,9 @@ class MoeLayer {
   // Logical names: prefix + "gate.weight", "gate.e_score_correction_bias",
   // "experts.E.gate_proj.weight", "shared_experts.gate_proj.weight", ...
   MoeLayer(const LayerBuilder& build, const std::string& prefix, int64_t layer,
-           const MoeSizes& sizes, const MoeConfig& config);
-  Var forward(const Var& x, MoeContext& context) const;  // x [N, D]
+           const MoeSizes& sizes, const MoeConfig& config, const ExpertPlacement& placement);
+  // x [N, D].  Collective over the placement's group, in forward and backward.
+  Var forward(const Var& x, MoeContext& context) const;
   // Moves the selection bias, if there is one, towards experts with few tokens:
   //   b_i += rate * sign(mean_j counts_j - counts_i)
   // DeepSeek-V3, arXiv:2412.19437, section 2.1.2.  counts [E]: tokens of the whole step by expert.
@@ -74,6 +76,7 @@ class MoeLayer {
   int64_t layer_;
   MoeSizes sizes_;
   MoeConfig config_;
+  ExpertPlacement placement_;
   Linear router_;              // in the wide type
   Parameter* bias_ = nullptr;  // likewise; no gradient
   GroupedLinear gate_up_, down_;
