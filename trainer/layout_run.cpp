@@ -33,6 +33,13 @@ NamedValues collect(Engine& engine, const Pick& pick) {
   return gather_whole(engine.groups().world, pieces);
 }
 
+// What no optimizer updates, in `values` too.
+void add_fixed(Engine& engine, NamedValues& values) {
+  for (const Parameter* parameter : fixed_parameters(engine.store()))
+    for (const LogicalTensor& logical : parameter->logical())
+      values[logical.name] = parameter->logical_part(parameter->value(), logical).to_doubles();
+}
+
 NamedValues mean_gradients(Engine& engine, int64_t labelled_tokens) {
   NamedValues gradients =
       collect(engine, [&](const State& s) { return engine.gradients().sum_of(*s.parameter); });
@@ -109,6 +116,10 @@ void load_weights(Engine& engine, const NamedValues& weights) {
     }
   }
   engine.optimizer().values_from_masters();
+  for (const Parameter* parameter : fixed_parameters(engine.store()))
+    for (const LogicalTensor& logical : parameter->logical())
+      copy(Tensor::from(logical.shape, rectangle(weights.at(logical.name), logical), DType::kF64),
+           parameter->logical_part(parameter->value(), logical));
 }
 
 LayoutRun run_layout(const RunConfig& config, const MicroBatchSource& batches,
@@ -146,6 +157,7 @@ LayoutRun run_layout(const RunConfig& config, const MicroBatchSource& batches,
     gather_rows_of(data, run.choices.back());
   }
   run.weights = collect(engine, [](const State& s) { return s.span.master; });
+  add_fixed(engine, run.weights);
   run.values = collect(engine, [](const State& s) { return s.parameter->value(); });
   run.m = collect(engine, [](const State& s) { return s.span.m; });
   run.v = collect(engine, [](const State& s) { return s.span.v; });
@@ -154,7 +166,9 @@ LayoutRun run_layout(const RunConfig& config, const MicroBatchSource& batches,
 
 NamedValues initial_values(const RunConfig& config) {
   Engine engine(config, Group::self());
-  return collect(engine, [](const State& s) { return s.parameter->value(); });
+  NamedValues values = collect(engine, [](const State& s) { return s.parameter->value(); });
+  add_fixed(engine, values);
+  return values;
 }
 
 NamedValues bits_of(const LayoutRun& run) {
@@ -175,6 +189,7 @@ NamedValues bits_of(const LayoutRun& run) {
       std::vector<double>& counts = bits["expert_counts"];
       counts.insert(counts.end(), layer.begin(), layer.end());
     }
+    for (const double dropped : step.dropped) bits["dropped"].push_back(dropped);
   }
   return bits;
 }

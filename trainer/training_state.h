@@ -16,7 +16,9 @@ namespace orthant {
 
 inline constexpr const char* kOptimizerPrefix = "optimizer.";
 
-// Views of masters and moments.
+// What no optimizer updates: routers' selection biases.
+std::vector<Parameter*> fixed_parameters(const ParameterStore& store);
+// Views of masters, moments and what no optimizer updates.
 std::vector<CheckpointTensor> training_tensors(Engine& engine);
 // Weights only, as fresh tensors to load a checkpoint into, in the dtype that it has them in: for a
 // model without its optimizer, of any precision.
