@@ -8,6 +8,8 @@ namespace orthant {
 void ParallelConfig::fields(FieldVisitor& v) {
   v.field("data_parallel_size", data_parallel_size, at_least(0),
           "replicas that share a step's micro-batches; 0 = number of ranks");
+  v.field("zero_stage", zero_stage, between(0, 1),
+          "1: masters and moments are shared out over data-parallel ranks; 0: every rank has all");
   v.field("recompute", recompute, one_of({"none", "full"}),
           "full: keep only the layers' inputs and run them again in backward");
   v.field("timeout_seconds", timeout_seconds, positive(), "deadline of every collective operation");

@@ -10,8 +10,10 @@ namespace orthant {
 
 struct ParallelConfig {
   int64_t data_parallel_size = 0;  // 0: what the number of ranks leaves
+  int64_t zero_stage = 1;
   std::string recompute = "none";
   double timeout_seconds = 600.0;
+  int64_t bucket_bytes = 8 << 20;  // of gradients that are reduced at once; no key
 
   void fields(FieldVisitor& v);
   // Settles data_parallel_size.  `micro_batches` is their number in a step: Error(kConfig) when the

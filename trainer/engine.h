@@ -38,7 +38,7 @@ struct EvaluationResult {
 class Engine {
  public:
   // config is resolved for data_parallel.size() ranks.  Initial weights come from config.run.seed.
-  // The model is on device_of(config.device).
+  // The model is on device_of(config.device).  Collective.
   Engine(const RunConfig& config, const Group& data_parallel);
 
   // One optimizer step over this rank's micro-batches, in global order (rank r has the r-th

@@ -6,11 +6,15 @@
 namespace orthant {
 namespace {
 
-CheckpointTensor entry(const std::string& name, const LogicalTensor& logical, Tensor data) {
+// The elements `range` of the rectangle that a rank holds of a logical tensor.
+CheckpointTensor entry(const std::string& name, const LogicalTensor& logical,
+                       const ElementRange& range, Tensor data) {
   return {.name = name,
           .global_shape = logical.global_shape,
           .begin = logical.begin,
           .shape = logical.shape,
+          .flat_begin = range.begin,
+          .flat_size = range.size(),
           .data = std::move(data)};
 }
 
@@ -19,11 +23,11 @@ CheckpointTensor entry(const std::string& name, const LogicalTensor& logical, Te
 std::vector<CheckpointTensor> training_tensors(Engine& engine) {
   std::vector<CheckpointTensor> tensors;
   for (const ParameterOptimizer::State& state : engine.optimizer().state()) {
-    for (const LogicalTensor& logical : state.parameter->logical()) {
-      const auto add = [&](const std::string& prefix, const Tensor& storage) {
-        if (storage.defined())
-          tensors.push_back(entry(prefix + logical.name, logical,
-                                  state.parameter->logical_part(storage, logical)));
+    for (const auto& [logical, elements, in_span] : state.pieces()) {
+      const auto add = [&](const std::string& prefix, const Tensor& span) {
+        if (!span.defined()) return;
+        tensors.push_back(entry(prefix + logical->name, *logical, elements,
+                                span.flat(in_span.begin, in_span.end)));
       };
       add("", state.span.master);
       add("optimizer.exp_avg.", state.span.m);
@@ -41,7 +45,8 @@ std::vector<CheckpointTensor> weight_tensors(const ParameterStore& store,
     for (const LogicalTensor& logical : parameter->logical()) {
       const ManifestTensor* stored = manifest.find(logical.name);
       const DType dtype = stored ? stored->dtype : parameter->grad_dtype();
-      tensors.push_back(entry(logical.name, logical, Tensor::empty(logical.shape, dtype)));
+      tensors.push_back(entry(logical.name, logical, {0, logical.shape.numel()},
+                              Tensor::empty(logical.shape, dtype)));
     }
   }
   return tensors;

@@ -16,7 +16,7 @@ namespace orthant {
 
 inline constexpr const char* kOptimizerPrefix = "optimizer.";
 
-// Views of masters and moments.
+// Views of this rank's masters and moments: with ZeRO, ranges of the tensors' elements.
 std::vector<CheckpointTensor> training_tensors(Engine& engine);
 // Weights only, as fresh tensors to load a checkpoint into, in the dtype that it has them in: for a
 // model without its optimizer, of any precision.

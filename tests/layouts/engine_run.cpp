@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tests/layouts/engine_run.h"
 
+#include <algorithm>
 #include <map>
 #include <mutex>
+#include <numeric>
+#include <sstream>
 
 #include "base/context.h"
 #include "base/error.h"
@@ -13,15 +16,68 @@ namespace {
 
 using State = ParameterOptimizer::State;
 
-// The logical tensors of what `pick` gives for a parameter's state; an undefined tensor has none.
+// Elements [begin, begin + values.size()) of a logical tensor.
+struct Slice {
+  int64_t begin = 0;
+  std::vector<double> values;
+};
+using Slices = std::map<std::string, Slice>;
+
+void put(const std::string& name, int64_t begin, std::span<const double> values,
+         NamedValues& result) {
+  std::vector<double>& whole = result[name];
+  whole.resize(std::max(whole.size(), static_cast<size_t>(begin) + values.size()));
+  std::copy(values.begin(), values.end(), whole.begin() + begin);
+}
+
+// Everybody's slices put together.  Collective.
+NamedValues gather_slices(const Group& group, const Slices& mine) {
+  std::string table;
+  std::vector<double> values;
+  for (const auto& [name, slice] : mine) {
+    table += concat(name, " ", slice.begin, " ", slice.values.size(), "\n");
+    values.insert(values.end(), slice.values.begin(), slice.values.end());
+  }
+  std::vector<int64_t> sizes(static_cast<size_t>(group.size()), 0);
+  const auto counts = group.gather_text(std::to_string(values.size()));
+  std::transform(counts.begin(), counts.end(), sizes.begin(),
+                 [](const std::string& text) { return std::stoll(text); });
+  const Tensor all =
+      Tensor::empty({std::accumulate(sizes.begin(), sizes.end(), int64_t{0})}, DType::kF64);
+  group.all_gather(Tensor::from({std::ssize(values)}, values, DType::kF64), all, sizes).wait();
+  NamedValues result;
+  const double* next = all.as<double>();
+  for (const std::string& text : group.gather_text(table)) {
+    std::istringstream in(text);
+    std::string name;
+    int64_t begin = 0;
+    for (size_t count = 0; in >> name >> begin >> count; next += count)
+      put(name, begin, {next, count}, result);
+  }
+  return result;
+}
+
+// The logical tensors of what `pick` gives, flat, for this rank's part of a parameter's state; an
+// undefined tensor has none.  With ZeRO from all ranks, and collective.
 template <class Pick>
 NamedValues collect(Engine& engine, const Pick& pick) {
-  NamedValues values;
+  Slices slices;
   for (const State& state : engine.optimizer().state()) {
-    const Tensor storage = pick(state);
-    if (!storage.defined()) continue;
-    for (const LogicalTensor& logical : state.parameter->logical())
-      values[logical.name] = state.parameter->logical_part(storage, logical).to_doubles();
+    const Tensor span = pick(state);
+    if (!span.defined()) continue;
+    for (const auto& [logical, elements, in_span] : state.pieces())
+      slices[logical->name] = {elements.begin,
+                               span.flat(in_span.begin, in_span.end).to_doubles()};
+  }
+  return gather_slices(engine.gradients().zero() ? engine.group() : Group::self(), slices);
+}
+
+// What the model computes with on this rank.
+NamedValues values_of(Engine& engine) {
+  NamedValues values;
+  for (const auto& parameter : engine.store().all()) {
+    for (const LogicalTensor& logical : parameter->logical())
+      values[logical.name] = parameter->logical_part(parameter->value(), logical).to_doubles();
   }
   return values;
 }
@@ -103,6 +159,8 @@ RunConfig resolved_config(const Variant& variant, const EngineOptions& options, 
   config.run.determinism = options.determinism;
   config.run.reduction_lanes = options.reduction_lanes;
   config.parallel.recompute = options.recompute;
+  config.parallel.zero_stage = options.zero_stage;
+  config.parallel.bucket_bytes = options.bucket_bytes;
   config.optimizer.name = options.optimizer;
   config.optimizer.learning_rate = options.learning_rate;
   config.resolve(world_size);
@@ -111,9 +169,11 @@ RunConfig resolved_config(const Variant& variant, const EngineOptions& options, 
 
 void load_weights(Engine& engine, const Matrices& weights) {
   for (const State& state : engine.optimizer().state()) {
-    for (const LogicalTensor& logical : state.parameter->logical()) {
-      copy(Tensor::from(logical.shape, weights.at(logical.name).values, DType::kF64),
-           state.parameter->logical_part(state.span.master, logical));
+    for (const auto& [logical, elements, in_span] : state.pieces()) {
+      const Tensor whole =
+          Tensor::from({logical->shape.numel()}, weights.at(logical->name).values, DType::kF64);
+      copy(whole.flat(elements.begin, elements.end),
+           state.span.master.flat(in_span.begin, in_span.end));
     }
   }
   engine.optimizer().values_from_masters();
@@ -153,7 +213,7 @@ EngineRun run_engine(const Variant& variant, const EngineOptions& options, const
     run.steps.push_back(engine.step(own_batches(variant, group, data_step), step));
   }
   run.weights = collect(engine, [](const State& s) { return s.span.master; });
-  run.values = collect(engine, [](const State& s) { return s.parameter->value(); });
+  run.values = values_of(engine);
   run.m = collect(engine, [](const State& s) { return s.span.m; });
   run.v = collect(engine, [](const State& s) { return s.span.v; });
   return run;

@@ -22,6 +22,8 @@ struct EngineOptions {
   std::string recompute = "none";
   std::string determinism = "layout";
   int64_t reduction_lanes = 8;
+  int64_t zero_stage = 1;
+  int64_t bucket_bytes = 16 << 10;      // several buckets even of tiny models
   bool repeat_data = false;             // every step sees the rows of the first
   bool gradients = false;               // also of the first step's mean loss
   const StepChoices* replay = nullptr;  // expert choices to use instead of the router's
@@ -30,7 +32,8 @@ struct EngineOptions {
 struct EngineRun {
   std::vector<StepResult> steps;
   NamedValues gradients;              // before the first update
-  NamedValues weights, values, m, v;  // at the end: masters, and what the model computes with
+  NamedValues weights, values, m, v;  // at the end: masters, and what the model computes with;
+                                      // whole, with ZeRO put together from all ranks
   StepChoices choices;                // of this rank's rows
 };
 
@@ -39,7 +42,7 @@ struct EngineRun {
 const Matrices& initial_weights(const Variant& variant);
 
 RunConfig resolved_config(const Variant& variant, const EngineOptions& options, int world_size);
-void load_weights(Engine& engine, const Matrices& weights);
+void load_weights(Engine& engine, const Matrices& weights);  // collective
 // This rank's block of a step's micro-batches.
 std::vector<Batch> own_batches(const Variant& variant, const Group& group, int64_t step);
 
