@@ -51,8 +51,8 @@ class Engine {
   EvaluationResult evaluate(const std::function<Batch(int64_t)>& batch, int64_t num_batches) const;
 
   const Transformer& model() const { return *model_; }
-  ParameterStore& store() { return store_; }
-  GradientBuffers& gradients() { return *gradients_; }
+  const ParameterStore& store() const { return store_; }
+  const GradientBuffers& gradients() const { return *gradients_; }
   ParameterOptimizer& optimizer() { return *optimizer_; }
   const Group& group() const { return group_; }
   Device device() const { return device_; }

@@ -185,6 +185,13 @@ std::vector<Batch> own_batches(const Variant& variant, const Group& group, int64
   return {all.begin() + group.rank() * share, all.begin() + (group.rank() + 1) * share};
 }
 
+EngineRun state_of(Engine& engine) {
+  return {.weights = collect(engine, [](const State& s) { return s.span.master; }),
+          .values = values_of(engine),
+          .m = collect(engine, [](const State& s) { return s.span.m; }),
+          .v = collect(engine, [](const State& s) { return s.span.v; })};
+}
+
 EngineRun run_engine(const Variant& variant, const EngineOptions& options, const Group& group) {
   const RunConfig config = resolved_config(variant, options, group.size());
   Engine engine(config, group);
@@ -212,11 +219,11 @@ EngineRun run_engine(const Variant& variant, const EngineOptions& options, const
     const int64_t data_step = options.repeat_data ? 1 : step;
     run.steps.push_back(engine.step(own_batches(variant, group, data_step), step));
   }
-  run.weights = collect(engine, [](const State& s) { return s.span.master; });
-  run.values = values_of(engine);
-  run.m = collect(engine, [](const State& s) { return s.span.m; });
-  run.v = collect(engine, [](const State& s) { return s.span.v; });
-  return run;
+  EngineRun state = state_of(engine);
+  state.steps = std::move(run.steps);
+  state.gradients = std::move(run.gradients);
+  state.choices = std::move(run.choices);
+  return state;
 }
 
 EngineRun run_on_threads(const Variant& variant, const EngineOptions& options, int num_ranks,

@@ -46,6 +46,8 @@ void load_weights(Engine& engine, const Matrices& weights);  // collective
 // This rank's block of a step's micro-batches.
 std::vector<Batch> own_batches(const Variant& variant, const Group& group, int64_t step);
 
+// Weights, values and moments as they are now.  Collective.
+EngineRun state_of(Engine& engine);
 // Collective over the group.
 EngineRun run_engine(const Variant& variant, const EngineOptions& options, const Group& group);
 // Thread ranks; throws when they do not end with the same bits.  Returns rank 0's run with

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Data-parallel training under a real mpirun: weights, moments, losses and norms after three steps
-// have the bits of a run on one rank, which every rank makes by itself.
+// have the bits of a run on one rank, which every rank makes by itself; with ZeRO-1 and without.
 //   mpirun -n 2 layouts_mpi      (2, 4 or 8 ranks: they must divide the eight micro-batches)
 // Prints "ok", or what differs, and then exits with 1.
 #include <cstdio>
@@ -24,8 +24,8 @@ std::string difference_to(const Variant& variant, const EngineOptions& options,
   const NamedValues want = bits_of(run_engine(variant, options, Group::self()));
   const std::string difference = first_bit_difference(got, want);
   if (difference.empty()) return "";
-  return concat(variant.name, " ", options.precision, ", recompute ", options.recompute, ": rank ",
-                world.rank(), ", ", difference, "\n");
+  return concat(variant.name, " ", options.precision, ", recompute ", options.recompute, ", zero ",
+                options.zero_stage, ": rank ", world.rank(), ", ", difference, "\n");
 }
 
 int compare(const Group& world) {
@@ -35,6 +35,11 @@ int compare(const Group& world) {
       differences += difference_to(find_variant(name), {.precision = precision}, world);
     differences +=
         difference_to(find_variant(name), {.precision = "bf16", .recompute = "full"}, world);
+    for (const char* precision : {"fp32", "bf16"})
+      differences +=
+          difference_to(find_variant(name), {.precision = precision, .zero_stage = 0}, world);
+    differences += difference_to(find_variant(name), {.precision = "fp32", .optimizer = "sgd"},
+                                 world);
   }
   bool equal = true;
   for (const std::string& text : world.gather_text(differences)) {
