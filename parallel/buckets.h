@@ -34,9 +34,10 @@ inline ElementRange intersection(const ElementRange& a, const ElementRange& b) {
 }
 
 // Where a flat space is cut into one slice a rank: ranks + 1 ascending positions from 0 to the end
-// of the last tensor.  `tensors` are ascending and disjoint, the first starts at 0.  A cut stands at the start of a tensor
-// or a multiple of kNormBlock elements behind it, whichever is nearest to an even share, so slices
-// differ from that by at most kNormBlock elements; with fewer pieces than ranks some are empty.
+// of the last tensor.  `tensors` are ascending and disjoint, the first starts at 0.  A cut stands
+// at the start of a tensor or a multiple of kNormBlock elements behind it, whichever is nearest to
+// an even share, so slices differ from that by at most kNormBlock elements; with fewer pieces than
+// ranks some are empty.
 std::vector<int64_t> slice_bounds(std::span<const ElementRange> tensors, int ranks);
 
 // Ranks that hold the same parameters.

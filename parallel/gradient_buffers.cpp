@@ -75,10 +75,9 @@ void GradientBuffers::issue_ready_buckets() {
     if (bucket.group.size() == 1) continue;
     const Tensor& flat = progress.slots[0];
     const ElementRange own = bucket.own_slice();
-    progress.work = options_.zero
-                        ? bucket.group.reduce_scatter(flat, flat.flat(own.begin, own.end),
-                                                      bucket.slice_sizes())
-                        : bucket.group.all_reduce(flat);
+    progress.work = options_.zero ? bucket.group.reduce_scatter(flat, flat.flat(own.begin, own.end),
+                                                                bucket.slice_sizes())
+                                  : bucket.group.all_reduce(flat);
   }
 }
 

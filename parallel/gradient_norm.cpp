@@ -33,10 +33,10 @@ void GradientNorm::add_bucket(size_t index, const Bucket& bucket, Exchange& exch
     // A tied head's gradient has been added to the lookup's; its table is empty.
     for (const LogicalTensor& logical : member.parameter->logical()) {
       for (size_t r = 0; r < ranks; ++r) {
-        const Piece piece{index,
-                          intersection(Bucket::range_of(member, logical),
-                                       bucket.slice(static_cast<int>(r))),
-                          names_.size()};
+        const Piece piece{
+            index,
+            intersection(Bucket::range_of(member, logical), bucket.slice(static_cast<int>(r))),
+            names_.size()};
         if (piece.range.empty()) continue;
         exchange.pieces[r].push_back(piece);
         exchange.num_blocks[r] += piece.num_blocks();

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The norm of a step's gradients, the same bits on every rank and for every layout that gives the
-// same gradients: f64 sums of squares over blocks of 4,096 elements of each logical tensor, added in
-// block order, then in the order of names.
+// same gradients: f64 sums of squares over blocks of 4,096 elements of each logical tensor, added
+// in block order, then in the order of names.
 //
 // Each rank squares the blocks of its own slices, with and without ZeRO; the sums of the blocks are
 // exchanged (8 bytes for 4,096 elements), and everybody adds them up.

@@ -77,10 +77,9 @@ Engine::Engine(const RunConfig& config, const Group& data_parallel)
           .recompute = config.parallel.recompute == "full" ? Recompute::kFull : Recompute::kNone,
           .seed = static_cast<uint64_t>(config.run.seed)},
       store_);
-  gradients_ =
-      std::make_unique<GradientBuffers>(store_, ReplicaGroups{group_, group_}, lanes_,
-                                        GradientBuffers::Options{config.parallel.zero_stage == 1,
-                                                                 config.parallel.bucket_bytes});
+  gradients_ = std::make_unique<GradientBuffers>(
+      store_, ReplicaGroups{group_, group_}, lanes_,
+      GradientBuffers::Options{config.parallel.zero_stage == 1, config.parallel.bucket_bytes});
   optimizer_ = std::make_unique<ParameterOptimizer>(config.optimizer, *gradients_);
   optimizer_->initialize(static_cast<uint64_t>(config.run.seed));
 }

@@ -66,8 +66,7 @@ NamedValues collect(Engine& engine, const Pick& pick) {
     const Tensor span = pick(state);
     if (!span.defined()) continue;
     for (const auto& [logical, elements, in_span] : state.pieces())
-      slices[logical->name] = {elements.begin,
-                               span.flat(in_span.begin, in_span.end).to_doubles()};
+      slices[logical->name] = {elements.begin, span.flat(in_span.begin, in_span.end).to_doubles()};
   }
   return gather_slices(engine.gradients().zero() ? engine.group() : Group::self(), slices);
 }

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdio>
 
 #include "base/context.h"
 #include "checkpoint/reader.h"
@@ -159,9 +160,9 @@ TEST(ZeroEngine, DecodesOnOneRankAfterAStep) {
       engine.step(own_batches(variant, world, 1), 1);
       if (world.rank() != 0) return;
       KvCache cache = engine.model().make_cache(1, 16);
-      logits[zero_stage] =
-          engine.model().decode(Tensor::from_i32({3}, std::vector<int32_t>{3, 1, 4}), cache)
-              .to_doubles();
+      logits[zero_stage] = engine.model()
+                               .decode(Tensor::from_i32({3}, std::vector<int32_t>{3, 1, 4}), cache)
+                               .to_doubles();
     });
   }
   EXPECT_EQ(logits[1], logits[0]);
@@ -197,6 +198,14 @@ TEST(ZeroMemory, IsTheFormula) {
         EXPECT_NEAR(bytes(MemoryCategory::kGradients), gradients, 0.01 * gradients);
         EXPECT_NEAR(bytes(MemoryCategory::kOptimizer), state * share, buckets * block);
         EXPECT_LE(buckets * block, 0.3 * state);
+        if (world.rank() > 0) return;
+        const auto n = static_cast<double>(engine.store().numel());
+        std::printf(
+            "  dp %d zero %d, bytes per parameter: values %.2f, gradients %.2f (%d slots), "
+            "optimizer %.2f\n",
+            dp, zero_stage, bytes(MemoryCategory::kParameters) / n,
+            bytes(MemoryCategory::kGradients) / n, static_cast<int>(plan_lanes(8, dp, 8).slots),
+            bytes(MemoryCategory::kOptimizer) / n);
       });
     }
   }

@@ -38,8 +38,8 @@ int compare(const Group& world) {
     for (const char* precision : {"fp32", "bf16"})
       differences +=
           difference_to(find_variant(name), {.precision = precision, .zero_stage = 0}, world);
-    differences += difference_to(find_variant(name), {.precision = "fp32", .optimizer = "sgd"},
-                                 world);
+    differences +=
+        difference_to(find_variant(name), {.precision = "fp32", .optimizer = "sgd"}, world);
   }
   bool equal = true;
   for (const std::string& text : world.gather_text(differences)) {

@@ -33,8 +33,8 @@ struct Model {
     const Shape part = parts > 1 ? Shape{shape[1], shape[2]} : shape;
     for (int64_t i = 0; i < parts; ++i)
       logical.push_back(whole_tensor(concat(name, ".", i), part, i * part.numel(), 0.1));
-    return store.add({.name = name, .shape = shape, .dtype = type, .logical = logical,
-                      .expert = expert});
+    return store.add(
+        {.name = name, .shape = shape, .dtype = type, .logical = logical, .expert = expert});
   }
 
   ParameterStore store;
@@ -50,9 +50,10 @@ void add_gradients(Model& model, int rank, int64_t step) {
     parameter.add_gradient([&](const Tensor& buffer, bool) {
       std::vector<double> gradient(values.size());
       for (size_t e = 0; e < values.size(); ++e)
-        gradient[e] = values[e] + 0.01 * std::sin(static_cast<double>(
-                                             e + 31 * i + 7 * static_cast<size_t>(rank) +
-                                             101 * static_cast<size_t>(step)));
+        gradient[e] =
+            values[e] +
+            0.01 * std::sin(static_cast<double>(e + 31 * i + 7 * static_cast<size_t>(rank) +
+                                                101 * static_cast<size_t>(step)));
       copy(Tensor::from(buffer.shape(), gradient, DType::kF64), buffer);
     });
   }
