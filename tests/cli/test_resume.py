@@ -68,17 +68,19 @@ class Resume(CliTest):
     def test_ranks_and_zero_may_change_at_every_resume(self):
         for precision in ["fp64", "fp32", "bf16"]:
             with self.subTest(precision):
-                config = self.oracle(precision)
+                # Tables so large that ZeRO cuts inside them.
+                text = TINY.format(dir=self.dir, precision=precision).replace("vocab_size: 257", "vocab_size: 900")
+                config = self.config(text=text)
+                self.check(orthant("pretrain", config, f"run.dir={self.dir}/oracle"), 0)
                 go_on = lambda steps, ranks, zero: orthant("pretrain", config, f"run.max_steps={steps}", f"parallel.zero_stage={zero}", ranks=ranks)
                 self.check(go_on(3, 2, 1), 0)
-                checkpoint = self.dir / "run/checkpoints/step-00000003"
-                manifest = json.loads((checkpoint / "manifest.json").read_text())
-                cut = [t for t in manifest["tensors"] if any("elements" in s for s in t["slices"])]
-                self.assertGreater(len(cut), 0)
-                self.check(orthant("inspect", "checkpoint", checkpoint), 0)
-                self.check(orthant("generate", self.dir / "run", "--prompt", "A", "--max-new-tokens", "3"), 0)
                 self.check(go_on(4, 0, 1), 0, "resuming from step 3")
                 self.check(go_on(6, 4, 1), 0, "resuming from step 4")
+                checkpoint = self.dir / "run/checkpoints/step-00000006"
+                manifest = json.loads((checkpoint / "manifest.json").read_text())
+                self.assertTrue(any("elements" in piece for tensor in manifest["tensors"] for piece in tensor["slices"]))
+                self.check(orthant("inspect", "checkpoint", checkpoint), 0)
+                self.check(orthant("generate", self.dir / "run", "--prompt", "A", "--max-new-tokens", "3"), 0)
                 self.check(go_on(8, 2, 0), 0, "resuming from step 6")
                 self.same_as_oracle()
                 for run in ["run", "oracle"]:
