@@ -3,11 +3,14 @@
 // way, memory.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
+#include <map>
 
 #include "base/error.h"
 #include "parallel/comm/threads/run_ranks.h"
 #include "parallel/parameter_optimizer.h"
+#include "tensor/ops/elementwise.h"
 
 namespace orthant {
 namespace {
@@ -109,6 +112,32 @@ TEST(ZeroTest, HasTheBitsOfPlainReplicasInGroupsOfDifferentSizes) {
     };
     run_ranks(6, compare, {.stage_everything = staged});
   }
+}
+
+// The documented order of additions, by hand.
+TEST(ZeroTest, TheNormAddsBlocksInOrderThenNames) {
+  Model model(DType::kF64);
+  GradientBuffers gradients(model.store, {Group::self(), Group::self()}, plan_lanes(1, 1, 1), {});
+  add_gradients(model, 0, 1);
+  gradients.finish_step();
+  std::map<std::string, double> squares;
+  for (const Parameter* parameter : gradients.parameters()) {
+    const std::vector<double> sums = gradients.sum_of(*parameter).to_doubles();
+    for (const LogicalTensor& logical : parameter->logical()) {
+      double& total = squares[logical.name];
+      for (int64_t begin = 0; begin < logical.shape.numel(); begin += kNormBlock) {
+        const int64_t size = std::min(kNormBlock, logical.shape.numel() - begin);
+        const Tensor block = Tensor::from(
+            {size}, {sums.data() + logical.offset + begin, static_cast<size_t>(size)}, DType::kF64);
+        total += ops::sum_squares(block).to_doubles().front();
+      }
+    }
+  }
+  double total = 0, reversed = 0;
+  for (const auto& [name, value] : squares) total += value;
+  for (auto at = squares.rbegin(); at != squares.rend(); ++at) reversed += at->second;
+  EXPECT_EQ(GradientNorm(gradients).norm(gradients, 0.5), std::sqrt(total) * 0.5);
+  EXPECT_NE(total, reversed);  // else the order would not be seen
 }
 
 // Every element has its state on exactly one rank, in whole blocks.
