@@ -4,21 +4,17 @@
 #include <map>
 
 namespace orthant {
-namespace {
 
-// The elements `range` of the rectangle that a rank holds of a logical tensor.
-CheckpointTensor entry(const std::string& name, const LogicalTensor& logical,
-                       const ElementRange& range, Tensor data) {
-  return {.name = name,
+CheckpointTensor piece_of(const LogicalTensor& logical, const ElementRange& elements, Tensor data,
+                          const std::string& prefix) {
+  return {.name = prefix + logical.name,
           .global_shape = logical.global_shape,
           .begin = logical.begin,
           .shape = logical.shape,
-          .flat_begin = range.begin,
-          .flat_size = range.size(),
+          .flat_begin = elements.begin,
+          .flat_size = elements.size(),
           .data = std::move(data)};
 }
-
-}  // namespace
 
 std::vector<CheckpointTensor> training_tensors(Engine& engine) {
   std::vector<CheckpointTensor> tensors;
@@ -26,8 +22,8 @@ std::vector<CheckpointTensor> training_tensors(Engine& engine) {
     for (const auto& [logical, elements, in_span] : state.pieces()) {
       const auto add = [&](const std::string& prefix, const Tensor& span) {
         if (!span.defined()) return;
-        tensors.push_back(entry(prefix + logical->name, *logical, elements,
-                                span.flat(in_span.begin, in_span.end)));
+        const Tensor data = span.flat(in_span.begin, in_span.end);
+        tensors.push_back(piece_of(*logical, elements, data, prefix));
       };
       add("", state.span.master);
       add("optimizer.exp_avg.", state.span.m);
@@ -45,8 +41,8 @@ std::vector<CheckpointTensor> weight_tensors(const ParameterStore& store,
     for (const LogicalTensor& logical : parameter->logical()) {
       const ManifestTensor* stored = manifest.find(logical.name);
       const DType dtype = stored ? stored->dtype : parameter->grad_dtype();
-      tensors.push_back(entry(logical.name, logical, {0, logical.shape.numel()},
-                              Tensor::empty(logical.shape, dtype)));
+      tensors.push_back(
+          piece_of(logical, {0, logical.shape.numel()}, Tensor::empty(logical.shape, dtype)));
     }
   }
   return tensors;

@@ -16,6 +16,9 @@ namespace orthant {
 
 inline constexpr const char* kOptimizerPrefix = "optimizer.";
 
+// The elements `elements` of the rectangle that this rank holds of a logical tensor.
+CheckpointTensor piece_of(const LogicalTensor& logical, const ElementRange& elements, Tensor data,
+                          const std::string& prefix = "");
 // Views of this rank's masters and moments: with ZeRO, ranges of the tensors' elements.
 std::vector<CheckpointTensor> training_tensors(Engine& engine);
 // Weights only, as fresh tensors to load a checkpoint into, in the dtype that it has them in: for a

@@ -78,7 +78,7 @@ Outcome train(const Group& world, DType dtype, const std::string& name, bool zer
                             {.zero = zero, .bucket_bytes = 4 * 5000});
   OptimizerConfig config;
   config.name = name;
-  ParameterOptimizer optimizer(config, gradients);
+  ParameterOptimizer optimizer(config, gradients, Group::self());
   Outcome outcome;
   for (int64_t step = 1; step <= 3; ++step) {
     gradients.begin_step();
@@ -136,7 +136,7 @@ TEST(ZeroTest, TheNormAddsBlocksInOrderThenNames) {
   double total = 0, reversed = 0;
   for (const auto& [name, value] : squares) total += value;
   for (auto at = squares.rbegin(); at != squares.rend(); ++at) reversed += at->second;
-  EXPECT_EQ(GradientNorm(gradients).norm(gradients, 0.5), std::sqrt(total) * 0.5);
+  EXPECT_EQ(GradientNorm(gradients, Group::self()).norm(gradients, 0.5), std::sqrt(total) * 0.5);
   EXPECT_NE(total, reversed);  // else the order would not be seen
 }
 
@@ -146,7 +146,7 @@ TEST(ZeroTest, StateIsSharedOutEvenly) {
     Model model(DType::kBF16);
     const GradientBuffers gradients(model.store, {world, Group::self()}, plan_lanes(6, 6, 1),
                                     {.zero = true, .bucket_bytes = 1 << 20});
-    const ParameterOptimizer optimizer({}, gradients);
+    const ParameterOptimizer optimizer({}, gradients, Group::self());
     double dense = 0, expert = 0;
     for (const auto& state : optimizer.state()) {
       EXPECT_EQ(state.span.m.numel(), state.range.size());
@@ -165,7 +165,7 @@ TEST(ZeroTest, ValuesAreWaitedForByTheirFirstReader) {
                               {.zero = true, .bucket_bytes = 4 * 5000});
     OptimizerConfig config;
     config.name = "sgd";
-    ParameterOptimizer optimizer(config, gradients);
+    ParameterOptimizer optimizer(config, gradients, Group::self());
     gradients.begin_step();
     add_gradients(model, world.rank(), 1);
     gradients.finish_step();
