@@ -28,7 +28,7 @@ struct TransformerOptions {
   Device device;
   Recompute recompute = Recompute::kNone;
   ExpertPlacement experts;  // of all layers
-  uint64_t seed = 0;  // of dropout
+  uint64_t seed = 0;        // of dropout
 };
 
 // Keys and values of past tokens, for decoding a batch of sequences of equal length.

@@ -210,7 +210,7 @@ LayoutSpec parse_layout(const std::string& text) {
                                      : nullptr;
     ORTHANT_CHECK(
         value && number >= 1 && number <= 4096, kUsage, "layout '", text, "': '", part,
-        "' is none of dpN, zero0, zero1, epN, etpN, mbN, recompute (joined by +, as dp4+ep2)");
+        "' is none of dpN, epN, etpN, mbN, zero0, zero1, recompute (joined by +, as dp4+ep2)");
     *value = number;
     layout.ranks = static_cast<int>(ranks);
   }

@@ -17,10 +17,9 @@ Tensor gathered(const char* op, const Tensor& x, const Tensor& index) {
 
 Tensor summed(const char* op, const Tensor& rows, const Tensor& row_of) {
   const Tensor y = Tensor::empty({row_of.dim(0), rows.dim(1)}, rows.dtype(), rows.device());
-  ops::call(
-      &Backend::combine, op, {&rows, &row_of},
-      CombineArgs{
-          .rows = view_of(rows), .row_of = view_of(row_of), .weights = {}, .y = view_of(y)});
+  ops::call(&Backend::combine, op, {&rows, &row_of},
+            CombineArgs{
+                .rows = view_of(rows), .row_of = view_of(row_of), .weights = {}, .y = view_of(y)});
   return y;
 }
 
