@@ -84,8 +84,9 @@ Engine::Engine(const RunConfig& config, const Group& world)
           .seed = static_cast<uint64_t>(config.run.seed)},
       store_);
   gradients_ = std::make_unique<GradientBuffers>(
-      store_, GradientBuffers::Groups{groups_.data, groups_.expert_data}, lanes_);
-  optimizer_ = std::make_unique<ParameterOptimizer>(store_, config.optimizer, groups_.experts);
+      store_, ReplicaGroups{groups_.data, groups_.expert_data}, lanes_,
+      GradientBuffers::Options{config.parallel.zero_stage == 1, config.parallel.bucket_bytes});
+  optimizer_ = std::make_unique<ParameterOptimizer>(config.optimizer, *gradients_, groups_.experts);
   optimizer_->initialize(static_cast<uint64_t>(config.run.seed));
 }
 
@@ -165,7 +166,7 @@ StepResult Engine::step(std::span<const Batch> micro_batches, int64_t step, bool
   const double mean =
       result.labelled_tokens > 0 ? 1.0 / static_cast<double>(result.labelled_tokens) : 0.0;
   result.learning_rate = learning_rate_at(config_.schedule, config_.optimizer.learning_rate, step);
-  result.grad_norm = optimizer_->gradient_norm(*gradients_, mean);
+  result.grad_norm = optimizer_->gradient_norm(mean);
   if (failpoint("step.norm", step)) result.grad_norm = std::nan("");
   // Gradients, and so the norm, are the same on every rank; a rank that sees another value (a fail
   // point) still must not differ.
@@ -177,7 +178,7 @@ StepResult Engine::step(std::span<const Batch> micro_batches, int64_t step, bool
     factor *= std::min(1.0, config_.optimizer.grad_clip / (result.grad_norm + 1e-6));
   }
   failpoint("step.optimizer", step);
-  optimizer_->step(*gradients_, result.learning_rate, factor, ++updates_);
+  optimizer_->step(result.learning_rate, factor, ++updates_);
   model_->update_router_biases(result.expert_counts);
   return result;
 }

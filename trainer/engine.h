@@ -55,9 +55,8 @@ class Engine {
   EvaluationResult evaluate(const std::function<Batch(int64_t)>& batch, int64_t num_batches) const;
 
   const Transformer& model() const { return *model_; }
-  ParameterStore& store() { return store_; }
   const ParameterStore& store() const { return store_; }
-  GradientBuffers& gradients() { return *gradients_; }
+  const GradientBuffers& gradients() const { return *gradients_; }
   ParameterOptimizer& optimizer() { return *optimizer_; }
   const RankGroups& groups() const { return groups_; }
   Device device() const { return device_; }

@@ -57,6 +57,8 @@ RunConfig resolved_config(const Variant& variant, const EngineOptions& options, 
   config.run.determinism = options.determinism;
   config.run.reduction_lanes = options.reduction_lanes;
   config.parallel.recompute = options.recompute;
+  config.parallel.zero_stage = options.zero_stage;
+  config.parallel.bucket_bytes = options.bucket_bytes;
   config.parallel.expert_parallel_size = options.expert_parallel_size;
   config.parallel.expert_tensor_parallel_size = options.expert_tensor_parallel_size;
   config.optimizer.name = options.optimizer;
