@@ -39,9 +39,8 @@ std::vector<CheckpointTensor> training_tensors(Engine& engine) {
   }
   for (const Parameter* parameter : fixed_parameters(engine.store())) {
     for (const LogicalTensor& logical : parameter->logical())
-      tensors.push_back(
-          piece_of(logical, {0, logical.shape.numel()},
-                   parameter->logical_part(parameter->value(), logical)));
+      tensors.push_back(piece_of(logical, {0, logical.shape.numel()},
+                                 parameter->logical_part(parameter->value(), logical)));
   }
   return tensors;
 }

@@ -17,8 +17,8 @@ void fill(Batch& batch, int64_t row, int64_t global_row, int64_t sample, int32_t
   if (kind == 5) return;
   const bool packed = kind == 1 || kind == 6, shorter = kind == 2 || kind >= 6;
   std::vector<int32_t> tokens(static_cast<size_t>(shorter ? length * 2 / 3 + 1 : length + 1));
-  // No token follows itself: the second of a document's first two would be the first over again, and
-  // rounding alone would rank their scores.
+  // No token follows itself: the second of a document's first two would be the first over again,
+  // and rounding alone would rank their scores.
   int32_t previous = 0;
   for (int32_t& token : tokens) {
     do {
