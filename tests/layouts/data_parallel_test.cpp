@@ -9,6 +9,7 @@
 #include "base/error.h"
 #include "parallel/comm/threads/run_ranks.h"
 #include "tests/layouts/reference_run.h"
+#include "tests/testing/worst.h"
 
 namespace orthant::testing {
 namespace {
@@ -17,41 +18,6 @@ constexpr int kDataParallelSizes[] = {1, 2, 4, 8};
 
 EngineOptions sgd() { return {.optimizer = "sgd", .learning_rate = 0.3, .gradients = true}; }
 EngineOptions adamw() { return {.optimizer = "adamw", .learning_rate = 1e-3, .gradients = true}; }
-
-double relative(double got, double want) {
-  return std::isfinite(got) ? std::abs(got - want) / std::max(std::abs(want), 1e-12)
-                            : std::numeric_limits<double>::infinity();
-}
-
-// The largest differences of a test, by kind; printed when the test ends.
-class Worst {
- public:
-  explicit Worst(double tolerance) : tolerance_(tolerance) {}
-  ~Worst() {
-    for (const auto& [kind, difference] : worst_)
-      std::cout << "  worst " << kind << ": " << difference.error << " in " << difference.tensor
-                << "\n";
-  }
-  Worst(const Worst&) = delete;
-  Worst& operator=(const Worst&) = delete;
-
-  void expect(const std::string& kind, const Difference& d, const std::string& where) {
-    EXPECT_LE(d.error, tolerance_) << where << ": " << kind << " " << d.tensor;
-    Difference& worst = worst_[kind];
-    if (worst.tensor.empty() || d.error > worst.error) worst = {d.error, d.tensor + ", " + where};
-  }
-  void expect_values(const std::string& kind, const NamedValues& got, const NamedValues& want,
-                     const std::string& where) {
-    expect(kind, worst_difference(got, want), where);
-  }
-  void expect_number(const std::string& kind, double got, double want, const std::string& where) {
-    expect(kind, {relative(got, want), concat(got, " for ", want)}, where);
-  }
-
- private:
-  double tolerance_;
-  std::map<std::string, Difference> worst_;
-};
 
 void expect_losses(Worst& worst, const EngineRun& run, const ReferenceRun& want, size_t steps,
                    const std::string& where) {

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Data-parallel training under a real mpirun: weights, moments, losses and norms after three steps
 // have the bits of a run on one rank, which every rank makes by itself.
-//   mpirun -n 2 layouts_mpi      (2, 4 or 8 ranks: they must divide the eight micro-batches)
+//   mpirun -n 2 layouts_mpi [cpu|cuda]   (2, 4 or 8 ranks: they must divide the eight
+//   micro-batches)
 // Prints "ok", or what differs, and then exits with 1.
 #include <cstdio>
 #include <string>
@@ -28,26 +29,27 @@ std::string difference_to(const Variant& variant, const EngineOptions& options,
                 world.rank(), ", ", difference, "\n");
 }
 
-int compare(const Group& world) {
+int compare(const Group& world, const std::string& device) {
   std::string differences;
   for (const char* name : {"dense_gqa", "dense_tied_deep", "moe", "moe_normalized_tied"}) {
+    Variant variant = find_variant(name);
+    variant.config.device = device;
     for (const char* precision : {"fp64", "fp32", "bf16"})
-      differences += difference_to(find_variant(name), {.precision = precision}, world);
-    differences +=
-        difference_to(find_variant(name), {.precision = "bf16", .recompute = "full"}, world);
+      differences += difference_to(variant, {.precision = precision}, world);
+    differences += difference_to(variant, {.precision = "bf16", .recompute = "full"}, world);
   }
   bool equal = true;
   for (const std::string& text : world.gather_text(differences)) {
     if (world.rank() == 0 && !text.empty()) std::printf("%s", text.c_str());
     equal = equal && text.empty();
   }
-  if (world.rank() == 0 && equal) std::printf("ok: %d ranks\n", world.size());
+  if (world.rank() == 0 && equal) std::printf("ok: %d ranks on %s\n", world.size(), device.c_str());
   return equal ? 0 : 1;
 }
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
   RankContext context;
   const ContextScope scope(context);
   try {
@@ -59,7 +61,7 @@ int main() {
     world.set_deadline_seconds(60);
     const int64_t level = -world.max(-static_cast<int64_t>(cpu::detected_isa()));
     cpu::limit_isa(static_cast<cpu::Isa>(level));
-    const int code = compare(world);
+    const int code = compare(world, argc > 1 ? argv[1] : "cpu");
     finalize_mpi();
     return code;
   } catch (const Error& error) {

@@ -1,0 +1,64 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck disable=SC2034  # DEVICE, NO_DEVICE and MISSING are run.sh's
+# What this machine has: sourced by run.sh, which sets ROOT, BIN and WORK.
+
+# The programs beside another plugin.  A program looks for its plugin beside itself, so these are links, or copies.
+use_fake_device() {
+  local fake=$BIN/fake_device/liborthant_cuda.so program
+  [ -e "$fake" ] || { echo "run.sh: $fake: not built" >&2; exit 66; }
+  mkdir "$WORK/bin"
+  for program in "$BIN"/*; do
+    if [ -f "$program" ] && [ -x "$program" ]; then ln "$program" "$WORK/bin/" 2>/dev/null || cp "$program" "$WORK/bin/"; fi
+  done
+  rm -f "$WORK/bin/liborthant_cuda.so"
+  cp "$fake" "$WORK/bin/"
+  BIN=$WORK/bin
+}
+
+# A bundle has Open MPI in mpi/; elsewhere it is the machine's own.
+use_open_mpi() {
+  local prefix=$ROOT/mpi/usr lib=$ROOT/mpi/usr/lib/x86_64-linux-gnu
+  if [ -d "$prefix" ]; then
+    export OPAL_PREFIX=$prefix PATH=$prefix/bin:$PATH
+    export LD_LIBRARY_PATH=$lib:$lib/pmix2/lib:$ROOT/mpi/lib/x86_64-linux-gnu${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+    export OMPI_MCA_btl=self,vader OMPI_MCA_pml=ob1
+    export OMPI_MCA_mca_base_component_show_load_errors=0 PMIX_MCA_pcompress_base_silence_warning=1
+  fi
+}
+
+# Folders where NVIDIA's libraries may be, beside those that the dynamic linker knows: toolkits, the driver's folder of
+# containers, and the packages of Python.
+library_folders() {
+  local site
+  printf '%s\n' /usr/local/cuda*/lib64 /usr/local/cuda*/targets/x86_64-linux/lib /usr/local/nvidia/lib64 /usr/local/nvidia/lib
+  { python3 -c 'import site, sysconfig; print(sysconfig.get_paths()["purelib"], *site.getsitepackages(), site.getusersitepackages(), sep="\n")' 2>/dev/null || true
+    printf '%s\n' /usr/lib/python3/dist-packages /usr/local/lib/python3*/dist-packages /opt/*/lib/python3*/site-packages
+  } | while read -r site; do printf '%s\n' "$site"/nvidia/*/lib; done
+}
+
+# Adds to LD_LIBRARY_PATH what the plugin lacks, and sets MISSING to what was not found.
+find_cuda_libraries() {
+  local name folder
+  MISSING=''
+  [ -e "$BIN/liborthant_cuda.so" ] || return 0
+  if [ -d /usr/local/nvidia/lib64 ]; then LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}/usr/local/nvidia/lib64; fi
+  for name in $(ldd "$BIN/liborthant_cuda.so" | awk '/not found/ {print $1}'); do
+    for folder in $(library_folders); do
+      if [ -e "$folder/$name" ]; then
+        LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$folder
+        continue 2
+      fi
+    done
+    MISSING+="${MISSING:+, }$name"
+  done
+  export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-} MISSING
+}
+
+# DEVICE: the first device as `orthant doctor` describes it, else empty, and NO_DEVICE says why.
+find_device() {
+  "$BIN/orthant" doctor >"$WORK/doctor" 2>&1 || true
+  DEVICE=$(sed -n 's/^device  *cuda:0: //p' "$WORK/doctor" | head -n 1)
+  NO_DEVICE=$(sed -n 's/^devices  *none: //p; s/^would use.*because //p' "$WORK/doctor" | head -n 1)
+  if [ -n "$MISSING" ]; then NO_DEVICE="missing libraries: $MISSING"; fi
+}
