@@ -112,12 +112,13 @@ int run(int argc, char** argv) {
   const double peak = ceilings.flops, bandwidth = ceilings.bandwidth;
   const double tokens = static_cast<double>(c.batch.global_batch_size * c.batch.sequence_length);
   const double flops = flops_per_token(c.model, c.batch.sequence_length) * tokens;
-  std::printf(
-      "%s on %s (%s, %d threads): step %.2f ms (median of %d), %.0f tokens/s, %.1f GFLOP/s = "
-      "%.0f%% of %.0f; memory %.1f GB/s\n",
-      config.c_str(), name_of(engine.device()).c_str(), ceilings.device.c_str(),
-      context().num_threads, median * 1e3, kSteps, tokens / median, flops / median / 1e9,
-      peak > 0 ? 100 * flops / median / peak : 0.0, peak / 1e9, bandwidth / 1e9);
+  std::printf("%s on %s (%s, %d threads): step %.2f ms (median of %d), %.0f tokens/s, %.1f GFLOP/s",
+              config.c_str(), name_of(engine.device()).c_str(), ceilings.device.c_str(),
+              context().num_threads, median * 1e3, kSteps, tokens / median, flops / median / 1e9);
+  if (peak > 0)
+    std::printf(" = %.0f%% of %.0f; memory %.0f GB/s", 100 * flops / median / peak, peak / 1e9,
+                bandwidth / 1e9);
+  std::printf("\n");
   if (mode == "--speed") return 0;
   std::printf("%-22s %7s %10s %7s %10s %9s\n", "op", "calls", "ms a step", "share", "floor ms",
               "of floor");
@@ -130,9 +131,12 @@ int run(int argc, char** argv) {
     const double ceiling = row.flops > 0 ? peak : bandwidth;
     const double floor = ceiling > 0 ? (row.flops > 0 ? row.flops : row.bytes) / ceiling : 0.0;
     seen += row.seconds;
-    std::printf("%-22s %7lld %10.2f %6.1f%% %10.2f %8.0f%%\n", name.c_str(),
+    std::printf("%-22s %7lld %10.2f %6.1f%%", name.c_str(),
                 static_cast<long long>(row.calls / kSteps), row.seconds / kSteps * 1e3,
-                100 * row.seconds / total, floor / kSteps * 1e3, 100 * floor / row.seconds);
+                100 * row.seconds / total);
+    if (ceiling > 0)
+      std::printf(" %10.2f %8.0f%%", floor / kSteps * 1e3, 100 * floor / row.seconds);
+    std::printf("\n");
   }
   std::printf("%-22s %7s %10.2f %6.1f%%\n", "between ops", "", (total - seen) / kSteps * 1e3,
               100 * (total - seen) / total);

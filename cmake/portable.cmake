@@ -20,5 +20,4 @@ set(ORTHANT_SPDLOG spdlog::spdlog_header_only)
 set_target_properties(spdlog::spdlog_header_only PROPERTIES INTERFACE_LINK_LIBRARIES "Threads::Threads;fmt::fmt-header-only")
 
 add_link_options(-static-libstdc++ -static-libgcc)
-set(CMAKE_BUILD_WITH_INSTALL_RPATH ON)  # libmpi: beside the program, or where LD_LIBRARY_PATH says
-set(CMAKE_INSTALL_RPATH "$ORIGIN")
+set(CMAKE_BUILD_WITH_INSTALL_RPATH ON)  # no folder of this machine in a program

@@ -9,22 +9,11 @@ use_fake_device() {
   [ -e "$fake" ] || { echo "run.sh: $fake: not built" >&2; exit 66; }
   mkdir "$WORK/bin"
   for program in "$BIN"/*; do
-    if [ -f "$program" ] && [ -x "$program" ]; then ln "$program" "$WORK/bin/" 2>/dev/null || cp "$program" "$WORK/bin/"; fi
+    if [ -f "$program" ] && [ -x "$program" ]; then ln -L "$program" "$WORK/bin/" 2>/dev/null || cp "$program" "$WORK/bin/"; fi
   done
   rm -f "$WORK/bin/liborthant_cuda.so"
   cp "$fake" "$WORK/bin/"
   BIN=$WORK/bin
-}
-
-# A bundle has Open MPI in mpi/; elsewhere it is the machine's own.
-use_open_mpi() {
-  local prefix=$ROOT/mpi/usr lib=$ROOT/mpi/usr/lib/x86_64-linux-gnu
-  if [ -d "$prefix" ]; then
-    export OPAL_PREFIX=$prefix PATH=$prefix/bin:$PATH
-    export LD_LIBRARY_PATH=$lib:$lib/pmix2/lib:$ROOT/mpi/lib/x86_64-linux-gnu${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-    export OMPI_MCA_btl=self,vader OMPI_MCA_pml=ob1
-    export OMPI_MCA_mca_base_component_show_load_errors=0 PMIX_MCA_pcompress_base_silence_warning=1
-  fi
 }
 
 # Folders where NVIDIA's libraries may be, beside those that the dynamic linker knows: toolkits, the driver's folder of

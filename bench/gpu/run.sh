@@ -35,6 +35,7 @@ moe 60 time
 ops 90 time"
 
 check='' only='' SMALL='' seconds=540 output=$ROOT/runs/gpu build=$ROOT/build
+if [ -e "$ROOT/environment.sh" ]; then build=$ROOT; fi  # a bundle
 usage() { sed -n '3,17s/^# \{0,1\}//p' "$0" >&2; exit 2; }
 while [ $# -gt 0 ]; do
   case $1 in
@@ -62,10 +63,11 @@ trap 'rm -rf "$WORK"' EXIT
 mkdir -p "$output"
 : >"$output/log.txt"
 
+# shellcheck source=launch/bundle_environment.sh
+if [ -e "$ROOT/environment.sh" ]; then . "$ROOT/environment.sh"; fi
 # shellcheck source=bench/gpu/machine.sh
 . "$here/machine.sh"
 if [ -n "${ORTHANT_GPU_REHEARSAL:-}" ]; then use_fake_device; fi
-use_open_mpi
 find_cuda_libraries
 find_device
 export ROOT BIN WORK SMALL DEVICE NO_DEVICE
@@ -76,7 +78,7 @@ row step result on s '' >"$table"
 
 run_step() {
   local name=$1 limit=$2 left=$((seconds - SECONDS)) begin=$SECONDS status=0 result figure on=cpu
-  if [ -n "$DEVICE" ]; then on=cuda; fi
+  if [ -n "$DEVICE" ]; then on=${ORTHANT_GPU_REHEARSAL:+fake}; on=${on:-cuda}; fi
   if [ "$left" -lt 10 ]; then row "$name" 'NOT RUN' - - "no time left" | tee -a "$table"; return; fi
   if [ "$limit" -gt $((left - 5)) ]; then limit=$((left - 5)); fi
   : >"$WORK/figure"
