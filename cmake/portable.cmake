@@ -5,7 +5,8 @@
 # orthant_link_archive(TARGET NAME [LIBRARY...]): links libNAME.a for TARGET, and what the archive needs itself.
 function(orthant_link_archive target name)
   find_library(archive_of_${name} lib${name}.a REQUIRED)
-  set_target_properties(${target} PROPERTIES IMPORTED_LOCATION ${archive_of_${name}} IMPORTED_LOCATION_NONE ${archive_of_${name}}
+  set_target_properties(${target} PROPERTIES IMPORTED_LOCATION ${archive_of_${name}}
+    IMPORTED_LOCATION_NONE ${archive_of_${name}} IMPORTED_LOCATION_RELEASE ${archive_of_${name}}
     INTERFACE_LINK_LIBRARIES "${ARGN}")
 endfunction()
 

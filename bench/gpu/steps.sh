@@ -106,7 +106,7 @@ ranks() {
   need_mpi
   local n=$1 loss bits
   if [ -z "$SMALL" ]; then
-    bits=$(on_ranks "$n" "$BIN/mpi_layouts" $where) || { echo "$bits"; fail "tiny models: $(head -n 1 <<<"$bits" | cut -c1-120)"; }
+    bits=$(on_ranks "$n" "$BIN/mpi_layouts" $where) || { echo "$bits"; fail "tiny models: ${bits:-mpirun failed, see the log}"; }
     echo "$bits"
   fi
   train "one-$n" $where run.max_steps=10
