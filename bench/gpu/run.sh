@@ -22,9 +22,9 @@ ROOT=$(cd "$here/../.." && pwd)
 steps="environment 30 check
 conformance 90 check
 engine 90 check
-quickstart 60 check
-ranks2 45 check
-ranks4 60 check
+quickstart 90 check
+ranks2 60 check
+ranks4 75 check
 resume 45 check
 nccl1 30 check
 nccl2 45 check

@@ -40,6 +40,16 @@ difference() {
     {d = $2 - $4; if (d < 0) d = -d; s = $4 < 0 ? -$4 : $4; if (d > s * worst) worst = d / s; ++n}
     END {if (bad || !n) exit 1; printf "%.1e", worst}'
 }
+# agree WHAT FOLDER FOLDER: two runs in bf16 agree.  Over a few steps losses see little, gradient norms more; two levels of the
+# CPU differ by 2e-5 and 4e-4.
+agree() {
+  local loss norm text
+  loss=$(difference "$2" "$3" loss)
+  norm=$(difference "$2" "$3" grad_norm)
+  text="$1: loss within $loss of 2e-2, gradient norm $norm of 5e-2"
+  figure "$text"
+  within "$loss" 2e-2 && within "$norm" 5e-2
+}
 within() { awk -v a="$1" -v b="$2" 'BEGIN {exit !(a <= b)}'; }
 
 step_environment() {
@@ -91,30 +101,22 @@ step_engine() {
 }
 
 step_quickstart() {
-  local steps=20 loss norm
-  train quickstart-cpu cpu run.max_steps=$steps
-  train quickstart-device $where run.max_steps=$steps
-  loss=$(difference quickstart-device quickstart-cpu loss)
-  norm=$(difference quickstart-device quickstart-cpu grad_norm)
-  local text="bf16, $steps steps against the CPU: loss within $loss of 2e-2 (norm $norm)"
-  within "$loss" 2e-2 || fail "$text"
-  figure "$text"
+  train quickstart-cpu cpu run.max_steps=20
+  train quickstart-device $where run.max_steps=20
+  agree "20 steps in bf16, $where and CPU" quickstart-device quickstart-cpu
 }
 
 # Several ranks, on the one device or the CPU, against one rank.
 ranks() {
   need_mpi
-  local n=$1 loss bits
+  local n=$1 bits=''
   if [ -z "$SMALL" ]; then
     bits=$(on_ranks "$n" "$BIN/mpi_layouts" $where) || { echo "$bits"; fail "tiny models: ${bits:-mpirun failed, see the log}"; }
     echo "$bits"
   fi
   train "one-$n" $where run.max_steps=10
   train_on_ranks "$n" "many-$n" $where run.max_steps=10
-  loss=$(difference "many-$n" "one-$n" loss)
-  local text="$n ranks: ${bits:+tiny models have the bits of one rank; }quickstart's loss within $loss"
-  within "$loss" 2e-2 || fail "$text"
-  figure "$text"
+  agree "$n ranks and one${bits:+ (tiny models: the same bits)}" "many-$n" "one-$n"
 }
 step_ranks2() { ranks 2; }
 step_ranks4() { ranks 4; }
@@ -152,10 +154,7 @@ need_nccl() {
 step_nccl1() {
   need_nccl
   train_on_ranks 1 nccl-1 $where run.max_steps=10 parallel.device_transport=nccl
-  local loss
-  loss=$(difference nccl-1 nccl-one loss)
-  within "$loss" 2e-2 || fail "loss is off by $loss"
-  figure "one rank through NCCL: loss within $loss"
+  agree "NCCL with one rank" nccl-1 nccl-one
 }
 # NCCL refuses two ranks on a device unless it takes them for two machines.  That may not work everywhere: no failure.
 step_nccl2() {
@@ -166,10 +165,7 @@ step_nccl2() {
   # shellcheck disable=SC2016
   on_ranks 2 bash -c 'export NCCL_HOSTID=r$OMPI_COMM_WORLD_RANK; exec "$@"' _ "${command[@]}" 2>&1 | tee "$WORK/nccl2.txt" ||
     skip "two ranks on a device: $(grep -m 1 -E 'error|NCCL' "$WORK/nccl2.txt" | cut -c1-100)"
-  local loss
-  loss=$(difference nccl-2 nccl-one loss)
-  within "$loss" 2e-2 || fail "loss is off by $loss"
-  figure "two ranks on a device through NCCL: loss within $loss"
+  agree "NCCL with two ranks on a device" nccl-2 nccl-one
 }
 
 step_sanitizer() {

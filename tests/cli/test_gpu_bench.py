@@ -19,7 +19,7 @@ class GpuBench(CliTest):
         self.said = done.stdout + done.stderr
         rows = {}
         for line in (self.dir / "out/table.txt").read_text().splitlines()[1:-1]:
-            rows[line[:12].strip()] = (line[13:21].strip(), line[28:].strip())
+            rows[line[:12].strip()] = (line[13:21].strip(), line[35:].strip())
         return done.returncode, rows
 
     def programs(self):
