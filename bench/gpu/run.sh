@@ -91,7 +91,7 @@ run_step() {
       result=FAIL figure="over its limit of $limit s"
       if [ "$limit" -lt "$2" ]; then result='NOT RUN' figure="cut off after $limit s: no time left"; fi
       ;;
-    *) result=FAIL figure=${figure:-exit code $status} ;;
+    *) result=FAIL figure=${figure:-exit code $status: $(tail -n 1 "$WORK/output" | cut -c1-120)} ;;
   esac
   { echo "=== $name: $result"; cat "$WORK/output"; } >>"$output/log.txt"
   if [ "$result" = FAIL ]; then
