@@ -4,15 +4,15 @@
 # What this machine has: sourced by run.sh, which sets ROOT, BIN and WORK.
 
 # The programs beside another plugin.  A program looks for its plugin beside itself, so these are links, or copies.
-use_fake_device() {
-  local fake=$BIN/fake_device/liborthant_cuda.so program
-  [ -e "$fake" ] || { echo "run.sh: $fake: not built" >&2; exit 66; }
+use_rehearsal_device() {
+  local plugin=$BIN/rehearsal/liborthant_cuda.so program
+  [ -e "$plugin" ] || { echo "run.sh: $plugin: not built" >&2; exit 66; }
   mkdir "$WORK/bin"
   for program in "$BIN"/*; do
     if [ -f "$program" ] && [ -x "$program" ]; then ln -L "$program" "$WORK/bin/" 2>/dev/null || cp "$program" "$WORK/bin/"; fi
   done
   rm -f "$WORK/bin/liborthant_cuda.so"
-  cp "$fake" "$WORK/bin/"
+  cp "$plugin" "$WORK/bin/"
   BIN=$WORK/bin
 }
 

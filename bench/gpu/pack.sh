@@ -14,7 +14,7 @@ cd "$(dirname "$0")/../.."
 build="build-portable"
 if [ $# -gt 0 ] && [[ $1 != -* ]]; then build=$1; shift; fi
 programs=(conformance_test test_gpu mpi_layouts train_bench op_bench)
-targets=(orthant test_conformance test_gpu mpi_layouts train_bench op_bench orthant_cuda fake_cuda)
+targets=(orthant test_conformance test_gpu mpi_layouts train_bench op_bench orthant_cuda rehearsal_cuda)
 
 cmake -S . -B "$build" -G Ninja -DORTHANT_PORTABLE=ON -DORTHANT_TESTS=ON -DORTHANT_BENCH=ON -DORTHANT_CUDA=ON "$@" >"$build.log" 2>&1 ||
   { cat "$build.log" >&2; exit 69; }
@@ -23,12 +23,12 @@ cmake --build "$build" -j "${JOBS:-$(nproc)}" --target "${targets[@]}" | tail -n
 
 folder=$build/orthant-gpu
 launch/bundle.sh "$build" "$folder"
-mkdir -p "$folder"/{bench/gpu,configs,tests/data,bin/fake_device}
+mkdir -p "$folder"/{bench/gpu,configs,tests/data,bin/rehearsal}
 cp bench/gpu/*.sh "$folder/bench/gpu/"
 cp configs/*.yaml "$folder/configs/"
 cp tests/data/shakespeare.txt "$folder/tests/data/"
 cp "${programs[@]/#/$build/bin/}" "$folder/bin/"
-cp "$build/bin/fake_device/liborthant_cuda.so" "$folder/bin/fake_device/"
+cp "$build/bin/rehearsal/liborthant_cuda.so" "$folder/bin/rehearsal/"
 find "$folder/bin" -type f -exec strip {} +
 
 tar -C "$build" -czf "$build/orthant-gpu.tar.gz" orthant-gpu

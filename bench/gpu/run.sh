@@ -12,7 +12,7 @@
 #
 # Runs in a source tree with a build (BUILD_FOLDER, build/ by default) or in a bundle (bench/gpu/pack.sh).  Needs bash,
 # coreutils, sed and awk, no network, and installs nothing.  Without a device, steps that need one are skipped and say why;
-# those that train run on the CPU.  ORTHANT_GPU_REHEARSAL=1 takes the CPU in disguise (tests/fake_device) for the device.
+# those that train run on the CPU.  ORTHANT_GPU_REHEARSAL=1 takes the CPU in disguise for the device (tests/fake_device).
 # Exit code: 0, or 1 when a step failed, 2 wrong command line, 66 nothing built.
 set -euo pipefail
 
@@ -67,7 +67,7 @@ mkdir -p "$output"
 if [ -e "$ROOT/environment.sh" ]; then . "$ROOT/environment.sh"; fi
 # shellcheck source=bench/gpu/machine.sh
 . "$here/machine.sh"
-if [ -n "${ORTHANT_GPU_REHEARSAL:-}" ]; then use_fake_device; fi
+if [ -n "${ORTHANT_GPU_REHEARSAL:-}" ]; then use_rehearsal_device; fi
 find_cuda_libraries
 find_device
 export ROOT BIN WORK SMALL DEVICE NO_DEVICE

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // A plugin that passes the CPU's table off as that of two devices: what the program does with
-// device tensors can be tested without one.  It has the CPU's kernels in it, as a real one has its
-// own, so that any program can open it.
+// device tensors can be tested without one.  cpu_backend() is that of the program that opens it.
 #include "tensor/backend.h"
 
 extern "C" const orthant::Backend* orthant_backend_v1(const orthant::BackendHost*) {
