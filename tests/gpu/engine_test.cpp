@@ -6,7 +6,7 @@
 
 #include "tensor/plugin.h"
 #include "tests/layouts/engine_run.h"
-#include "tests/testing/worst.h"
+#include "tests/layouts/worst.h"
 
 namespace orthant::testing {
 namespace {
