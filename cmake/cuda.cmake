@@ -65,9 +65,6 @@ function(orthant_cuda_plugin)
     CXX_VISIBILITY_PRESET hidden CUDA_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON
     BUILD_WITH_INSTALL_RPATH ON INSTALL_RPATH "${run_path}")
   target_link_options(orthant_cuda PRIVATE -Wl,--no-undefined -Wl,--exclude-libs,ALL)
-  if(ORTHANT_PORTABLE)
-    target_link_options(orthant_cuda PRIVATE -static-libstdc++ -static-libgcc)
-  endif()
 endfunction()
 
 if(ORTHANT_CUDA STREQUAL "OFF" OR (ORTHANT_SANITIZE AND ORTHANT_CUDA STREQUAL "AUTO"))

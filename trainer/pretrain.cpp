@@ -37,6 +37,7 @@ namespace {
 constexpr int64_t kMaxSkippedInARow = 10;
 
 double rounded(double value) { return std::round(value * 1e4) / 1e4; }
+double hundredths(double value) { return std::round(value * 1e2) / 1e2; }
 
 // For the console: bytes of half a character, and control characters that a terminal would obey,
 // replaced.
@@ -97,7 +98,8 @@ class Pretrainer {
   int64_t step_ = 0;
   int64_t saved_step_ = -1;
   int64_t skipped_in_a_row_ = 0;
-  double peak_flops_ = 0;  // of all ranks
+  double peak_flops_ = 0;           // of all ranks
+  double seconds_before_data_ = 0;  // from the start of the process
   std::optional<double> bits_per_byte_;
 };
 
@@ -108,6 +110,7 @@ void Pretrainer::open_run() {
     return std::string();
   });
   log::open_file(paths_.log_file(world_.rank()));
+  seconds_before_data_ = now_seconds() - options_.start_seconds;
   data_ = open_datasets(config_, world_);
   const std::optional<Manifest> manifest = find_newest_valid(world_, paths_.checkpoints());
   if (manifest) keep_schedule(*manifest);
@@ -199,8 +202,9 @@ void Pretrainer::describe_run() {
               config_.schedule.total_steps,
               " steps of the schedule: the learning rate never reaches its peak");
   }
-  log::info("first step after ", std::round((now_seconds() - options_.start_seconds) * 100) / 100,
-            " s; run directory ", paths_.dir);
+  log::info("first step after ", hundredths(now_seconds() - options_.start_seconds), " s (",
+            hundredths(seconds_before_data_), " s before data was opened); run directory ",
+            paths_.dir);
 }
 
 StepMetrics Pretrainer::train_step(int64_t step, bool& stop) {

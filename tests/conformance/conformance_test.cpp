@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <iostream>
 #include <set>
 
 #include "base/text.h"
@@ -85,11 +86,15 @@ TEST_P(Conformance, AgreesWithTheOracle) {
   std::string why_not;
   const Backend* backend = backend_under_test(name, why_not);
   if (!backend) GTEST_SKIP() << why_not;
+  int cases = 0;
   for (const ConformanceCase& test : all_cases()) {
     if (test.op != op) continue;
-    for (const DType model : {DType::kF64, DType::kF32, DType::kBF16})
+    for (const DType model : {DType::kF64, DType::kF32, DType::kBF16}) {
       EXPECT_EQ(difference_from_oracle(*backend, model, test), "");
+      ++cases;
+    }
   }
+  std::cout << "  cases: " << cases << "\n";
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Conformance,
