@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "parallel/comm/group.h"
 #include "tensor/device.h"
 
 namespace orthant {
@@ -19,5 +20,9 @@ inline Device nth_cuda_device(int local_rank, int count) {
 // RunConfig::device, "cpu" or "cuda", as this rank's device; the calling thread's later calls go
 // to it.  Error(kDevice) when there is none.
 Device device_of(const std::string& name);
+
+// Why not every rank of the group has a CUDA device, the same text on all of them; "" when all have
+// one.  Collective.
+std::string why_no_device(const Group& group);
 
 }  // namespace orthant

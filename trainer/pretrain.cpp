@@ -16,9 +16,11 @@
 #include "checkpoint/reader.h"
 #include "checkpoint/writer.h"
 #include "data/compression.h"
+#include "parallel/comm/transport.h"
 #include "tensor/cpu/isa.h"
 #include "trainer/agree.h"
 #include "trainer/datasets.h"
+#include "trainer/device.h"
 #include "trainer/engine.h"
 #include "trainer/generate.h"
 #include "trainer/metrics.h"
@@ -107,6 +109,7 @@ void Pretrainer::open_run() {
     return std::string();
   });
   log::open_file(paths_.log_file(world_.rank()));
+  world_ = connect_devices(world_, device_of(config_.device), config_.parallel.device_transport);
   data_ = open_datasets(config_, world_);
   const std::optional<Manifest> manifest = find_newest_valid(world_, paths_.checkpoints());
   if (manifest) keep_schedule(*manifest);

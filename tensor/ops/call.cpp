@@ -42,7 +42,7 @@ void checked(Device device, const char* op, std::initializer_list<const Tensor*>
   std::array<char, 512> text{};
   const BackendCall call{.stream = nullptr, .error = text.data(), .error_size = text.size()};
   const double begin = op_observer ? now_seconds() : 0.0;
-  if (function(backend_of(device.type), &call) == 0) {
+  if (function(backend_on(device), &call) == 0) {
     if (op_observer) op_observer->observe(op, operands, now_seconds() - begin);
     return;
   }
