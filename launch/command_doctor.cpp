@@ -50,7 +50,7 @@ void print_cuda() {
   const Backend* cuda = plugin ? try_cuda_backend(why_not) : nullptr;
   if (!cuda) {
     if (plugin) row("devices", concat("none: ", why_not));
-    row("transport", "host memory (MPI); without a device nothing else is needed");
+    row("transport", "host memory (MPI)");
     row("would use", concat(cpu, " (device: auto), because there is ",
                             plugin ? "no usable CUDA device" : "no CUDA plugin"));
     return;

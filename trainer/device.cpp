@@ -8,7 +8,6 @@
 #include "base/context.h"
 #include "base/error.h"
 #include "tensor/backend.h"
-#include "tensor/plugin.h"
 
 namespace orthant {
 
@@ -34,9 +33,7 @@ Device device_of(const std::string& name) {
   return device;
 }
 
-std::string why_no_device(const Group& group) {
-  std::string why_not;
-  if (try_cuda_backend(why_not)) why_not.clear();
+std::string why_not_everywhere(const Group& group, const std::string& why_not) {
   const std::vector<std::string> reasons = group.gather_text(why_not);
   const auto first = std::find_if(reasons.begin(), reasons.end(),
                                   [](const std::string& reason) { return !reason.empty(); });

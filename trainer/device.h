@@ -21,8 +21,8 @@ inline Device nth_cuda_device(int local_rank, int count) {
 // to it.  Error(kDevice) when there is none.
 Device device_of(const std::string& name);
 
-// Why not every rank of the group has a CUDA device, the same text on all of them; "" when all have
-// one.  Collective.
-std::string why_no_device(const Group& group);
+// What ranks agree on, each with the reason why it has no device, or "": the first rank's that has
+// one, with its number; "" when all have a device.  Collective.
+std::string why_not_everywhere(const Group& group, const std::string& why_not);
 
 }  // namespace orthant

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstring>
 #include <deque>
 #include <memory>
 #include <string>
@@ -52,7 +53,7 @@ struct Communicator {
 
 int fail_nccl(const BackendCall* call, const char* op, const char* expression, ncclResult_t result,
               ncclComm_t nccl) {
-  const std::string name(expression, std::string_view(expression).find('('));
+  const std::string name(expression, std::strcspn(expression, "("));
   const char* last = ncclGetLastError(nccl);
   const std::string what = name + ": " + ncclGetErrorString(result) +
                            (last && *last ? std::string(" (") + last + ")" : std::string());

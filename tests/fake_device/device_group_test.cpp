@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/context.h"
 #include "base/error.h"
+#include "base/log.h"
 #include "parallel/comm/threads/run_ranks.h"
 #include "parallel/comm/transport.h"
 #include "tests/fake_device/fake_control.h"
@@ -23,8 +24,9 @@ namespace orthant {
 
 Device group_world::device() { return {DeviceType::kCuda, context().rank}; }
 
-// Every message ends at another time.
+// Every exchange ends at another time.
 void group_world::run(int size, const std::function<void(const Group&)>& body) {
+  log::set_quiet(true);
   testing::fake_control().reset();
   testing::fake_control().delay_seconds = 200e-6;
   run_ranks(size, [&](const Group& world) { body(connect_devices(world, device(), "nccl")); });
@@ -83,6 +85,7 @@ TEST_F(DeviceGroup, MovesDeviceTensorsByTheBackendAndOthersByTheHost) {
     EXPECT_EQ(group.sum(1.0), 3.0);
     group.barrier();
     EXPECT_EQ(fake_control().num_messages, before);
+    group.barrier();
     const Tensor all = on_device({12, 2}, 0);
     group.all_gather(on_device({4, 2}, 1), all).wait();
     group.barrier();
