@@ -28,9 +28,12 @@ struct Cache {
   int64_t cached_bytes = 0;
 };
 
+// Caches are never destroyed: tensors may outlive main.
 Cache& cache_of(Device device, MemoryKind kind) {
+  static auto* cpu = new Cache;
+  if (device.is_cpu()) return *cpu;  // one kind of memory
   using Key = std::tuple<DeviceType, int32_t, MemoryKind>;
-  static auto* caches = new std::map<Key, Cache>;  // never destroyed: tensors may outlive main
+  static auto* caches = new std::map<Key, Cache>;
   static auto* mutex = new std::mutex;
   const std::lock_guard lock(*mutex);
   return (*caches)[{device.type, device.index, kind}];

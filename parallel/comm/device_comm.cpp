@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "parallel/comm/device_comm.h"
 
+#include <exception>
+
 #include "base/error.h"
 #include "base/log.h"
 
@@ -34,7 +36,8 @@ DeviceComm::DeviceComm(Device device, const BackendCommId& id, int rank, int siz
 }
 
 DeviceComm::~DeviceComm() {
-  if (num_under_way_ > 0) abort();
+  // Where an error ends this rank, peers need not come to an orderly end any more.
+  if (num_under_way_ > 0 || std::uncaught_exceptions() > 0) abort();
   const BackendCall c = call();
   if (table().destroy(&c, handle_) != 0) log::warn("communicator ", name_, ": ", error());
 }

@@ -102,9 +102,9 @@ TEST(Plugin, CallsWithoutADeviceFailInWords) {
   EXPECT_THAT(text, HasSubstr("allocate: cudaMalloc: "));
   EXPECT_NE(plugin->allocate_host(&call, 64, &block), 0);
   EXPECT_THAT(text, HasSubstr("allocate_host: cudaHostAlloc: "));
-  BackendCommArgs args{.id = {}, .rank = 0, .size = 1, .name = "world"};
-  EXPECT_EQ(plugin->comm->make_id(&call, &args.id), 0);  // NCCL needs no device for that
-  EXPECT_NE(plugin->comm->create(&call, &args, &block), 0);
+  BackendCommArgs comm{.id = {}, .rank = 0, .size = 1, .name = "world"};
+  EXPECT_EQ(plugin->comm->make_id(&call, &comm.id), 0);  // NCCL needs no device for that
+  EXPECT_NE(plugin->comm->create(&call, &comm, &block), 0);
   EXPECT_THAT(text, HasSubstr("create: cuda"));
   EXPECT_NE(plugin->synchronize(&call), 0);
   EXPECT_THAT(text, HasSubstr("synchronize: "));
