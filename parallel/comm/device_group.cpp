@@ -22,8 +22,8 @@ class ConnectWork : public WorkImpl {
   ~ConnectWork() override { --group_->state().silent_operations; }
   std::vector<int> missing() const override { return {}; }
   std::string advice() const override {
-    return concat("every rank has called it, but the ranks do not find each other; ",
-                  "parallel.device_transport: staged goes without it");
+    return "the ranks' devices do not find each other; parallel.device_transport: staged goes "
+           "without it";
   }
 
  protected:
@@ -108,7 +108,6 @@ Call twin_of(const Call& call) {
 
 void DeviceGroup::connect(const Site& site) {
   const Group host(host_);
-  host.barrier(site);  // whoever is missing is known by name
   const Tensor bytes = Tensor::zeros({static_cast<int64_t>(sizeof(BackendCommId))}, DType::kU8);
   all_ = std::make_shared<Channel>();
   if (rank() == 0) {

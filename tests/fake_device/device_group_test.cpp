@@ -140,6 +140,17 @@ TEST_F(DeviceGroup, SumsUnderWayKeepTheirOrderOnEveryRank) {
   });
 }
 
+// Nobody tells a rank that its device is done.
+TEST_F(DeviceGroup, AWaitingRankLooksForItself) {
+  fake_control().delay_seconds = 2e-3;
+  const double start = now_seconds();
+  run_ranks(2, [](const Group& world) {
+    const Group group = connect_devices(world, group_world::device(), "nccl");
+    for (int i = 0; i < 20; ++i) group.all_reduce(on_device({8}, 1)).wait();
+  });
+  EXPECT_LT(now_seconds() - start, 5.0);
+}
+
 // Pairs that send before they receive: neither waits for the other.
 TEST_F(DeviceGroup, ASendWaitsForItsReceiverAlone) {
   run_ranks(2, [](const Group& world) {
@@ -244,7 +255,7 @@ TEST_F(DeviceGroup, ConnectingHasADeadline) {
   const std::string text = error_of(
       2, [](const Group&) {}, 0.3);
   EXPECT_THAT(text, HasSubstr("connect on group world: waited 0.3 s ("));
-  EXPECT_THAT(text, HasSubstr("the ranks do not find each other"));
+  EXPECT_THAT(text, HasSubstr("devices do not find each other"));
 }
 
 TEST_F(DeviceGroup, ConnectingNamesWhoDoesNotCome) {
@@ -440,9 +451,13 @@ TEST(DeviceMemory, IsTheTensorsDeviceOnAnyThread) {
     const Tensor tensor = Tensor::zeros({5003}, DType::kF32, {DeviceType::kCuda, index});
     return tensor.data();
   };
+  fake_control().reset();
+  for (const int32_t index : {0, 1}) trim_cache({DeviceType::kCuda, index});
   void *zero = nullptr, *one = nullptr, *again = nullptr;
   std::thread([&] { one = freed_on(1); }).join();  // a thread that chose no device
+  EXPECT_EQ(fake_control().last_allocation_device, 1);
   std::thread([&] { zero = freed_on(0); }).join();
+  EXPECT_EQ(fake_control().last_allocation_device, 0);
   EXPECT_NE(zero, one);  // a cache for each device
   std::thread([&] { again = freed_on(1); }).join();
   EXPECT_EQ(again, one);

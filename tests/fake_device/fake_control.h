@@ -17,8 +17,10 @@ struct FakeControl {
   std::atomic<int> failing_rank{-1};     // finds its communicator broken
   std::atomic<int> absent_rank{-1};      // never finishes connecting
   std::atomic<int64_t> num_exchanges{0}, num_messages{0}, num_aborts{0};
-  std::atomic<int64_t> num_comms{0};      // alive
-  std::atomic<int64_t> staging_bytes{0};  // host memory given out
+  std::atomic<int64_t> num_comms{0};  // alive
+  // Memory given out.
+  std::atomic<int> last_allocation_device{-1};
+  std::atomic<int64_t> staging_bytes{0};  // of the host
 
   void reset() {
     num_devices = 8;

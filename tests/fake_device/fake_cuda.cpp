@@ -44,6 +44,7 @@ int use_device(const BackendCall* call, int32_t index) {
 
 int allocate(const BackendCall* call, int64_t bytes, void** block) {
   if (cpu_backend().allocate(call, bytes, block) != 0) return 1;
+  fake_control().last_allocation_device = thread_device;
   const std::lock_guard lock(blocks().mutex);
   blocks().by_address[static_cast<const char*>(*block)] = {bytes, thread_device};
   return 0;
