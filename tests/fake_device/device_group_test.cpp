@@ -30,7 +30,8 @@ void group_world::run(int size, const std::function<void(const Group&)>& body) {
   log::set_quiet(true);
   testing::fake_control().reset();
   testing::fake_control().delay_seconds = 200e-6;
-  run_ranks(size, [&](const Group& world) { body(connect_devices(world, device(), "nccl")); });
+  run_ranks(size, [&](const Group& world) { body(connect_devices(world, device(), "nccl")); },
+            {.deadline_seconds = 15});
   EXPECT_EQ(testing::fake_control().num_comms, 0);
   EXPECT_EQ(testing::fake_control().num_aborts, 0);
 }
@@ -118,26 +119,28 @@ TEST_F(DeviceGroup, RanksWithoutRowsTakePart) {
 // What is posted later on a communicator does not overtake the second phase of an earlier sum.
 TEST_F(DeviceGroup, SumsUnderWayKeepTheirOrderOnEveryRank) {
   fake_control().delay_seconds = 2e-3;
-  run_ranks(4, [](const Group& world) {
-    const Group group = connect_devices(world, group_world::device(), "nccl");
-    std::vector<Tensor> tensors;
-    std::vector<Work> works;
-    for (int i = 0; i < 6; ++i) {
-      tensors.push_back(on_device({20000 + 8 * i}, group.rank() + i));
-      works.push_back(group.all_reduce(tensors.back()));
-      if (group.rank() % 2) {
-        sleep_seconds(1e-3);
-        group.progress();
-      }
-    }
-    for (int i = 0; i < 6; ++i) {
-      works[static_cast<size_t>((i + group.rank()) % 6)].wait();
-    }
-    for (int i = 0; i < 6; ++i) {
-      const std::vector<double> values = tensors[static_cast<size_t>(i)].to_doubles();
-      EXPECT_EQ(values, std::vector<double>(values.size(), 6 + 4 * i));
-    }
-  });
+  run_ranks(4,
+            [](const Group& world) {
+              const Group group = connect_devices(world, group_world::device(), "nccl");
+              std::vector<Tensor> tensors;
+              std::vector<Work> works;
+              for (int i = 0; i < 6; ++i) {
+                tensors.push_back(on_device({20000 + 8 * i}, group.rank() + i));
+                works.push_back(group.all_reduce(tensors.back()));
+                if (group.rank() % 2) {
+                  sleep_seconds(1e-3);
+                  group.progress();
+                }
+              }
+              for (int i = 0; i < 6; ++i) {
+                works[static_cast<size_t>((i + group.rank()) % 6)].wait();
+              }
+              for (int i = 0; i < 6; ++i) {
+                const std::vector<double> values = tensors[static_cast<size_t>(i)].to_doubles();
+                EXPECT_EQ(values, std::vector<double>(values.size(), 6 + 4 * i));
+              }
+            },
+            {.deadline_seconds = 15});
 }
 
 // Nobody tells a rank that its device is done.
