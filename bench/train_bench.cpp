@@ -65,7 +65,7 @@ int run(int argc, char** argv) {
       overrides.push_back(argument);
     }
   }
-  const RunFile file = load_run_file(config, overrides, 1);
+  const RunFile file = load_run_file(config, overrides, Group::self(), 1);
   const RunConfig& c = file.config;
   Engine engine(c, Group::self());
   int64_t step = 0;

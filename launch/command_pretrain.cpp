@@ -62,7 +62,7 @@ int run_pretrain(const PretrainCommand& command) {
   }
   log::set_quiet(command.quiet);
   const Group world = start_ranks(600.0);
-  const RunFile file = load_run_file(command.config, command.overrides, world.size());
+  const RunFile file = load_run_file(command.config, command.overrides, world, world.size());
   world.set_deadline_seconds(file.config.parallel.timeout_seconds);
   for (const std::string& note : file.notes) log::info(note);
   if (command.dry_run) {

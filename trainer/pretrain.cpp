@@ -17,9 +17,11 @@
 #include "checkpoint/writer.h"
 #include "data/compression.h"
 #include "moe/statistics.h"
+#include "parallel/comm/transport.h"
 #include "tensor/cpu/isa.h"
 #include "trainer/agree.h"
 #include "trainer/datasets.h"
+#include "trainer/device.h"
 #include "trainer/engine.h"
 #include "trainer/generate.h"
 #include "trainer/metrics.h"
@@ -111,6 +113,7 @@ void Pretrainer::open_run() {
   });
   log::open_file(paths_.log_file(world_.rank()));
   seconds_before_data_ = now_seconds() - options_.start_seconds;
+  world_ = connect_devices(world_, device_of(config_.device), config_.parallel.device_transport);
   data_ = open_datasets(config_, world_);
   const std::optional<Manifest> manifest = find_newest_valid(world_, paths_.checkpoints());
   if (manifest) keep_schedule(*manifest);

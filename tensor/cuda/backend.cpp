@@ -2,6 +2,8 @@
 // The table of the CUDA plugin, and its entry.
 #include "tensor/backend.h"
 
+#include <cstdlib>
+
 #include "tensor/cuda/device.h"
 #include "tensor/cuda/kernels/kernels.h"
 
@@ -26,6 +28,7 @@ Backend make_table() {
   table.prepared_bytes = [](const void*) { return int64_t{0}; };
   fill_kernels(table);
   fill_matmul(table);
+  table.comm = &communication();
   return table;
 }
 
@@ -34,6 +37,9 @@ Backend make_table() {
 
 extern "C" __attribute__((visibility("default"))) const orthant::Backend* orthant_backend_v1(
     const orthant::BackendHost*) {
+  // Each communicator has a stream of its own, and none may wait behind another's in a hardware
+  // queue; the driver reads this when the first device is opened.
+  setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", /*overwrite=*/0);
   static const orthant::Backend table = orthant::cuda::make_table();
   return &table;
 }

@@ -69,13 +69,25 @@ int is_on_device(const BackendCall* call, const void* pointer, bool* on_device) 
 
 int allocate(const BackendCall* call, int64_t bytes, void** block) {
   *block = nullptr;
-  // The device is the calling thread's: a thread that never chose one uses device 0.
   CUDA_CHECK(call, "allocate", cudaMalloc(block, static_cast<size_t>(std::max<int64_t>(bytes, 1))));
   return 0;
 }
 
 int deallocate(const BackendCall* call, void* block) {
   CUDA_CHECK(call, "deallocate", cudaFree(block));  // waits for the device
+  return 0;
+}
+
+int allocate_host(const BackendCall* call, int64_t bytes, void** block) {
+  *block = nullptr;
+  CUDA_CHECK(call, "allocate_host",
+             cudaHostAlloc(block, static_cast<size_t>(std::max<int64_t>(bytes, 1)),
+                           cudaHostAllocPortable));
+  return 0;
+}
+
+int deallocate_host(const BackendCall* call, void* block) {
+  CUDA_CHECK(call, "deallocate_host", cudaFreeHost(block));
   return 0;
 }
 
@@ -149,6 +161,8 @@ int copy_to_device(const BackendCall* call, const char* op, void* to, const void
 void fill_memory(Backend& table) {
   table.allocate = allocate;
   table.deallocate = deallocate;
+  table.allocate_host = allocate_host;
+  table.deallocate_host = deallocate_host;
   table.copy = copy;
   table.synchronize = synchronize;
 }

@@ -41,7 +41,7 @@ void checked(Device device, const char* op, std::initializer_list<const Tensor*>
              FunctionRef<int(const Backend&, const BackendCall*)> function) {
   std::array<char, 512> text{};
   const BackendCall call{.stream = nullptr, .error = text.data(), .error_size = text.size()};
-  const Backend& backend = backend_of(device.type);
+  const Backend& backend = backend_on(device);
   const double begin = op_observer ? now_seconds() : 0.0;
   int status = function(backend, &call);
   // A device computes on after the call: an observed op is waited for.

@@ -45,6 +45,17 @@ TEST(Plugin, TableWithAHoleIsRefused) {
   EXPECT_EQ(fault_of(table), "no function for copy, router_grad");
 }
 
+TEST(Plugin, CommunicationIsWholeOrAbsent) {
+  Backend table = cpu_backend();
+  EXPECT_EQ(table.comm, nullptr);
+  BackendComm comm{};
+  comm.poll = [](const BackendCall*, void*, int32_t*) { return 0; };
+  table.comm = &comm;
+  EXPECT_EQ(fault_of(table),
+            "no function for comm.make_id, comm.create, comm.exchange, comm.query, comm.release, "
+            "comm.abort, comm.destroy");
+}
+
 bool is_built() {
   const auto program = std::filesystem::read_symlink("/proc/self/exe");
   return std::filesystem::exists(program.parent_path() / kCudaPluginFile);
@@ -59,6 +70,7 @@ TEST(Plugin, BuiltPluginHasACompleteTable) {
   EXPECT_STREQ(plugin->name, "cuda");
   EXPECT_THAT(plugin->libraries, HasSubstr("cuBLASLt"));
   EXPECT_EQ(fault_of(*plugin), "");
+  EXPECT_NE(plugin->comm, nullptr);
 }
 
 TEST(Plugin, SaysWhyThereIsNoDevice) {
@@ -88,6 +100,12 @@ TEST(Plugin, CallsWithoutADeviceFailInWords) {
   void* block = nullptr;
   EXPECT_NE(plugin->allocate(&call, 64, &block), 0);
   EXPECT_THAT(text, HasSubstr("allocate: cudaMalloc: "));
+  EXPECT_NE(plugin->allocate_host(&call, 64, &block), 0);
+  EXPECT_THAT(text, HasSubstr("allocate_host: cudaHostAlloc: "));
+  BackendCommArgs comm{.id = {}, .rank = 0, .size = 1, .name = "world"};
+  EXPECT_EQ(plugin->comm->make_id(&call, &comm.id), 0);  // NCCL needs no device for that
+  EXPECT_NE(plugin->comm->create(&call, &comm, &block), 0);
+  EXPECT_THAT(text, HasSubstr("create: cuda"));
   EXPECT_NE(plugin->synchronize(&call), 0);
   EXPECT_THAT(text, HasSubstr("synchronize: "));
   float host[4] = {};
