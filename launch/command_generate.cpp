@@ -12,6 +12,7 @@
 #include "tensor/plugin.h"
 #include "trainer/device.h"
 #include "trainer/generate.h"
+#include "trainer/run_dir.h"
 #include "trainer/training_state.h"
 
 namespace orthant {
@@ -41,6 +42,19 @@ RunConfig config_of(const Manifest& manifest, const std::string& precision) {
   return config;
 }
 
+// The tokenizer that the run kept beside its checkpoints.
+std::unique_ptr<Tokenizer> tokenizer_of(const Manifest& manifest, const RunConfig& config) {
+  const auto name = manifest.extra.find("tokenizer");
+  if (name == manifest.extra.end() || !name->second.starts_with("sentencepiece:"))
+    return make_tokenizer(config.data.tokenizer);
+  const std::string path =
+      RunPaths{manifest.directory + "/../.."}.tokenizer();  // RUN/checkpoints/step-...
+  std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(path);
+  ORTHANT_CHECK(tokenizer->name() == name->second, kData, path, ": is '", tokenizer->name(),
+                "', but ", manifest.directory, " was trained with '", name->second, "'");
+  return tokenizer;
+}
+
 // A checkpoint is not tied to the device that it was trained on.
 Device device_for(const RunConfig& config) {
   std::string why_not;
@@ -64,7 +78,7 @@ int run_generate(const GenerateCommand& command) {
   const std::vector<CheckpointTensor> weights = weight_tensors(store, manifest);
   load_tensors(self, manifest, weights, {.unused_prefixes = {kOptimizerPrefix}});
   set_weights(store, weights);
-  const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(config.data.tokenizer);
+  const std::unique_ptr<Tokenizer> tokenizer = tokenizer_of(manifest, config);
   for (int64_t sample = 0; sample < command.samples; ++sample) {
     std::fputs(command.prompt.c_str(), stdout);
     generate(model, *tokenizer,

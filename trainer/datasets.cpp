@@ -40,19 +40,25 @@ std::shared_ptr<Corpus> open_checked(const std::string& path, Split split, const
                                      const Tokenizer& tokenizer) {
   std::shared_ptr<Corpus> corpus = Corpus::open(path, split);
   ORTHANT_CHECK(corpus->tokenizer_name() == tokenizer.name(), kConfig, "data.tokenizer: ", path,
-                " was prepared with '", corpus->tokenizer_name(), "', got '", tokenizer.name(),
-                "'");
-  ORTHANT_CHECK(corpus->vocab_size() <= config.model.vocab_size, kConfig,
-                "model.vocab_size: ", path, " has ids up to ", corpus->vocab_size() - 1,
-                ", want at least ", corpus->vocab_size(), ", got ", config.model.vocab_size);
+                " was prepared with '", corpus->tokenizer_name(), "', got ", config.data.tokenizer,
+                ", which is '", tokenizer.name(),
+                "'; prepare the text with it (orthant prepare --tokenizer)");
   return corpus;
 }
 
 }  // namespace
 
+void check_vocabulary(const RunConfig& config, const Tokenizer& tokenizer) {
+  ORTHANT_CHECK(tokenizer.vocab_size() <= config.model.vocab_size, kConfig,
+                "model.vocab_size: data.tokenizer ", config.data.tokenizer, " has ",
+                tokenizer.vocab_size(), " ids, want at least as many, got ",
+                config.model.vocab_size);
+}
+
 Datasets open_datasets(const RunConfig& config, const Group& group) {
   Datasets data;
   data.tokenizer = make_tokenizer(config.data.tokenizer);
+  check_vocabulary(config, *data.tokenizer);
   std::string identity;
   std::string first_path;
   for (const DataSource& source : config.data.train) {

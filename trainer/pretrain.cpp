@@ -122,6 +122,8 @@ void Pretrainer::open_run() {
   if (manifest) resume(*manifest);
   if (is_first()) {
     write_file_atomically(paths_.config(), config_yaml_);
+    if (!data_.tokenizer->model_file().empty())
+      write_file_atomically(paths_.tokenizer(), data_.tokenizer->model_file());
     metrics_ = std::make_unique<MetricsWriter>(paths_.metrics(), step_);
   }
   loader_ = make_loader(config_, data_, world_);
@@ -276,6 +278,7 @@ void Pretrainer::save(int64_t step) {
                  .configuration = config_yaml_,
                  .extra = {{"isa", std::string(cpu::name_of(cpu::active_isa()))},
                            {"data_fingerprint", data_.fingerprint},
+                           {"tokenizer", data_.tokenizer->name()},
                            {"updates", std::to_string(engine_->updates())},
                            {"total_steps", std::to_string(config_.schedule.total_steps)}}});
   saved_step_ = step;

@@ -205,7 +205,7 @@ TEST(EvaluationBatches, CoverEveryTokenOnceOnAnyNumberOfRanks) {
         if (num_batches < 0) num_batches = batches.num_batches();
         EXPECT_EQ(batches.num_batches(), num_batches);
         EXPECT_EQ(batches.num_tokens(), corpus->num_tokens() - 1);
-        EXPECT_EQ(batches.num_bytes(), corpus->num_bytes());
+        EXPECT_EQ(batches.num_bytes(), corpus->num_bytes() - corpus->num_documents());
         for (int64_t i = 0; i < batches.num_batches(); ++i) {
           const Batch batch = batches.batch(i);
           EXPECT_EQ(batch.num_tokens(), 4 * length);
@@ -224,7 +224,7 @@ TEST(EvaluationBatches, CoverEveryTokenOnceOnAnyNumberOfRanks) {
         if (tokens[i - 1] != 256) want.emplace(i, tokens[i]);
       EXPECT_EQ(labels, want) << ranks << " ranks, length " << length;
       // With the byte tokenizer there are as many labels as bytes: the first byte of a document
-      // has none, its end has one.
+      // is none, its end is one.
       EXPECT_EQ(static_cast<int64_t>(want.size()), corpus->num_bytes());
     }
 }
@@ -241,9 +241,53 @@ TEST(EvaluationBatches, StopAtTheCap) {
   int64_t labels = 0, want = 0, bytes = 0;
   for (int64_t i = 0; i < 7; ++i) labels += batches.batch(i).num_labels();
   for (size_t i = 0; i < 100; ++i) want += tokens[i] != 256;
-  for (size_t i = 0; i < 101; ++i) bytes += tokens[i] != 256;
+  for (size_t i = 1; i < 101; ++i) bytes += tokens[i] != 256 && tokens[i - 1] != 256;
   EXPECT_EQ(labels, want);
   EXPECT_EQ(batches.num_bytes(), bytes);
+}
+
+// Bytes of the text behind the labels, found without the tokenizer: the text less what its first
+// tokens stand for.
+TEST(EvaluationBatches, CountTheBytesOfSubWordLabels) {
+  const std::vector<std::string> documents = {"Before we proceed any further", "hear me speak.\n",
+                                              "caf\xC3\xA9 \xE2\x96\x81 speak"};
+  const std::string folder = std::string(ORTHANT_SOURCE_DIR) + "/tests/golden/sentencepiece/";
+  for (const char* name : {"unigram", "bpe", "dummy_space"}) {
+    const std::string model = folder + name + ".model";
+    const auto tokenizer = make_tokenizer(model);
+    PrepareOptions options{.output = test_folder() + "/" + name + ".h5", .tokenizer = model};
+    int64_t want = 0;
+    std::string lines;
+    for (const std::string& document : documents) {
+      std::string escaped = document;
+      if (const size_t at = escaped.find('\n'); at != std::string::npos)
+        escaped.replace(at, 1, "\\n");
+      lines += "{\"text\": \"" + escaped + "\"}\n";
+      const std::vector<int32_t> ids = tokenizer->encode(document);
+      want += static_cast<int64_t>(document.size() -
+                                   tokenizer->decode(std::span(ids).subspan(0, 1)).size());
+    }
+    options.validation_inputs = {write_file("t.jsonl", lines)};
+    const PrepareReport report = prepare(options);
+    EXPECT_TRUE(report.gives_text_back);
+    EXPECT_EQ(report.num_unknown_tokens, 0);
+    const auto corpus = Corpus::open(options.output, Split::kValidation);
+    EXPECT_EQ(corpus->tokenizer_name(), tokenizer->name());
+    const EvaluationBatches batches(corpus, *tokenizer,
+                                    {.sequence_length = 5, .micro_batch_size = 2});
+    EXPECT_EQ(batches.num_bytes(), want) << name;
+    // A cap inside the text: what is left out is what the last tokens stand for.
+    const EvaluationBatches part(
+        corpus, *tokenizer,
+        {.sequence_length = 5, .micro_batch_size = 2, .max_tokens = corpus->num_tokens() - 3});
+    const std::vector<int32_t> all = all_tokens(options.output, Split::kValidation);
+    EXPECT_EQ(part.num_bytes(),
+              want - static_cast<int64_t>(tokenizer->decode(std::span(all).last(2), true).size()));
+    expect_error(ErrorKind::kConfig, {tokenizer->name(), "byte"}, [&] {
+      EvaluationBatches(corpus, *make_tokenizer("byte"),
+                        {.sequence_length = 5, .micro_batch_size = 2});
+    });
+  }
 }
 
 }  // namespace
