@@ -47,10 +47,16 @@ void print_plan(const RunFile& file, int world_size) {
               with_thousands(c.batch.sequence_length).c_str(),
               with_thousands(c.batch.micro_batches()).c_str(),
               with_thousands(c.batch.micro_batches() / world_size).c_str());
-  std::printf("#   steps             %s, %s tokens in all\n",
-              with_thousands(c.run.max_steps).c_str(),
-              with_thousands(c.run.max_steps * c.batch.global_batch_size * c.batch.sequence_length)
-                  .c_str());
+  if (c.batch.ramp_samples > 0) {
+    std::printf("#   batch ramp        from %s sequences by %s, all of them after %s steps\n",
+                with_thousands(c.batch.ramp_start).c_str(),
+                with_thousands(c.batch.ramp_increment).c_str(),
+                with_thousands(c.batch.sizes().ramp_steps()).c_str());
+  }
+  std::printf(
+      "#   steps             %s, %s tokens in all\n", with_thousands(c.run.max_steps).c_str(),
+      with_thousands(c.batch.sizes().samples_after(c.run.max_steps) * c.batch.sequence_length)
+          .c_str());
   std::printf(
       "#   memory of a rank  weights %s, gradients %s or more, optimizer %s, activations beside\n",
       bytes(parameters * narrow).c_str(), bytes(parameters * wide).c_str(),

@@ -84,15 +84,14 @@ Datasets open_datasets(const RunConfig& config, const Group& group) {
 
 std::unique_ptr<Loader> make_loader(const RunConfig& config, const Datasets& data,
                                     const Group& group) {
-  const int64_t per_rank = config.batch.micro_batches() / group.size();
-  return std::make_unique<Loader>(data.train,
-                                  LoaderOptions{.sequence_length = config.batch.sequence_length,
-                                                .micro_batch_size = config.batch.micro_batch_size,
-                                                .global_batch_size = config.batch.global_batch_size,
-                                                .seed = static_cast<uint64_t>(config.run.seed),
-                                                .first_micro_batch = group.rank() * per_rank,
-                                                .micro_batches_per_step = per_rank,
-                                                .prefetch = per_rank + 1});
+  return std::make_unique<Loader>(
+      data.train, LoaderOptions{.sequence_length = config.batch.sequence_length,
+                                .micro_batch_size = config.batch.micro_batch_size,
+                                .sizes = config.batch.sizes(),
+                                .seed = static_cast<uint64_t>(config.run.seed),
+                                .rank = group.rank(),
+                                .num_ranks = group.size(),
+                                .prefetch = config.batch.micro_batches() / group.size() + 1});
 }
 
 EvaluationBatches make_evaluation(const RunConfig& config, const Datasets& data,

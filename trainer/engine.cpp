@@ -63,11 +63,7 @@ ModelInput to_model_input(const Batch& batch, Device device) {
 }
 
 Engine::Engine(const RunConfig& config, const Group& data_parallel)
-    : config_(config),
-      group_(data_parallel),
-      device_(device_of(config.device)),
-      lanes_(plan_lanes(config.batch.micro_batches(), data_parallel.size(),
-                        config.run.determinism == "layout" ? config.run.reduction_lanes : 1)) {
+    : config_(config), group_(data_parallel), device_(device_of(config.device)) {
   model_ = std::make_unique<Transformer>(
       TransformerOptions{
           .config = config.model,
@@ -77,10 +73,21 @@ Engine::Engine(const RunConfig& config, const Group& data_parallel)
           .recompute = config.parallel.recompute == "full" ? Recompute::kFull : Recompute::kNone,
           .seed = static_cast<uint64_t>(config.run.seed)},
       store_);
-  gradients_ =
-      std::make_unique<GradientBuffers>(store_, GradientBuffers::Groups{group_, group_}, lanes_);
   optimizer_ = std::make_unique<ParameterOptimizer>(store_, config.optimizer);
   optimizer_->initialize(static_cast<uint64_t>(config.run.seed));
+}
+
+// The number of micro-batches changes on a batch-size ramp only.
+void Engine::plan_step(int64_t num_micro_batches, int64_t step) {
+  const int64_t total = config_.batch.micro_batches_of_step(step);
+  ORTHANT_CHECK(num_micro_batches * group_.size() == total, kInternal, "step ", step, ": want ",
+                total, " micro-batches over all ranks, got ", num_micro_batches, " on this one");
+  if (gradients_ && lanes_.micro_batches == num_micro_batches) return;
+  lanes_ = plan_lanes(total, group_.size(),
+                      config_.run.determinism == "layout" ? config_.run.reduction_lanes : 1);
+  gradients_.reset();  // its memory, before the next takes as much
+  gradients_ =
+      std::make_unique<GradientBuffers>(store_, GradientBuffers::Groups{group_, group_}, lanes_);
 }
 
 // per_sequence gets two numbers for each sequence: language loss and balance loss, both as sums
@@ -116,8 +123,7 @@ void Engine::run_micro_batch(const Batch& batch, int64_t index, int64_t step, do
 }
 
 StepResult Engine::accumulate(std::span<const Batch> micro_batches, int64_t step, bool stop) {
-  ORTHANT_CHECK(static_cast<int64_t>(micro_batches.size()) == lanes_.micro_batches, kInternal,
-                "step: want ", lanes_.micro_batches, " micro-batches, got ", micro_batches.size());
+  plan_step(static_cast<int64_t>(micro_batches.size()), step);
   group_.set_step(step);
   std::vector<double> local = {0.0, 0.0, stop ? 1.0 : 0.0};
   for (const Batch& batch : micro_batches) {

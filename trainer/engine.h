@@ -68,6 +68,8 @@ class Engine {
   }
 
  private:
+  // Settles how the step's gradients are added up.
+  void plan_step(int64_t num_micro_batches, int64_t step);
   void run_micro_batch(const Batch& batch, int64_t index, int64_t step, double loss_scale,
                        std::vector<double>& per_sequence, std::vector<std::vector<double>>& counts);
 
