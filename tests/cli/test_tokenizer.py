@@ -96,6 +96,10 @@ class Tokenizer(CliTest):
                                if name == "bpe" else f"run.dir={self.dir}/other"), 0)
         self.check(orthant("pretrain", self.tiny(GOLDEN / "unigram.model"), "run.max_steps=2"), 64, "data.tokenizer")
         self.assertEqual(len(list((self.dir / "run/cache").glob("*.h5"))), 2)
+        for name in ["bpe", "unigram"]:
+            shutil.copy(GOLDEN / f"{name}.model", self.dir / "same.model")
+            result = orthant("pretrain", self.tiny(self.dir / "same.model"), "run.max_steps=1", f"run.dir={self.dir}/third")
+        self.check(result, 64, "the training data is not the same")
 
     def test_a_lossy_tokenizer_is_warned_of(self):
         (self.dir / "odd.txt").write_text("two  spaces and \u65e5\u672c\n" * 20)
