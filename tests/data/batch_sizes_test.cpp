@@ -34,7 +34,7 @@ TEST(BatchSizes, AgreeWithTheStepByStepDefinition) {
         for (const int64_t ramp : {1, 5, 40, 333}) {
           const BatchSizes sizes{start + parts * increment, start, increment, ramp};
           int64_t samples = 0, full = 0;
-          for (int64_t step = 1; step < 200; ++step) {
+          for (int64_t step = 1; step < 400; ++step) {
             int64_t size = sizes.global;
             for (int64_t part = 1; part <= parts; ++part) {
               // Still inside part `part`: fewer than part / parts of the ramp consumed.
