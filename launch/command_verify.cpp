@@ -30,6 +30,7 @@ std::vector<LayoutSpec> layouts_of(const VerifyLayoutCommand& command, const Run
 std::map<std::pair<int64_t, int64_t>, Batch> read_rows(RunConfig config, int64_t steps,
                                                        const Group& world) {
   config.batch.micro_batch_size = 1;
+  config.batch.ramp_start = config.batch.ramp_increment = config.batch.ramp_samples = 0;
   config.evaluation.interval = 0;
   config.parallel = {};
   config.resolve(1);

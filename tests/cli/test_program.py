@@ -67,6 +67,8 @@ class Run(CliTest):
         for part in ["<svg", "ROMEO:", "hidden_size", "prefers-color-scheme"]:
             self.assertIn(part, page)
         self.assertNotIn("<script", page)
+        self.check(orthant("pretrain", self.config(), "run.max_steps=1", "logging.tensorboard=false", f"run.dir={self.dir}/quiet"), 0)
+        self.assertEqual([len(list(folder.glob("events.out.tfevents.*"))) for folder in [run, self.dir / "quiet"]], [1, 0])
         self.assertTrue((run / "logs/rank-00000.log").exists())
         self.assertEqual((run / "checkpoints/latest").read_text().strip(), "step-00000008")
         self.check(orthant("inspect", "checkpoint", run / "checkpoints/step-00000008"), 0)
