@@ -46,8 +46,8 @@ macro(orthant_find_cuda)
 endmacro()
 
 function(orthant_cuda_plugin)
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tensor/cuda/*.cpp ${CMAKE_SOURCE_DIR}/tensor/cuda/*.cu
-    ${CMAKE_SOURCE_DIR}/tensor/cuda/kernels/*.cu)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/tensor/cuda/*.cpp
+    ${CMAKE_SOURCE_DIR}/tensor/cuda/cudnn/*.cpp ${CMAKE_SOURCE_DIR}/tensor/cuda/kernels/*.cu)
   add_library(orthant_cuda MODULE ${sources})
   target_include_directories(orthant_cuda PRIVATE ${CMAKE_SOURCE_DIR})
   target_link_libraries(orthant_cuda PRIVATE CUDA::cudart CUDA::cublasLt NCCL::NCCL CUDNN::cudnn)

@@ -32,6 +32,9 @@ struct BackendCall {
   void* stream = nullptr;
   char* error = nullptr;
   int64_t error_size = 0;
+  // Sums may be made in any order: the same call need not give the same bits (run.determinism:
+  // none).
+  int32_t any_order = 0;
 };
 
 // Forms that a backend may want of a weight [out, in] (or [E, out, in]); see Backend::prepare.
@@ -198,7 +201,7 @@ struct BackendDevice {
 };
 
 // Bumped with every change of this file; a plugin of another version is refused.
-inline constexpr int32_t kBackendVersion = 1;
+inline constexpr int32_t kBackendVersion = 2;
 
 struct Backend {
   int32_t version;

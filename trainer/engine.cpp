@@ -68,6 +68,7 @@ Engine::Engine(const RunConfig& config, const Group& data_parallel)
       device_(device_of(config.device)),
       lanes_(plan_lanes(config.batch.micro_batches(), data_parallel.size(),
                         config.run.determinism == "layout" ? config.run.reduction_lanes : 1)) {
+  context().any_order = config.run.determinism == "none";
   model_ = std::make_unique<Transformer>(
       TransformerOptions{
           .config = config.model,

@@ -2,8 +2,10 @@
 // The table of the CUDA plugin, and its entry.
 #include "tensor/backend.h"
 
+#include "tensor/cuda/cudnn/attention.h"
 #include "tensor/cuda/device.h"
 #include "tensor/cuda/kernels/kernels.h"
+#include "tensor/cuda/report.h"
 
 namespace orthant::cuda {
 namespace {
@@ -26,6 +28,8 @@ Backend make_table() {
   table.prepared_bytes = [](const void*) { return int64_t{0}; };
   fill_kernels(table);
   fill_matmul(table);
+  cudnn::fill_attention(table);
+  report_errors(table, current_device);
   return table;
 }
 
@@ -33,7 +37,8 @@ Backend make_table() {
 }  // namespace orthant::cuda
 
 extern "C" __attribute__((visibility("default"))) const orthant::Backend* orthant_backend_v1(
-    const orthant::BackendHost*) {
+    const orthant::BackendHost* host) {
+  orthant::cuda::set_host(host);
   static const orthant::Backend table = orthant::cuda::make_table();
   return &table;
 }

@@ -17,6 +17,7 @@ namespace {
 constexpr int kOldestMajor = 8;  // the oldest architecture that the plugin has code for
 
 thread_local int thread_device = 0;
+const BackendHost* program = nullptr;
 
 std::string version_text(int version) {  // of the runtime and the driver: 1000 major + 10 minor
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
@@ -66,14 +67,10 @@ int fail_cuda(const BackendCall* call, const char* op, const char* expression, c
   return 1;
 }
 
-int fail_dtype(const BackendCall* call, const char* op, DType dtype) {
-  static const char* const names[] = {"f64", "f32", "bf16", "f16", "f8e4m3",
-                                      "i64", "i32", "i8",   "u8"};
-  const int index = static_cast<int>(dtype);
-  const std::string what =
-      std::string("the cuda backend does not compute in ") +
-      (index >= 0 && index < static_cast<int>(std::size(names)) ? names[index] : "an unknown type");
-  return fail(call, op, what.c_str());
+void set_host(const BackendHost* host) { program = host; }
+
+void log_line(const std::string& line) {
+  if (program && program->log) program->log(line.c_str());
 }
 
 bool is_synchronous() {

@@ -39,6 +39,16 @@ TEST(FakeDevice, TrainsWithTheBitsOfTheCpu) {
   }
 }
 
+TEST(FakeDevice, HearsOfTheWishForDeterminism) {
+  RankContext rank;
+  const ContextScope scope(rank);
+  for (const char* determinism : {"none", "run", "none", "layout"}) {
+    const Engine engine(resolved_config(find_variant("moe"), {.determinism = determinism}, 1),
+                        Group::self());
+    EXPECT_EQ(rank.any_order, std::string(determinism) == "none") << determinism;
+  }
+}
+
 TEST(FakeDevice, RecomputesAndReplays) {
   for (const Variant& variant : all_variants()) {
     Variant on_device = variant;

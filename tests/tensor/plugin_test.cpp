@@ -8,8 +8,10 @@
 #include <filesystem>
 #include <vector>
 
+#include "base/context.h"
 #include "base/error.h"
 #include "tensor/cuda/matmul_plan.h"
+#include "tensor/ops/call.h"
 #include "tensor/tensor.h"
 
 namespace orthant {
@@ -94,7 +96,21 @@ TEST(Plugin, CallsWithoutADeviceFailInWords) {
   const View view{.data = host, .dtype = DType::kF32, .rank = 2, .shape = {2, 2}, .row_stride = 2};
   const MatmulArgs args{.a = view, .b = view, .c = view};
   EXPECT_NE(plugin->matmul(&call, &args), 0);
-  EXPECT_THAT(text, HasSubstr("matmul: "));
+  EXPECT_THAT(text, HasSubstr("matmul(a f32 [2, 2], b f32 [2, 2], c f32 [2, 2]) on cuda:0: cuda"));
+}
+
+TEST(Plugin, OpsHearWhetherSumsMayBeMadeInAnyOrder) {
+  RankContext rank;
+  const ContextScope scope(rank);
+  for (const bool any_order : {false, true}) {
+    rank.any_order = any_order;
+    int heard = -1;
+    ops::checked(Device{}, "listen", {}, [&](const Backend&, const BackendCall* call) {
+      heard = call->any_order;
+      return 0;
+    });
+    EXPECT_EQ(heard, any_order ? 1 : 0);
+  }
 }
 
 // --- tensor/cuda/matmul_plan.h -------------------------------------------------------------------
