@@ -53,8 +53,8 @@ class Sketch {
   // A score matrix with rows and columns changed, as bf16.
   int transposed(int x) {
     const Dims& d = dims_of(x);
-    const int y = tensor(Place::kInside, Element::kBF16, d,
-                         {d[1] * d[2] * d[3], d[2] * d[3], 1, d[2]});
+    const int y =
+        tensor(Place::kInside, Element::kBF16, d, {d[1] * d[2] * d[3], d[2] * d[3], 1, d[2]});
     return into(y, Op::kReshape, x);
   }
   // x where `at_least` >= `bound`, else masked.
@@ -128,8 +128,7 @@ Graph backward_graph(const AttentionProblem& p) {
 
   // delta = rowsum(do o), in memory: the multiplication by one is what cuDNN looks for.
   const int of_rows = g.reduce(Op::kReduceSum, g.apply(Op::kMultiply, dout, o));
-  const int delta =
-      g.tensor(Place::kDelta, Element::kF32, g.row_dims(), packed(g.row_dims()));
+  const int delta = g.tensor(Place::kDelta, Element::kF32, g.row_dims(), packed(g.row_dims()));
   g.into(delta, Op::kMultiply, of_rows, g.number(Place::kOne));
 
   const int scaled = g.apply(Op::kMultiply, g.matmul(q, k_t), scale);

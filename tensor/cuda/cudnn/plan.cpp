@@ -154,9 +154,8 @@ std::vector<Descriptor> configs_of(const Descriptor& graph, const Target& target
     configs.emplace_back(CUDNN_BACKEND_ENGINECFG_DESCRIPTOR);
     handles.push_back(configs.back().get());
   }
-  const int64_t count =
-      heuristics.get(CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR, kMaxConfigs,
-                     handles.data());
+  const int64_t count = heuristics.get(CUDNN_ATTR_ENGINEHEUR_RESULTS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
+                                       kMaxConfigs, handles.data());
   configs.resize(static_cast<size_t>(std::min(count, kMaxConfigs)));
   return configs;
 }
@@ -205,8 +204,7 @@ Descriptor operation_graph(const Graph& graph, cudnnHandle_t handle) {
 }
 
 Plan::Plan(Graph graph, const Target& target)
-    : graph_(std::move(graph)),
-      plan_(first_plan(operation_graph(graph_, target.handle), target)) {
+    : graph_(std::move(graph)), plan_(first_plan(operation_graph(graph_, target.handle), target)) {
   plan_.get(CUDNN_ATTR_EXECUTION_PLAN_WORKSPACE_SIZE, CUDNN_TYPE_INT64, 1, &workspace_bytes_);
 }
 

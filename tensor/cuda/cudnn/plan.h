@@ -25,8 +25,8 @@ class Plan {
   int64_t workspace_bytes() const { return workspace_bytes_; }
   const Graph& graph() const { return graph_; }
 
-  // Starts the plan on the handle's stream.  memory[i] is where graph().tensors[i] is: device memory,
-  // a float of the host for a number, not read for a tensor inside.  `workspace` is
+  // Starts the plan on the handle's stream.  memory[i] is where graph().tensors[i] is: device
+  // memory, a float of the host for a number, not read for a tensor inside.  `workspace` is
   // workspace_bytes() of device memory.
   void execute(cudnnHandle_t handle, const std::vector<void*>& memory, void* workspace) const;
 

@@ -36,8 +36,9 @@ AttentionProblem problem_of(const AttentionArgs& args);
 AttentionProblem problem_of(const AttentionGradArgs& args, bool any_order);
 std::string text_of(const AttentionProblem& problem);
 
-// A backward call is cut into equal parts of `batch` sequences and `kv_heads` KV heads with their query
-// heads, so that the workspace of one part stays below kMaxWorkspaceBytes: one plan for all parts.
+// A backward call is cut into equal parts of `batch` sequences and `kv_heads` KV heads with their
+// query heads, so that the workspace of one part stays below kMaxWorkspaceBytes: one plan for all
+// parts.
 struct Part {
   int64_t batch, kv_heads;  // 0: even one KV head of one sequence takes too much
 };
