@@ -21,8 +21,7 @@
 
 namespace orthant::cuda {
 
-// --- Errors: each writes "op: what" into call->error and returns 1; report.h adds operands and
-// device. ---------------------------------------------------------------------------------------
+// --- Errors: each writes "op: what" into call->error and returns 1 (see report.h). ---------------
 
 int fail(const BackendCall* call, const char* op, const char* what);
 int fail_cuda(const BackendCall* call, const char* op, const char* expression, cudaError_t error);
