@@ -97,6 +97,17 @@ TEST(Plugin, CallsWithoutADeviceFailInWords) {
   const MatmulArgs args{.a = view, .b = view, .c = view};
   EXPECT_NE(plugin->matmul(&call, &args), 0);
   EXPECT_THAT(text, HasSubstr("matmul(a f32 [2, 2], b f32 [2, 2], c f32 [2, 2]) on cuda:0: cuda"));
+  // Heads of 8 in bf16 go to cuDNN, heads of 7 to the plain kernels.
+  alignas(16) static char memory[64];
+  for (const int64_t dim : {int64_t{8}, int64_t{7}}) {
+    const View heads{memory, DType::kBF16, 2, {1, dim}, 8};
+    const View lse{memory, DType::kF32, 2, {1, 1}, 1};
+    const AttentionArgs attend{heads, heads, heads, heads, lse, View{}, 1, 1,
+                               1,     0,     1,     1,     dim, dim,    1};
+    EXPECT_NE(plugin->attention(&call, &attend), 0);
+    EXPECT_THAT(text, HasSubstr(concat("attention(q bf16 [1, ", dim, "], ")));
+    EXPECT_THAT(text, HasSubstr(dim == 8 ? "cudnnCreate: CUDNN_STATUS" : "cuda:0: cudaStream"));
+  }
 }
 
 TEST(Plugin, OpsHearWhetherSumsMayBeMadeInAnyOrder) {
