@@ -5,6 +5,7 @@
 
 #include <filesystem>
 
+#include "base/context.h"
 #include "checkpoint/reader.h"
 #include "checkpoint/writer.h"
 #include "tensor/plugin.h"
