@@ -106,7 +106,8 @@ TEST(Plugin, CallsWithoutADeviceFailInWords) {
                                1,     0,     1,     1,     dim, dim,    1};
     EXPECT_NE(plugin->attention(&call, &attend), 0);
     EXPECT_THAT(text, HasSubstr(concat("attention(q bf16 [1, ", dim, "], ")));
-    EXPECT_THAT(text, HasSubstr(dim == 8 ? "cudnnCreate: CUDNN_STATUS" : "cuda:0: cudaStream"));
+    EXPECT_THAT(text,
+                HasSubstr(dim == 8 ? "cudnnCreate: CUDNN_STATUS" : "cuda:0: cudaSetDevice: "));
   }
 }
 
