@@ -32,6 +32,9 @@ struct BackendCall {
   void* stream = nullptr;
   char* error = nullptr;
   int64_t error_size = 0;
+  // Sums may be made in any order: the same call need not give the same bits (run.determinism:
+  // none).
+  int32_t any_order = 0;
 };
 
 // Forms that a backend may want of a weight [out, in] (or [E, out, in]); see Backend::prepare.

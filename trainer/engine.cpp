@@ -70,6 +70,7 @@ Engine::Engine(const RunConfig& config, const Group& world)
       groups_(make_rank_groups(world, config.parallel)),
       device_(device_of(config.device)),
       lanes_(lanes_of_step(1)) {
+  context().any_order = config.run.determinism == "none";
   model_ = std::make_unique<Transformer>(
       TransformerOptions{
           .config = config.model,

@@ -16,9 +16,11 @@ void RunSection::fields(FieldVisitor& v) {
           "auto: go on from the newest valid checkpoint; never: refuse an existing run");
   v.field("accept_changes", accept_changes,
           "go on even where the configuration differs from the checkpoint's");
-  v.field("determinism", determinism, one_of({"layout", "run", "none"}),
-          "layout: every data-parallel size that divides the lanes gives the same bits; run, none: "
-          "a rank adds its micro-batches as one lane");
+  v.field(
+      "determinism", determinism, one_of({"layout", "run", "none"}),
+      "layout: every data-parallel size that divides the lanes gives the same bits; run, none: "
+      "a rank adds its micro-batches as one lane; none: on CUDA the gradient of attention may be "
+      "summed in any order");
   v.field("reduction_lanes", reduction_lanes, between(1, 65536),
           "largest number of lanes that gradients are summed in");
   v.alias("max_iters", "max_steps");

@@ -4,8 +4,10 @@
 
 #include <cstdlib>
 
+#include "tensor/cuda/cudnn/attention.h"
 #include "tensor/cuda/device.h"
 #include "tensor/cuda/kernels/kernels.h"
+#include "tensor/cuda/report.h"
 
 namespace orthant::cuda {
 namespace {
@@ -29,6 +31,8 @@ Backend make_table() {
   fill_kernels(table);
   fill_matmul(table);
   table.comm = &communication();
+  cudnn::fill_attention(table);
+  report_errors(table, current_device);
   return table;
 }
 
@@ -36,7 +40,8 @@ Backend make_table() {
 }  // namespace orthant::cuda
 
 extern "C" __attribute__((visibility("default"))) const orthant::Backend* orthant_backend_v1(
-    const orthant::BackendHost*) {
+    const orthant::BackendHost* host) {
+  orthant::cuda::set_host(host);
   // Each communicator has a stream of its own, and none may wait behind another's in a hardware
   // queue; the driver reads this when the first device is opened.
   setenv("CUDA_DEVICE_MAX_CONNECTIONS", "32", /*overwrite=*/0);

@@ -17,6 +17,7 @@ namespace {
 constexpr int kOldestMajor = 8;  // the oldest architecture that the plugin has code for
 
 thread_local int thread_device = 0;
+const BackendHost* program = nullptr;
 
 std::string version_text(int version) {  // of the runtime and the driver: 1000 major + 10 minor
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
@@ -58,6 +59,12 @@ int make_state(const BackendCall* call, const char* op, DeviceState& state) {
 }
 
 }  // namespace
+
+void set_host(const BackendHost* host) { program = host; }
+
+void log_line(const std::string& line) {
+  if (program && program->log) program->log(line.c_str());
+}
 
 bool is_synchronous() {
   static const bool wanted = [] {

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // How functions of the table fail.
+#include <cstdio>
 #include <cstring>
-#include <iterator>
-#include <string>
 
 #include "tensor/cuda/common.h"
 
@@ -23,16 +22,6 @@ int fail_cuda(const BackendCall* call, const char* op, const char* expression, c
   }
   cudaGetLastError();  // a refused call must not be found again by the next check
   return 1;
-}
-
-int fail_dtype(const BackendCall* call, const char* op, DType dtype) {
-  static const char* const names[] = {"f64", "f32", "bf16", "f16", "f8e4m3",
-                                      "i64", "i32", "i8",   "u8"};
-  const int index = static_cast<int>(dtype);
-  const std::string what =
-      std::string("the cuda backend does not compute in ") +
-      (index >= 0 && index < static_cast<int>(std::size(names)) ? names[index] : "an unknown type");
-  return fail(call, op, what.c_str());
 }
 
 }  // namespace orthant::cuda

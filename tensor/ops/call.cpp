@@ -2,6 +2,7 @@
 #include "tensor/ops/call.h"
 
 #include "base/clock.h"
+#include "base/context.h"
 
 namespace orthant::ops {
 namespace {
@@ -40,7 +41,10 @@ View columns_of(const Tensor& tensor, int64_t begin, int64_t end) {
 void checked(Device device, const char* op, std::initializer_list<const Tensor*> operands,
              FunctionRef<int(const Backend&, const BackendCall*)> function) {
   std::array<char, 512> text{};
-  const BackendCall call{.stream = nullptr, .error = text.data(), .error_size = text.size()};
+  const BackendCall call{.stream = nullptr,
+                         .error = text.data(),
+                         .error_size = text.size(),
+                         .any_order = context().any_order ? 1 : 0};
   const Backend& backend = backend_on(device);
   const double begin = op_observer ? now_seconds() : 0.0;
   int status = function(backend, &call);

@@ -5,6 +5,7 @@
 
 #include <filesystem>
 
+#include "base/context.h"
 #include "checkpoint/reader.h"
 #include "checkpoint/writer.h"
 #include "parallel/comm/threads/run_ranks.h"
@@ -64,6 +65,16 @@ TEST(FakeDevice, TrainsOverTheDevicesOwnTransport) {
         EXPECT_EQ(first_bit_difference(bits_of(got), bits_of(want)), "");
       EXPECT_GT(fake_control().num_messages, 0);
     }
+  }
+}
+
+TEST(FakeDevice, HearsOfTheWishForDeterminism) {
+  RankContext rank;
+  const ContextScope scope(rank);
+  for (const char* determinism : {"none", "run", "none", "layout"}) {
+    const Engine engine(resolved_config(find_variant("moe"), {.determinism = determinism}, 1),
+                        Group::self());
+    EXPECT_EQ(rank.any_order, std::string(determinism) == "none") << determinism;
   }
 }
 

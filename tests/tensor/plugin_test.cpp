@@ -8,8 +8,10 @@
 #include <filesystem>
 #include <vector>
 
+#include "base/context.h"
 #include "base/error.h"
 #include "tensor/cuda/matmul_plan.h"
+#include "tensor/ops/call.h"
 #include "tensor/tensor.h"
 
 namespace orthant {
@@ -112,7 +114,33 @@ TEST(Plugin, CallsWithoutADeviceFailInWords) {
   const View view{.data = host, .dtype = DType::kF32, .rank = 2, .shape = {2, 2}, .row_stride = 2};
   const MatmulArgs args{.a = view, .b = view, .c = view};
   EXPECT_NE(plugin->matmul(&call, &args), 0);
-  EXPECT_THAT(text, HasSubstr("matmul: "));
+  EXPECT_THAT(text, HasSubstr("matmul(a f32 [2, 2], b f32 [2, 2], c f32 [2, 2]) on cuda:0: cuda"));
+  // Heads of 8 in bf16 go to cuDNN, heads of 7 to the plain kernels.
+  alignas(16) static char memory[64];
+  for (const int64_t dim : {int64_t{8}, int64_t{7}}) {
+    const View heads{memory, DType::kBF16, 2, {1, dim}, 8};
+    const View lse{memory, DType::kF32, 2, {1, 1}, 1};
+    const AttentionArgs attend{heads, heads, heads, heads, lse, View{}, 1, 1,
+                               1,     0,     1,     1,     dim, dim,    1};
+    EXPECT_NE(plugin->attention(&call, &attend), 0);
+    EXPECT_THAT(text, HasSubstr(concat("attention(q bf16 [1, ", dim, "], ")));
+    EXPECT_THAT(text,
+                HasSubstr(dim == 8 ? "cudnnCreate: CUDNN_STATUS" : "cuda:0: cudaSetDevice: "));
+  }
+}
+
+TEST(Plugin, OpsHearWhetherSumsMayBeMadeInAnyOrder) {
+  RankContext rank;
+  const ContextScope scope(rank);
+  for (const bool any_order : {false, true}) {
+    rank.any_order = any_order;
+    int heard = -1;
+    ops::checked(Device{}, "listen", {}, [&](const Backend&, const BackendCall* call) {
+      heard = call->any_order;
+      return 0;
+    });
+    EXPECT_EQ(heard, any_order ? 1 : 0);
+  }
 }
 
 // --- tensor/cuda/matmul_plan.h -------------------------------------------------------------------
