@@ -58,7 +58,7 @@ TEST_F(CudaReport, KeepsTheReasonWhereRoomIsShort) {
   const BackendCall call{.stream = nullptr, .error = error, .error_size = sizeof(error)};
   const MatmulArgs args{matrix_, row_, matrix_, 0, 0, 0, nullptr};
   EXPECT_EQ(table_.matmul(&call, &args), 1);
-  EXPECT_STREQ(error, "matmul(a bf16 [2, 3], b f32 [3...) on cuda:3: cudaMalloc: no");
+  EXPECT_STREQ(error, "matmul(a bf16 [2, 3], b f32 [3], ...) on cuda:3: cudaMalloc: no");
 }
 
 TEST_F(CudaReport, AnExceptionIsAnError) {
