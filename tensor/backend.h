@@ -281,7 +281,7 @@ struct BackendComm {
 };
 
 // Bumped with every change of this file; a plugin of another version is refused.
-inline constexpr int32_t kBackendVersion = 2;
+inline constexpr int32_t kBackendVersion = 3;
 
 struct Backend {
   int32_t version;

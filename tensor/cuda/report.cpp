@@ -68,19 +68,28 @@ ORTHANT_OPERANDS(DropoutArgs, x, y)
 ORTHANT_OPERANDS(GatherRowsArgs, x, index, y)
 ORTHANT_OPERANDS(CombineArgs, rows, row_of, weights, y)
 ORTHANT_OPERANDS(CombineGradArgs, dy, rows, row_of, weights, drows, dweights)
-ORTHANT_OPERANDS(RouterArgs, logits, valid, replay, scores, ids, weights, counts, score_sums, lse)
-ORTHANT_OPERANDS(RouterGradArgs, scores, valid, ids, weights, lse, dweights, score_coef, dlogits)
+ORTHANT_OPERANDS(RouterArgs, logits, valid, bias, replay, scores, totals, lse, ids, weights,
+                 chosen_scores, plain_ids, counts, group_counts, plain_counts, score_sums)
+ORTHANT_OPERANDS(RouterGradArgs, logits, scores, totals, valid, ids, weights, lse, dweights,
+                 score_coef, dlogits)
+ORTHANT_OPERANDS(DropTokensArgs, ids, scores, valid, protected_rows, kept, dropped)
 ORTHANT_OPERANDS(DispatchPlanArgs, ids, row_of, token_of)
 ORTHANT_OPERANDS(AdamwArgs, param, master, m, v, grad)
 ORTHANT_OPERANDS(SgdArgs, param, master, grad)
 ORTHANT_OPERANDS(SumSquaresArgs, x, sums)
 #undef ORTHANT_OPERANDS
 
-void describe(const BackendCall* call, const std::string& op, const std::string& operands,
+// In a short buffer operands give way to the reason.
+void describe(const BackendCall* call, const std::string& op, std::string operands,
               std::string what) {
   if (what.starts_with(op + ": ")) what.erase(0, op.size() + 2);
-  std::snprintf(call->error, static_cast<size_t>(call->error_size), "%s(%s) on cuda:%d: %s",
-                op.c_str(), operands.c_str(), device_index(), what.c_str());
+  const std::string where = ") on cuda:" + std::to_string(device_index()) + ": ";
+  const auto room =
+      call->error_size - 2 - static_cast<int64_t>(op.size() + where.size() + what.size());
+  if (static_cast<int64_t>(operands.size()) > room)
+    operands = operands.substr(0, static_cast<size_t>(std::max<int64_t>(room - 3, 0))) + "...";
+  std::snprintf(call->error, static_cast<size_t>(call->error_size), "%s(%s%s%s", op.c_str(),
+                operands.c_str(), where.c_str(), what.c_str());
 }
 
 template <class Args>

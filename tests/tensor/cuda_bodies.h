@@ -4,6 +4,7 @@
 // case runs with lanes and rows in both orders, which must give the same bits.
 #pragma once
 
+#include "tensor/cpu/drop_tokens.h"
 #include "tests/tensor/cpu_testing.h"
 #include "tests/tensor/cuda_serial.h"
 
@@ -16,6 +17,7 @@ class CudaBodies : public ::testing::TestWithParam<DType> {
  protected:
   CudaBodies() : scope_(rank_), serial_(serial_backend()) {
     cpu::isa_scalar::fill_kernels(cpu_);
+    cpu_.drop_tokens = cpu::drop_tokens;
     call_.error = error_;
     call_.error_size = sizeof(error_);
   }

@@ -53,6 +53,14 @@ TEST_F(CudaReport, LeavesOutWhatIsNotGiven) {
                "do_ bf16 [2, 3], dv f32 [3]) on cuda:3: cudaMalloc: no");
 }
 
+TEST_F(CudaReport, KeepsTheReasonWhereRoomIsShort) {
+  char error[64] = "";
+  const BackendCall call{.stream = nullptr, .error = error, .error_size = sizeof(error)};
+  const MatmulArgs args{matrix_, row_, matrix_, 0, 0, 0, nullptr};
+  EXPECT_EQ(table_.matmul(&call, &args), 1);
+  EXPECT_STREQ(error, "matmul(a bf16 [2, 3], b f32 [3], ...) on cuda:3: cudaMalloc: no");
+}
+
 TEST_F(CudaReport, AnExceptionIsAnError) {
   const BinaryArgs args{row_, row_, row_};
   EXPECT_EQ(table_.add(&call_, &args), 1);
@@ -104,8 +112,11 @@ TEST_F(CudaReport, EveryOpListsItsViews) {
   expect_all_views<GatherRowsArgs>("gather_rows", {v, v, v}, table_.gather_rows, 3);
   expect_all_views<CombineArgs>("combine", {v, v, v, v}, table_.combine, 4);
   expect_all_views<CombineGradArgs>("combine_grad", {v, v, v, v, v, v}, table_.combine_grad, 6);
-  expect_all_views<RouterArgs>("router", {v, v, v, v, v, v, v, v, v}, table_.router, 9);
-  expect_all_views<RouterGradArgs>("router_grad", {v, v, v, v, v, v, v, v}, table_.router_grad, 8);
+  expect_all_views<RouterArgs>("router", {v, v, v, v, v, v, v, v, v, v, v, v, v, v, v},
+                               table_.router, 15);
+  expect_all_views<RouterGradArgs>("router_grad", {v, v, v, v, v, v, v, v, v, v},
+                                   table_.router_grad, 10);
+  expect_all_views<DropTokensArgs>("drop_tokens", {v, v, v, v, v, v}, table_.drop_tokens, 6);
   expect_all_views<DispatchPlanArgs>("dispatch_plan", {v, v, v}, table_.dispatch_plan, 3);
   expect_all_views<AdamwArgs>("adamw", {v, v, v, v, v}, table_.adamw, 5);
   expect_all_views<SgdArgs>("sgd", {v, v, v}, table_.sgd, 3);
