@@ -42,6 +42,10 @@ class Transformer {
   // Adds its parameters to the store, in the order of the layers; the store must outlive it.
   Transformer(const TransformerOptions& options, ParameterStore& store);
 
+  // After an optimizer step: moves the routers' selection biases.  expert_counts: by MoE layer,
+  // tokens of the step by expert, over all ranks.
+  void update_router_biases(const std::vector<std::vector<double>>& expert_counts) const;
+
   // Sum of the labelled tokens' losses.  step and first_token (global index of the micro-batch's
   // first token) key dropout.
   HeadLoss loss(const ModelInput& input, MoeContext& moe, int64_t step, int64_t first_token) const;

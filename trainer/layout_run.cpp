@@ -115,11 +115,18 @@ void load_weights(Engine& engine, const NamedValues& weights) {
     }
   }
   engine.optimizer().values_from_masters();
+  for (const Parameter* parameter : fixed_parameters(engine.store()))
+    for (const LogicalTensor& logical : parameter->logical())
+      copy(Tensor::from(logical.shape, rectangle(weights.at(logical.name), logical), DType::kF64),
+           parameter->logical_part(parameter->value(), logical));
 }
 
 void add_state(Engine& engine, LayoutRun& run) {
   run.weights = collect(engine, [](const State& s) { return s.span.master; });
   run.values = collect_values(engine);
+  for (const Parameter* parameter : fixed_parameters(engine.store()))
+    for (const LogicalTensor& logical : parameter->logical())
+      run.weights[logical.name] = run.values.at(logical.name);
   run.m = collect(engine, [](const State& s) { return s.span.m; });
   run.v = collect(engine, [](const State& s) { return s.span.v; });
 }
@@ -185,6 +192,7 @@ NamedValues bits_of(const LayoutRun& run) {
       std::vector<double>& counts = bits["expert_counts"];
       counts.insert(counts.end(), layer.begin(), layer.end());
     }
+    for (const double dropped : step.dropped) bits["dropped"].push_back(dropped);
   }
   return bits;
 }

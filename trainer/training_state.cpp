@@ -16,6 +16,13 @@ CheckpointTensor piece_of(const LogicalTensor& logical, const ElementRange& elem
           .data = std::move(data)};
 }
 
+std::vector<Parameter*> fixed_parameters(const ParameterStore& store) {
+  std::vector<Parameter*> fixed;
+  for (const auto& parameter : store.all())
+    if (!parameter->trainable() && !parameter->tied_to()) fixed.push_back(parameter.get());
+  return fixed;
+}
+
 std::vector<CheckpointTensor> training_tensors(Engine& engine) {
   std::vector<CheckpointTensor> tensors;
   for (const ParameterOptimizer::State& state : engine.optimizer().state()) {
@@ -29,6 +36,11 @@ std::vector<CheckpointTensor> training_tensors(Engine& engine) {
       add("optimizer.exp_avg.", state.span.m);
       add("optimizer.exp_avg_sq.", state.span.v);
     }
+  }
+  for (const Parameter* parameter : fixed_parameters(engine.store())) {
+    for (const LogicalTensor& logical : parameter->logical())
+      tensors.push_back(piece_of(logical, {0, logical.shape.numel()},
+                                 parameter->logical_part(parameter->value(), logical)));
   }
   return tensors;
 }

@@ -39,6 +39,13 @@ generation: {{samples: 0}}
 """
 
 
+# The same model routed as DeepSeek-V3 and V2 do: key.path=value.
+LIKE_V3 = ["model.n_routed_experts=8", "model.scoring_func=sigmoid", "model.topk_method=noaux_tc", "model.n_group=4",
+           "model.topk_group=2", "model.norm_topk_prob=true", "moe.balance.expert=0", "moe.bias_update_rate=0.01"]
+LIKE_V2 = ["model.n_routed_experts=8", "model.topk_method=group_limited_greedy", "model.n_group=4", "model.topk_group=2",
+           "moe.balance.device=0.05", "moe.balance.communication=0.02", "moe.capacity_factor=0.8"]
+
+
 class Result:
     def __init__(self, process):
         self.code, self.out, self.err = process.returncode, process.stdout, process.stderr

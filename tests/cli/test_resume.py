@@ -7,7 +7,7 @@ import subprocess
 import time
 import unittest
 
-from harness import TINY, CliTest, command, environment, orthant
+from harness import LIKE_V2, LIKE_V3, TINY, CliTest, command, environment, orthant
 
 FIELDS = ["step", "loss", "lm_loss", "balance_loss", "grad_norm", "learning_rate"]
 
@@ -33,6 +33,20 @@ class Resume(CliTest):
                 self.same_as_oracle()
                 for run in ["run", "oracle"]:
                     subprocess.run(["rm", "-rf", str(self.dir / run)], check=True)
+
+    def test_biases_and_dropping_go_on_too(self):
+        for keys in [LIKE_V3, LIKE_V2]:
+            config = self.config(precision="bf16")
+            self.check(orthant("pretrain", config, f"run.dir={self.dir}/oracle", *keys), 0)
+            self.check(orthant("pretrain", config, "run.max_steps=3", *keys, ranks=2), 0)
+            self.check(orthant("pretrain", config, *keys), 0, "resuming from step 3")
+            self.same_as_oracle()
+            biases = [name for name in self.weights() if name.endswith("mlp.gate.e_score_correction_bias")]
+            self.assertEqual(biases, ["model.layers.1.mlp.gate.e_score_correction_bias"] if keys is LIKE_V3 else [])
+            for row in self.metrics():
+                self.assertEqual(row["dropped_fraction"] > 0, keys is LIKE_V2)
+            for run in ["run", "oracle"]:
+                subprocess.run(["rm", "-rf", str(self.dir / run)], check=True)
 
     def test_kill_a_rank_and_go_on(self):
         for precision in ["fp32", "bf16"]:

@@ -58,12 +58,13 @@ std::string expert_differences(const Variant& variant, const Group& world) {
 
 int compare(const Group& world) {
   std::string differences;
-  for (const char* name : {"moe", "moe_deep"}) {
+  for (const char* name : {"moe", "moe_deep", "moe_v2", "moe_v3"}) {
     Variant variant = find_variant(name);
     variant.config.run.max_steps = 20;
     differences += expert_differences(variant, world);
   }
-  for (const char* name : {"dense_gqa", "dense_tied_deep", "moe", "moe_normalized_tied"}) {
+  for (const char* name :
+       {"dense_gqa", "dense_tied_deep", "moe", "moe_normalized_tied", "moe_v2", "moe_v3"}) {
     for (const char* precision : {"fp64", "fp32", "bf16"})
       differences += difference_to(find_variant(name), {.precision = precision}, world);
     differences +=
