@@ -63,6 +63,13 @@ class Tokenizer(CliTest):
         ratio = last["validation_loss"] / math.log(2) / last["validation_bits_per_byte"]
         self.assertGreater(ratio, 1.5)
         self.assertLess(ratio, 4)
+        # The last tenth is validation text; all of it but its first token is predicted.
+        held_out = (self.dir / "text.txt").read_bytes()[54000:]
+        (self.dir / "held_out.txt").write_bytes(held_out)
+        first = orthant("tokenizer", "encode", self.dir / "t.model", self.dir / "held_out.txt").out.split()[0]
+        (self.dir / "first").write_text(first)
+        first = orthant("tokenizer", "decode", self.dir / "t.model", self.dir / "first").out[:-1]
+        self.check(result, 0, f"over {len(held_out) - len(first):,} bytes")
         for path in [self.dir / "t.model", self.dir / "text.txt"]:
             path.unlink()
         moved = self.dir / "elsewhere"
