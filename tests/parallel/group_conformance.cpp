@@ -144,7 +144,7 @@ TEST_P(GroupTest, AllReduceHasTheBitsOfTheTree) {
     for (const int64_t n : {count(), count() * 7 + 1}) {
       std::vector<Tensor> parts;
       for (int r = 0; r < size(); ++r) parts.push_back(random({n, 5}, dtype, r));
-      tree_sum(parts);
+      tree_sum(parts, parts[0]);
       group_world::run(size(), [&](const Group& world) {
         const Tensor tensor = random({n, 5}, dtype, world.rank());
         world.all_reduce(tensor).wait();
@@ -163,7 +163,7 @@ TEST_P(GroupTest, ReduceScatterHasTheBitsOfTheTree) {
   }
   std::vector<Tensor> parts;
   for (int r = 0; r < size(); ++r) parts.push_back(random({total, 3}, DType::kF32, r));
-  tree_sum(parts);
+  tree_sum(parts, parts[0]);
   group_world::run(size(), [&](const Group& world) {
     int64_t begin = 0;
     for (int r = 0; r < world.rank(); ++r) begin += counts[static_cast<size_t>(r)];
@@ -216,7 +216,7 @@ TEST_P(GroupTest, SeveralSumsAreUnderWayAtOnce) {
       for (const int r : group.world_ranks()) {
         parts.push_back(random({count() + 3000 * i, 2}, DType::kF32, r));
       }
-      tree_sum(parts);
+      tree_sum(parts, parts[0]);
       expect_same(kept[static_cast<size_t>(i)], parts[0]);
     }
   });

@@ -30,7 +30,7 @@ TEST(TreeSum, AddsPairsThenPairsOfPairs) {
     parts.push_back(Tensor::from({1}, {{value}}, DType::kF32));
     p.push_back(static_cast<float>(value));
   }
-  tree_sum(parts);
+  tree_sum(parts, parts[0]);
   const float want = ((p[0] + p[1]) + (p[2] + p[3])) + ((p[4] + p[5]) + p[6]);
   EXPECT_EQ(std::bit_cast<uint32_t>(*parts[0].as<float>()), std::bit_cast<uint32_t>(want));
 }
