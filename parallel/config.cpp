@@ -11,6 +11,9 @@ void ParallelConfig::fields(FieldVisitor& v) {
   v.field("recompute", recompute, one_of({"none", "full"}),
           "full: keep only the layers' inputs and run them again in backward");
   v.field("timeout_seconds", timeout_seconds, positive(), "deadline of every collective operation");
+  v.field("check_collectives", check_collectives,
+          "ranks agree on every collective before it moves data: slower, and names both sides of a "
+          "mismatch");
   v.alias("dp", "data_parallel_size");
 }
 

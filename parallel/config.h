@@ -12,6 +12,7 @@ struct ParallelConfig {
   int64_t data_parallel_size = 0;  // 0: what the number of ranks leaves
   std::string recompute = "none";
   double timeout_seconds = 600.0;
+  bool check_collectives = false;
 
   void fields(FieldVisitor& v);
   // Settles data_parallel_size.  `micro_batches` is their number in a step: Error(kConfig) when the
