@@ -56,7 +56,7 @@ std::string fault_of(const Case& planted) {
 
 std::vector<Case> planted_cases() {
   std::vector<Case> cases;
-  const std::string one = below(5), two = below(7);
+  const std::string one = below(8), two = below(6);
   cases.push_back(
       {"wrong operation",
        3,
@@ -98,7 +98,7 @@ std::vector<Case> planted_cases() {
                    },
                    {"about the step", "rank 0 calls", "(step 7)", "rank 1 calls", "(step 8)"},
                    2});
-  const std::string first = below(5), second = below(6);
+  const std::string first = below(4), second = below(5);
   cases.push_back({"one rank misses a collective of the same shape",
                    3,
                    [](const Group& world) {
@@ -156,7 +156,7 @@ std::vector<Case> planted_cases() {
                    {"in different orders on different ranks", "on group a", "on group b"},
                    4});
   for (const bool checked : {true, false}) {
-    const std::string last = below(5);
+    const std::string last = below(6);
     cases.push_back(
         {"a rank that misses a collective, and computes",
          3,
@@ -166,9 +166,9 @@ std::vector<Case> planted_cases() {
            if (world.rank() == 1) sleep_seconds(1.2);
            if (world.rank() != 1) world.all_reduce(floats(8)).wait();
          },
-         {"all_reduce on group world: waited 0.6 s for rank 1 (",
+         {"all_reduce on group world: waited 0.", "s for rank 1 (",
           "rank 1 has been in its own code for 0.", "last it called barrier on group world", last,
-          "(step 4)", "rank 0 has waited 0.6 s for rank 1", "rank 2 has waited 0.", "its process"},
+          "(step 4)", "rank 0 has waited 0.", "rank 2 has waited 0.", "its process"},
          3,
          0.6,
          checked});
@@ -204,7 +204,7 @@ std::vector<Case> planted_cases() {
                      if (world.rank() == 0) world.recv(floats(8), 1).wait();
                      sleep_seconds(1.0);
                    },
-                   {"recv on group world: waited 0.4 s for rank 1", "rank 1 has been in its own"},
+                   {"recv on group world: waited 0.", "rank 1 has been in its own"},
                    3,
                    0.4});
   cases.push_back({"messages of two dtypes",
@@ -266,12 +266,13 @@ TEST(Contract, ALateRankIsReportedAndThenGoesOn) {
             },
             {.deadline_seconds = 2});
   const std::string text = testing::internal::GetCapturedStderr();
-  const size_t at = text.find("sum on group world: has waited 0.5 s for rank 0");
-  EXPECT_NE(at, std::string::npos) << text;
-  EXPECT_EQ(text.find("has waited 0.5 s for rank 0 (", at + 1), std::string::npos)
-      << "more than one rank warned: " << text;
-  EXPECT_NE(text.find("rank 0 has been in its own code for 0.5 s"), std::string::npos) << text;
-  EXPECT_NE(text.find("came after 1"), std::string::npos) << text;
+  for (const char* part :
+       {"sum on group world: has waited 0.", "s for rank 0 (", "it gives up after 2 s",
+        "rank 0 has been in its own code for 0.", "rank 0 came after 1"}) {
+    EXPECT_NE(text.find(part), std::string::npos) << "no '" << part << "' in: " << text;
+  }
+  const std::string once = "it gives up after";
+  EXPECT_EQ(text.find(once), text.rfind(once)) << "more than one rank warned: " << text;
 }
 
 // What looks like crossed order, but goes on: rank 1 waits in another group for a rank that is
