@@ -12,7 +12,7 @@ import time
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # mpirun's own start and end, on a busy machine.
 MARGIN_SECONDS = 15
-SITE = r"contract_mpi_main\.cpp:\d+"
+SITE = r"mpi/contract_mpi_main\.cpp:\d+"
 # Rank 1 of 3 is the odd one.  case, deadline, must end within, exit codes, what the report says
 BOTH = "rank 0 calls {}.* at " + SITE + ".*rank 1 calls {}.* at " + SITE
 CASES = [
@@ -32,7 +32,8 @@ CASES = [
     ("stopped", 3, 3, [76], [r"barrier on group world: waited 3(\.\d)? s for rank 1 ", r"rank 1 .*; its process \d+ is stopped"]),
     ("threw", 20, 5, [78], ["r1.*no room for 12 GiB"]),
     ("left", 20, 5, [76], ["rank 1 failed: corpus.bin: bad magic"]),
-    ("ended", 20, 5, [76], ["rank 1 has ended"]),
+    ("ended", 20, 5, [76], ["about the operation: " + BOTH.format("barrier", "finalize")]),
+    ("ended unchecked", 20, 5, [76], ["rank [02], but rank 1 is in .*the end|rank 1, but rank [02] is in barrier"]),
     ("unreceived", 2, 3, [76], [r"(send|barrier) on group world: waited 2(\.\d)? s",
                                 "rank 1 has waited .* for rank 0 in send on group world at " + SITE]),
     ("unsent", 2, 3, [76], [r"recv on group world: waited 2(\.\d)? s for rank 0|barrier on group world: waited 2(\.\d)? s for rank 1"]),

@@ -233,7 +233,7 @@ TEST(Work, DroppedWorkStillCompletes) {
 }
 
 TEST(Ring, ShowsTheLastOperations) {
-  run_ranks(2, [](const Group& world) {
+  const auto body = [](const Group& world) {
     for (int i = 0; i < 300; ++i) {
       world.set_step(i);
       world.barrier();
@@ -257,7 +257,8 @@ TEST(Ring, ShowsTheLastOperations) {
       world.barrier();
       world.send(tensor, 0).wait();
     }
-  });
+  };
+  run_ranks(2, body, {.check_collectives = false});  // ranks call barrier at different lines
 }
 
 }  // namespace

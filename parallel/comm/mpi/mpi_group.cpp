@@ -103,7 +103,7 @@ class MpiWork : public WorkImpl {
                                                  "broadcast",
                                                  "barrier",
                                                  "a sum",
-                                                 "a sum, max, split or text",
+                                                 "a sum, max, split, text or the end",
                                                  "the agreement on a collective"};
     return kNames[static_cast<int>(kind)];
   }

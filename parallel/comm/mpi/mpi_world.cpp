@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "parallel/comm/group_call.h"
 #include "parallel/comm/mpi/mpi_state.h"
 
 namespace orthant {
@@ -16,6 +17,7 @@ namespace {
 
 struct World {
   std::shared_ptr<MpiState> state;
+  std::shared_ptr<GroupImpl> impl;
   Group group;
 };
 
@@ -112,14 +114,23 @@ Group mpi_world() {
     for (int rank = 0; rank < size; ++rank) ranks.push_back(rank);
     auto group = make_mpi_group(state, state->world(), "world", std::move(ranks));
     group->set_key(kWorldKey);
-    world().group = Group(std::move(group));
+    world().group = Group(group);
+    world().impl = std::move(group);
     world().state = std::move(state);
   }
   return world().group;
 }
 
-void finalize_mpi() {
+// MPI_Finalize blocks until all ranks are in it, and Open MPI 4.1 may hang or crash when a rank
+// aborts meanwhile: so ranks meet before it, in an operation that is watched.
+void finalize_mpi(Site site) {
   if (!world().state || !mpi_is_running()) return;
+  world().state->drain();
+  GroupImpl& impl = *world().impl;
+  if (impl.size() > 1) {
+    const Call call = comm::make_call(impl, OpKind::kControl, "finalize", Tensor(), site);
+    impl.barrier(call)->wait();
+  }
   world().state->finalize();
   world() = World();
 }

@@ -20,9 +20,10 @@ bool launched_by_mpi();
 // Initialises MPI on the first call; the same group on every call.
 Group mpi_world();
 
-// Completes what is pending and leaves MPI.  Collective; a no-op when MPI was not initialised.
-// Skipped on errors: use abort_mpi.
-void finalize_mpi();
+// Completes what is pending, waits for the other ranks to come here too, and leaves MPI.
+// Collective; a no-op when MPI was not initialised.  Error(kComm) when a rank is elsewhere: then
+// use abort_mpi.
+void finalize_mpi(Site site = Site::current());
 
 // Ends all ranks.  mpirun reports exit_code; a rank that ends by itself with another code, or by a
 // signal, before MPI's own kill arrives may be reported in its place.
