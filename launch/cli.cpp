@@ -19,6 +19,7 @@ struct Commands {
   PrepareCommand prepare;
   GenerateCommand generate;
   InspectConfigCommand config;
+  VerifyLayoutCommand verify_layout;
   std::string corpus, checkpoint;
   std::function<int()> chosen;
 };
@@ -111,6 +112,32 @@ void add_inspect(CLI::App& app, Commands& c) {
   checkpoint->callback([&c] { c.chosen = [&c] { return run_inspect_checkpoint(c.checkpoint); }; });
 }
 
+void add_verify(CLI::App& app, Commands& c) {
+  CLI::App* sub = app.add_subcommand("verify", "show that what should be equal is");
+  sub->require_subcommand(1);
+  CLI::App* layout = sub->add_subcommand(
+      "layout", "run some steps of a configuration on one rank and on other layouts, and compare");
+  layout->add_option("config", c.verify_layout.config, "YAML file")->required();
+  layout->add_option("overrides", c.verify_layout.overrides, "key.path=value");
+  layout
+      ->add_option("--layouts", c.verify_layout.layouts,
+                   "for example dp2,dp4+ep2,dp4+ep2+etp2+recompute,dp1+mb1; by default all that "
+                   "fit up to --ranks")
+      ->delimiter(',');
+  layout->add_option("--ranks", c.verify_layout.ranks, "largest number of ranks")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 64));
+  layout->add_option("--steps", c.verify_layout.steps, "steps to compare after")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1000));
+  layout->add_flag("--scale-down", c.verify_layout.scale_down,
+                   "a smaller model and batch of the same kinds");
+  layout->footer(
+      "Ranks are threads of this process; under mpirun -n N layouts of N ranks run as they would "
+      "in training.\nExit code 77 when a layout differs.");
+  layout->callback([&c] { c.chosen = [&c] { return run_verify_layout(c.verify_layout); }; });
+}
+
 }  // namespace
 
 int run_cli(int argc, char** argv) {
@@ -125,6 +152,7 @@ int run_cli(int argc, char** argv) {
   add_prepare(app, commands);
   add_generate(app, commands);
   add_inspect(app, commands);
+  add_verify(app, commands);
   app.add_subcommand("doctor", "what this machine offers and what would be used")->callback([&] {
     commands.chosen = run_doctor;
   });

@@ -35,8 +35,8 @@ void print_plan(const RunFile& file, int world_size) {
   std::printf("#   parameters        %s (%s active in matrix products)\n",
               with_thousands(total_parameters(c.model)).c_str(),
               with_thousands(active_matmul_parameters(c.model)).c_str());
-  std::printf("#   ranks             %d (dp %d), %d threads each\n", world_size, world_size,
-              context().num_threads);
+  std::printf("#   ranks             %d (%s), %d threads each\n", world_size,
+              c.parallel.text().c_str(), context().num_threads);
   std::printf("#   a step            %s sequences of %s tokens, %s micro-batches, %s a rank\n",
               with_thousands(c.batch.global_batch_size).c_str(),
               with_thousands(c.batch.sequence_length).c_str(),

@@ -42,4 +42,13 @@ int run_inspect_corpus(const std::string& path);
 int run_inspect_checkpoint(const std::string& path);
 int run_doctor();
 
+struct VerifyLayoutCommand {
+  std::string config;
+  std::vector<std::string> overrides, layouts;
+  int ranks = 4;
+  int64_t steps = 3;
+  bool scale_down = false;
+};
+int run_verify_layout(const VerifyLayoutCommand& command);
+
 }  // namespace orthant

@@ -33,19 +33,24 @@ Linear::Linear(const LayerBuilder& build, const std::string& storage_name, Param
     : weight_(&build.store.add({.name = storage_name, .tied_to = &tied_to})) {}
 
 GroupedLinear::GroupedLinear(const LayerBuilder& build, const std::string& storage_name,
-                             const std::string& prefix, int64_t experts, int64_t in,
-                             const std::vector<WeightPart>& parts) {
+                             const std::string& prefix, const ExpertShard& shard, InnerDim inner,
+                             int64_t in, const std::vector<WeightPart>& parts) {
+  const int cut = inner == InnerDim::kOut ? 0 : 1;
   std::vector<LogicalTensor> logical;
-  int64_t rows = 0;
-  for (int64_t e = 0; e < experts; ++e) {
+  int64_t offset = 0;
+  for (int64_t e = shard.first; e < shard.first + shard.count; ++e) {
     for (const WeightPart& part : parts) {
-      logical.push_back(whole_tensor(concat(prefix, e, ".", part.name), {part.rows, in}, rows * in,
-                                     build.init_std));
-      rows += part.rows;
+      LogicalTensor t =
+          whole_tensor(concat(prefix, e, ".", part.name), {part.rows, in}, offset, build.init_std);
+      t.shape[cut] /= shard.num_parts;
+      t.begin[static_cast<size_t>(cut)] = shard.part * t.shape[cut];
+      offset += t.shape.numel();
+      logical.push_back(std::move(t));
     }
   }
+  const int64_t local_in = cut == 1 ? in / shard.num_parts : in;
   weight_ = &build.store.add({.name = storage_name,
-                              .shape = {experts, rows / experts, in},
+                              .shape = {shard.count, offset / (shard.count * local_in), local_in},
                               .dtype = build.dtype,
                               .device = build.device,
                               .logical = std::move(logical),

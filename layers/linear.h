@@ -41,12 +41,21 @@ class Linear {
   Parameter* weight_;
 };
 
+// Which of a layer's routed experts this rank holds, and which part of their inner width.
+struct ExpertShard {
+  int64_t first = 0, count = 0;
+  int64_t part = 0, num_parts = 1;
+};
+// What the inner width of an expert is in a weight [out, in].
+enum class InnerDim { kOut, kIn };
+
 // One weight per expert, applied to rows that are sorted by expert.  Logical names: prefix + expert
 // + part name.
 class GroupedLinear {
  public:
+  // in and the parts' rows are those of the whole weight.
   GroupedLinear(const LayerBuilder& build, const std::string& storage_name,
-                const std::string& prefix, int64_t experts, int64_t in,
+                const std::string& prefix, const ExpertShard& shard, InnerDim inner, int64_t in,
                 const std::vector<WeightPart>& parts);
   Var forward(const Var& x, std::shared_ptr<const std::vector<int64_t>> offsets) const {
     return grouped_linear(x, *weight_, std::move(offsets));

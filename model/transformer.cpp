@@ -42,7 +42,7 @@ Transformer::Layer::Layer(const LayerBuilder& build, int64_t i, const Transforme
       attention(build, layer_prefix(i) + "self_attn.", options.config) {
   const std::string prefix = layer_prefix(i) + "mlp.";
   if (options.config.is_moe_layer(i)) {
-    moe.emplace(build, prefix, i, moe_sizes(options.config), options.moe);
+    moe.emplace(build, prefix, i, moe_sizes(options.config), options.moe, options.experts);
   } else {
     dense.emplace(build, prefix, options.config.hidden_size, options.config.intermediate_size);
   }

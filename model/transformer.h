@@ -27,6 +27,7 @@ struct TransformerOptions {
   DType dtype = DType::kF32;
   Device device;
   Recompute recompute = Recompute::kNone;
+  ExpertPlacement experts;  // of all layers
   uint64_t seed = 0;  // of dropout
 };
 

@@ -23,16 +23,18 @@ Tensor z_losses(const Tensor& lse, const Tensor& valid, int64_t length, double f
 }  // namespace
 
 MoeLayer::MoeLayer(const LayerBuilder& build, const std::string& prefix, int64_t layer,
-                   const MoeSizes& sizes, const MoeConfig& config)
+                   const MoeSizes& sizes, const MoeConfig& config, const ExpertPlacement& placement)
     : layer_(layer),
       sizes_(sizes),
       config_(config),
+      placement_(placement),
       router_(build, prefix + "gate", sizes.width, {{prefix + "gate.weight", sizes.experts}},
               build.wide()),
-      gate_up_(build, prefix + "experts.gate_up", prefix + "experts.", sizes.experts, sizes.width,
+      gate_up_(build, prefix + "experts.gate_up", prefix + "experts.",
+               placement.shard(sizes.experts), InnerDim::kOut, sizes.width,
                {{"gate_proj.weight", sizes.inner}, {"up_proj.weight", sizes.inner}}),
-      down_(build, prefix + "experts.down", prefix + "experts.", sizes.experts, sizes.inner,
-            {{"down_proj.weight", sizes.width}}) {
+      down_(build, prefix + "experts.down", prefix + "experts.", placement.shard(sizes.experts),
+            InnerDim::kIn, sizes.inner, {{"down_proj.weight", sizes.width}}) {
   if (sizes.shared_experts > 0) {
     shared_.emplace(build, prefix + "shared_experts.", sizes.width,
                     sizes.shared_experts * sizes.inner);
@@ -76,11 +78,14 @@ Routes MoeLayer::choose(const Var& x, MoeContext& context) const {
 
 Var MoeLayer::forward(const Var& x, MoeContext& context) const {
   const Routes routes = choose(x, context);
-  const DispatchPlan plan = plan_dispatch(routes.ids, sizes_.experts);
-  const Var rows = gather_rows(x, plan.token_of, plan.row_of);
-  const Var inner = swiglu(gate_up_.forward(rows, plan.offsets));
-  const Var routed = combine(down_.forward(inner, plan.offsets), routes.weights, plan.row_of);
-  return shared_ ? add(shared_->forward(x), routed) : routed;
+  const Dispatch dispatch(placement_, sizes_.experts, routes.ids);
+  AllToAll travelling = dispatch.send(x);
+  const Var shared = shared_ ? shared_->forward(x) : Var();  // while the rows are on their way
+  const Var rows = dispatch.receive(travelling);
+  const Var inner = swiglu(gate_up_.forward(rows, dispatch.offsets()));
+  const Var expert_out = dispatch.send_back(down_.forward(inner, dispatch.offsets()));
+  const Var routed = combine(expert_out, routes.weights, dispatch.row_of());
+  return shared_ ? add(shared, routed) : routed;
 }
 
 }  // namespace orthant

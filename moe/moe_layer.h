@@ -14,6 +14,7 @@
 
 #include "layers/linear.h"
 #include "moe/config.h"
+#include "moe/dispatch.h"
 
 namespace orthant {
 
@@ -48,8 +49,9 @@ class MoeLayer {
   // Logical names: prefix + "gate.weight", "experts.E.gate_proj.weight",
   // "shared_experts.gate_proj.weight", ...
   MoeLayer(const LayerBuilder& build, const std::string& prefix, int64_t layer,
-           const MoeSizes& sizes, const MoeConfig& config);
-  Var forward(const Var& x, MoeContext& context) const;  // x [N, D]
+           const MoeSizes& sizes, const MoeConfig& config, const ExpertPlacement& placement);
+  // x [N, D].  Collective over the placement's group, in forward and backward.
+  Var forward(const Var& x, MoeContext& context) const;
 
  private:
   Routes choose(const Var& x, MoeContext& context) const;
@@ -57,6 +59,7 @@ class MoeLayer {
   int64_t layer_;
   MoeSizes sizes_;
   MoeConfig config_;
+  ExpertPlacement placement_;
   Linear router_;  // in the wide type
   GroupedLinear gate_up_, down_;
   std::optional<FeedForward> shared_;

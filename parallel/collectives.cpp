@@ -89,30 +89,54 @@ Var reduce_scatter(const Var& x, int dim, const Group& group, std::span<const in
                 });
 }
 
-namespace {
+struct AllToAll::Exchange {
+  std::vector<int64_t> sent, received;
+  Group group;
+  Site site;
+  Work work;
 
-Tensor exchanged(const Tensor& x, std::span<const int64_t> send_rows,
-                 std::span<const int64_t> recv_rows, const Group& group, Site site) {
-  Shape shape = x.shape();
-  shape[0] = 0;
-  for (const int64_t rows : recv_rows) shape[0] += rows;
-  const Tensor y = Tensor::empty(shape, x.dtype(), x.device());
-  group.all_to_all(x, send_rows, y, recv_rows, site).wait();
-  return y;
+  // Starts to send x; the result holds its rows after wait().
+  Tensor start(const Tensor& x, const std::vector<int64_t>& send_rows,
+               const std::vector<int64_t>& recv_rows) {
+    Shape shape = x.shape();
+    shape[0] = 0;
+    for (const int64_t rows : recv_rows) shape[0] += rows;
+    const Tensor y = Tensor::empty(shape, x.dtype(), x.device());
+    work = group.all_to_all(x, send_rows, y, recv_rows, site);
+    return y;
+  }
+};
+
+AllToAll::AllToAll(const Var& x, std::span<const int64_t> send_rows,
+                   std::span<const int64_t> recv_rows, const Group& group, Site site) {
+  if (group.size() == 1) {
+    pending_ = x;
+    return;
+  }
+  exchange_ = std::make_shared<Exchange>(Exchange{{send_rows.begin(), send_rows.end()},
+                                                  {recv_rows.begin(), recv_rows.end()},
+                                                  group,
+                                                  site,
+                                                  Work()});
+  const Tensor y = exchange_->start(x.value(), exchange_->sent, exchange_->received);
+  pending_ = record("all_to_all", {x}, y, [exchange = exchange_](const Tensor& dx) -> Grads {
+    exchange->work.wait();  // started by the backward of finish()
+    return {dx};
+  });
 }
 
-}  // namespace
+Var AllToAll::finish() {
+  if (!exchange_) return pending_;
+  exchange_->work.wait();
+  return record("all_to_all_finish", {pending_}, pending_.value(),
+                [exchange = exchange_](const Tensor& dy) -> Grads {
+                  return {exchange->start(dy, exchange->received, exchange->sent)};
+                });
+}
 
 Var all_to_all(const Var& x, std::span<const int64_t> send_rows, std::span<const int64_t> recv_rows,
                const Group& group, Site site) {
-  if (group.size() == 1) return x;
-  std::vector<int64_t> sent(send_rows.begin(), send_rows.end());
-  std::vector<int64_t> received(recv_rows.begin(), recv_rows.end());
-  Tensor y = exchanged(x.value(), send_rows, recv_rows, group, site);
-  return record("all_to_all", {x}, std::move(y),
-                [sent, received, group, site](const Tensor& dy) -> Grads {
-                  return {exchanged(dy, received, sent, group, site)};
-                });
+  return AllToAll(x, send_rows, recv_rows, group, site).finish();
 }
 
 }  // namespace orthant

@@ -23,6 +23,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <span>
 
 #include "parallel/comm/group.h"
@@ -47,5 +48,20 @@ Var reduce_scatter(const Var& x, int dim, const Group& group, std::span<const in
 // send_rows[r] rows of x (in rank order) go to rank r; the result has recv_rows[r] rows of rank r.
 Var all_to_all(const Var& x, std::span<const int64_t> send_rows, std::span<const int64_t> recv_rows,
                const Group& group, Site site = Site::current());
+
+// The same in two halves: what is computed in between travels with the rows, in backward too.
+class AllToAll {
+ public:
+  // Starts.
+  AllToAll(const Var& x, std::span<const int64_t> send_rows, std::span<const int64_t> recv_rows,
+           const Group& group, Site site = Site::current());
+  // Waits for the rows; once.
+  Var finish();
+
+ private:
+  struct Exchange;
+  std::shared_ptr<Exchange> exchange_;  // null in a group of one
+  Var pending_;
+};
 
 }  // namespace orthant

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "parallel/config.h"
 
+#include <algorithm>
+#include <initializer_list>
+
 #include "base/error.h"
 
 namespace orthant {
@@ -8,6 +11,10 @@ namespace orthant {
 void ParallelConfig::fields(FieldVisitor& v) {
   v.field("data_parallel_size", data_parallel_size, at_least(0),
           "replicas that share a step's micro-batches; 0 = number of ranks");
+  v.field("expert_parallel_size", expert_parallel_size, at_least(1),
+          "ranks that share the routed experts of a layer");
+  v.field("expert_tensor_parallel_size", expert_tensor_parallel_size, at_least(1),
+          "ranks that share the inner width of each routed expert");
   v.field("recompute", recompute, one_of({"none", "full"}),
           "full: keep only the layers' inputs and run them again in backward");
   v.field("timeout_seconds", timeout_seconds, positive(), "deadline of every collective operation");
@@ -15,6 +22,16 @@ void ParallelConfig::fields(FieldVisitor& v) {
           "ranks agree on every collective before it moves data: slower, and names both sides of a "
           "mismatch");
   v.alias("dp", "data_parallel_size");
+  v.alias("ep", "expert_parallel_size");
+  v.alias("etp", "expert_tensor_parallel_size");
+  v.alias("expert_model_parallel_size", "expert_parallel_size");
+}
+
+std::string ParallelConfig::text() const {
+  std::string text = concat("dp ", data_parallel_size);
+  if (expert_parallel_size > 1) text += concat(", ep ", expert_parallel_size);
+  if (expert_tensor_parallel_size > 1) text += concat(", etp ", expert_tensor_parallel_size);
+  return text;
 }
 
 void ParallelConfig::resolve(int world_size, int64_t micro_batches) {
@@ -33,6 +50,41 @@ void ParallelConfig::resolve(int world_size, int64_t micro_batches) {
       concat("batch: a step has ", micro_batches,
              " micro-batches (global_batch_size / micro_batch_size), which ", world_size,
              " ranks cannot share evenly; the nearest numbers of ranks that can: ", nearest));
+}
+
+namespace {
+
+// "1, 2, 4": what divides all of `numbers`.
+std::string common_divisors(std::initializer_list<int64_t> numbers) {
+  std::string text;
+  for (int64_t d = 1; d <= *numbers.begin(); ++d) {
+    if (std::all_of(numbers.begin(), numbers.end(), [d](int64_t n) { return n % d == 0; }))
+      text += concat(text.empty() ? "" : ", ", d);
+  }
+  return text;
+}
+
+}  // namespace
+
+void ParallelConfig::check_experts(int world_size, int64_t num_experts,
+                                   int64_t expert_width) const {
+  const int64_t ep = expert_parallel_size, etp = expert_tensor_parallel_size;
+  if (num_experts == 0) {
+    ORTHANT_CHECK(ep == 1 && etp == 1, kConfig,
+                  "parallel.expert_parallel_size: the model has no experts "
+                  "(model.n_routed_experts is 0), got ",
+                  ep, " x expert_tensor_parallel_size ", etp, "; leave both at 1");
+    return;
+  }
+  ORTHANT_CHECK(world_size % (ep * etp) == 0, kConfig, "parallel.expert_parallel_size: ", ep,
+                " x expert_tensor_parallel_size ", etp, " = ", ep * etp, " does not divide ",
+                world_size, " ranks");
+  ORTHANT_CHECK(num_experts % ep == 0, kConfig, "parallel.expert_parallel_size: ", ep,
+                " does not divide model.n_routed_experts ", num_experts, "; with ", world_size,
+                " ranks it can be ", common_divisors({world_size, num_experts}));
+  ORTHANT_CHECK(expert_width % etp == 0, kConfig, "parallel.expert_tensor_parallel_size: ", etp,
+                " does not divide model.moe_intermediate_size ", expert_width, "; with ",
+                world_size, " ranks it can be ", common_divisors({world_size, expert_width}));
 }
 
 }  // namespace orthant

@@ -13,12 +13,13 @@ namespace orthant {
 
 class ParameterOptimizer {
  public:
-  // Takes masters from the parameters' present values.
-  ParameterOptimizer(ParameterStore& store, const OptimizerConfig& config);
+  // Takes masters from the parameters' present values.  experts: the ranks that hold each expert
+  // once, together; others' parameters are the same on all of them.  Collective over it.
+  ParameterOptimizer(ParameterStore& store, const OptimizerConfig& config, const Group& experts);
 
   // The norm of grad_scale * (summed gradients).  f64 sums over blocks of 4,096 elements of each
   // logical tensor, added in block order, then in the order of names: the same bits for every
-  // layout that gives the same gradients.
+  // layout that gives the same gradients.  Collective over the experts' group.
   double gradient_norm(const GradientBuffers& gradients, double grad_scale) const;
   // step counts from 1.
   void step(const GradientBuffers& gradients, double learning_rate, double grad_scale,
@@ -39,12 +40,19 @@ class ParameterOptimizer {
  private:
   OptimizerConfig config_;
   std::vector<State> state_;
-  // (logical name, state index, logical index), sorted by name.
+  Group experts_;
+  // Logical tensors of this rank, and where their sums of squares are added: positions in the order
+  // of the names of all ranks' tensors.
   struct Entry {
-    std::string name;
     size_t state, logical;
+    size_t position = 0;
   };
-  std::vector<Entry> by_name_;
+  std::vector<Entry> dense_, expert_;
+  std::vector<size_t> gathered_positions_;  // of all ranks' expert entries, by rank
+  size_t num_positions_ = 0;
+
+  void order_by_name();
+  double sum_squares(const GradientBuffers& gradients, const Entry& entry) const;
 };
 
 }  // namespace orthant

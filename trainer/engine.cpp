@@ -63,11 +63,11 @@ ModelInput to_model_input(const Batch& batch, Device device) {
           .doc_start = Tensor::from_i32(shape, batch.doc_start, device)};
 }
 
-Engine::Engine(const RunConfig& config, const Group& data_parallel)
+Engine::Engine(const RunConfig& config, const Group& world)
     : config_(config),
-      group_(data_parallel),
+      groups_(make_rank_groups(world, config.parallel)),
       device_(device_of(config.device)),
-      lanes_(plan_lanes(config.batch.micro_batches(), data_parallel.size(),
+      lanes_(plan_lanes(config.batch.micro_batches(), groups_.data.size(),
                         config.run.determinism == "layout" ? config.run.reduction_lanes : 1)) {
   model_ = std::make_unique<Transformer>(
       TransformerOptions{
@@ -76,11 +76,14 @@ Engine::Engine(const RunConfig& config, const Group& data_parallel)
           .dtype = config.dtype(),
           .device = device_,
           .recompute = config.parallel.recompute == "full" ? Recompute::kFull : Recompute::kNone,
+          .experts = {.group = groups_.experts,
+                      .expert_parallel_size = groups_.expert_parallel_size,
+                      .tensor_parallel_size = groups_.expert_tensor_parallel_size},
           .seed = static_cast<uint64_t>(config.run.seed)},
       store_);
-  gradients_ =
-      std::make_unique<GradientBuffers>(store_, GradientBuffers::Groups{group_, group_}, lanes_);
-  optimizer_ = std::make_unique<ParameterOptimizer>(store_, config.optimizer);
+  gradients_ = std::make_unique<GradientBuffers>(
+      store_, GradientBuffers::Groups{groups_.data, groups_.expert_data}, lanes_);
+  optimizer_ = std::make_unique<ParameterOptimizer>(store_, config.optimizer, groups_.experts);
   optimizer_->initialize(static_cast<uint64_t>(config.run.seed));
 }
 
@@ -89,7 +92,7 @@ Engine::Engine(const RunConfig& config, const Group& data_parallel)
 void Engine::run_micro_batch(const Batch& batch, int64_t index, int64_t step, double loss_scale,
                              std::vector<double>& per_sequence,
                              std::vector<std::vector<double>>& counts) {
-  const int64_t global_index = group_.rank() * lanes_.micro_batches + index;
+  const int64_t global_index = groups_.data.rank() * lanes_.micro_batches + index;
   const ModelInput input = to_model_input(batch, device_);
   MoeContext moe{.loss_scale = loss_scale};
   if (replay_) moe.replay = [&](int64_t layer) { return replay_(index, layer); };
@@ -119,13 +122,13 @@ void Engine::run_micro_batch(const Batch& batch, int64_t index, int64_t step, do
 StepResult Engine::accumulate(std::span<const Batch> micro_batches, int64_t step, bool stop) {
   ORTHANT_CHECK(static_cast<int64_t>(micro_batches.size()) == lanes_.micro_batches, kInternal,
                 "step: want ", lanes_.micro_batches, " micro-batches, got ", micro_batches.size());
-  group_.set_step(step);
+  groups_.data.set_step(step);
   std::vector<double> local = {0.0, 0.0, stop ? 1.0 : 0.0};
   for (const Batch& batch : micro_batches) {
     local[0] += static_cast<double>(batch.num_labels());
     local[1] += static_cast<double>(count_routed(batch));
   }
-  const std::vector<double> counts = group_.sum(local);
+  const std::vector<double> counts = groups_.data.sum(local);
   StepResult result;
   result.labelled_tokens = static_cast<int64_t>(counts[0]);
   result.routed_tokens = static_cast<int64_t>(counts[1]);
@@ -140,14 +143,14 @@ StepResult Engine::accumulate(std::span<const Batch> micro_batches, int64_t step
   }
   gradients_->finish_step();
 
-  const std::vector<double> all = gather_in_order(group_, per_sequence);
+  const std::vector<double> all = gather_in_order(groups_.data, per_sequence);
   for (size_t i = 0; i < all.size(); i += 2) {
     result.lm_loss += all[i];
     result.balance_loss += all[i + 1];
   }
   if (counts[0] > 0) result.lm_loss /= counts[0];
   if (counts[1] > 0) result.balance_loss /= counts[1];
-  sum_counts(group_, result.expert_counts);
+  sum_counts(groups_.data, result.expert_counts);
   return result;
 }
 
@@ -160,7 +163,7 @@ StepResult Engine::step(std::span<const Batch> micro_batches, int64_t step, bool
   if (failpoint("step.norm", step)) result.grad_norm = std::nan("");
   // Gradients, and so the norm, are the same on every rank; a rank that sees another value (a fail
   // point) still must not differ.
-  const double finite = group_.sum(std::isfinite(result.grad_norm) ? 0.0 : 1.0);
+  const double finite = groups_.data.sum(std::isfinite(result.grad_norm) ? 0.0 : 1.0);
   result.skipped = finite > 0 || result.labelled_tokens == 0;
   if (result.skipped) return result;
   double factor = mean;
@@ -183,7 +186,7 @@ EvaluationResult Engine::evaluate(const std::function<Batch(int64_t)>& batch,
     const HeadLoss loss = model_->loss(to_model_input(next, device_), moe, 0, 0);
     append_sequence_sums(loss.losses, next.length, local, 1);
   }
-  const std::vector<double> all = gather_in_order(group_, local);
+  const std::vector<double> all = gather_in_order(groups_.data, local);
   EvaluationResult result;
   double labels = 0;
   for (size_t i = 0; i < all.size(); ++i) {

@@ -14,6 +14,7 @@
 #include "model/transformer.h"
 #include "parallel/comm/group.h"
 #include "parallel/parameter_optimizer.h"
+#include "parallel/rank_groups.h"
 #include "trainer/run_config.h"
 
 namespace orthant {
@@ -37,9 +38,9 @@ struct EvaluationResult {
 
 class Engine {
  public:
-  // config is resolved for data_parallel.size() ranks.  Initial weights come from config.run.seed.
-  // The model is on device_of(config.device).
-  Engine(const RunConfig& config, const Group& data_parallel);
+  // config is resolved for world.size() ranks.  Initial weights come from config.run.seed.  The
+  // model is on device_of(config.device).  Collective.
+  Engine(const RunConfig& config, const Group& world);
 
   // One optimizer step over this rank's micro-batches, in global order (rank r has the r-th
   // contiguous block).  step counts from 1 and keys learning rate and dropout.  stop: this rank
@@ -52,9 +53,10 @@ class Engine {
 
   const Transformer& model() const { return *model_; }
   ParameterStore& store() { return store_; }
+  const ParameterStore& store() const { return store_; }
   GradientBuffers& gradients() { return *gradients_; }
   ParameterOptimizer& optimizer() { return *optimizer_; }
-  const Group& group() const { return group_; }
+  const RankGroups& groups() const { return groups_; }
   Device device() const { return device_; }
   int64_t updates() const { return updates_; }  // optimizer steps that were not skipped
   void set_updates(int64_t updates) { updates_ = updates; }
@@ -72,7 +74,7 @@ class Engine {
                        std::vector<double>& per_sequence, std::vector<std::vector<double>>& counts);
 
   RunConfig config_;
-  Group group_;
+  RankGroups groups_;
   Device device_;
   ParameterStore store_;
   std::unique_ptr<Transformer> model_;

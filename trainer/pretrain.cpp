@@ -272,7 +272,7 @@ void Pretrainer::save(int64_t step) {
   if (saved_step_ == step) return;
   writer_->save(step, training_tensors(*engine_),
                 {.samples = step * config_.batch.global_batch_size,
-                 .layout = concat("dp ", world_.size()),
+                 .layout = config_.parallel.text(),
                  .configuration = config_yaml_,
                  .extra = {{"isa", std::string(cpu::name_of(cpu::active_isa()))},
                            {"data_fingerprint", data_.fingerprint},
@@ -359,7 +359,7 @@ void Pretrainer::write_report() {
                  {"parameters", concat(with_thousands(total_parameters(m)), ", ",
                                        with_thousands(active_matmul_parameters(m)), " active")},
                  {"layout",
-                  concat("dp ", world_.size(), ", ", context().num_threads, " threads a rank")},
+                  concat(config_.parallel.text(), ", ", context().num_threads, " threads a rank")},
                  {"precision",
                   concat(config_.precision, " at level ", cpu::name_of(cpu::active_isa()))},
                  {"machine", host}},
@@ -372,8 +372,9 @@ void Pretrainer::write_report() {
 }
 
 void Pretrainer::finish() {
+  // Whoever holds experts that rank 0 needs takes part in its decoding.
+  if (engine_->groups().experts.world_ranks().front() == 0) make_samples();
   if (!is_first()) return;
-  make_samples();
   for (const ReportSample& sample : samples_) {
     log::info("sample: ", printable(sample.prompt + sample.completion));
   }

@@ -143,6 +143,9 @@ void RunConfig::resolve(int world_size) {
                   " is no multiple of micro_batch_size ", batch.micro_batch_size);
     parallel.resolve(world_size, batch.micro_batches());
   });
+  collect([&] {
+    parallel.check_experts(world_size, model.n_routed_experts, model.moe_intermediate_size);
+  });
   if (!problems.empty()) throw_error(ErrorKind::kConfig, problems);
 }
 

@@ -71,6 +71,9 @@ Tensor head_logits(const Tensor& x, Weight& head);
 // Rows of x at index i32 [R]; the gradient adds in the order of row_of [N, A], the inverse (i32, -1
 // = none).
 Var gather_rows(const Var& x, const Tensor& index, const Tensor& row_of);
+// y [N, D] = sum over slots of rows[row_of[n, a]], in slot order; owner i32 [R] is the n of each
+// row.  The conjugate of gather_rows.
+Var sum_rows(const Var& rows, const Tensor& row_of, const Tensor& owner);
 // y [N, D] = sum over slots of weights[n, a] * rows[row_of[n, a]], in slot order, summed in
 // wide_of.
 Var combine(const Var& rows, const Var& weights, const Tensor& row_of);

@@ -6,21 +6,44 @@ namespace orthant {
 
 using ops::view_of;
 
+namespace {
+
+Tensor gathered(const char* op, const Tensor& x, const Tensor& index) {
+  const Tensor y = Tensor::empty({index.numel(), x.dim(1)}, x.dtype(), x.device());
+  ops::call(&Backend::gather_rows, op, {&x, &index, &y},
+            GatherRowsArgs{.x = view_of(x), .index = view_of(index), .y = view_of(y)});
+  return y;
+}
+
+Tensor summed(const char* op, const Tensor& rows, const Tensor& row_of) {
+  const Tensor y = Tensor::empty({row_of.dim(0), rows.dim(1)}, rows.dtype(), rows.device());
+  ops::call(
+      &Backend::combine, op, {&rows, &row_of},
+      CombineArgs{
+          .rows = view_of(rows), .row_of = view_of(row_of), .weights = {}, .y = view_of(y)});
+  return y;
+}
+
+}  // namespace
+
 Var gather_rows(const Var& x, const Tensor& index, const Tensor& row_of) {
   const Tensor& xv = x.value();
   ORTHANT_OP_CHECK("gather_rows",
                    xv.rank() == 2 && index.dtype() == DType::kI32 && row_of.dim(0) == xv.dim(0), xv,
                    index, row_of);
-  const Tensor y = Tensor::empty({index.numel(), xv.dim(1)}, xv.dtype(), xv.device());
-  ops::call(&Backend::gather_rows, "gather_rows", {&xv, &index, &y},
-            GatherRowsArgs{.x = view_of(xv), .index = view_of(index), .y = view_of(y)});
-  return record("gather_rows", {x}, y, [row_of, shape = xv.shape()](const Tensor& dy) -> Grads {
-    const Tensor dx = Tensor::empty(shape, dy.dtype(), dy.device());
-    ops::call(&Backend::combine, "gather_rows_grad", {&dy, &row_of},
-              CombineArgs{
-                  .rows = view_of(dy), .row_of = view_of(row_of), .weights = {}, .y = view_of(dx)});
-    return {dx};
-  });
+  return record(
+      "gather_rows", {x}, gathered("gather_rows", xv, index),
+      [row_of](const Tensor& dy) -> Grads { return {summed("gather_rows_grad", dy, row_of)}; });
+}
+
+Var sum_rows(const Var& rows, const Tensor& row_of, const Tensor& owner) {
+  const Tensor& rv = rows.value();
+  ORTHANT_OP_CHECK("sum_rows",
+                   rv.rank() == 2 && owner.dtype() == DType::kI32 && owner.numel() == rv.dim(0), rv,
+                   row_of, owner);
+  return record(
+      "sum_rows", {rows}, summed("sum_rows", rv, row_of),
+      [owner](const Tensor& dy) -> Grads { return {gathered("sum_rows_grad", dy, owner)}; });
 }
 
 Var combine(const Var& rows, const Var& weights, const Tensor& row_of) {

@@ -4,96 +4,47 @@
 #include <map>
 #include <mutex>
 
-#include "base/context.h"
 #include "base/error.h"
 #include "parallel/comm/threads/run_ranks.h"
 
 namespace orthant::testing {
 namespace {
 
-using State = ParameterOptimizer::State;
-
-// The logical tensors of what `pick` gives for a parameter's state; an undefined tensor has none.
-template <class Pick>
-NamedValues collect(Engine& engine, const Pick& pick) {
-  NamedValues values;
-  for (const State& state : engine.optimizer().state()) {
-    const Tensor storage = pick(state);
-    if (!storage.defined()) continue;
-    for (const LogicalTensor& logical : state.parameter->logical())
-      values[logical.name] = state.parameter->logical_part(storage, logical).to_doubles();
-  }
-  return values;
-}
-
-NamedValues mean_gradients(Engine& engine, int64_t labelled_tokens) {
-  NamedValues gradients =
-      collect(engine, [&](const State& s) { return engine.gradients().sum_of(*s.parameter); });
-  for (auto& [name, values] : gradients)
-    for (double& g : values) g /= static_cast<double>(labelled_tokens);
-  return gradients;
-}
-
-// Rows of a micro-batch in the step.
-int64_t first_row(const Group& group, int64_t local_micro_batches, int64_t micro_batch,
-                  int64_t sequences) {
-  return (group.rank() * local_micro_batches + micro_batch) * sequences;
-}
-
-// i32 [N, A] of the rows [begin, begin + sequences).
-Tensor replayed_ids(const std::vector<RowChoices>& rows, int64_t begin, int64_t sequences,
-                    int64_t layer, int64_t experts_per_token) {
-  std::vector<int32_t> ids;
-  for (int64_t r = begin; r < begin + sequences; ++r) {
-    const std::vector<int>& chosen = rows[static_cast<size_t>(r)][static_cast<size_t>(layer)];
-    ids.insert(ids.end(), chosen.begin(), chosen.end());
-  }
-  return Tensor::from_i32({static_cast<int64_t>(ids.size()) / experts_per_token, experts_per_token},
-                          ids);
-}
-
-// Appends the rows of one micro-batch.
-void record_choices(const MoeContext& moe, int64_t sequences, int64_t layers,
-                    std::vector<RowChoices>& rows) {
-  const size_t first = rows.size();
-  rows.resize(first + static_cast<size_t>(sequences), RowChoices(static_cast<size_t>(layers)));
-  for (const LayerRouting& routing : moe.routings) {
-    const int64_t per_row = routing.ids.numel() / sequences;
-    const Tensor host_ids = routing.ids.to(Device{});
-    const int32_t* ids = host_ids.as<int32_t>();
-    for (int64_t s = 0; s < sequences; ++s)
-      rows[first + static_cast<size_t>(s)][static_cast<size_t>(routing.layer)].assign(
-          ids + s * per_row, ids + (s + 1) * per_row);
-  }
-}
-
-Matrices make_initial_weights(const Variant& variant) {
-  Engine engine(resolved_config(variant, {.precision = "fp32"}, 1), Group::self());
-  Matrices weights;
-  for (const State& state : engine.optimizer().state()) {
-    for (const LogicalTensor& logical : state.parameter->logical()) {
-      const bool is_vector = logical.shape.rank() == 1;
-      Matrix& w = weights[logical.name] =
-          Matrix(is_vector ? 1 : logical.shape[0], logical.shape[-1]);
-      w.is_vector = is_vector;
-      w.values = state.parameter->logical_part(state.parameter->value(), logical).to_doubles();
-      // Multiples of 1/32: exact in bf16.
-      for (size_t i = 0; is_vector && i < w.values.size(); ++i)
-        w.values[i] += static_cast<double>(i * 7 % 16) / 32 - 0.25;
-    }
+NamedValues make_initial_weights(const Variant& variant) {
+  NamedValues weights = initial_values(resolved_config(variant, {.precision = "fp32"}, 1));
+  for (auto& [name, values] : weights) {
+    if (name.find("norm.weight") == std::string::npos) continue;
+    // Multiples of 1/32: exact in bf16.
+    for (size_t i = 0; i < values.size(); ++i)
+      values[i] += static_cast<double>(i * 7 % 16) / 32 - 0.25;
   }
   return weights;
 }
 
 }  // namespace
 
-const Matrices& initial_weights(const Variant& variant) {
+const NamedValues& initial_weights(const Variant& variant) {
   static std::mutex mutex;  // thread ranks ask for them
-  static std::map<std::string, Matrices> known;
+  static std::map<std::string, NamedValues> known;
   const std::lock_guard lock(mutex);
   const auto found = known.find(variant.name);
   if (found != known.end()) return found->second;
   return known.emplace(variant.name, make_initial_weights(variant)).first->second;
+}
+
+Matrices matrices_of(const Variant& variant, const NamedValues& weights) {
+  const Engine engine(resolved_config(variant, {}, 1), Group::self());
+  Matrices matrices;
+  for (const auto& parameter : engine.store().all()) {
+    for (const LogicalTensor& logical : parameter->logical()) {
+      const bool is_vector = logical.shape.rank() == 1;
+      Matrix& w = matrices[logical.name] =
+          Matrix(is_vector ? 1 : logical.shape[0], logical.shape[-1]);
+      w.is_vector = is_vector;
+      w.values = weights.at(logical.name);
+    }
+  }
+  return matrices;
 }
 
 RunConfig resolved_config(const Variant& variant, const EngineOptions& options, int world_size) {
@@ -103,20 +54,12 @@ RunConfig resolved_config(const Variant& variant, const EngineOptions& options, 
   config.run.determinism = options.determinism;
   config.run.reduction_lanes = options.reduction_lanes;
   config.parallel.recompute = options.recompute;
+  config.parallel.expert_parallel_size = options.expert_parallel_size;
+  config.parallel.expert_tensor_parallel_size = options.expert_tensor_parallel_size;
   config.optimizer.name = options.optimizer;
   config.optimizer.learning_rate = options.learning_rate;
   config.resolve(world_size);
   return config;
-}
-
-void load_weights(Engine& engine, const Matrices& weights) {
-  for (const State& state : engine.optimizer().state()) {
-    for (const LogicalTensor& logical : state.parameter->logical()) {
-      copy(Tensor::from(logical.shape, weights.at(logical.name).values, DType::kF64),
-           state.parameter->logical_part(state.span.master, logical));
-    }
-  }
-  engine.optimizer().values_from_masters();
 }
 
 std::vector<Batch> own_batches(const Variant& variant, const Group& group, int64_t step) {
@@ -126,37 +69,15 @@ std::vector<Batch> own_batches(const Variant& variant, const Group& group, int64
 }
 
 EngineRun run_engine(const Variant& variant, const EngineOptions& options, const Group& group) {
-  const RunConfig config = resolved_config(variant, options, group.size());
-  Engine engine(config, group);
-  load_weights(engine, initial_weights(variant));
-  const int64_t sequences = config.batch.micro_batch_size;
-  const int64_t local_micro_batches = config.batch.micro_batches() / group.size();
-  EngineRun run;
-  int64_t step = 1;
-  if (options.replay) {
-    engine.set_replay([&](int64_t micro_batch, int64_t layer) {
-      return replayed_ids((*options.replay)[static_cast<size_t>(step - 1)],
-                          first_row(group, local_micro_batches, micro_batch, sequences), sequences,
-                          layer, config.model.num_experts_per_tok);
-    });
-  }
-  if (options.gradients) {
-    const StepResult result = engine.accumulate(own_batches(variant, group, 1), 1);
-    run.gradients = mean_gradients(engine, result.labelled_tokens);
-  }
-  engine.set_routing_observer([&](int64_t, const MoeContext& moe) {
-    record_choices(moe, sequences, config.model.num_hidden_layers, run.choices.back());
-  });
-  for (; step <= options.steps; ++step) {
-    run.choices.emplace_back();
-    const int64_t data_step = options.repeat_data ? 1 : step;
-    run.steps.push_back(engine.step(own_batches(variant, group, data_step), step));
-  }
-  run.weights = collect(engine, [](const State& s) { return s.span.master; });
-  run.values = collect(engine, [](const State& s) { return s.parameter->value(); });
-  run.m = collect(engine, [](const State& s) { return s.span.m; });
-  run.v = collect(engine, [](const State& s) { return s.span.v; });
-  return run;
+  const auto batches = [&](int64_t step, int64_t micro_batch) {
+    return batches_of(variant, options.repeat_data ? 1 : step)[static_cast<size_t>(micro_batch)];
+  };
+  return run_layout(resolved_config(variant, options, group.size()), batches,
+                    {.steps = options.steps,
+                     .gradients = options.gradients,
+                     .weights = initial_weights(variant),
+                     .replay = options.replay},
+                    group);
 }
 
 EngineRun run_on_threads(const Variant& variant, const EngineOptions& options, int num_ranks,
@@ -168,38 +89,11 @@ EngineRun run_on_threads(const Variant& variant, const EngineOptions& options, i
               runs[static_cast<size_t>(world.rank())] = run_engine(variant, options, world);
             },
             {.threads_per_rank = threads_per_rank});
-  EngineRun result = runs.front();
   for (size_t r = 1; r < runs.size(); ++r) {
     const std::string difference = first_bit_difference(bits_of(runs[r]), bits_of(runs[0]));
     ORTHANT_CHECK(difference.empty(), kInternal, "ranks ", r, " and 0 differ: ", difference);
-    for (size_t step = 0; step < result.choices.size(); ++step) {
-      const std::vector<RowChoices>& rows = runs[r].choices[step];
-      result.choices[step].insert(result.choices[step].end(), rows.begin(), rows.end());
-    }
   }
-  return result;
-}
-
-NamedValues bits_of(const EngineRun& run) {
-  NamedValues bits;
-  const auto add = [&](const char* kind, const NamedValues& values) {
-    for (const auto& [name, tensor] : values) bits[concat(kind, " ", name)] = tensor;
-  };
-  add("gradient", run.gradients);
-  add("weight", run.weights);
-  add("value", run.values);
-  add("m", run.m);
-  add("v", run.v);
-  for (const StepResult& step : run.steps) {
-    bits["lm_loss"].push_back(step.lm_loss);
-    bits["balance_loss"].push_back(step.balance_loss);
-    bits["grad_norm"].push_back(step.grad_norm);
-    for (const auto& layer : step.expert_counts) {
-      std::vector<double>& counts = bits["expert_counts"];
-      counts.insert(counts.end(), layer.begin(), layer.end());
-    }
-  }
-  return bits;
+  return runs.front();
 }
 
 }  // namespace orthant::testing

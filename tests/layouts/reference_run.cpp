@@ -55,8 +55,10 @@ NamedValues values_of(const Matrices& matrices) {
 }
 
 ReferenceRun compute(const Variant& variant, const EngineOptions& options) {
-  const RunConfig config = resolved_config(variant, options, 1);
-  Matrices weights = initial_weights(variant);
+  EngineOptions one_rank = options;
+  one_rank.expert_parallel_size = one_rank.expert_tensor_parallel_size = 1;
+  const RunConfig config = resolved_config(variant, one_rank, 1);
+  Matrices weights = matrices_of(variant, initial_weights(variant));
   ReferenceOptimizer optimizer{.adamw = config.optimizer.name == "adamw",
                                .learning_rate = config.optimizer.learning_rate,
                                .beta1 = config.optimizer.betas[0],
@@ -66,8 +68,10 @@ ReferenceRun compute(const Variant& variant, const EngineOptions& options) {
                                .clip = config.optimizer.grad_clip};
   ReferenceRun run;
   for (int64_t step = 1; step <= options.steps; ++step) {
+    const auto* replay =
+        options.replay ? &(*options.replay)[static_cast<size_t>(step - 1)] : nullptr;
     ReferenceResult result =
-        run_reference(shape_of(config), weights, rows_of(batches_of(variant, step)));
+        run_reference(shape_of(config), weights, rows_of(batches_of(variant, step)), replay);
     if (step == 1) run.gradients = values_of(result.gradients);
     run.norms.push_back(update(optimizer, weights, result.gradients));
     run.choices.push_back(result.choices);
@@ -82,12 +86,22 @@ ReferenceRun compute(const Variant& variant, const EngineOptions& options) {
   return run;
 }
 
+std::string text_of(const StepChoices* choices) {
+  std::string text;
+  if (!choices) return text;
+  for (const auto& step : *choices)
+    for (const RowChoices& row : step)
+      for (const std::vector<int>& layer : row)
+        for (const int expert : layer) text += concat(expert, " ");
+  return text;
+}
+
 }  // namespace
 
 const ReferenceRun& reference_run(const Variant& variant, const EngineOptions& options) {
   static std::map<std::string, ReferenceRun> known;
-  const std::string key =
-      concat(variant.name, " ", options.optimizer, " ", options.learning_rate, " ", options.steps);
+  const std::string key = concat(variant.name, " ", options.optimizer, " ", options.learning_rate,
+                                 " ", options.steps, " ", text_of(options.replay));
   const auto found = known.find(key);
   if (found != known.end()) return found->second;
   return known.emplace(key, compute(variant, options)).first->second;

@@ -13,8 +13,8 @@ struct ReferenceRun {
   StepChoices choices;
 };
 
-// From initial_weights(variant); computed once a process for a variant, optimizer, rate and number
-// of steps.
+// From initial_weights(variant); computed once a process for a variant, optimizer, rate, number
+// of steps and given choices.
 const ReferenceRun& reference_run(const Variant& variant, const EngineOptions& options);
 
 }  // namespace orthant::testing

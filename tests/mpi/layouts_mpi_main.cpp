@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Data-parallel training under a real mpirun: weights, moments, losses and norms after three steps
-// have the bits of a run on one rank, which every rank makes by itself.
+// Layouts under a real mpirun.  Data parallelism: weights, moments, losses and norms after three
+// steps have the bits of a run on one rank, which every rank makes by itself.  Experts on other
+// ranks: what `verify layout` compares.
 //   mpirun -n 2 layouts_mpi      (2, 4 or 8 ranks: they must divide the eight micro-batches)
 // Prints "ok", or what differs, and then exits with 1.
 #include <cstdio>
@@ -11,6 +12,7 @@
 #include "parallel/comm/mpi/mpi_world.h"
 #include "tensor/cpu/isa.h"
 #include "tests/layouts/engine_run.h"
+#include "trainer/verify_layout.h"
 
 using namespace orthant;
 using namespace orthant::testing;
@@ -28,8 +30,38 @@ std::string difference_to(const Variant& variant, const EngineOptions& options,
                 world.rank(), ", ", difference, "\n");
 }
 
+// One row of a step of the variant.
+Batch row_of(const Variant& variant, int64_t step, int64_t row) {
+  return batches_of(with_micro_batch_size(variant, 1), step)[static_cast<size_t>(row)];
+}
+
+std::string expert_differences(const Variant& variant, const Group& world) {
+  std::vector<LayoutSpec> layouts;
+  for (const char* cut : {"ep2", "ep4", "etp2", "ep2+etp2+recompute", "ep2+mb1"}) {
+    const LayoutSpec layout = parse_layout(concat("dp", world.size(), "+", cut));
+    if (layout.expert_parallel_size * layout.expert_tensor_parallel_size <= world.size())
+      layouts.push_back(layout);
+  }
+  std::string differences;
+  verify_layouts(
+      variant.config, [&](int64_t step, int64_t row) { return row_of(variant, step, row); },
+      {.layouts = layouts}, world,
+      [&](const LayoutVerdict& verdict) {
+        for (const LayoutMeasure& m : verdict.measures)
+          if (!m.passed())
+            differences += concat(variant.name, " ", verdict.layout.text, ": ", m.name, " ",
+                                  m.tensor, " differs by ", m.difference, "\n");
+      });
+  return differences;
+}
+
 int compare(const Group& world) {
   std::string differences;
+  for (const char* name : {"moe", "moe_deep"}) {
+    Variant variant = find_variant(name);
+    variant.config.run.max_steps = 20;
+    differences += expert_differences(variant, world);
+  }
   for (const char* name : {"dense_gqa", "dense_tied_deep", "moe", "moe_normalized_tied"}) {
     for (const char* precision : {"fp64", "fp32", "bf16"})
       differences += difference_to(find_variant(name), {.precision = precision}, world);

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-namespace orthant::testing {
+namespace orthant {
 
 // Elements widened to double (exactly) by logical name.
 using NamedValues = std::map<std::string, std::vector<double>>;
@@ -25,4 +25,4 @@ Difference worst_difference(const NamedValues& got, const NamedValues& want);
 // one side has; empty when all are equal.
 std::string first_bit_difference(const NamedValues& got, const NamedValues& want);
 
-}  // namespace orthant::testing
+}  // namespace orthant

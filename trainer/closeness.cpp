@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "tests/testing/closeness.h"
+#include "trainer/closeness.h"
 
 #include <algorithm>
 #include <bit>
@@ -8,7 +8,7 @@
 #include <cstdio>
 #include <limits>
 
-namespace orthant::testing {
+namespace orthant {
 namespace {
 
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
@@ -67,4 +67,4 @@ std::string first_bit_difference(const NamedValues& got, const NamedValues& want
   return "";
 }
 
-}  // namespace orthant::testing
+}  // namespace orthant

@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <cstdio>
+#include <map>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "launch/commands.h"
+#include "launch/process.h"
+#include "launch/run_file.h"
+#include "trainer/datasets.h"
+#include "trainer/verify_layout.h"
+
+namespace orthant {
+namespace {
+
+std::vector<LayoutSpec> layouts_of(const VerifyLayoutCommand& command, const RunConfig& config,
+                                   int world_size) {
+  std::vector<LayoutSpec> layouts;
+  for (const std::string& text : command.layouts) layouts.push_back(parse_layout(text));
+  if (!layouts.empty()) return layouts;
+  for (const LayoutSpec& layout : default_layouts(config, std::max(command.ranks, world_size))) {
+    if (world_size == 1 || layout.ranks == world_size) layouts.push_back(layout);
+  }
+  return layouts;
+}
+
+// Rows of the user's data, read once: ranks that are threads ask for them at the same time.
+std::map<std::pair<int64_t, int64_t>, Batch> read_rows(RunConfig config, int64_t steps,
+                                                       const Group& world) {
+  config.batch.micro_batch_size = 1;
+  config.evaluation.interval = 0;
+  config.parallel = {};
+  config.resolve(1);
+  const Datasets data = open_datasets(config, world);
+  const std::unique_ptr<Loader> loader = make_loader(config, data, Group::self());
+  std::map<std::pair<int64_t, int64_t>, Batch> rows;
+  for (int64_t step = 1; step <= steps; ++step) {
+    for (int64_t row = 0; row < config.batch.global_batch_size; ++row)
+      rows[{step, row}] = loader->micro_batch(step - 1, row);
+  }
+  return rows;
+}
+
+void print_header(const LayoutVerdict& verdict) {
+  std::printf("%-24s", "layout");
+  for (const LayoutMeasure& m : verdict.measures) std::printf("  %18s", m.name.c_str());
+  std::printf("  %-9s\n", "same bits");
+}
+
+void print_row(const LayoutVerdict& verdict) {
+  std::printf("%-24s", verdict.layout.text.c_str());
+  for (const LayoutMeasure& m : verdict.measures)
+    std::printf("  %14.2e %3s", m.difference, m.passed() ? "ok" : "BAD");
+  std::printf("  %-9s\n", verdict.first_bit_difference.empty() ? "yes" : "no");
+  for (const LayoutMeasure& m : verdict.measures) {
+    if (!m.passed())
+      std::printf("    %s: %s differs by %.2e, want at most %.0e\n", m.name.c_str(),
+                  m.tensor.c_str(), m.difference, m.tolerance);
+  }
+  std::fflush(stdout);
+}
+
+}  // namespace
+
+int run_verify_layout(const VerifyLayoutCommand& command) {
+  const Group world = start_ranks(600.0);
+  // Layouts say how the ranks share the work, not the file.
+  std::vector<std::string> overrides = command.overrides;
+  for (const char* size :
+       {"data_parallel_size=0", "expert_parallel_size=1", "expert_tensor_parallel_size=1"})
+    overrides.push_back(concat("parallel.", size));
+  const RunFile file = load_run_file(command.config, overrides, world.size());
+  RunConfig config = file.config;
+  if (command.scale_down) config = scaled_down(config);
+  const VerifyLayoutOptions options{.layouts = layouts_of(command, config, world.size()),
+                                    .steps = command.steps};
+  ORTHANT_CHECK(!options.layouts.empty(), kConfig, command.config, ": no layout of up to ",
+                command.ranks,
+                " ranks fits its batch; give --layouts, or a batch of more micro-batches");
+  const int64_t steps =
+      config.precision == "bf16" ? std::max(options.steps, options.bf16_steps) : options.steps;
+  const auto rows = read_rows(config, steps, world);
+  if (world.rank() == 0)
+    std::fprintf(stderr, "%zu layouts against one rank, %s and fp64, %lld steps\n",
+                 options.layouts.size(), config.precision.c_str(),
+                 static_cast<long long>(options.steps));
+  bool passed = true, first = true;
+  verify_layouts(
+      config,
+      [&](int64_t step, int64_t row) {
+        return rows.at({step, row});
+      },
+      options, world,
+      [&](const LayoutVerdict& verdict) {
+        passed = passed && verdict.passed();
+        if (world.rank() != 0) return;
+        if (first) print_header(verdict);
+        first = false;
+        print_row(verdict);
+      });
+  if (world.rank() == 0)
+    std::printf(passed ? "all layouts compute the same\n" : "LAYOUTS DIFFER\n");
+  return passed ? 0 : static_cast<int>(ErrorKind::kNumeric);
+}
+
+}  // namespace orthant

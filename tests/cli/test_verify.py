@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Layouts compared through the program, and experts on other ranks in a run."""
+import unittest
+
+from harness import CliTest, orthant
+
+
+class Verify(CliTest):
+    def test_layouts_of_a_configuration_compute_the_same(self):
+        config = self.config(precision="fp32")
+        done = self.check(orthant("verify", "layout", config, "--layouts", "dp2,dp2+ep2,dp4+ep2+etp2+recompute,dp1+mb1"), 0,
+                          "all layouts compute the same", "fp64 gradients", "fp32 SGD weights")
+        self.assertEqual(len([line for line in done.out.splitlines() if line.startswith("dp")]), 4, done)
+        self.assertNotIn("BAD", done.out)
+
+    def test_under_mpirun(self):
+        config = self.config(precision="fp64")
+        self.check(orthant("verify", "layout", config, ranks=2), 0, "dp2+ep2", "all layouts compute the same")
+        self.check(orthant("verify", "layout", config, "--layouts", "dp4", ranks=2), 2, "4 ranks, the job 2")
+
+    def test_what_cannot_be_compared_is_said(self):
+        config = self.config()
+        self.check(orthant("verify", "layout", config, "--layouts", "dp2+tp3x"), 2, "tp3x", "dpN, epN")
+        self.check(orthant("verify", "layout", config, "--layouts", "dp3"), 64, "3 ranks cannot share evenly")
+        self.check(orthant("verify", "layout", config, "--layouts", "dp2+ep2+etp4"), 64, "does not divide 2 ranks")
+
+
+class ExpertRanks(CliTest):
+    FIELDS = ["lm_loss", "balance_loss", "grad_norm"]
+
+    def close(self, run, oracle):
+        for got, want in zip(self.metrics(run), self.metrics(oracle), strict=True):
+            for field in self.FIELDS:
+                self.assertAlmostEqual(got[field], want[field], delta=1e-9 * abs(want[field]) + 1e-15, msg=f"step {got['step']} {field}")
+
+    def test_a_run_goes_on_with_its_experts_elsewhere(self):
+        config = self.config(precision="fp64")
+        self.check(orthant("pretrain", config, f"run.dir={self.dir}/oracle"), 0)
+        ep2, ep4 = "parallel.expert_parallel_size=2", "parallel.expert_parallel_size=4"
+        self.check(orthant("pretrain", config, "run.max_steps=2", ep2, ranks=2), 0)
+        self.check(orthant("pretrain", config, "run.max_steps=4", ep4, ranks=4), 0, "resuming from step 2")
+        self.check(orthant("pretrain", config, "run.max_steps=6", ep2, "parallel.expert_tensor_parallel_size=2", ranks=4), 0, "resuming from step 4")
+        self.check(orthant("pretrain", config), 0, "resuming from step 6")
+        self.close("run", "oracle")
+
+    def test_samples_and_evaluation_with_experts_on_two_ranks(self):
+        config = self.config(precision="fp64")
+        more = ["evaluation.interval=4", "generation.samples=1", "generation.max_new_tokens=8", "generation.prompt=The"]
+        self.check(orthant("pretrain", config, f"run.dir={self.dir}/oracle", *more), 0, "sample: The")
+        self.check(orthant("pretrain", config, "parallel.expert_parallel_size=2", *more, ranks=2), 0, "sample: The")
+        self.close("run", "oracle")
+        losses = [self.metrics(run)[-1]["validation_loss"] for run in ["run", "oracle"]]
+        self.assertAlmostEqual(losses[0], losses[1], delta=1e-9)
+        text = orthant("generate", f"{self.dir}/run", "--prompt", "The", "--max-new-tokens", "8")
+        self.assertEqual(text.code, 0, text)
+
+    def test_sizes_that_do_not_fit_are_refused_with_the_arithmetic(self):
+        config = self.config()
+        self.check(orthant("pretrain", config, "parallel.expert_parallel_size=3", ranks=2), 64, "3", "does not divide 2 ranks")
+        self.check(orthant("pretrain", config, "parallel.expert_parallel_size=2", "model.n_routed_experts=5", ranks=2), 64,
+                   "does not divide model.n_routed_experts 5", "it can be 1")
+        dense = ["model.n_routed_experts=0", "model.n_shared_experts=0", "model.num_experts_per_tok=0"]
+        self.check(orthant("pretrain", config, "parallel.expert_parallel_size=2", *dense, ranks=2), 64, "no experts")
+
+
+if __name__ == "__main__":
+    unittest.main()

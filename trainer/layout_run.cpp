@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trainer/layout_run.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "trainer/training_state.h"
+#include "trainer/whole_tensors.h"
+
+namespace orthant {
+namespace {
+
+using State = ParameterOptimizer::State;
+
+CheckpointTensor piece_of(const LogicalTensor& logical, Tensor data) {
+  return {.name = logical.name,
+          .global_shape = logical.global_shape,
+          .begin = logical.begin,
+          .shape = logical.shape,
+          .data = std::move(data)};
+}
+
+// What `pick` gives for a parameter's state, whole; an undefined tensor has none.
+template <class Pick>
+NamedValues collect(Engine& engine, const Pick& pick) {
+  std::vector<CheckpointTensor> pieces;
+  for (const State& state : engine.optimizer().state()) {
+    const Tensor storage = pick(state);
+    if (!storage.defined()) continue;
+    for (const LogicalTensor& logical : state.parameter->logical())
+      pieces.push_back(piece_of(logical, state.parameter->logical_part(storage, logical)));
+  }
+  return gather_whole(engine.groups().world, pieces);
+}
+
+NamedValues mean_gradients(Engine& engine, int64_t labelled_tokens) {
+  NamedValues gradients =
+      collect(engine, [&](const State& s) { return engine.gradients().sum_of(*s.parameter); });
+  for (auto& [name, values] : gradients)
+    for (double& g : values) g /= static_cast<double>(labelled_tokens);
+  return gradients;
+}
+
+// The rectangle of a whole tensor that a rank holds, row-major.
+std::vector<double> rectangle(const std::vector<double>& whole, const LogicalTensor& logical) {
+  std::vector<double> part(static_cast<size_t>(logical.shape.numel()));
+  const TensorSlice from[] = {whole_slice(logical.global_shape)};
+  for (const SliceCopy& run : plan_copies(from, {logical.begin, logical.shape}))
+    std::copy_n(whole.begin() + run.from_offset, run.length, part.begin() + run.to_offset);
+  return part;
+}
+
+// i32 [N, A] of the rows [begin, begin + sequences).
+Tensor replayed_ids(const std::vector<RowChoices>& rows, int64_t begin, int64_t sequences,
+                    int64_t layer, int64_t experts_per_token) {
+  std::vector<int32_t> ids;
+  for (int64_t r = begin; r < begin + sequences; ++r) {
+    const std::vector<int>& chosen = rows[static_cast<size_t>(r)][static_cast<size_t>(layer)];
+    ids.insert(ids.end(), chosen.begin(), chosen.end());
+  }
+  return Tensor::from_i32({static_cast<int64_t>(ids.size()) / experts_per_token, experts_per_token},
+                          ids);
+}
+
+// Appends the rows of one micro-batch.
+void record_choices(const MoeContext& moe, int64_t sequences, int64_t layers,
+                    std::vector<RowChoices>& rows) {
+  const size_t first = rows.size();
+  rows.resize(first + static_cast<size_t>(sequences), RowChoices(static_cast<size_t>(layers)));
+  for (const LayerRouting& routing : moe.routings) {
+    const int64_t per_row = routing.ids.numel() / sequences;
+    const Tensor host_ids = routing.ids.to(Device{});
+    const int32_t* ids = host_ids.as<int32_t>();
+    for (int64_t s = 0; s < sequences; ++s)
+      rows[first + static_cast<size_t>(s)][static_cast<size_t>(routing.layer)].assign(
+          ids + s * per_row, ids + (s + 1) * per_row);
+  }
+}
+
+// All ranks' rows of a step: ranks hold them in blocks, all of one shape.
+void gather_rows_of(const Group& group, std::vector<RowChoices>& rows) {
+  std::vector<int32_t> flat;
+  for (const RowChoices& row : rows)
+    for (const std::vector<int>& layer : row) flat.insert(flat.end(), layer.begin(), layer.end());
+  const auto count = static_cast<int64_t>(flat.size());
+  const Tensor all = Tensor::empty({count * group.size()}, DType::kI32);
+  group.all_gather(Tensor::from_i32({count}, flat), all).wait();
+  const std::vector<RowChoices> own = std::move(rows);
+  rows.clear();
+  const int32_t* next = all.as<int32_t>();
+  for (int rank = 0; rank < group.size(); ++rank) {
+    for (RowChoices row : own) {
+      for (std::vector<int>& layer : row) {
+        std::copy_n(next, layer.size(), layer.begin());
+        next += layer.size();
+      }
+      rows.push_back(std::move(row));
+    }
+  }
+}
+
+}  // namespace
+
+void load_weights(Engine& engine, const NamedValues& weights) {
+  for (const State& state : engine.optimizer().state()) {
+    for (const LogicalTensor& logical : state.parameter->logical()) {
+      copy(Tensor::from(logical.shape, rectangle(weights.at(logical.name), logical), DType::kF64),
+           state.parameter->logical_part(state.span.master, logical));
+    }
+  }
+  engine.optimizer().values_from_masters();
+}
+
+LayoutRun run_layout(const RunConfig& config, const MicroBatchSource& batches,
+                     const LayoutRunOptions& options, const Group& world) {
+  Engine engine(config, world);
+  if (!options.weights.empty()) load_weights(engine, options.weights);
+  const Group& data = engine.groups().data;
+  const int64_t sequences = config.batch.micro_batch_size;
+  const int64_t own = config.batch.micro_batches() / data.size();
+  const int64_t first = data.rank() * own;  // micro-batch of the step
+  const auto own_batches = [&](int64_t step) {
+    std::vector<Batch> result;
+    for (int64_t i = 0; i < own; ++i) result.push_back(batches(step, first + i));
+    return result;
+  };
+  LayoutRun run;
+  int64_t step = 1;
+  if (options.replay) {
+    engine.set_replay([&](int64_t micro_batch, int64_t layer) {
+      return replayed_ids((*options.replay)[static_cast<size_t>(step - 1)],
+                          (first + micro_batch) * sequences, sequences, layer,
+                          config.model.num_experts_per_tok);
+    });
+  }
+  if (options.gradients) {
+    const StepResult result = engine.accumulate(own_batches(1), 1);
+    run.gradients = mean_gradients(engine, result.labelled_tokens);
+  }
+  engine.set_routing_observer([&](int64_t, const MoeContext& moe) {
+    record_choices(moe, sequences, config.model.num_hidden_layers, run.choices.back());
+  });
+  for (; step <= options.steps; ++step) {
+    run.choices.emplace_back();
+    run.steps.push_back(engine.step(own_batches(step), step));
+    gather_rows_of(data, run.choices.back());
+  }
+  run.weights = collect(engine, [](const State& s) { return s.span.master; });
+  run.values = collect(engine, [](const State& s) { return s.parameter->value(); });
+  run.m = collect(engine, [](const State& s) { return s.span.m; });
+  run.v = collect(engine, [](const State& s) { return s.span.v; });
+  return run;
+}
+
+NamedValues initial_values(const RunConfig& config) {
+  Engine engine(config, Group::self());
+  return collect(engine, [](const State& s) { return s.parameter->value(); });
+}
+
+NamedValues bits_of(const LayoutRun& run) {
+  NamedValues bits;
+  const auto add = [&](const char* kind, const NamedValues& values) {
+    for (const auto& [name, tensor] : values) bits[concat(kind, " ", name)] = tensor;
+  };
+  add("gradient", run.gradients);
+  add("weight", run.weights);
+  add("value", run.values);
+  add("m", run.m);
+  add("v", run.v);
+  for (const StepResult& step : run.steps) {
+    bits["lm_loss"].push_back(step.lm_loss);
+    bits["balance_loss"].push_back(step.balance_loss);
+    bits["grad_norm"].push_back(step.grad_norm);
+    for (const auto& layer : step.expert_counts) {
+      std::vector<double>& counts = bits["expert_counts"];
+      counts.insert(counts.end(), layer.begin(), layer.end());
+    }
+  }
+  return bits;
+}
+
+}  // namespace orthant

@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trainer/verify_layout.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "base/error.h"
+#include "parallel/comm/threads/run_ranks.h"
+
+namespace orthant {
+namespace {
+
+// The word and the number of "ep4"; -1 without a number.
+std::pair<std::string, int64_t> split_part(const std::string& part) {
+  const size_t digits = std::min(part.find_first_of("0123456789"), part.size());
+  int64_t number = -1;
+  const auto result = std::from_chars(part.data() + digits, part.data() + part.size(), number);
+  if (result.ptr != part.data() + part.size()) return {"", -1};
+  return {part.substr(0, digits), number};
+}
+
+double relative(double got, double want) {
+  if (!std::isfinite(got)) return std::numeric_limits<double>::infinity();
+  return std::abs(got - want) / std::max(std::abs(want), 1e-12);
+}
+
+Batch joined(const std::vector<Batch>& rows) {
+  Batch all = rows.front();
+  for (size_t i = 1; i < rows.size(); ++i) {
+    const Batch& row = rows[i];
+    all.sequences += row.sequences;
+    const auto append = [](auto& to, const auto& from) {
+      to.insert(to.end(), from.begin(), from.end());
+    };
+    append(all.ids, row.ids);
+    append(all.labels, row.labels);
+    append(all.positions, row.positions);
+    append(all.doc_start, row.doc_start);
+    append(all.sample_ids, row.sample_ids);
+  }
+  return all;
+}
+
+// How a comparison runs, beside the layout.
+struct Trial {
+  std::string precision, optimizer;
+  double learning_rate = 0;
+  int64_t steps = 3;
+  bool gradients = false;
+  const StepChoices* replay = nullptr;
+};
+
+class Verifier {
+ public:
+  Verifier(const RunConfig& config, const std::function<Batch(int64_t, int64_t)>& rows,
+           const VerifyLayoutOptions& options, const Group& world)
+      : config_(config), rows_(rows), options_(options), world_(world) {
+    RunConfig one = configured({}, {.precision = "fp32", .optimizer = "adamw"});
+    weights_ = initial_values(one);
+    exact_sgd_ = run({}, sgd("fp64"));
+    exact_adamw_ = run({}, adamw("fp64", options_.steps));
+    if (config_.precision == "bf16") exact_long_ = run({}, adamw("fp64", options_.bf16_steps));
+    if (config_.precision != "fp64")
+      own_ = run({}, adamw(config_.precision,
+                           config_.precision == "bf16" ? options_.bf16_steps : options_.steps));
+  }
+
+  LayoutVerdict verify(const LayoutSpec& layout) const {
+    LayoutVerdict verdict{.layout = layout};
+    const LayoutRun sgd64 = run(layout, sgd("fp64"));
+    const LayoutRun adamw64 = run(layout, adamw("fp64", options_.steps));
+    compare(verdict, "fp64 loss", losses(sgd64), losses(exact_sgd_), 1e-10);
+    compare(verdict, "fp64 gradients", sgd64.gradients, exact_sgd_.gradients, 1e-10);
+    compare(verdict, "fp64 SGD weights", sgd64.weights, exact_sgd_.weights, 1e-10);
+    compare(verdict, "fp64 AdamW weights", adamw64.weights, exact_adamw_.weights, 1e-10);
+    if (config_.precision == "fp32") {
+      Trial trial = sgd("fp32");
+      trial.replay = &exact_sgd_.choices;
+      const LayoutRun sgd32 = run(layout, trial);
+      compare(verdict, "fp32 loss", losses(sgd32, 1), losses(exact_sgd_, 1), 1e-5);
+      compare(verdict, "fp32 gradients", sgd32.gradients, exact_sgd_.gradients, 1e-5);
+      compare(verdict, "fp32 SGD weights", sgd32.weights, exact_sgd_.weights, 1e-5);
+    }
+    if (config_.precision == "fp64") {
+      verdict.first_bit_difference =
+          orthant::first_bit_difference(bits_of(adamw64), bits_of(exact_adamw_));
+      return verdict;
+    }
+    const bool bf16 = config_.precision == "bf16";
+    const LayoutRun own =
+        run(layout, adamw(config_.precision, bf16 ? options_.bf16_steps : options_.steps));
+    if (bf16) compare(verdict, "bf16 loss", losses(own), losses(exact_long_), 2e-2);
+    verdict.first_bit_difference = orthant::first_bit_difference(bits_of(own), bits_of(own_));
+    return verdict;
+  }
+
+ private:
+  static Trial sgd(const std::string& precision) {
+    return {.precision = precision, .optimizer = "sgd", .learning_rate = 0.1, .gradients = true};
+  }
+  Trial adamw(const std::string& precision, int64_t steps) const {
+    return {.precision = precision,
+            .optimizer = "adamw",
+            .learning_rate = config_.optimizer.learning_rate,
+            .steps = steps};
+  }
+
+  RunConfig configured(const LayoutSpec& layout, const Trial& trial) const {
+    RunConfig c = config_;
+    c.precision = trial.precision;
+    c.run.determinism = "layout";
+    c.optimizer.name = trial.optimizer;
+    c.optimizer.learning_rate = trial.learning_rate;
+    c.parallel.data_parallel_size = 0;
+    c.parallel.expert_parallel_size = layout.expert_parallel_size;
+    c.parallel.expert_tensor_parallel_size = layout.expert_tensor_parallel_size;
+    c.parallel.recompute = layout.recompute ? "full" : "none";
+    if (layout.micro_batch_size > 0) c.batch.micro_batch_size = layout.micro_batch_size;
+    c.resolve(layout.ranks);
+    return c;
+  }
+
+  LayoutRun run(const LayoutSpec& layout, const Trial& trial) const {
+    const RunConfig config = configured(layout, trial);
+    const int64_t sequences = config.batch.micro_batch_size;
+    const MicroBatchSource batches = [&](int64_t step, int64_t micro_batch) {
+      std::vector<Batch> rows;
+      for (int64_t r = 0; r < sequences; ++r)
+        rows.push_back(rows_(step, micro_batch * sequences + r));
+      return joined(rows);
+    };
+    const LayoutRunOptions options{.steps = trial.steps,
+                                   .gradients = trial.gradients,
+                                   .weights = weights_,
+                                   .replay = trial.replay};
+    if (layout.ranks == 1) return run_layout(config, batches, options, Group::self());
+    if (world_.size() > 1) return run_layout(config, batches, options, world_);
+    LayoutRun result;
+    run_ranks(layout.ranks,
+              [&](const Group& ranks) {
+                LayoutRun own = run_layout(config, batches, options, ranks);
+                if (ranks.rank() == 0) result = std::move(own);
+              },
+              {.deadline_seconds = config.parallel.timeout_seconds});
+    return result;
+  }
+
+  static NamedValues losses(const LayoutRun& run, size_t steps = 0) {
+    NamedValues values;
+    for (size_t i = 0; i < (steps ? steps : run.steps.size()); ++i) {
+      values["lm_loss"].push_back(run.steps[i].lm_loss);
+      values["balance_loss"].push_back(run.steps[i].balance_loss);
+      values["grad_norm"].push_back(run.steps[i].grad_norm);
+    }
+    return values;
+  }
+
+  // Losses step by step, tensors in the norm of docs/numerics.md.
+  static void compare(LayoutVerdict& verdict, const std::string& name, const NamedValues& got,
+                      const NamedValues& want, double tolerance) {
+    Difference worst;
+    if (name.ends_with("loss")) {
+      for (const auto& [kind, values] : want) {
+        if (name.starts_with("bf16") && kind == "grad_norm") continue;
+        for (size_t i = 0; i < values.size(); ++i) {
+          const double d = relative(got.at(kind)[i], values[i]);
+          if (worst.tensor.empty() || d > worst.error) worst = {d, concat(kind, ", step ", i + 1)};
+        }
+      }
+    } else {
+      worst = worst_difference(got, want);
+    }
+    verdict.measures.push_back({name, worst.error, tolerance, worst.tensor});
+  }
+
+  const RunConfig& config_;
+  const std::function<Batch(int64_t, int64_t)>& rows_;
+  const VerifyLayoutOptions& options_;
+  Group world_;
+  NamedValues weights_;
+  LayoutRun exact_sgd_, exact_adamw_, exact_long_, own_;
+};
+
+}  // namespace
+
+LayoutSpec parse_layout(const std::string& text) {
+  LayoutSpec layout{.text = text};
+  for (size_t at = 0; at <= text.size();) {
+    const size_t end = std::min(text.find('+', at), text.size());
+    const std::string part = text.substr(at, end - at);
+    const auto [word, number] = split_part(part);
+    at = end + 1;
+    if (word == "recompute" && number < 0) {
+      layout.recompute = true;
+      continue;
+    }
+    int64_t ranks = layout.ranks;
+    int64_t* value = word == "dp"    ? &ranks
+                     : word == "ep"  ? &layout.expert_parallel_size
+                     : word == "etp" ? &layout.expert_tensor_parallel_size
+                     : word == "mb"  ? &layout.micro_batch_size
+                                     : nullptr;
+    ORTHANT_CHECK(value && number >= 1 && number <= 4096, kUsage, "layout '", text, "': '", part,
+                  "' is none of dpN, epN, etpN, mbN, recompute (joined by +, as dp4+ep2)");
+    *value = number;
+    layout.ranks = static_cast<int>(ranks);
+  }
+  return layout;
+}
+
+std::vector<LayoutSpec> default_layouts(const RunConfig& config, int max_ranks) {
+  std::vector<LayoutSpec> layouts;
+  const auto offer = [&](const std::string& text) {
+    const LayoutSpec layout = parse_layout(text);
+    RunConfig c = config;
+    c.parallel.data_parallel_size = 0;
+    c.parallel.expert_parallel_size = layout.expert_parallel_size;
+    c.parallel.expert_tensor_parallel_size = layout.expert_tensor_parallel_size;
+    if (layout.micro_batch_size > 0) c.batch.micro_batch_size = layout.micro_batch_size;
+    try {
+      c.resolve(layout.ranks);
+      layouts.push_back(layout);
+    } catch (const Error&) {  // this configuration does not allow it
+    }
+  };
+  offer("dp1+recompute");
+  offer("dp1+mb1");
+  for (int ranks = 2; ranks <= max_ranks; ranks *= 2) {
+    offer(concat("dp", ranks));
+    if (!config.model.is_moe()) continue;
+    for (int ep = 2; ep <= ranks; ep *= 2) offer(concat("dp", ranks, "+ep", ep));
+    offer(concat("dp", ranks, "+etp2"));
+    if (ranks >= 4) offer(concat("dp", ranks, "+ep2+etp2+recompute"));
+  }
+  return layouts;
+}
+
+bool LayoutVerdict::passed() const {
+  return std::all_of(measures.begin(), measures.end(),
+                     [](const LayoutMeasure& m) { return m.passed(); });
+}
+
+RunConfig scaled_down(RunConfig c) {
+  ModelConfig& m = c.model;
+  const auto at_most = [](int64_t& value, int64_t limit) { value = std::min(value, limit); };
+  const int64_t kv = m.num_key_value_heads > 0 ? m.num_key_value_heads : m.num_attention_heads;
+  const int64_t heads_per_kv = std::max<int64_t>(1, m.num_attention_heads / kv);
+  m.num_key_value_heads = std::min<int64_t>(kv, 4);
+  m.num_attention_heads = m.num_key_value_heads * heads_per_kv;
+  m.head_dim = std::min<int64_t>(m.head_dim > 0 ? m.head_dim : 16, 16);
+  at_most(m.v_head_dim, 16);
+  at_most(m.hidden_size, 64);
+  at_most(m.intermediate_size, 96);
+  at_most(m.moe_intermediate_size, 32);
+  at_most(m.first_k_dense_replace, 1);
+  at_most(m.num_hidden_layers, m.first_k_dense_replace + 2);
+  at_most(c.batch.sequence_length, 64);
+  if (m.max_position_embeddings > 0) at_most(m.max_position_embeddings, 64);
+  const int64_t micro_batches =
+      c.batch.global_batch_size > 0 ? c.batch.global_batch_size / c.batch.micro_batch_size : 8;
+  at_most(c.batch.micro_batch_size, 2);
+  c.batch.global_batch_size = c.batch.micro_batch_size * std::clamp<int64_t>(micro_batches, 8, 16);
+  return c;
+}
+
+std::vector<LayoutVerdict> verify_layouts(
+    const RunConfig& config, const std::function<Batch(int64_t step, int64_t row)>& rows,
+    const VerifyLayoutOptions& options, const Group& world,
+    const std::function<void(const LayoutVerdict&)>& on_verdict) {
+  for (const LayoutSpec& layout : options.layouts) {
+    ORTHANT_CHECK(world.size() == 1 || layout.ranks == world.size(), kUsage, "layout ", layout.text,
+                  " has ", layout.ranks, " ranks, the job ", world.size(),
+                  "; without mpirun any layout runs, its ranks as threads");
+  }
+  const Verifier verifier(config, rows, options, world);
+  std::vector<LayoutVerdict> verdicts;
+  for (const LayoutSpec& layout : options.layouts) {
+    verdicts.push_back(verifier.verify(layout));
+    on_verdict(verdicts.back());
+  }
+  return verdicts;
+}
+
+}  // namespace orthant

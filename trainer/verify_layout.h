@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+// Shows that layouts compute the same thing, on a user's own configuration: the same steps on one
+// rank and on each layout, in f64 and in the configuration's precision, compared as
+// docs/numerics.md says.
+#pragma once
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "trainer/layout_run.h"
+
+namespace orthant {
+
+// A layout as users write it: "dp4+ep2+etp2+recompute+mb2".
+struct LayoutSpec {
+  std::string text;
+  int ranks = 1;
+  int64_t expert_parallel_size = 1, expert_tensor_parallel_size = 1;
+  int64_t micro_batch_size = 0;  // 0: the configuration's
+  bool recompute = false;
+};
+// Error(kUsage) naming what is not understood.
+LayoutSpec parse_layout(const std::string& text);
+// Layouts that the configuration allows, up to so many ranks.
+std::vector<LayoutSpec> default_layouts(const RunConfig& config, int max_ranks);
+
+// One number of a comparison.
+struct LayoutMeasure {
+  std::string name;  // "fp64 gradients"
+  double difference = 0, tolerance = 0;
+  std::string tensor;  // the worst one
+  bool passed() const { return difference <= tolerance; }
+};
+struct LayoutVerdict {
+  LayoutSpec layout;
+  std::vector<LayoutMeasure> measures;  // the same names for every layout
+  // What differs first from one rank in the configuration's precision, "" when all bits are equal.
+  std::string first_bit_difference;
+  bool passed() const;
+};
+
+struct VerifyLayoutOptions {
+  std::vector<LayoutSpec> layouts;
+  int64_t steps = 3;        // of the comparisons of gradients and weights
+  int64_t bf16_steps = 20;  // of the comparison of losses
+};
+
+// The configuration with a smaller model and batch of the same kinds: every part that a layout cuts
+// stays, also the ratios of heads and of experts to groups.
+RunConfig scaled_down(RunConfig config);
+
+// config as the user gave it, not resolved; batches of micro_batch_size 1, numbered over the step's
+// rows.  With a world of one the ranks are threads of this process; under a launcher layouts must
+// have its number of ranks.  on_verdict is called as results come.  Error of a layout that cannot
+// be run: as the configuration's.  Collective.
+std::vector<LayoutVerdict> verify_layouts(
+    const RunConfig& config, const std::function<Batch(int64_t step, int64_t row)>& rows,
+    const VerifyLayoutOptions& options, const Group& world,
+    const std::function<void(const LayoutVerdict&)>& on_verdict);
+
+}  // namespace orthant
