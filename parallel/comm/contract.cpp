@@ -127,6 +127,16 @@ class Records {
         call.site);
   }
 
+  // Why a rank makes other calls than the others, when it is leaving.
+  std::string failure_of(int rank) const {
+    const auto world_rank = static_cast<size_t>(impl_.world_rank(rank));
+    const auto& pages = impl_.state().pages;
+    if (world_rank >= pages.size() || !pages[world_rank]) return "";
+    const RankStatus status = pages[world_rank]->read();
+    if (status.phase != RankPhase::kFailed) return "";
+    return concat("; rank ", world_rank, " failed: ", status.reason);
+  }
+
   const GroupImpl& impl_;
   Tensor all_;
 };

@@ -32,6 +32,7 @@ CASES = [
     ("stopped", 3, 3, [76], [r"barrier on group world: waited 3(\.\d)? s for rank 1 ", r"rank 1 .*; its process \d+ is stopped"]),
     ("threw", 20, 5, [78], ["r1.*no room for 12 GiB"]),
     ("left", 20, 5, [76], ["rank 1 failed: corpus.bin: bad magic"]),
+    ("left unchecked", 20, 5, [76], ["rank 1 failed: corpus.bin: bad magic|rank 1 is in .*the end|rank [02] is in barrier"]),
     ("ended", 20, 5, [76], ["about the operation: " + BOTH.format("barrier", "finalize")]),
     ("ended unchecked", 20, 5, [76], ["rank [02], but rank 1 is in .*the end|rank 1, but rank [02] is in barrier"]),
     ("unreceived", 2, 3, [76], [r"(send|barrier) on group world: waited 2(\.\d)? s",
