@@ -5,7 +5,7 @@
 
 namespace orthant {
 
-std::optional<Error> first_error(const Group& world, FunctionRef<void()> body) {
+std::optional<Error> first_error(const Group& world, FunctionRef<void()> body, Site site) {
   std::string mine;  // "65 text"
   const auto describe = [&](ErrorKind kind, const char* text) {
     mine = concat(static_cast<int>(kind), " ", text);
@@ -19,7 +19,7 @@ std::optional<Error> first_error(const Group& world, FunctionRef<void()> body) {
   } catch (const std::exception& error) {
     describe(ErrorKind::kInternal, error.what());
   }
-  const std::vector<std::string> all = world.gather_text(mine);
+  const std::vector<std::string> all = world.gather_text(mine, site);
   for (size_t r = 0; r < all.size(); ++r) {
     if (all[r].empty()) continue;
     const size_t space = all[r].find(' ');
@@ -30,8 +30,8 @@ std::optional<Error> first_error(const Group& world, FunctionRef<void()> body) {
   return std::nullopt;
 }
 
-void together(const Group& world, FunctionRef<void()> body) {
-  if (const auto error = first_error(world, body)) throw *error;
+void together(const Group& world, FunctionRef<void()> body, Site site) {
+  if (const auto error = first_error(world, body, site)) throw *error;
 }
 
 }  // namespace orthant

@@ -12,8 +12,9 @@ namespace orthant {
 
 // Calls `body` on every rank, without communication inside.  Collective: returns on all ranks what
 // the lowest failing rank threw, with that rank in front of the text.
-std::optional<Error> first_error(const Group& world, FunctionRef<void()> body);
+std::optional<Error> first_error(const Group& world, FunctionRef<void()> body,
+                                 Site site = Site::current());
 // The same, thrown.
-void together(const Group& world, FunctionRef<void()> body);
+void together(const Group& world, FunctionRef<void()> body, Site site = Site::current());
 
 }  // namespace orthant

@@ -75,6 +75,7 @@ int run_pretrain(const PretrainCommand& command) {
   const Group world = start_ranks(600.0);
   const RunFile file = load_run_file(command.config, command.overrides, world, world.size());
   world.set_deadline_seconds(file.config.parallel.timeout_seconds);
+  world.set_check_collectives(file.config.parallel.check_collectives);
   for (const std::string& note : file.notes) log::info(note);
   if (command.dry_run) {
     if (world.rank() == 0) print_plan(file, world.size());

@@ -67,6 +67,7 @@ void print_row(const LayoutVerdict& verdict) {
 
 int run_verify_layout(const VerifyLayoutCommand& command) {
   const Group world = start_ranks(600.0);
+  world.set_check_collectives(true);
   // Layouts say how the ranks share the work, not the file.
   std::vector<std::string> overrides = command.overrides;
   for (const char* size :

@@ -63,10 +63,17 @@ int end_with(ErrorKind kind, const std::string& message) {
   if (!everyone || environment_rank() == 0) log::error(message);
   if (ranks_started && launched_by_mpi()) {
     if (!everyone) abort_mpi(code);
-    // The others have the same error and leave by themselves; a rank that does not would keep the
-    // job alive.
+    // The others have the same error and leave by themselves; one that has not, and waits, hears of
+    // it; any other would keep the job alive.
+    show_mpi_failure(message);
     alarm(20);
-    finalize_mpi();
+    try {
+      finalize_mpi();
+    } catch (const Error& error) {
+      if (environment_rank() != 0) log::error(message);
+      log::error(error.what());
+      abort_mpi(code);
+    }
     alarm(0);
   }
   return code;

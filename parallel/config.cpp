@@ -23,6 +23,9 @@ void ParallelConfig::fields(FieldVisitor& v) {
   v.field("device_transport", device_transport, one_of({"auto", "staged", "nccl"}),
           "tensors of devices travel directly (nccl) or through host memory (staged); auto: nccl "
           "unless ranks share a device");
+  v.field("check_collectives", check_collectives,
+          "ranks agree on every collective before it moves data: slower, and names both sides of a "
+          "mismatch");
   v.alias("dp", "data_parallel_size");
   v.alias("ep", "expert_parallel_size");
   v.alias("etp", "expert_tensor_parallel_size");

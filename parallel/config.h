@@ -17,6 +17,7 @@ struct ParallelConfig {
   double timeout_seconds = 600.0;
   int64_t bucket_bytes = 8 << 20;  // of gradients that are reduced at once; no key
   std::string device_transport = "auto";
+  bool check_collectives = false;
 
   void fields(FieldVisitor& v);
   std::string text() const;  // "dp 4, ep 2"; of a resolved one

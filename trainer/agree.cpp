@@ -5,7 +5,8 @@
 
 namespace orthant {
 
-std::string first_rank_does(const Group& group, const std::function<std::string()>& work) {
+std::string first_rank_does(const Group& group, const std::function<std::string()>& work,
+                            Site site) {
   // "0 text" or "KIND message".
   std::string answer;
   if (group.rank() == 0) {
@@ -17,7 +18,7 @@ std::string first_rank_does(const Group& group, const std::function<std::string(
       answer = concat(static_cast<int>(ErrorKind::kInternal), " ", error.what());
     }
   }
-  answer = group.gather_text(answer).front();
+  answer = group.gather_text(answer, site).front();
   const size_t space = answer.find(' ');
   const int kind = std::stoi(answer.substr(0, space));
   const std::string text = answer.substr(space + 1);

@@ -10,6 +10,7 @@
 namespace orthant {
 
 // Rank 0 runs `work`; every rank returns its text, or throws its Error.  Collective.
-std::string first_rank_does(const Group& group, const std::function<std::string()>& work);
+std::string first_rank_does(const Group& group, const std::function<std::string()>& work,
+                            Site site = Site::current());
 
 }  // namespace orthant

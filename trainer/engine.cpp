@@ -32,11 +32,12 @@ void append_sequence_sums(const Tensor& losses, int64_t length, std::vector<doub
 
 // Every rank's values, in the order of ranks: ranks hold contiguous blocks, so that is the global
 // order.
-std::vector<double> gather_in_order(const Group& group, const std::vector<double>& mine) {
+std::vector<double> gather_in_order(const Group& group, const std::vector<double>& mine,
+                                    Site site = Site::current()) {
   const int64_t count = static_cast<int64_t>(mine.size());
   const Tensor local = Tensor::from({count}, mine, DType::kF64);
   const Tensor all = Tensor::empty({count * group.size()}, DType::kF64);
-  group.all_gather(local, all).wait();
+  group.all_gather(local, all, site).wait();
   return all.to_doubles();
 }
 

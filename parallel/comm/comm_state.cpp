@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "parallel/comm/group_impl.h"
+#include "parallel/comm/watchdog.h"
 
 namespace orthant {
 
@@ -24,31 +25,17 @@ std::string ranks_text(const std::vector<int>& ranks) {
   return text;
 }
 
-namespace {
-
 std::string seconds_text(double seconds) { return concat(std::round(seconds * 10.0) / 10.0, " s"); }
 
-[[noreturn]] void throw_deadline(const WorkImpl& work, double seconds, int64_t step) {
-  const Call& call = work.call();
-  const std::vector<int> missing = work.missing();
-  throw_error(
-      ErrorKind::kComm,
-      concat(call.op, " on group ", work.group().name(), ": waited ", seconds_text(seconds),
-             missing.empty() ? "" : " for " + ranks_text(missing), " (",
-             human_bytes(static_cast<double>(call.bytes)), " ", name_of(call.dtype), ", sequence ",
-             call.sequence, ", step ", step, ", called at ", text_of(call.site), ", world ",
-             ranks_text(work.group().world_ranks()), "); ", work.advice()),
-      call.site);
-}
-
-}  // namespace
-
-int64_t CommState::begin(const std::string& group, const Call& call) {
+int64_t CommState::begin(const GroupImpl& group, const Call& call) {
+  if (call.place >= 0) status_.set_begun(group.key(), call.place + 1);
+  show(group, call);
+  publish();
   const std::lock_guard lock(ring_mutex_);
   if (ring_.size() == kRingSize) ring_.pop_front();
   ring_.push_back({.number = next_record_,
                    .op = call.op,
-                   .group = group,
+                   .group = group.name(),
                    .bytes = call.bytes,
                    .dtype = call.dtype,
                    .step = step,
@@ -105,23 +92,13 @@ void CommState::wait(WorkImpl& work) {
     if (!polling_) sweep();
     return;
   }
-  const double start = now_seconds(), until = start + deadline_seconds;
-  double next_diagnosis = start + 1.0;
+  Watch watch(*this, work);
   for (int64_t tries = 0;; ++tries) {
     poll();
     if (work.test()) break;
-    const double now = now_seconds();
-    if (now >= until) {
-      work.give_up();
-      throw_deadline(work, now - start, step);
-    }
-    if (now >= next_diagnosis) {
-      work.diagnose();
-      next_diagnosis = now + 1.0;
-    }
     constexpr double kLookSeconds = 50e-6;
-    idle(tries,
-         std::min({until, next_diagnosis, silent_operations > 0 ? now + kLookSeconds : until}));
+    const double until = watch.look();
+    idle(tries, silent_operations > 0 ? std::min(until, now_seconds() + kLookSeconds) : until);
   }
   sweep();
 }
@@ -142,10 +119,59 @@ void CommState::drain() {
   pending_.clear();
 }
 
+void CommState::open_page(int world_rank) {
+  world_rank_ = world_rank;
+  identify(status_);
+  status_.since_seconds = now_seconds();
+  publish();
+}
+
+void CommState::publish() {
+  const auto me = static_cast<size_t>(world_rank_);
+  if (me < pages.size() && pages[me]) pages[me]->write(status_);
+}
+
+void CommState::show(const GroupImpl& group, const Call& call) {
+  set_text(status_.op, sizeof(status_.op), call.op);
+  set_text(status_.group, sizeof(status_.group), group.name());
+  set_text(status_.site, sizeof(status_.site), text_of(call.site), /*keep_end=*/true);
+  status_.step = step;
+  status_.group_key = group.key();
+  status_.place = call.place;
+  status_.phase = RankPhase::kRunning;
+  status_.since_seconds = now_seconds();
+}
+
+void CommState::show_waiting(const WorkImpl& work) {
+  const bool already = status_.phase == RankPhase::kWaiting;
+  const double since = status_.since_seconds;
+  show(work.group(), work.call());
+  if (already) status_.since_seconds = since;
+  status_.phase = RankPhase::kWaiting;
+  const std::vector<int> missing = work.missing();
+  const size_t shown = std::min(missing.size(), status_.waits_for.size());
+  std::copy_n(missing.begin(), shown, status_.waits_for.begin());
+  status_.num_waits_for = static_cast<int64_t>(shown);
+  publish();
+}
+
+void CommState::show_running() {
+  status_.phase = RankPhase::kRunning;
+  status_.since_seconds = now_seconds();
+  publish();
+}
+
+void CommState::show_left(RankPhase phase, const std::string& reason) {
+  status_.phase = phase;
+  status_.since_seconds = now_seconds();
+  set_text(status_.reason, sizeof(status_.reason), reason);
+  publish();
+}
+
 bool WorkImpl::test() {
   if (done_) return true;
   failed_ = true;  // unless everything returns
-  const bool done = advance();
+  const bool done = (!call_.guard || call_.guard->test()) && advance();
   if (done) {
     for (const Arrival& arrival : arrivals_) copy(arrival.host, arrival.device);
     arrivals_.clear();

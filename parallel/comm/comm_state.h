@@ -2,7 +2,8 @@
 // What one rank keeps about its communication: deadline, step, the operations under way and the
 // ring of the last ones.  Shared by all groups split from one world.
 //
-// Used by the rank's own thread, but for ring_text(), which a watchdog may call at any time.
+// Used by the rank's own thread, but for ring_text(), which may be called at any time, and the
+// status page, which other ranks read (watchdog.h).
 //   (I1) Every operation that has not completed is in the list of pending ones, also when nobody
 //        holds its Work: buffers stay alive, and operations of several phases go on.
 //   (I2) Whoever waits polls all pending operations, not only its own: a peer may need the next
@@ -17,17 +18,28 @@
 #include <string>
 #include <vector>
 
+#include "parallel/comm/status_page.h"
 #include "tensor/dtype.h"
 
 namespace orthant {
 
 using Site = std::source_location;
 
+class GroupImpl;
 class WorkImpl;
 
 // What must be equal on all ranks for them to be in the same operation.
-enum class OpKind : int { kSendRecv, kAllToAll, kAllGather, kBroadcast, kBarrier, kSum, kControl };
-inline constexpr int kNumOpKinds = 7;
+enum class OpKind : int {
+  kSendRecv,
+  kAllToAll,
+  kAllGather,
+  kBroadcast,
+  kBarrier,
+  kSum,
+  kControl,
+  kAgree
+};
+inline constexpr int kNumOpKinds = 8;
 
 // One operation as its caller sees it.
 struct Call {
@@ -38,6 +50,9 @@ struct Call {
   DType dtype = DType::kU8;
   int64_t sequence = -1;  // of the collectives of the group; of the pair for send and recv
   int64_t record = -1;    // in the ring; -1 for the inner phases of another operation
+  int64_t place = -1;     // among the group's collectives as callers count them; -1: send, recv
+  // What arrives is not looked at before this is done (contract.h); for recv.
+  std::shared_ptr<WorkImpl> guard;
 };
 
 struct OpRecord {
@@ -55,6 +70,7 @@ struct OpRecord {
 std::string text_of(const Site& site);
 // "ranks 2, 5"
 std::string ranks_text(const std::vector<int>& ranks);
+std::string seconds_text(double seconds);  // "12.3 s"
 
 class CommState {
  public:
@@ -63,7 +79,7 @@ class CommState {
   CommState(const CommState&) = delete;
   CommState& operator=(const CommState&) = delete;
 
-  int64_t begin(const std::string& group, const Call& call);  // the record's number
+  int64_t begin(const GroupImpl& group, const Call& call);  // the record's number
   void finish(int64_t record);
   std::string ring_text(int last) const;
 
@@ -87,6 +103,16 @@ class CommState {
   int64_t step = 0;
   // Operations under way whose end nobody tells this rank: it has to look.
   int64_t silent_operations = 0;
+  bool check_collectives = false;  // contract.h
+
+  // The status pages of the world's ranks; null for those that this rank cannot read, its own among
+  // them when nobody else can.
+  std::vector<StatusPage*> pages;
+  // Shown on this rank's page.
+  void show_waiting(const WorkImpl& work);
+  void show_running();
+  void show_left(RankPhase phase, const std::string& reason);
+  const RankStatus& status() const { return status_; }
 
  protected:
   virtual void wake_all(const std::string& reason) = 0;
@@ -94,8 +120,13 @@ class CommState {
   // the calls of one wait, from 0.
   virtual void idle(int64_t tries, double until) = 0;
 
+  // Connects this rank with its page; by the thread that communicates.
+  void open_page(int world_rank);
+
  private:
   void sweep();
+  void show(const GroupImpl& group, const Call& call);
+  void publish();
 
   static constexpr size_t kRingSize = 256;
   mutable std::mutex ring_mutex_;
@@ -104,6 +135,9 @@ class CommState {
 
   std::vector<std::shared_ptr<WorkImpl>> pending_;
   bool polling_ = false;
+
+  RankStatus status_;
+  int world_rank_ = 0;
 };
 
 }  // namespace orthant

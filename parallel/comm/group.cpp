@@ -17,6 +17,31 @@ namespace orthant {
 using comm::checked;
 using comm::make_call;
 
+namespace {
+
+// Everybody's `mine`, one after the other.
+Tensor gather_control(GroupImpl& impl, const char* op, const Tensor& mine,
+                      std::span<const int64_t> rows, Site site) {
+  if (impl.size() == 1) return mine;
+  const Tensor all =
+      Tensor::empty({std::accumulate(rows.begin(), rows.end(), int64_t{0})}, mine.dtype());
+  const Call call = make_call(impl, OpKind::kControl, op, mine, site, {.rows = rows});
+  Work(impl.all_gather(call, mine, all, rows)).wait();
+  return all;
+}
+
+std::vector<int64_t> equal_rows(const GroupImpl& impl, int64_t rows) {
+  return std::vector<int64_t>(static_cast<size_t>(impl.size()), rows);
+}
+
+Tensor one_i64(int64_t value) {
+  const Tensor tensor = Tensor::empty({1}, DType::kI64);
+  *tensor.as<int64_t>() = value;
+  return tensor;
+}
+
+}  // namespace
+
 void Work::wait() {
   if (!impl_) return;
   impl_->wait();
@@ -38,17 +63,16 @@ int Group::size() const { return checked(impl_).size(); }
 const std::string& Group::name() const { return checked(impl_).name(); }
 const std::vector<int>& Group::world_ranks() const { return checked(impl_).world_ranks(); }
 
-Group Group::split(int color, int key, const std::string& name) const {
+Group Group::split(int color, int key, const std::string& name, Site site) const {
   GroupImpl& impl = checked(impl_);
   struct Wish {
     int64_t color, key;
     int rank;
   };
-  const Tensor mine = Tensor::empty({1, 2}, DType::kI64);
-  const Tensor all = Tensor::empty({impl.size(), 2}, DType::kI64);
+  const Tensor mine = Tensor::empty({2}, DType::kI64);
   mine.as<int64_t>()[0] = color;
   mine.as<int64_t>()[1] = key;
-  all_gather(mine, all).wait();
+  const Tensor all = gather_control(impl, "split", mine, equal_rows(impl, 2), site);
   std::vector<Wish> wishes;
   for (int r = 0; r < impl.size(); ++r) {
     const int64_t* row = all.as<int64_t>() + 2 * r;
@@ -58,7 +82,10 @@ Group Group::split(int color, int key, const std::string& name) const {
                    [](const Wish& a, const Wish& b) { return a.key < b.key; });
   std::vector<int> members;
   for (const Wish& wish : wishes) members.push_back(wish.rank);
-  return Group(impl.split(color, members, name));
+  const uint64_t child_key = impl.next_split_key(color);
+  std::shared_ptr<GroupImpl> child = impl.split(color, members, name);
+  if (child) child->set_key(child_key);
+  return Group(std::move(child));
 }
 
 Work Group::all_to_all(const Tensor& send, std::span<const int64_t> send_rows, const Tensor& recv,
@@ -71,7 +98,9 @@ Work Group::all_to_all(const Tensor& send, std::span<const int64_t> send_rows, c
     copy(send, recv);
     return Work();
   }
-  const Call call = make_call(impl, OpKind::kAllToAll, "all_to_all", send, site);
+  const Call call =
+      make_call(impl, OpKind::kAllToAll, "all_to_all", send, site,
+                {.width = comm::width_of(send), .send_rows = send_rows, .recv_rows = recv_rows});
   return Work(impl.all_to_all(call, send, send_rows, recv, recv_rows));
 }
 
@@ -87,7 +116,8 @@ Work Group::all_gather(const Tensor& send, const Tensor& recv, std::span<const i
     copy(send, recv);
     return Work();
   }
-  const Call call = make_call(impl, OpKind::kAllGather, "all_gather", send, site);
+  const Call call = make_call(impl, OpKind::kAllGather, "all_gather", send, site,
+                              {.width = comm::width_of(send), .rows = recv_rows});
   return Work(impl.all_gather(call, send, recv, recv_rows));
 }
 
@@ -100,8 +130,9 @@ Work Group::broadcast(const Tensor& tensor, int root, Site site) const {
   GroupImpl& impl = checked(impl_);
   comm::check_peer("broadcast", impl, root, site);
   if (impl.size() == 1) return Work();
-  return Work(
-      impl.broadcast(make_call(impl, OpKind::kBroadcast, "broadcast", tensor, site), tensor, root));
+  const Call call = make_call(impl, OpKind::kBroadcast, "broadcast", tensor, site,
+                              {.count = tensor.numel(), .root = root});
+  return Work(impl.broadcast(call, tensor, root));
 }
 
 Work Group::send(const Tensor& tensor, int to, Site site) const {
@@ -109,7 +140,9 @@ Work Group::send(const Tensor& tensor, int to, Site site) const {
   comm::check_peer("send", impl, to, site);
   ORTHANT_CHECK(to != impl.rank(), kInternal, "send on group ", impl.name(), " at ", text_of(site),
                 ": to this rank itself");
-  return Work(impl.send(make_call(impl, OpKind::kSendRecv, "send", tensor, site), tensor, to));
+  const Call call = make_call(impl, OpKind::kSendRecv, "send", tensor, site);
+  if (impl.state().check_collectives) comm::send_header(impl, call, tensor, to);
+  return Work(impl.send(call, tensor, to));
 }
 
 Work Group::recv(const Tensor& tensor, int from, Site site) const {
@@ -117,7 +150,9 @@ Work Group::recv(const Tensor& tensor, int from, Site site) const {
   comm::check_peer("recv", impl, from, site);
   ORTHANT_CHECK(from != impl.rank(), kInternal, "recv on group ", impl.name(), " at ",
                 text_of(site), ": from this rank itself");
-  return Work(impl.recv(make_call(impl, OpKind::kSendRecv, "recv", tensor, site), tensor, from));
+  Call call = make_call(impl, OpKind::kSendRecv, "recv", tensor, site);
+  if (impl.state().check_collectives) call.guard = comm::expect_header(impl, call, tensor, from);
+  return Work(impl.recv(call, tensor, from));
 }
 
 void Group::barrier(Site site) const {
@@ -125,31 +160,6 @@ void Group::barrier(Site site) const {
   if (impl.size() == 1) return;
   Work(impl.barrier(make_call(impl, OpKind::kBarrier, "barrier", Tensor(), site))).wait();
 }
-
-namespace {
-
-// Everybody's `mine`, one after the other.
-Tensor gather_control(GroupImpl& impl, const char* op, const Tensor& mine,
-                      std::span<const int64_t> rows, Site site) {
-  if (impl.size() == 1) return mine;
-  const Tensor all =
-      Tensor::empty({std::accumulate(rows.begin(), rows.end(), int64_t{0})}, mine.dtype());
-  const Call call = make_call(impl, OpKind::kControl, op, mine, site);
-  Work(impl.all_gather(call, mine, all, rows)).wait();
-  return all;
-}
-
-std::vector<int64_t> equal_rows(const GroupImpl& impl, int64_t rows) {
-  return std::vector<int64_t>(static_cast<size_t>(impl.size()), rows);
-}
-
-Tensor one_i64(int64_t value) {
-  const Tensor tensor = Tensor::empty({1}, DType::kI64);
-  *tensor.as<int64_t>() = value;
-  return tensor;
-}
-
-}  // namespace
 
 std::vector<double> Group::sum(std::span<const double> values, Site site) const {
   GroupImpl& impl = checked(impl_);
@@ -199,6 +209,9 @@ void Group::abort(const std::string& reason) const { checked(impl_).state().abor
 double Group::deadline_seconds() const { return checked(impl_).state().deadline_seconds; }
 void Group::set_deadline_seconds(double seconds) const {
   checked(impl_).state().deadline_seconds = seconds;
+}
+void Group::set_check_collectives(bool check) const {
+  checked(impl_).state().check_collectives = check;
 }
 void Group::set_step(int64_t step) const { checked(impl_).state().step = step; }
 std::string Group::ring_text(int last) const { return checked(impl_).state().ring_text(last); }

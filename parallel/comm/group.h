@@ -53,7 +53,7 @@ class Group {
 
   // Collective over this group: ranks of equal colour form a group, ordered by (key, rank).  color
   // < 0: in none (undefined Group).
-  Group split(int color, int key, const std::string& name) const;
+  Group split(int color, int key, const std::string& name, Site site = Site::current()) const;
 
   // Row counts are of the first dimension; send_rows[r] rows go to rank r, recv_rows[r] come from
   // it, in rank order.
@@ -90,8 +90,10 @@ class Group {
   void abort(const std::string& reason) const;
   double deadline_seconds() const;
   void set_deadline_seconds(
-      double seconds) const;          // of this rank's world: shared with every group split from it
-  void set_step(int64_t step) const;  // for the operation ring
+      double seconds) const;  // of this rank's world: shared with every group split from it
+  // Checked mode (contract.h), of this rank's world: all ranks set it, with nothing under way.
+  void set_check_collectives(bool check) const;
+  void set_step(int64_t step) const;      // for the operation ring
   std::string ring_text(int last) const;  // the last operations of this rank, one a line
 
   const std::shared_ptr<GroupImpl>& impl() const { return impl_; }  // for parallel/comm

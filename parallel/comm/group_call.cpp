@@ -21,15 +21,21 @@ GroupImpl& checked(const std::shared_ptr<GroupImpl>& impl) {
   return *impl;
 }
 
-Call make_call(GroupImpl& impl, OpKind kind, const char* op, const Tensor& tensor,
-               const Site& site) {
+Call make_call(GroupImpl& impl, OpKind kind, const char* op, const Tensor& tensor, const Site& site,
+               const Terms& terms) {
   Call call{.kind = kind, .op = op, .site = site};
   if (tensor.defined()) {
     call.bytes = tensor.bytes();
     call.dtype = tensor.dtype();
   }
-  if (kind != OpKind::kSendRecv) call.sequence = impl.next_sequence();
-  call.record = impl.state().begin(impl.name(), call);
+  if (kind == OpKind::kSendRecv) {
+    call.record = impl.state().begin(impl, call);
+    return call;
+  }
+  call.place = impl.next_place();
+  call.record = impl.state().begin(impl, call);
+  agree(impl, call, terms);
+  call.sequence = impl.next_sequence();
   return call;
 }
 

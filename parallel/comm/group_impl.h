@@ -59,6 +59,8 @@ class WorkImpl {
   bool done_ = false, failed_ = false;
 };
 
+inline constexpr uint64_t kWorldKey = 1;
+
 class GroupImpl : public std::enable_shared_from_this<GroupImpl> {
  public:
   using WorkPtr = std::shared_ptr<WorkImpl>;
@@ -81,6 +83,13 @@ class GroupImpl : public std::enable_shared_from_this<GroupImpl> {
   virtual int64_t next_sequence() { return sequence_++; }
   // The number of a later phase of an operation on `tensor`, which is certain to be posted.
   virtual int64_t reserve_sequence(const Tensor&) { return next_sequence(); }
+  int64_t next_place() { return place_++; }
+  // Equal on all members, and another for every group; 0 when nobody gave it one.
+  uint64_t key() const { return key_; }
+  void set_key(uint64_t key) { key_ = key; }
+  uint64_t next_split_key(int color) {
+    return mix(mix(key_, ++num_splits_), static_cast<uint64_t>(color));
+  }
 
   // Arguments were checked by Group; sizes are above 1, and what is posted completes in the
   // background (I1).  members: ranks of this group in their new order, empty for a rank in none;
@@ -101,10 +110,19 @@ class GroupImpl : public std::enable_shared_from_this<GroupImpl> {
   std::shared_ptr<CommState> state_;
 
  private:
+  static uint64_t mix(uint64_t key, uint64_t value) {  // the finisher of SplitMix64
+    key = (key + value + 1) * 0x9e3779b97f4a7c15u;
+    key = (key ^ (key >> 30)) * 0xbf58476d1ce4e5b9u;
+    key = (key ^ (key >> 27)) * 0x94d049bb133111ebu;
+    return key ^ (key >> 31);
+  }
+
   int rank_;
   std::string name_;
   std::vector<int> world_ranks_;
   int64_t sequence_ = 0;
+  int64_t place_ = 0;  // collectives so far, as callers count them
+  uint64_t key_ = 0, num_splits_ = 0;
 };
 
 }  // namespace orthant

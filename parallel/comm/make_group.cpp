@@ -6,11 +6,11 @@
 namespace orthant {
 
 Group make_group(const Group& world, const Mesh& mesh, std::initializer_list<Axis> along,
-                 const std::string& name) {
+                 const std::string& name, Site site) {
   ORTHANT_CHECK(world.size() == mesh.world_size(), kInternal, "group ", name, ": want ",
                 mesh.world_size(), " ranks for mesh ", mesh.text(), ", got ", world.size());
   // The lowest peer is the colour: all agree without talking.
-  return world.split(mesh.peers(world.rank(), along).front(), world.rank(), name);
+  return world.split(mesh.peers(world.rank(), along).front(), world.rank(), name, site);
 }
 
 }  // namespace orthant

@@ -13,6 +13,6 @@ namespace orthant {
 // The group of this rank's peers along these axes, ordered by rank.  Collective over `world`, whose
 // size must be the mesh's: make groups once, all of them, in one fixed order.
 Group make_group(const Group& world, const Mesh& mesh, std::initializer_list<Axis> along,
-                 const std::string& name);
+                 const std::string& name, Site site = Site::current());
 
 }  // namespace orthant

@@ -60,7 +60,8 @@ Work Group::all_reduce(const Tensor& tensor, Site site) const {
   if (impl.size() == 1) return Work();
   const int n = impl.size();
   const int64_t numel = tensor.numel();
-  const Call call = comm::make_call(impl, OpKind::kSum, "all_reduce", tensor, site);
+  const Call call =
+      comm::make_call(impl, OpKind::kSum, "all_reduce", tensor, site, {.count = numel});
   const Tensor flat = tensor.view({numel});
   if (tensor.bytes() <= kSmallBytes) {
     const Tensor parts = make_buffer(n * numel, tensor);
@@ -102,7 +103,8 @@ Work Group::reduce_scatter(const Tensor& send, const Tensor& recv, std::span<con
     copy(send, recv);
     return Work();
   }
-  const Call call = comm::make_call(impl, OpKind::kSum, "reduce_scatter", send, site);
+  const Call call = comm::make_call(impl, OpKind::kSum, "reduce_scatter", send, site,
+                                    {.width = comm::width_of(send), .rows = rows});
   const int64_t width = send.dim(0) == 0 ? 0 : send.numel() / send.dim(0);
   std::vector<int64_t> slices;
   for (const int64_t count : rows) slices.push_back(count * width);

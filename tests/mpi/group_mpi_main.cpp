@@ -160,6 +160,12 @@ void check_deadline(const Group& world) {
   world.barrier();
 }
 
+double barrier_us(const Group& world) {
+  const double start = now_seconds();
+  for (int i = 0; i < 1000; ++i) world.barrier();
+  return (now_seconds() - start) * 1e3;
+}
+
 void check_mismatches(const Group& world) {
   // Of size: every rank sends another number of bytes than its neighbour wants.
   const Tensor from = Tensor::zeros({world.rank() + 1}, DType::kF32);
@@ -202,11 +208,14 @@ int main(int argc, char** argv) {
     set_mpi_stage_everything(true);
     check_against_threads(world);
     set_mpi_stage_everything(false);
+    world.set_check_collectives(true);
+    check_against_threads(world);
+    const double checked_us = barrier_us(world);
+    world.set_check_collectives(false);
     if (world.size() > 1) check_deadline(world);
-    const double start = now_seconds();
-    for (int i = 0; i < 1000; ++i) world.barrier();
-    const double barrier_us = (now_seconds() - start) * 1e3;
-    if (world.rank() == 0) std::printf("ok: %.1f us a barrier\n", barrier_us);
+    const double unchecked_us = barrier_us(world);
+    if (world.rank() == 0)
+      std::printf("ok: %.1f us a barrier, %.1f us checked\n", unchecked_us, checked_us);
     if (argc > 1 && std::string(argv[1]) == "mismatch") {
       check_mismatches(world);
       if (world.rank() == 0) std::printf("ok: mismatches found\n");

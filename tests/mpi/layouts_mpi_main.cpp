@@ -92,6 +92,7 @@ int main(int argc, char** argv) {
   try {
     ORTHANT_CHECK(launched_by_mpi(), kUsage, "layouts_mpi: start it with mpirun");
     const Group world = mpi_world();
+    world.set_check_collectives(true);
     context.rank = world.rank();
     context.world_size = world.size();
     context.label = concat("r", world.rank());

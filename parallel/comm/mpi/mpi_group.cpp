@@ -34,7 +34,10 @@ class MpiWork : public WorkImpl {
         check_mpi(MPI_Irecv(part.data + at, bytes, MPI_BYTE, part.peer, tag_, comm_, &handle),
                   "MPI_Irecv");
       } else {
-        check_mpi(MPI_Isend(part.data + at, bytes, MPI_BYTE, part.peer, tag_, comm_, &handle),
+        // In checked mode a message is done when its receiver has begun to take it.
+        const bool awaits_receiver = call_.kind == OpKind::kSendRecv && state_.check_collectives;
+        const auto isend = awaits_receiver ? MPI_Issend : MPI_Isend;
+        check_mpi(isend(part.data + at, bytes, MPI_BYTE, part.peer, tag_, comm_, &handle),
                   "MPI_Isend");
       }
       handles_.push_back(handle);
@@ -100,7 +103,8 @@ class MpiWork : public WorkImpl {
                                                  "broadcast",
                                                  "barrier",
                                                  "a sum",
-                                                 "a sum, max, split or text"};
+                                                 "a sum, max, split, text or the end",
+                                                 "the agreement on a collective"};
     return kNames[static_cast<int>(kind)];
   }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "parallel/comm/group_impl.h"
+#include "parallel/comm/mpi/shared_pages.h"
 
 namespace orthant {
 
@@ -30,6 +31,7 @@ class MpiState : public CommState {
 
  private:
   MPI_Comm world_ = MPI_COMM_NULL;
+  SharedPages shared_pages_;
   int tag_limit_ = 32767;
   bool crowded_ = false;  // more ranks than processors here
 };

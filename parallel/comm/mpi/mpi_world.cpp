@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "parallel/comm/group_call.h"
 #include "parallel/comm/mpi/mpi_state.h"
 
 namespace orthant {
@@ -16,6 +17,7 @@ namespace {
 
 struct World {
   std::shared_ptr<MpiState> state;
+  std::shared_ptr<GroupImpl> impl;
   Group group;
 };
 
@@ -61,12 +63,18 @@ MpiState::MpiState() {
             "MPI_Comm_split_type");
   int ranks_here = 1;
   MPI_Comm_size(node, &ranks_here);
+  shared_pages_.open(world_, node);
+  pages = shared_pages_.by_world_rank();
   MPI_Comm_free(&node);
+  int rank = 0;
+  MPI_Comm_rank(world_, &rank);
+  open_page(rank);
   crowded_ = ranks_here > sysconf(_SC_NPROCESSORS_ONLN);
 }
 
 void MpiState::finalize() {
   drain();
+  if (status().phase != RankPhase::kFailed) show_left(RankPhase::kEnded, "");
   check_mpi(MPI_Finalize(), "MPI_Finalize");
 }
 
@@ -104,14 +112,25 @@ Group mpi_world() {
     check_mpi(MPI_Comm_size(state->world(), &size), "MPI_Comm_size");
     std::vector<int> ranks;
     for (int rank = 0; rank < size; ++rank) ranks.push_back(rank);
-    world().group = Group(make_mpi_group(state, state->world(), "world", std::move(ranks)));
+    auto group = make_mpi_group(state, state->world(), "world", std::move(ranks));
+    group->set_key(kWorldKey);
+    world().group = Group(group);
+    world().impl = std::move(group);
     world().state = std::move(state);
   }
   return world().group;
 }
 
-void finalize_mpi() {
+// MPI_Finalize blocks until all ranks are in it, and Open MPI 4.1 may hang or crash when a rank
+// aborts meanwhile: so ranks meet before it, in an operation that is watched.
+void finalize_mpi(Site site) {
   if (!world().state || !mpi_is_running()) return;
+  world().state->drain();
+  GroupImpl& impl = *world().impl;
+  if (impl.size() > 1) {
+    const Call call = comm::make_call(impl, OpKind::kControl, "finalize", Tensor(), site);
+    impl.barrier(call)->wait();
+  }
   world().state->finalize();
   world() = World();
 }
@@ -119,6 +138,10 @@ void finalize_mpi() {
 void abort_mpi(int exit_code) {
   if (mpi_is_running()) MPI_Abort(MPI_COMM_WORLD, exit_code);
   _exit(exit_code);
+}
+
+void show_mpi_failure(const std::string& reason) {
+  if (world().state) world().state->show_left(RankPhase::kFailed, reason);
 }
 
 void set_mpi_chunk_bytes(int64_t bytes) {

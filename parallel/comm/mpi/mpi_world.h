@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 
 #include "parallel/comm/group.h"
 
@@ -19,13 +20,18 @@ bool launched_by_mpi();
 // Initialises MPI on the first call; the same group on every call.
 Group mpi_world();
 
-// Completes what is pending and leaves MPI.  Collective; a no-op when MPI was not initialised.
-// Skipped on errors: use abort_mpi.
-void finalize_mpi();
+// Completes what is pending, waits for the other ranks to come here too, and leaves MPI.
+// Collective; a no-op when MPI was not initialised.  Error(kComm) when a rank is elsewhere: then
+// use abort_mpi.
+void finalize_mpi(Site site = Site::current());
 
 // Ends all ranks.  mpirun reports exit_code; a rank that ends by itself with another code, or by a
 // signal, before MPI's own kill arrives may be reported in its place.
 [[noreturn]] void abort_mpi(int exit_code);
+
+// This rank leaves with an error that other ranks may not have: those of its host that wait for it
+// end with Error(kComm) and the reason.  A no-op before mpi_world().
+void show_mpi_failure(const std::string& reason);
 
 // Messages above this are sent in pieces (MPI 3.1 counts in int).  For tests.
 void set_mpi_chunk_bytes(int64_t bytes);

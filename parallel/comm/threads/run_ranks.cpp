@@ -40,14 +40,17 @@ void run_rank(const std::shared_ptr<ThreadWorld>& world, int rank, FirstError& f
   const ContextScope scope(context);
   const auto impl = make_thread_group(world, rank, options.deadline_seconds);
   impl->state().stage_everything = options.stage_everything;
+  impl->state().check_collectives = options.check_collectives;
   const auto fail = [&](ErrorKind kind, const std::string& text, std::source_location where) {
     first.set(rank, kind, text, where);
+    impl->state().show_left(RankPhase::kFailed, text);
     impl->state().abort(text);
     impl->state().drop();
   };
   try {
     body(Group(impl));
     impl->state().drain();
+    impl->state().show_left(RankPhase::kEnded, "");
   } catch (const Error& error) {
     fail(error.kind(), error.what(), error.where());
   } catch (const std::exception& error) {
@@ -69,6 +72,8 @@ void run_ranks(int n, const std::function<void(const Group& world)>& body,
   }
   for (std::thread& thread : threads) thread.join();
   first.rethrow();
+  const std::string lost = options.check_collectives ? world->unreceived() : "";
+  ORTHANT_CHECK(lost.empty(), kComm, "sent, but never received: ", lost);
 }
 
 }  // namespace orthant

@@ -15,7 +15,10 @@ namespace {
 class ThreadState : public CommState {
  public:
   ThreadState(std::shared_ptr<ThreadWorld> world, int rank)
-      : world_(std::move(world)), rank_(rank), inbox_(world_->inbox(rank)) {}
+      : world_(std::move(world)), rank_(rank), inbox_(world_->inbox(rank)) {
+    for (int r = 0; r < world_->size(); ++r) pages.push_back(world_->page(r));
+    open_page(rank);
+  }
   void check_alive() override { world_->check_alive(); }
   ThreadWorld& world() { return *world_; }
 
@@ -101,10 +104,11 @@ class ReceiveWork : public WorkImpl {
 
   void accept(const Part& part, const Message& message) const {
     const Call& theirs = message.call;
-    const bool same = theirs.kind == call_.kind && theirs.dtype == call_.dtype &&
-                      message.bytes == part.bytes &&
-                      (call_.kind == OpKind::kSendRecv || std::strcmp(theirs.op, call_.op) == 0);
-    if (!same) throw_mismatch(part, message);
+    const bool fits = theirs.kind == call_.kind && message.bytes == part.bytes;
+    const bool same = call_.kind == OpKind::kAgree ||  // on just that
+                      (theirs.dtype == call_.dtype &&
+                       (call_.kind == OpKind::kSendRecv || std::strcmp(theirs.op, call_.op) == 0));
+    if (!fits || !same) throw_mismatch(part, message);
     if (part.bytes == 0) return;
     std::memcpy(part.data, static_cast<const char*>(message.block.data()) + message.offset,
                 static_cast<size_t>(part.bytes));
@@ -206,7 +210,10 @@ std::shared_ptr<GroupImpl> make_thread_group(std::shared_ptr<ThreadWorld> world,
   auto state = std::make_shared<ThreadState>(world, rank);
   state->deadline_seconds = deadline_seconds;
   if (world->size() == 1) return make_self_group(std::move(state), 0, "world");
-  return std::make_shared<ThreadGroup>(std::move(state), 0, rank, "world", std::move(world_ranks));
+  auto group =
+      std::make_shared<ThreadGroup>(std::move(state), 0, rank, "world", std::move(world_ranks));
+  group->set_key(kWorldKey);
+  return group;
 }
 
 }  // namespace orthant

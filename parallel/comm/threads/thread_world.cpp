@@ -5,7 +5,8 @@
 
 namespace orthant {
 
-ThreadWorld::ThreadWorld(int size) : left_(static_cast<size_t>(size)) {
+ThreadWorld::ThreadWorld(int size)
+    : left_(static_cast<size_t>(size)), pages_(static_cast<size_t>(size)) {
   for (int rank = 0; rank < size; ++rank) inboxes_.push_back(std::make_unique<Inbox>());
 }
 
@@ -48,6 +49,20 @@ void ThreadWorld::check_alive() const {
 void ThreadWorld::leave(int rank) {
   left_[static_cast<size_t>(rank)].store(true);
   wake_all();
+}
+
+std::string ThreadWorld::unreceived() {
+  std::string text;
+  for (int rank = 0; rank < size(); ++rank) {
+    Inbox& box = inbox(rank);
+    const std::lock_guard lock(box.mutex);
+    for (const auto& [key, message] : box.messages) {
+      text += concat(text.empty() ? "" : "; ", message.call.op, " of ", message.bytes, " bytes of ",
+                     name_of(message.call.dtype), " to rank ", rank, " at ",
+                     text_of(message.call.site));
+    }
+  }
+  return text;
 }
 
 int ThreadWorld::group_id(int parent, int64_t split, int color) {

@@ -50,6 +50,10 @@ class ThreadWorld {
   void leave(int rank);
   bool has_left(int rank) const { return left_[static_cast<size_t>(rank)].load(); }
 
+  StatusPage* page(int rank) { return &pages_[static_cast<size_t>(rank)]; }
+  // The messages that lie in the inboxes; "" when there are none.
+  std::string unreceived();
+
   // The same number on every rank that names the same split.
   int group_id(int parent, int64_t split, int color);
 
@@ -58,6 +62,7 @@ class ThreadWorld {
 
   std::vector<std::unique_ptr<Inbox>> inboxes_;
   std::vector<std::atomic<bool>> left_;
+  std::vector<StatusPage> pages_;
   std::atomic<bool> aborted_{false};
   mutable std::mutex mutex_;
   std::string reason_;
