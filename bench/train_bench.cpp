@@ -13,7 +13,7 @@
 
 #include "base/clock.h"
 #include "base/context.h"
-#include "base/philox.h"
+#include "bench/random_tokens.h"
 #include "launch/run_file.h"
 #include "tensor/cpu/isa.h"
 #include "tensor/ops/call.h"
@@ -22,26 +22,6 @@
 
 namespace orthant {
 namespace {
-
-std::vector<Batch> random_batches(const RunConfig& c, int64_t step) {
-  std::vector<Batch> batches;
-  const PhiloxKey key = make_key(1, RandomPurpose::kTest, "tokens");
-  for (int64_t m = 0; m < c.batch.micro_batches(); ++m) {
-    Batch b{.sequences = c.batch.micro_batch_size, .length = c.batch.sequence_length};
-    const int64_t n = b.num_tokens();
-    for (int64_t i = 0; i < n; ++i) {
-      const Philox4 bits =
-          philox(key, static_cast<uint64_t>(step), static_cast<uint64_t>(m * n + i));
-      b.ids.push_back(static_cast<int32_t>(bits.x[0] % static_cast<uint32_t>(c.model.vocab_size)));
-      b.labels.push_back(
-          static_cast<int32_t>(bits.x[1] % static_cast<uint32_t>(c.model.vocab_size)));
-      b.positions.push_back(static_cast<int32_t>(i % b.length));
-      b.doc_start.push_back(0);
-    }
-    batches.push_back(std::move(b));
-  }
-  return batches;
-}
 
 // Floors: products at the measured product rate; everything else at the measured copy bandwidth,
 // each operand once.
@@ -101,7 +81,7 @@ int run(int argc, char** argv) {
   Engine engine(c, Group::self());
   int64_t step = 0;
   const auto run_step = [&] {
-    const std::vector<Batch> batches = random_batches(c, ++step);
+    const std::vector<Batch> batches = random_batches(c, ++step, Group::self());
     const double begin = now_seconds();
     engine.step(batches, step);
     return now_seconds() - begin;

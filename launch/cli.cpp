@@ -19,6 +19,7 @@ struct Commands {
   PrepareCommand prepare;
   GenerateCommand generate;
   InspectConfigCommand config;
+  InspectRoutingCommand routing;
   VerifyLayoutCommand verify_layout;
   std::string corpus, checkpoint;
   std::function<int()> chosen;
@@ -91,7 +92,8 @@ void add_generate(CLI::App& app, Commands& c) {
 }
 
 void add_inspect(CLI::App& app, Commands& c) {
-  CLI::App* sub = app.add_subcommand("inspect", "look at a configuration, corpus or checkpoint");
+  CLI::App* sub =
+      app.add_subcommand("inspect", "look at a configuration, corpus, checkpoint or routing");
   sub->require_subcommand(1);
   CLI::App* config = sub->add_subcommand("config", "check a YAML file and print it resolved");
   config->add_option("config", c.config.config, "YAML file");
@@ -110,6 +112,19 @@ void add_inspect(CLI::App& app, Commands& c) {
                    "directory such as runs/quickstart/checkpoints/step-00000100")
       ->required();
   checkpoint->callback([&c] { c.chosen = [&c] { return run_inspect_checkpoint(c.checkpoint); }; });
+  CLI::App* routing = sub->add_subcommand(
+      "routing", "which experts of a model the tokens of some text go to, by layer");
+  routing->add_option("model", c.routing.model, "a run directory, or one of its checkpoints")
+      ->required();
+  routing->add_option("files", c.routing.files,
+                      "files of text, or corpora (.h5); with several, the share of each by expert");
+  routing->add_option("--text", c.routing.texts, "text itself; may be given again")
+      ->allow_extra_args(false);
+  routing->add_option("--tokens", c.routing.most_tokens, "most tokens of a file")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1 << 30));
+  routing->add_flag("--json", c.routing.json, "one JSON object instead of tables");
+  routing->callback([&c] { c.chosen = [&c] { return run_inspect_routing(c.routing); }; });
 }
 
 void add_verify(CLI::App& app, Commands& c) {

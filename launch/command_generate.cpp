@@ -1,73 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <unistd.h>
-
 #include <cstdio>
 
-#include "base/error.h"
-#include "base/log.h"
-#include "checkpoint/reader.h"
 #include "launch/commands.h"
-#include "launch/config_visitors.h"
-#include "launch/process.h"
-#include "tensor/plugin.h"
-#include "trainer/device.h"
+#include "launch/saved_model.h"
 #include "trainer/generate.h"
-#include "trainer/training_state.h"
 
 namespace orthant {
-namespace {
-
-// `model` is a run directory, or one of its checkpoints.
-Manifest manifest_of(const std::string& model) {
-  ORTHANT_CHECK(access(model.c_str(), R_OK) == 0, kMissingInput, "generate: ", model,
-                " does not exist; want a run directory, such as runs/quickstart");
-  if (access((model + "/manifest.json").c_str(), R_OK) == 0) return read_manifest(model);
-  const std::string directory = model + "/checkpoints";
-  std::optional<Manifest> newest;
-  if (access(directory.c_str(), R_OK) == 0) newest = find_newest_valid(Group::self(), directory);
-  ORTHANT_CHECK(newest.has_value(), kMissingInput, "generate: ", model,
-                " has no checkpoint; want a run directory in which orthant pretrain has saved one, "
-                "or one of its checkpoints");
-  return *newest;
-}
-
-RunConfig config_of(const Manifest& manifest, const std::string& precision) {
-  RunConfig config;
-  const std::vector<std::string> overrides =
-      precision.empty() ? std::vector<std::string>{} : std::vector{"precision=" + precision};
-  read_config(
-      parse_yaml(manifest.configuration, manifest.directory + "/manifest.json: configuration"),
-      overrides, [&](FieldVisitor& v) { config.fields(v); });
-  return config;
-}
-
-// A checkpoint is not tied to the device that it was trained on.
-Device device_for(const RunConfig& config) {
-  std::string why_not;
-  if (config.device != "cuda" || try_cuda_backend(why_not)) return device_of(config.device);
-  log::info(concat("generate: device cuda: ", why_not, "; using the CPU"));
-  return {};
-}
-
-}  // namespace
 
 int run_generate(const GenerateCommand& command) {
-  const Group self = Group::self();
-  const Manifest manifest = manifest_of(command.model);
-  const RunConfig config = config_of(manifest, command.precision);
-  ParameterStore store;
-  const Transformer model({.config = config.model,
-                           .moe = config.moe,
-                           .dtype = config.dtype(),
-                           .device = device_for(config)},
-                          store);
-  const std::vector<CheckpointTensor> weights = weight_tensors(store, manifest);
-  load_tensors(self, manifest, weights, {.unused_prefixes = {kOptimizerPrefix}});
-  set_weights(store, weights);
-  const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(config.data.tokenizer);
+  const SavedModel saved = load_saved_model("generate", command.model, command.precision);
   for (int64_t sample = 0; sample < command.samples; ++sample) {
     std::fputs(command.prompt.c_str(), stdout);
-    generate(model, *tokenizer,
+    generate(*saved.model, *saved.tokenizer,
              {.prompt = command.prompt,
               .max_new_tokens = command.max_new_tokens,
               .temperature = command.temperature,

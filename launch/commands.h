@@ -40,6 +40,14 @@ struct InspectConfigCommand {
 int run_inspect_config(const InspectConfigCommand& command);
 int run_inspect_corpus(const std::string& path);
 int run_inspect_checkpoint(const std::string& path);
+
+struct InspectRoutingCommand {
+  std::string model;
+  std::vector<std::string> files, texts;  // files: text, or .h5 corpora
+  int64_t most_tokens = 65536;            // of a file
+  bool json = false;
+};
+int run_inspect_routing(const InspectRoutingCommand& command);
 int run_doctor();
 
 struct VerifyLayoutCommand {

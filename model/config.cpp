@@ -36,6 +36,17 @@ void ModelConfig::fields(FieldVisitor& v) {
   v.field("norm_topk_prob", norm_topk_prob, "divide the chosen scores by their sum");
   v.field("routed_scaling_factor", routed_scaling_factor, positive(),
           "factor on the routed experts' scores");
+  v.field("scoring_func", scoring_func, one_of({"softmax", "sigmoid"}),
+          "scores of the experts from the router's logits (DeepSeek-V2: softmax, V3: sigmoid)");
+  v.field("topk_method", topk_method, one_of({"greedy", "group_limited_greedy", "noaux_tc"}),
+          "greedy: the best scores; group_limited_greedy: within the topk_group best groups, by "
+          "their best score (DeepSeek-V2); noaux_tc: likewise by their best two, after adding a "
+          "learned bias (DeepSeek-V3)");
+  v.field("n_group", n_group, at_least(1), "groups of consecutive experts");
+  v.field("topk_group", topk_group, at_least(1), "groups that a token's experts may be in");
+  v.field("aux_loss_alpha", aux_loss_alpha, RealBounds{.low = kOpen},
+          "the same as moe.balance.expert, or moe.balance.sequence with noaux_tc, which override "
+          "it; -1: not given");
   for (const char* name :
        {"architectures", "model_type", "torch_dtype", "dtype", "transformers_version", "use_cache",
         "bos_token_id", "eos_token_id", "pad_token_id", "auto_map", "_name_or_path",
@@ -46,15 +57,10 @@ void ModelConfig::fields(FieldVisitor& v) {
   v.foreign("attention_bias", {"false"});
   v.foreign("mlp_bias", {"false"});
   v.foreign("attention_dropout", {"0", "0.0"});
-  v.foreign("scoring_func", {"softmax"});
-  v.foreign("topk_method", {"greedy"});
   v.foreign("moe_layer_freq", {"1"});
-  v.foreign("n_group", {"1", ""});
-  v.foreign("topk_group", {"1", ""});
   v.foreign("seq_aux", {"true"});
   v.foreign("rope_scaling", {""});  // null
   v.foreign("sliding_window", {""});
-  v.foreign("aux_loss_alpha", {}, "moe.balance.expert");
   v.foreign("router_aux_loss_coef", {}, "moe.balance.expert");
   v.alias("num_experts", "n_routed_experts");
   v.alias("num_local_experts", "n_routed_experts");
@@ -109,7 +115,7 @@ void ModelConfig::resolve(int64_t sequence_length) {
 namespace {
 
 struct Counts {
-  int64_t attention, dense_ffn, expert, router;
+  int64_t attention, dense_ffn, expert, router, router_bias;
 };
 
 Counts counts_of(const ModelConfig& c) {
@@ -118,7 +124,8 @@ Counts counts_of(const ModelConfig& c) {
                        c.hidden_size * c.num_attention_heads * c.v_head_dim,
           .dense_ffn = 3 * c.hidden_size * c.intermediate_size,
           .expert = 3 * c.hidden_size * c.moe_intermediate_size,
-          .router = c.hidden_size * c.n_routed_experts};
+          .router = c.hidden_size * c.n_routed_experts,
+          .router_bias = c.has_router_bias() ? c.n_routed_experts : 0};
 }
 
 }  // namespace
@@ -140,8 +147,9 @@ int64_t total_parameters(const ModelConfig& c) {
   int64_t total = c.vocab_size * c.hidden_size * (c.tie_word_embeddings ? 1 : 2) + c.hidden_size;
   for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer) {
     total += n.attention + 2 * c.hidden_size;
-    total += c.is_moe_layer(layer) ? n.expert * (c.n_routed_experts + c.n_shared_experts) + n.router
-                                   : n.dense_ffn;
+    total += c.is_moe_layer(layer)
+                 ? n.expert * (c.n_routed_experts + c.n_shared_experts) + n.router + n.router_bias
+                 : n.dense_ffn;
   }
   return total;
 }

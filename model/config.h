@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/fields.h"
+#include "moe/config.h"
 
 namespace orthant {
 
@@ -31,14 +32,23 @@ struct ModelConfig {
   int64_t first_k_dense_replace = 0;
   bool norm_topk_prob = false;
   double routed_scaling_factor = 1.0;
+  std::string scoring_func = "softmax";
+  std::string topk_method = "greedy";
+  int64_t n_group = 1, topk_group = 1;
+  double aux_loss_alpha = kOpen;  // the same as moe.balance.expert, or .sequence with noaux_tc
 
   void fields(FieldVisitor& v);
   // Fills in what was left 0 and checks relations; Error(kConfig) listing all that is wrong.
   void resolve(int64_t sequence_length);
 
   bool is_moe() const { return n_routed_experts > 0; }
+  bool has_router_bias() const { return is_moe() && topk_method == "noaux_tc"; }
   bool is_moe_layer(int64_t layer) const { return is_moe() && layer >= first_k_dense_replace; }
 };
+
+// Settles what was left open of routing and balance, and checks how the two blocks go together;
+// Error(kConfig) listing all that is wrong.
+void resolve_routing(const ModelConfig& model, MoeConfig& moe);
 
 // Parameters that a token meets in matrix products (embedding lookup left out, head included): what
 // FLOPs count.

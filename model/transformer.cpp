@@ -15,6 +15,11 @@ MoeSizes moe_sizes(const ModelConfig& c) {
           .experts = c.n_routed_experts,
           .experts_per_token = c.num_experts_per_tok,
           .shared_experts = c.n_shared_experts,
+          .score = c.scoring_func == "sigmoid" ? ScoreKind::kSigmoid : ScoreKind::kSoftmax,
+          .groups = c.n_group,
+          .top_groups = c.topk_group,
+          .group_best = c.has_router_bias() ? 2 : 1,
+          .bias = c.has_router_bias(),
           .normalize = c.norm_topk_prob,
           .scale = c.routed_scaling_factor};
 }
@@ -24,11 +29,18 @@ Linear make_head(const LayerBuilder& build, const ModelConfig& c, const Embeddin
   return Linear(build, "lm_head", c.hidden_size, {{"lm_head.weight", c.vocab_size}}, build.dtype);
 }
 
-Tensor valid_of(const Tensor& ids) {
+// Which tokens are routed, and how many of each sequence.
+void set_valid(const Tensor& ids, int64_t length, MoeContext& moe) {
   std::vector<int32_t> valid(static_cast<size_t>(ids.numel()));
   const Tensor host = ids.to(Device{});
-  for (size_t i = 0; i < valid.size(); ++i) valid[i] = host.as<int32_t>()[i] >= 0;
-  return Tensor::from_i32({ids.numel()}, valid, ids.device());
+  moe.sequence_length = length;
+  moe.routed_tokens = Tensor::zeros({ids.numel() / length}, DType::kF64);
+  for (int64_t i = 0; i < ids.numel(); ++i) {
+    const bool is_token = host.as<int32_t>()[i] >= 0;
+    valid[static_cast<size_t>(i)] = is_token;
+    moe.routed_tokens.as<double>()[i / length] += is_token;
+  }
+  moe.valid = Tensor::from_i32({ids.numel()}, valid, ids.device());
 }
 
 }  // namespace
@@ -92,8 +104,7 @@ HeadLoss Transformer::loss(const ModelInput& input, MoeContext& moe, int64_t ste
   ORTHANT_CHECK(input.length <= options_.config.max_position_embeddings, kConfig, "a sequence of ",
                 input.length, " tokens is longer than model.max_position_embeddings ",
                 options_.config.max_position_embeddings);
-  if (!moe.valid.defined()) moe.valid = valid_of(input.ids);
-  moe.sequence_length = input.length;
+  set_valid(input.ids, input.length, moe);
   Var x = embedding_.forward(input.ids);
   for (const Layer& layer : layers_) {
     const auto run = [this, &layer, &input, &moe, step, first_token](const Var& v) {
@@ -102,6 +113,13 @@ HeadLoss Transformer::loss(const ModelInput& input, MoeContext& moe, int64_t ste
     x = options_.recompute == Recompute::kFull ? recompute(run, x) : run(x);
   }
   return head_loss(norm_.forward(x), head_.weight(), input.labels);
+}
+
+void Transformer::update_router_biases(
+    const std::vector<std::vector<double>>& expert_counts) const {
+  auto counts = expert_counts.begin();
+  for (const Layer& layer : layers_)
+    if (layer.moe) layer.moe->update_bias(*counts++);
 }
 
 KvCache Transformer::make_cache(int64_t batch, int64_t capacity) const {
@@ -122,7 +140,8 @@ Tensor Transformer::decode(const Tensor& ids, KvCache& cache) const {
   const int64_t length = ids.numel() / cache.batch;
   ORTHANT_CHECK(cache.length + length <= cache.capacity, kInternal, "decode: the cache holds ",
                 cache.capacity, " tokens, want ", cache.length + length);
-  MoeContext moe{.valid = valid_of(ids), .sequence_length = length};
+  MoeContext moe;
+  set_valid(ids, length, moe);
   Var x = embedding_.forward(ids);
   for (const Layer& layer : layers_) {
     const Tensor attended = layer.attention.decode(

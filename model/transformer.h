@@ -28,7 +28,7 @@ struct TransformerOptions {
   Device device;
   Recompute recompute = Recompute::kNone;
   ExpertPlacement experts;  // of all layers
-  uint64_t seed = 0;  // of dropout
+  uint64_t seed = 0;        // of dropout
 };
 
 // Keys and values of past tokens, for decoding a batch of sequences of equal length.
@@ -41,6 +41,10 @@ class Transformer {
  public:
   // Adds its parameters to the store, in the order of the layers; the store must outlive it.
   Transformer(const TransformerOptions& options, ParameterStore& store);
+
+  // After an optimizer step: moves the routers' selection biases.  expert_counts: by MoE layer,
+  // tokens of the step by expert, over all ranks.
+  void update_router_biases(const std::vector<std::vector<double>>& expert_counts) const;
 
   // Sum of the labelled tokens' losses.  step and first_token (global index of the micro-batch's
   // first token) key dropout.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "moe/moe_layer.h"
 
+#include <cmath>
+
 #include "moe/balance.h"
 
 namespace orthant {
@@ -8,9 +10,9 @@ namespace {
 
 // Sums over each sequence's valid tokens of factor * lse^2, on the host.
 Tensor z_losses(const Tensor& lse, const Tensor& valid, int64_t length, double factor) {
-  const std::vector<double> values = lse.to_doubles();
   const Tensor sums = Tensor::zeros({lse.numel() / length}, DType::kF64);
   if (factor == 0.0) return sums;
+  const std::vector<double> values = lse.to_doubles();
   const Tensor host_valid = valid.to(Device{});
   const int32_t* counts = host_valid.as<int32_t>();
   for (int64_t t = 0; t < lse.numel(); ++t) {
@@ -35,45 +37,89 @@ MoeLayer::MoeLayer(const LayerBuilder& build, const std::string& prefix, int64_t
                {{"gate_proj.weight", sizes.inner}, {"up_proj.weight", sizes.inner}}),
       down_(build, prefix + "experts.down", prefix + "experts.", placement.shard(sizes.experts),
             InnerDim::kIn, sizes.inner, {{"down_proj.weight", sizes.width}}) {
+  if (sizes.bias) {
+    const std::string name = prefix + "gate.e_score_correction_bias";
+    bias_ = &build.store.add({.name = name,
+                              .shape = {sizes.experts},
+                              .dtype = build.wide(),
+                              .device = build.device,
+                              .logical = {whole_tensor(name, {sizes.experts}, 0, 0.0)}});
+    bias_->set_trainable(false);
+  }
   if (sizes.shared_experts > 0) {
     shared_.emplace(build, prefix + "shared_experts.", sizes.width,
                     sizes.shared_experts * sizes.inner);
   }
 }
 
-Routes MoeLayer::choose(const Var& x, MoeContext& context) const {
-  const double scale = context.loss_scale;
-  BalanceTerms balance;
+RouterOptions MoeLayer::router_options(const MoeContext& context, Device device) const {
   RouterOptions options{.experts_per_token = sizes_.experts_per_token,
                         .sequence_length = context.sequence_length,
+                        .score = sizes_.score,
+                        .num_groups = sizes_.groups,
+                        .top_groups = sizes_.top_groups,
+                        .group_best = sizes_.group_best,
                         .normalize = sizes_.normalize,
                         .scale = sizes_.scale,
-                        .z_coef = config_.balance.z_loss * scale};
-  const Device device = x.value().device();
+                        .plain_counts = config_.balance.sequence != 0.0,
+                        .z_coef = config_.balance.z_loss * context.loss_scale};
+  if (bias_) options.bias = bias_->value();
   if (context.replay) {
     const Tensor ids = context.replay(layer_);
     if (ids.defined()) options.replay = ids.to(device);
   }
+  return options;
+}
+
+Routes MoeLayer::choose(const Var& x, MoeContext& context) const {
+  const Device device = x.value().device();
+  RouterOptions options = router_options(context, device);
+  BalanceTerms balance;
   Tensor host_counts;
-  options.score_coef = [&](const Tensor& counts, const Tensor& score_sums) {
-    host_counts = counts.to(Device{});
-    balance = expert_balance(config_.balance, host_counts, score_sums.to(Device{}));
+  options.score_coef = [&](const RouteSums& sums) {
+    const RouteSums host = sums.to(Device{});
+    host_counts = host.counts;
+    balance = balance_losses(
+        config_.balance,
+        {.experts_per_token = sizes_.experts_per_token, .top_groups = sizes_.top_groups}, host,
+        context.routed_tokens);
     const Tensor coef = balance.score_coef.clone();
-    for (double& c : coef.span<double>()) c *= scale;
+    for (double& c : coef.span<double>()) c *= context.loss_scale;
     return coef.to(device);
   };
   Routes routes =
       route(router_.forward(cast(x, wide_of(x.value().dtype()))), context.valid, options);
-  if (!is_recomputing()) {
-    context.routings.push_back(
-        {.layer = layer_,
-         .ids = routes.ids,
-         .counts = host_counts,
-         .balance_losses = balance.losses,
-         .z_losses =
-             z_losses(routes.lse, context.valid, context.sequence_length, config_.balance.z_loss)});
+  LayerRouting routing{.layer = layer_,
+                       .ids = routes.ids,
+                       .counts = host_counts,
+                       .balance_losses = balance.losses,
+                       .z_losses = z_losses(routes.lse, context.valid, context.sequence_length,
+                                            config_.balance.z_loss)};
+  if (config_.capacity_factor > 0 && context.protected_rows.defined()) {
+    const KeptTokens kept = drop_tokens(routes, context.valid, context.protected_rows,
+                                        {.sequence_length = context.sequence_length,
+                                         .num_experts = sizes_.experts,
+                                         .num_groups = sizes_.groups,
+                                         .capacity_factor = config_.capacity_factor});
+    routes.ids = kept.ids;
+    routing.dropped = kept.dropped.to(Device{});
   }
+  if (!is_recomputing()) context.routings.push_back(std::move(routing));
   return routes;
+}
+
+void MoeLayer::update_bias(std::span<const double> counts) const {
+  if (!bias_ || config_.bias_update_rate <= 0.0) return;
+  double total = 0;
+  for (const double count : counts) total += count;
+  std::vector<double> bias = bias_->value().to_doubles();
+  for (size_t e = 0; e < bias.size(); ++e) {
+    // Whole numbers: an expert that has the mean exactly stays where it is.
+    const double lacking = total - counts[e] * static_cast<double>(counts.size());
+    if (lacking != 0) bias[e] += std::copysign(config_.bias_update_rate, lacking);
+  }
+  copy(Tensor::from(bias_->value().shape(), bias, DType::kF64), bias_->value());
+  bias_->bump_version();
 }
 
 Var MoeLayer::forward(const Var& x, MoeContext& context) const {

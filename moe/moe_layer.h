@@ -10,6 +10,7 @@
 
 #include <functional>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "layers/linear.h"
@@ -21,15 +22,20 @@ namespace orthant {
 // Routing of one layer and micro-batch, for metrics, balance and replay.
 struct LayerRouting {
   int64_t layer = 0;
-  Tensor ids;                       // i32 [N, A], on the model's device; the rest on the host
-  Tensor counts;                    // f64 [S, E]
+  Tensor ids;                       // i32 [N, A], before tokens are dropped, on the model's device
+  Tensor counts;                    // f64 [S, E], likewise; on the host as all that follows
+  Tensor dropped;                   // f64 [S]: assignments; undefined where nothing can be dropped
   Tensor balance_losses, z_losses;  // f64 [S]: sums over the sequence's routed tokens
 };
 
 // What a forward pass tells its MoE layers, and what they tell back.
 struct MoeContext {
   Tensor valid;                 // i32 [N]: 0 for padding, which is routed nowhere
+  Tensor routed_tokens;         // f64 [S], on the host: tokens of a sequence that are no padding
   int64_t sequence_length = 0;  // N = sequences * sequence_length
+  // i32 [S]: sequences whose tokens are never dropped (moe/protected_rows.h).  Given in training
+  // alone: without it nothing is dropped.
+  Tensor protected_rows;
   // Labelled tokens over routed tokens of the whole step: backward runs on sums that are divided
   // once, by the labelled count, and this makes the balance terms means over the routed ones.
   double loss_scale = 1.0;
@@ -38,29 +44,41 @@ struct MoeContext {
   std::vector<LayerRouting> routings;  // appended by every layer, but not again under recomputation
 };
 
+// Words in comments are those of config.json.
 struct MoeSizes {
   int64_t width = 0, inner = 0, experts = 0, experts_per_token = 0, shared_experts = 0;
-  bool normalize = false;  // norm_topk_prob
-  double scale = 1.0;      // routed_scaling_factor
+  ScoreKind score = ScoreKind::kSoftmax;  // scoring_func
+  int64_t groups = 1, top_groups = 1;     // n_group, topk_group
+  int64_t group_best = 1;                 // 2 with noaux_tc
+  bool bias = false;                      // noaux_tc: e_score_correction_bias
+  bool normalize = false;                 // norm_topk_prob
+  double scale = 1.0;                     // routed_scaling_factor
 };
 
 class MoeLayer {
  public:
-  // Logical names: prefix + "gate.weight", "experts.E.gate_proj.weight",
-  // "shared_experts.gate_proj.weight", ...
+  // Logical names: prefix + "gate.weight", "gate.e_score_correction_bias",
+  // "experts.E.gate_proj.weight", "shared_experts.gate_proj.weight", ...
   MoeLayer(const LayerBuilder& build, const std::string& prefix, int64_t layer,
            const MoeSizes& sizes, const MoeConfig& config, const ExpertPlacement& placement);
   // x [N, D].  Collective over the placement's group, in forward and backward.
   Var forward(const Var& x, MoeContext& context) const;
+  // Moves the selection bias, if there is one, towards experts with few tokens:
+  //   b_i += rate * sign(mean_j counts_j - counts_i)
+  // DeepSeek-V3, arXiv:2412.19437, section 2.1.2.  counts [E]: tokens of the whole step by expert.
+  void update_bias(std::span<const double> counts) const;
 
  private:
+  // Its ids are those of the kept assignments.
   Routes choose(const Var& x, MoeContext& context) const;
+  RouterOptions router_options(const MoeContext& context, Device device) const;
 
   int64_t layer_;
   MoeSizes sizes_;
   MoeConfig config_;
   ExpertPlacement placement_;
-  Linear router_;  // in the wide type
+  Linear router_;              // in the wide type
+  Parameter* bias_ = nullptr;  // likewise; no gradient
   GroupedLinear gate_up_, down_;
   std::optional<FeedForward> shared_;
 };

@@ -11,6 +11,8 @@ namespace orthant {
 void ParallelConfig::fields(FieldVisitor& v) {
   v.field("data_parallel_size", data_parallel_size, at_least(0),
           "replicas that share a step's micro-batches; 0 = number of ranks");
+  v.field("zero_stage", zero_stage, between(0, 1),
+          "1: masters and moments are shared out over data-parallel ranks; 0: every rank has all");
   v.field("expert_parallel_size", expert_parallel_size, at_least(1),
           "ranks that share the routed experts of a layer");
   v.field("expert_tensor_parallel_size", expert_tensor_parallel_size, at_least(1),

@@ -10,11 +10,13 @@ namespace orthant {
 
 struct ParallelConfig {
   int64_t data_parallel_size = 0;  // 0: what the number of ranks leaves
+  int64_t zero_stage = 1;
   int64_t expert_parallel_size = 1;
   int64_t expert_tensor_parallel_size = 1;
   std::string recompute = "none";
   double timeout_seconds = 600.0;
   bool check_collectives = false;
+  int64_t bucket_bytes = 8 << 20;  // of gradients that are reduced at once; no key
 
   void fields(FieldVisitor& v);
   std::string text() const;  // "dp 4, ep 2"; of a resolved one

@@ -7,51 +7,25 @@
 
 namespace orthant {
 
-struct GradientBuffers::Bucket {
-  bool expert = false;
-  DType dtype = DType::kF32;
-  int64_t numel = 0;
-  std::vector<Tensor> slots;  // flat
-  int64_t members = 0, closed = 0;
-  Work work;
-};
-
-struct GradientBuffers::Entry {
-  Parameter* parameter = nullptr;
-  Bucket* bucket = nullptr;
-  int64_t offset = 0;  // in the bucket
-  int64_t micro_batch = 0;
-
-  Tensor part(int64_t slot) const {
-    return bucket->slots[static_cast<size_t>(slot)].flat(offset, offset + parameter->numel());
-  }
-};
-
-GradientBuffers::GradientBuffers(ParameterStore& store, Groups groups, const LanePlan& lanes,
-                                 int64_t bucket_bytes)
-    : store_(store), groups_(std::move(groups)), lanes_(lanes), entries_(store.all().size()) {
+GradientBuffers::GradientBuffers(ParameterStore& store, const ReplicaGroups& groups,
+                                 const LanePlan& lanes, const Options& options)
+    : lanes_(lanes),
+      options_(options),
+      buckets_(plan_buckets(store, groups, options.bucket_bytes)),
+      progress_(buckets_.size()),
+      entries_(store.all().size()) {
   const CategoryScope category(MemoryCategory::kGradients);
-  for (int expert = 0; expert < 2; ++expert) {
-    Bucket* open = nullptr;
-    for (size_t i = store.all().size(); i-- > 0;) {
-      Parameter& parameter = *store.all()[i];
-      if (!parameter.trainable() || parameter.is_expert() != (expert == 1)) continue;
-      const DType dtype = parameter.grad_dtype();
-      if (!open || open->dtype != dtype || open->numel * size_of(dtype) >= bucket_bytes) {
-        open = buckets_.emplace_back(std::make_unique<Bucket>()).get();
-        open->expert = expert == 1;
-        open->dtype = dtype;
-      }
-      entries_[i] = {.parameter = &parameter, .bucket = open, .offset = open->numel};
-      open->numel += parameter.numel();
-      ++open->members;
-      parameter.set_gradient_buffers(this, static_cast<int>(i));
+  for (size_t b = 0; b < buckets_.size(); ++b) {
+    const Bucket& bucket = buckets_[b];
+    for (const Bucket::Member& member : bucket.members) {
+      entries_[member.index] = {
+          .parameter = member.parameter, .bucket = b, .offset = member.offset};
+      member.parameter->set_gradient_buffers(this, static_cast<int>(member.index));
     }
-  }
-  const Device device = store.all().empty() ? Device{} : store.all().front()->value().device();
-  for (const auto& bucket : buckets_) {
+    // Zeros: nobody writes the gaps between members, but they are summed too.
     for (int64_t slot = 0; slot < lanes_.slots; ++slot) {
-      bucket->slots.push_back(Tensor::empty({bucket->numel}, bucket->dtype, device));
+      progress_[b].slots.push_back(Tensor::zeros({bucket.numel}, wide_of(bucket.dtype),
+                                                 bucket.members.front().parameter->device()));
     }
   }
   begin_step();
@@ -63,12 +37,17 @@ GradientBuffers::~GradientBuffers() {
   }
 }
 
+Tensor GradientBuffers::part(const Entry& entry, int64_t slot) const {
+  const ElementRange range = entry.range();
+  return progress_[entry.bucket].slots[static_cast<size_t>(slot)].flat(range.begin, range.end);
+}
+
 void GradientBuffers::begin_step() {
   next_bucket_ = 0;
   for (Entry& entry : entries_) entry.micro_batch = 0;
-  for (const auto& bucket : buckets_) {
-    bucket->closed = 0;
-    bucket->work = Work();
+  for (Progress& progress : progress_) {
+    progress.closed = 0;
+    progress.work = Work();
   }
 }
 
@@ -77,29 +56,33 @@ void GradientBuffers::add(int index, FunctionRef<void(const Tensor&, bool)> writ
   ORTHANT_CHECK(entry.micro_batch < lanes_.micro_batches, kInternal, "parameter ",
                 entry.parameter->name(), ": a gradient arrived after the step's last micro-batch");
   const int64_t slot = lanes_.slot_of(entry.micro_batch);
-  write(entry.part(slot).view(entry.parameter->value().shape()),
-        !lanes_.starts_lane(entry.micro_batch));
+  write(part(entry, slot).view(entry.parameter->shape()), !lanes_.starts_lane(entry.micro_batch));
   for (int64_t merge = 0; merge < lanes_.merges_after(entry.micro_batch); ++merge) {
-    const Tensor left = entry.part(slot - merge - 1);
-    ops::add(left, entry.part(slot - merge), left);
+    const Tensor left = part(entry, slot - merge - 1);
+    ops::add(left, part(entry, slot - merge), left);
   }
   if (++entry.micro_batch == lanes_.micro_batches) {
-    ++entry.bucket->closed;
+    ++progress_[entry.bucket].closed;
     issue_ready_buckets();
   }
 }
 
 void GradientBuffers::issue_ready_buckets() {
   while (next_bucket_ < buckets_.size() &&
-         buckets_[next_bucket_]->closed == buckets_[next_bucket_]->members) {
-    Bucket& bucket = *buckets_[next_bucket_++];
-    const Group& group = bucket.expert ? groups_.expert : groups_.dense;
-    if (group.size() > 1) bucket.work = group.all_reduce(bucket.slots[0]);
+         progress_[next_bucket_].closed == buckets_[next_bucket_].members.size()) {
+    const Bucket& bucket = buckets_[next_bucket_];
+    Progress& progress = progress_[next_bucket_++];
+    if (bucket.group.size() == 1) continue;
+    const Tensor& flat = progress.slots[0];
+    const ElementRange own = bucket.own_slice();
+    progress.work = options_.zero ? bucket.group.reduce_scatter(flat, flat.flat(own.begin, own.end),
+                                                                bucket.slice_sizes())
+                                  : bucket.group.all_reduce(flat);
   }
 }
 
 void GradientBuffers::poll() {
-  for (size_t i = 0; i < next_bucket_; ++i) buckets_[i]->work.test();
+  for (size_t i = 0; i < next_bucket_; ++i) progress_[i].work.test();
 }
 
 void GradientBuffers::finish_step() {
@@ -109,19 +92,47 @@ void GradientBuffers::finish_step() {
                   entry.parameter->name(), ": got ", entry.micro_batch, " gradients in a step of ",
                   lanes_.micro_batches, " micro-batches");
   }
-  for (const auto& bucket : buckets_) bucket->work.wait();
+  for (Progress& progress : progress_) progress.work.wait();
+  add_tied_heads();
+}
+
+// Lookup and head are cut alike, so their owned ranges are the same.
+void GradientBuffers::add_tied_heads() {
   for (const Entry& entry : entries_) {
     if (!entry.parameter || !entry.parameter->tied_to()) continue;
-    const Tensor first = sum_of(*entry.parameter->tied_to());
-    ops::add(first, sum_of(*entry.parameter), first);
+    const Tensor lookup = sum_of(*entry.parameter->tied_to());
+    ops::add(lookup, sum_of(*entry.parameter), lookup);
   }
 }
 
-Tensor GradientBuffers::sum_of(const Parameter& parameter) const {
+std::vector<Parameter*> GradientBuffers::parameters() const {
+  std::vector<Parameter*> parameters;
+  for (const Entry& entry : entries_) {
+    if (entry.parameter) parameters.push_back(entry.parameter);
+  }
+  return parameters;
+}
+
+const GradientBuffers::Entry& GradientBuffers::entry_of(const Parameter& parameter) const {
   ORTHANT_CHECK(parameter.gradient_index() >= 0, kInternal, "parameter ", parameter.name(),
                 ": it is frozen and has no gradient");
-  return entries_[static_cast<size_t>(parameter.gradient_index())].part(0).view(
-      parameter.value().shape());
+  return entries_[static_cast<size_t>(parameter.gradient_index())];
+}
+
+ElementRange GradientBuffers::owned(const Parameter& parameter) const {
+  const Entry& entry = entry_of(parameter);
+  const ElementRange all = {0, parameter.numel()};
+  if (!options_.zero) return all;
+  return intersection(all, buckets_[entry.bucket].own_slice().shifted(-entry.offset));
+}
+
+Tensor GradientBuffers::sum_of(const Parameter& parameter) const {
+  const Entry& entry = entry_of(parameter);
+  return sum_of(entry.bucket, owned(parameter).shifted(entry.offset));
+}
+
+Tensor GradientBuffers::sum_of(size_t bucket, const ElementRange& range) const {
+  return progress_[bucket].slots[0].flat(range.begin, range.end);
 }
 
 }  // namespace orthant

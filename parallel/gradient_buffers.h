@@ -8,6 +8,9 @@
 //  that is being added up (parallel/lanes.h). (I3) A bucket is reduced when each of its parameters
 //  has closed its last lane; buckets are issued in one fixed order
 //       on every rank, whatever order they become ready in.
+//
+// With ZeRO a rank gets the sums of its own slice of each bucket only (parallel/buckets.h): a
+// reduce-scatter, which adds in the same tree as an all-reduce, so the bits are the same.
 #pragma once
 
 #include <functional>
@@ -15,22 +18,19 @@
 #include <vector>
 
 #include "base/function_ref.h"
-#include "parallel/comm/group.h"
+#include "parallel/buckets.h"
 #include "parallel/lanes.h"
-#include "parallel/parameter.h"
 
 namespace orthant {
 
 class GradientBuffers {
  public:
-  struct Groups {
-    Group dense;   // ranks that hold the same dense parameters: data x context
-    Group expert;  // ranks that hold the same experts
+  struct Options {
+    bool zero = false;
+    int64_t bucket_bytes = 8 << 20;  // of one slot; a bucket is closed once it has as many
   };
-  // Buckets hold parameters in reverse order of the store (the order in which backward reaches
-  // them).
-  GradientBuffers(ParameterStore& store, Groups groups, const LanePlan& lanes,
-                  int64_t bucket_bytes = 8 << 20);
+  GradientBuffers(ParameterStore& store, const ReplicaGroups& groups, const LanePlan& lanes,
+                  const Options& options);
   ~GradientBuffers();
   GradientBuffers(const GradientBuffers&) = delete;
   GradientBuffers& operator=(const GradientBuffers&) = delete;
@@ -43,21 +43,44 @@ class GradientBuffers {
   // Waits for all reductions.  Error(kInternal) naming a parameter that did not get all its
   // gradients.
   void finish_step();
-  // The sum over the step's micro-batches of all ranks, in the shape of the parameter; valid after
-  // finish_step().
+
+  bool zero() const { return options_.zero; }
+  const std::vector<Bucket>& buckets() const { return buckets_; }
+  // All that have a gradient, in the order of the store.
+  std::vector<Parameter*> parameters() const;
+  // The elements of a parameter whose sums this rank gets: all, with ZeRO those in its slice.
+  ElementRange owned(const Parameter& parameter) const;
+  // After finish_step(): the sum over the step's micro-batches of all ranks, of owned(parameter)
+  // [its size], or of a range of a bucket that this rank owns.
   Tensor sum_of(const Parameter& parameter) const;
+  Tensor sum_of(size_t bucket, const ElementRange& range) const;
 
  private:
-  struct Bucket;
-  struct Entry;
-  void issue_ready_buckets();
+  struct Entry {
+    Parameter* parameter = nullptr;  // null: frozen
+    size_t bucket = 0;
+    int64_t offset = 0;  // in the bucket
+    int64_t micro_batch = 0;
 
-  ParameterStore& store_;
-  Groups groups_;
+    ElementRange range() const { return {offset, offset + parameter->numel()}; }
+  };
+  // The slots of a bucket and how far it is in this step.
+  struct Progress {
+    std::vector<Tensor> slots;  // flat
+    size_t closed = 0;          // members
+    Work work;
+  };
+  Tensor part(const Entry& entry, int64_t slot) const;
+  const Entry& entry_of(const Parameter& parameter) const;
+  void issue_ready_buckets();
+  void add_tied_heads();
+
   LanePlan lanes_;
-  std::vector<Entry> entries_;  // by position in the store
-  std::vector<std::unique_ptr<Bucket>> buckets_;
-  size_t next_bucket_ = 0;  // first one that was not issued yet
+  Options options_;
+  std::vector<Bucket> buckets_;
+  std::vector<Progress> progress_;  // by bucket
+  std::vector<Entry> entries_;      // by position in the store
+  size_t next_bucket_ = 0;          // first one that was not issued yet
 };
 
 }  // namespace orthant

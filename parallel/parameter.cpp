@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "parallel/parameter.h"
 
+#include <algorithm>
 #include <cmath>
 #include <numbers>
 
@@ -9,6 +10,7 @@
 #include "base/parallel_for.h"
 #include "base/philox.h"
 #include "parallel/gradient_buffers.h"
+#include "parallel/value_buckets.h"
 #include "tensor/ops/elementwise.h"
 
 namespace orthant {
@@ -33,7 +35,8 @@ int64_t global_index(const LogicalTensor& t, int64_t i) {
   return index;
 }
 
-void fill_initial(const LogicalTensor& t, const Tensor& part, uint64_t seed) {
+// Elements [first, first + part.numel()) of the rectangle.
+void fill_initial(const LogicalTensor& t, int64_t first, const Tensor& part, uint64_t seed) {
   if (t.init_std == 0.0) {
     ops::fill(part, t.init_value);
     return;
@@ -44,7 +47,8 @@ void fill_initial(const LogicalTensor& t, const Tensor& part, uint64_t seed) {
   const bool whole = t.is_whole();
   parallel_for(part.numel(), 4096, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      values[i] = t.init_std * initial_normal(key, whole ? i : global_index(t, i));
+      const int64_t index = whole ? first + i : global_index(t, first + i);
+      values[i] = t.init_std * initial_normal(key, index);
     }
   });
   copy(host, part);
@@ -62,10 +66,7 @@ LogicalTensor whole_tensor(std::string name, const Shape& shape, int64_t offset,
 }
 
 Parameter::Parameter(Options options) : options_(std::move(options)) {
-  if (tied_to()) {
-    value_ = tied_to()->value();
-    return;
-  }
+  if (tied_to()) return;
   const CategoryScope category(MemoryCategory::kParameters);
   value_ = Tensor::zeros(options_.shape, options_.dtype, options_.device);
   int64_t covered = 0;
@@ -82,13 +83,28 @@ Tensor Parameter::logical_part(const Tensor& storage, const LogicalTensor& t) co
   return storage.flat(t.offset, t.offset + t.shape.numel()).view(t.shape);
 }
 
+const Tensor& Parameter::value() const {
+  if (tied_to()) return tied_to()->value();
+  if (arrivals_) arrivals_->wait(bucket_);
+  return value_;
+}
+
+void Parameter::move_value(const Tensor& storage, std::shared_ptr<ValueBuckets> arrivals,
+                           size_t bucket) {
+  const Tensor moved = storage.view(shape());
+  copy(value(), moved);
+  value_ = moved;
+  arrivals_ = std::move(arrivals);
+  bucket_ = bucket;
+}
+
 const void* Parameter::prepared(WeightForm form) const {
   if (prepared_version_ != version()) {
     for (auto& slot : prepared_) slot.reset();
     prepared_version_ = version();
   }
   auto& slot = prepared_[static_cast<size_t>(form)];
-  if (!slot) slot.emplace(value_, form);
+  if (!slot) slot.emplace(value(), form);
   return slot->get();
 }
 
@@ -108,12 +124,17 @@ void Parameter::bump_version() {
   for (auto& slot : prepared_) slot.reset();
 }
 
-void Parameter::write_initial_values(uint64_t seed, const Tensor& storage) const {
-  for (const LogicalTensor& t : options_.logical) fill_initial(t, logical_part(storage, t), seed);
+void Parameter::write_initial_values(uint64_t seed, int64_t begin, const Tensor& part) const {
+  const int64_t end = begin + part.numel();
+  for (const LogicalTensor& t : options_.logical) {
+    const int64_t from = std::max(begin, t.offset);
+    const int64_t to = std::min(end, t.offset + t.shape.numel());
+    if (from < to) fill_initial(t, from - t.offset, part.flat(from - begin, to - begin), seed);
+  }
 }
 
 void Parameter::initialize(uint64_t seed) {
-  write_initial_values(seed, value_);
+  write_initial_values(seed, 0, value());
   bump_version();
 }
 

@@ -32,6 +32,7 @@ struct LogicalTensor {
 LogicalTensor whole_tensor(std::string name, const Shape& shape, int64_t offset, double init_std);
 
 class GradientBuffers;
+class ValueBuckets;
 
 class Parameter final : public Weight {
  public:
@@ -54,8 +55,11 @@ class Parameter final : public Weight {
   bool is_expert() const { return options_.expert; }
   Parameter* tied_to() const { return options_.tied_to; }
   const std::vector<LogicalTensor>& logical() const { return options_.logical; }
-  int64_t numel() const { return value_.numel(); }
-  DType grad_dtype() const { return wide_of(value_.dtype()); }
+  const Shape& shape() const { return own_or_tied().value_.shape(); }
+  int64_t numel() const { return shape().numel(); }
+  DType dtype() const { return own_or_tied().value_.dtype(); }
+  DType grad_dtype() const { return wide_of(dtype()); }
+  Device device() const { return own_or_tied().value_.device(); }
   bool decays() const;  // weight decay applies: not to 1-D tensors
 
   // The elements of a logical tensor, in its shape, within the value or another tensor of the
@@ -63,25 +67,33 @@ class Parameter final : public Weight {
   Tensor logical_part(const Tensor& storage, const LogicalTensor& logical) const;
 
   // Weight
-  const Tensor& value() const override { return value_; }
+  // With ZeRO this may wait for what other ranks have updated: read values through here only.
+  const Tensor& value() const override;
   bool trainable() const override { return trainable_; }
   const void* prepared(WeightForm form) const override;
   void add_gradient(FunctionRef<void(const Tensor&, bool)> write) override;
 
   void set_trainable(bool trainable) { trainable_ = trainable; }
   void set_gradient_buffers(GradientBuffers* buffers, int index);
+  // Moves the value into `storage` [numel], a part of the given bucket, which values now arrive in.
+  void move_value(const Tensor& storage, std::shared_ptr<ValueBuckets> arrivals, size_t bucket);
   // After the value was written: drops the prepared forms.
   void bump_version();
   int64_t version() const { return tied_to() ? tied_to()->version_ : version_; }
   // Philox normal values by (seed, logical name, logical index): the same for every layout.
   void initialize(uint64_t seed);
-  // The same values into another tensor of the storage's shape: a wider master gets them unrounded.
-  void write_initial_values(uint64_t seed, const Tensor& storage) const;
+  // The same values for elements [begin, begin + part.numel()) of the storage, into another tensor:
+  // a wider master gets them unrounded.
+  void write_initial_values(uint64_t seed, int64_t begin, const Tensor& part) const;
   int gradient_index() const { return index_; }  // given by set_gradient_buffers; -1: none
 
  private:
+  const Parameter& own_or_tied() const { return tied_to() ? *tied_to() : *this; }
+
   Options options_;
-  Tensor value_;
+  Tensor value_;  // undefined for a tied parameter
+  std::shared_ptr<ValueBuckets> arrivals_;
+  size_t bucket_ = 0;  // of arrivals_
   bool trainable_ = true;
   int64_t version_ = 0;
   mutable std::array<std::optional<Prepared>, 2> prepared_;  // of prepared_version_

@@ -1,58 +1,65 @@
 // SPDX-License-Identifier: Apache-2.0
 // The optimizer over a parameter store: global norm, clipping, update.
+//
+// With ZeRO a rank has state for its own slices only (GradientBuffers::owned) and updates the
+// values there; then the ranks gather each other's values, bucket by bucket, while step() returns:
+// whoever reads a parameter first waits for its bucket (parallel/value_buckets.h).
 #pragma once
 
-#include <string>
-#include <utility>
+#include <memory>
 #include <vector>
 
 #include "optim/optimizer.h"
 #include "parallel/gradient_buffers.h"
+#include "parallel/gradient_norm.h"
+#include "parallel/value_buckets.h"
 
 namespace orthant {
 
 class ParameterOptimizer {
  public:
-  // Takes masters from the parameters' present values.  experts: the ranks that hold each expert
-  // once, together; others' parameters are the same on all of them.  Collective over it.
-  ParameterOptimizer(ParameterStore& store, const OptimizerConfig& config, const Group& experts);
+  // Takes masters from the parameters' present values.  `gradients` says who owns what and must
+  // outlive this.  experts: the ranks that hold each expert once, together.  Collective over it.
+  ParameterOptimizer(const OptimizerConfig& config, const GradientBuffers& gradients,
+                     const Group& experts);
 
-  // The norm of grad_scale * (summed gradients).  f64 sums over blocks of 4,096 elements of each
-  // logical tensor, added in block order, then in the order of names: the same bits for every
-  // layout that gives the same gradients.  Collective over the experts' group.
-  double gradient_norm(const GradientBuffers& gradients, double grad_scale) const;
-  // step counts from 1.
-  void step(const GradientBuffers& gradients, double learning_rate, double grad_scale,
-            int64_t step);
+  // The norm of grad_scale * (summed gradients), see parallel/gradient_norm.h.  Collective.
+  double gradient_norm(double grad_scale) const;
+  // step counts from 1.  Collective with ZeRO.
+  void step(double learning_rate, double grad_scale, int64_t step);
   // Initial values drawn into the masters and rounded into the values: every precision starts from
-  // the same numbers.
+  // the same numbers.  Collective with ZeRO.
   void initialize(uint64_t seed);
-  // After masters were loaded: writes the parameters' values from them.
+  // After masters were loaded: writes the parameters' values from them.  Collective with ZeRO.
   void values_from_masters();
 
-  // State for checkpoints, by parameter in the order of the store.
+  // State for checkpoints, by parameter in the order of the store: of the elements `range` of its
+  // storage, flat.  Parameters of which this rank owns nothing are left out.  Masters may be the
+  // values themselves, so this waits for values on their way; whoever writes masters calls
+  // values_from_masters() next.
   struct State {
     Parameter* parameter;
+    ElementRange range;
     OptimizerSpan span;
+
+    // What of a logical tensor is in it: elements of the tensor's rectangle, and where they stand
+    // in the span.
+    struct Piece {
+      const LogicalTensor* logical;
+      ElementRange elements, in_span;
+    };
+    std::vector<Piece> pieces() const;
   };
-  const std::vector<State>& state() const { return state_; }
+  const std::vector<State>& state() const;
 
  private:
-  OptimizerConfig config_;
-  std::vector<State> state_;
-  Group experts_;
-  // Logical tensors of this rank, and where their sums of squares are added: positions in the order
-  // of the names of all ranks' tensors.
-  struct Entry {
-    size_t state, logical;
-    size_t position = 0;
-  };
-  std::vector<Entry> dense_, expert_;
-  std::vector<size_t> gathered_positions_;  // of all ranks' expert entries, by rank
-  size_t num_positions_ = 0;
+  void publish_values();
 
-  void order_by_name();
-  double sum_squares(const GradientBuffers& gradients, const Entry& entry) const;
+  OptimizerConfig config_;
+  const GradientBuffers& gradients_;
+  GradientNorm norm_;
+  std::shared_ptr<ValueBuckets> values_;  // null without ZeRO
+  std::vector<State> state_;
 };
 
 }  // namespace orthant

@@ -143,24 +143,52 @@ struct CombineArgs {
 struct CombineGradArgs {
   View dy, rows, row_of, weights, drows, dweights;
 };
+// How the router's logits become scores.  Sigmoid: DeepSeek-V3, arXiv:2412.19437.
+enum class ScoreKind : int32_t { kSoftmax = 0, kSigmoid = 1 };
+// What kernels add to a sum of scores before they divide by it.
+inline constexpr double kScoreEpsilon = 1e-20;
 // Routing of one micro-batch of N = S * T tokens.  logits W [N, E]; valid i32 [N] (0 = padding,
-// routed nowhere: ids -1, weights 0).  scores W [N, E] = softmax(logits).  ids i32 [N, A]: the A
-// best scores in descending order, ties to the lower id, or replay (same shape) when given. weights
-// W = scale * score, divided by their sum first with normalize. counts f64 [S, E]: tokens of the
-// sequence that chose the expert.  score_sums f64 [S, E].  lse W [N].
+// routed nowhere: ids -1, weights 0).  scores W [N, E] = softmax or sigmoid of the logits; lse W
+// [N] (optional) = logsumexp(logits); totals W [N] = sum of a token's scores + kScoreEpsilon
+// (sigmoid), 1 (softmax). Choice: experts form num_groups contiguous groups of equal size; a group
+// counts as the sum of its group_best (1 or 2) best scores + bias (bias W [E], optional), and the
+// top_groups best groups are open, ties to the lower one.  ids i32 [N, A]: the A best scores + bias
+// of open groups in descending order, ties to the lower id, or replay (same shape) when given.
+// weights W [N, A] = scale * score, without bias, divided by their sum + kScoreEpsilon first with
+// normalize. chosen_scores W [N, A] (optional): the scores of ids. Sums over the valid tokens of a
+// sequence, f64: counts [S, E] tokens that chose the expert; group_counts [S, num_groups] tokens
+// that chose an expert of the group, each once; score_sums [S, E] of score / total; plain_counts
+// [S, E] (optional, with plain_ids i32 [N, A]) tokens that have the expert among their A best
+// scores, whatever bias, groups and replay say.
 struct RouterArgs {
-  View logits, valid, replay, scores, ids, weights, counts, score_sums, lse;
-  int64_t sequence_length;
+  View logits, valid, bias, replay;
+  View scores, totals, lse, ids, weights, chosen_scores, plain_ids;
+  View counts, group_counts, plain_counts, score_sums;
+  ScoreKind score;
+  int64_t sequence_length, num_groups, top_groups, group_best;
   int32_t normalize;
   double scale;
 };
 // dlogits W [N, E] from dweights W [N, A], plus the balance loss's gradient: for a valid token t of
-// sequence s, d/dscore_j = score_coef[s, j] (f64 [S, E]) and d/dlse = 2 * z_coef * lse.
+// sequence s, d/d(score_j / total) = score_coef[s, j] (f64 [S, E]) and d/dlse = 2 * z_coef * lse.
+// logits and totals are read for sigmoid scores only, logits only where lse is given.
 struct RouterGradArgs {
-  View scores, valid, ids, weights, lse, dweights, score_coef, dlogits;
+  View logits, scores, totals, valid, ids, weights, lse, dweights, score_coef, dlogits;
+  ScoreKind score;
   int64_t sequence_length;
   int32_t normalize;
   double scale, z_coef;
+};
+// Token dropping, DeepSeek-V2, arXiv:2405.04434, section 2.2.3.  In each sequence a group of
+// experts keeps its first ceil(capacity_factor * T * A / num_groups) assignments, T the sequence's
+// valid tokens, in the order (score descending, token, expert); a sequence of protected_rows i32
+// [S] keeps all.  ids i32 [N, A] (-1 = none), scores W [N, A] of the assignments, valid i32 [N];
+// kept i32 [N, A] = ids, -1 where dropped; dropped f64 [S] how many.  A function of whole
+// sequences: where ranks hold parts of one, they gather it first, tokens in order.
+struct DropTokensArgs {
+  View ids, scores, valid, protected_rows, kept, dropped;
+  int64_t sequence_length, num_experts, num_groups;
+  double capacity_factor;
 };
 // Where rows go: sorted by (expert, token, slot).  ids i32 [N, A] (-1 = nowhere); row_of i32 [N,
 // A]; token_of i32 [N * A], of which the first offsets[E] are used; offsets i64 [E + 1], host
@@ -198,7 +226,7 @@ struct BackendDevice {
 };
 
 // Bumped with every change of this file; a plugin of another version is refused.
-inline constexpr int32_t kBackendVersion = 1;
+inline constexpr int32_t kBackendVersion = 2;
 
 struct Backend {
   int32_t version;
@@ -246,6 +274,7 @@ struct Backend {
   X(combine_grad, CombineGradArgs)     \
   X(router, RouterArgs)                \
   X(router_grad, RouterGradArgs)       \
+  X(drop_tokens, DropTokensArgs)       \
   X(dispatch_plan, DispatchPlanArgs)   \
   X(adamw, AdamwArgs)                  \
   X(sgd, SgdArgs)                      \

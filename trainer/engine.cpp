@@ -5,6 +5,7 @@
 
 #include "base/context.h"
 #include "base/error.h"
+#include "moe/protected_rows.h"
 #include "optim/schedule.h"
 #include "trainer/device.h"
 
@@ -41,12 +42,14 @@ std::vector<double> gather_in_order(const Group& group, const std::vector<double
 }
 
 // Sums over ranks of every layer's counts, in one exchange.
-void sum_counts(const Group& group, std::vector<std::vector<double>>& layers) {
-  std::vector<double> flat;
-  for (const auto& layer : layers) flat.insert(flat.end(), layer.begin(), layer.end());
+void sum_counts(const Group& group, StepResult& result) {
+  std::vector<double> flat = result.dropped;
+  for (const auto& layer : result.expert_counts)
+    flat.insert(flat.end(), layer.begin(), layer.end());
   flat = group.sum(flat);
   auto next = flat.begin();
-  for (auto& layer : layers) {
+  for (double& count : result.dropped) count = *next++;
+  for (auto& layer : result.expert_counts) {
     for (double& count : layer) count = *next++;
   }
 }
@@ -82,19 +85,21 @@ Engine::Engine(const RunConfig& config, const Group& world)
           .seed = static_cast<uint64_t>(config.run.seed)},
       store_);
   gradients_ = std::make_unique<GradientBuffers>(
-      store_, GradientBuffers::Groups{groups_.data, groups_.expert_data}, lanes_);
-  optimizer_ = std::make_unique<ParameterOptimizer>(store_, config.optimizer, groups_.experts);
+      store_, ReplicaGroups{groups_.data, groups_.expert_data}, lanes_,
+      GradientBuffers::Options{config.parallel.zero_stage == 1, config.parallel.bucket_bytes});
+  optimizer_ = std::make_unique<ParameterOptimizer>(config.optimizer, *gradients_, groups_.experts);
   optimizer_->initialize(static_cast<uint64_t>(config.run.seed));
 }
 
 // per_sequence gets two numbers for each sequence: language loss and balance loss, both as sums
 // over tokens.
 void Engine::run_micro_batch(const Batch& batch, int64_t index, int64_t step, double loss_scale,
-                             std::vector<double>& per_sequence,
-                             std::vector<std::vector<double>>& counts) {
+                             std::vector<double>& per_sequence, StepResult& result) {
   const int64_t global_index = groups_.data.rank() * lanes_.micro_batches + index;
   const ModelInput input = to_model_input(batch, device_);
   MoeContext moe{.loss_scale = loss_scale};
+  if (config_.moe.capacity_factor > 0)
+    moe.protected_rows = protected_rows(batch.sample_ids, device_);
   if (replay_) moe.replay = [&](int64_t layer) { return replay_(index, layer); };
   HeadLoss loss = model_->loss(input, moe, step, global_index * batch.num_tokens());
   failpoint("step.forward", step);
@@ -104,16 +109,19 @@ void Engine::run_micro_batch(const Batch& batch, int64_t index, int64_t step, do
 
   const size_t first = per_sequence.size();
   append_sequence_sums(loss.losses, batch.length, per_sequence, 2);
-  counts.resize(moe.routings.size());
+  result.expert_counts.resize(moe.routings.size());
+  result.dropped.resize(moe.routings.size());
   for (size_t i = 0; i < moe.routings.size(); ++i) {
     const LayerRouting& routing = moe.routings[i];
     const int64_t experts = routing.counts.dim(1);
-    counts[i].resize(static_cast<size_t>(experts), 0.0);
+    result.expert_counts[i].resize(static_cast<size_t>(experts), 0.0);
     for (int64_t s = 0; s < batch.sequences; ++s) {
       per_sequence[first + 2 * static_cast<size_t>(s) + 1] +=
           routing.balance_losses.as<double>()[s] + routing.z_losses.as<double>()[s];
       for (int64_t e = 0; e < experts; ++e)
-        counts[i][static_cast<size_t>(e)] += routing.counts.as<double>()[s * experts + e];
+        result.expert_counts[i][static_cast<size_t>(e)] +=
+            routing.counts.as<double>()[s * experts + e];
+      if (routing.dropped.defined()) result.dropped[i] += routing.dropped.as<double>()[s];
     }
   }
   if (observer_) observer_(index, moe);
@@ -139,7 +147,7 @@ StepResult Engine::accumulate(std::span<const Batch> micro_batches, int64_t step
   std::vector<double> per_sequence;
   for (size_t i = 0; i < micro_batches.size(); ++i) {
     run_micro_batch(micro_batches[i], static_cast<int64_t>(i), step, loss_scale, per_sequence,
-                    result.expert_counts);
+                    result);
   }
   gradients_->finish_step();
 
@@ -150,7 +158,7 @@ StepResult Engine::accumulate(std::span<const Batch> micro_batches, int64_t step
   }
   if (counts[0] > 0) result.lm_loss /= counts[0];
   if (counts[1] > 0) result.balance_loss /= counts[1];
-  sum_counts(groups_.data, result.expert_counts);
+  sum_counts(groups_.data, result);
   return result;
 }
 
@@ -159,7 +167,7 @@ StepResult Engine::step(std::span<const Batch> micro_batches, int64_t step, bool
   const double mean =
       result.labelled_tokens > 0 ? 1.0 / static_cast<double>(result.labelled_tokens) : 0.0;
   result.learning_rate = learning_rate_at(config_.schedule, config_.optimizer.learning_rate, step);
-  result.grad_norm = optimizer_->gradient_norm(*gradients_, mean);
+  result.grad_norm = optimizer_->gradient_norm(mean);
   if (failpoint("step.norm", step)) result.grad_norm = std::nan("");
   // Gradients, and so the norm, are the same on every rank; a rank that sees another value (a fail
   // point) still must not differ.
@@ -171,7 +179,8 @@ StepResult Engine::step(std::span<const Batch> micro_batches, int64_t step, bool
     factor *= std::min(1.0, config_.optimizer.grad_clip / (result.grad_norm + 1e-6));
   }
   failpoint("step.optimizer", step);
-  optimizer_->step(*gradients_, result.learning_rate, factor, ++updates_);
+  optimizer_->step(result.learning_rate, factor, ++updates_);
+  model_->update_router_biases(result.expert_counts);
   return result;
 }
 

@@ -27,7 +27,10 @@ struct StepResult {
   int64_t labelled_tokens = 0, routed_tokens = 0;
   bool skipped = false;         // the norm was not finite: no rank updated anything
   bool stop_requested = false;  // by any rank, see step()
-  std::vector<std::vector<double>> expert_counts;  // per MoE layer: tokens of the step by expert
+  // Per MoE layer: tokens of the step by expert, as chosen, and how many of these assignments were
+  // dropped.
+  std::vector<std::vector<double>> expert_counts;
+  std::vector<double> dropped;
 };
 
 struct EvaluationResult {
@@ -52,9 +55,8 @@ class Engine {
   EvaluationResult evaluate(const std::function<Batch(int64_t)>& batch, int64_t num_batches) const;
 
   const Transformer& model() const { return *model_; }
-  ParameterStore& store() { return store_; }
   const ParameterStore& store() const { return store_; }
-  GradientBuffers& gradients() { return *gradients_; }
+  const GradientBuffers& gradients() const { return *gradients_; }
   ParameterOptimizer& optimizer() { return *optimizer_; }
   const RankGroups& groups() const { return groups_; }
   Device device() const { return device_; }
@@ -71,7 +73,7 @@ class Engine {
 
  private:
   void run_micro_batch(const Batch& batch, int64_t index, int64_t step, double loss_scale,
-                       std::vector<double>& per_sequence, std::vector<std::vector<double>>& counts);
+                       std::vector<double>& per_sequence, StepResult& result);
 
   RunConfig config_;
   RankGroups groups_;

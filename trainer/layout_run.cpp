@@ -12,23 +12,27 @@ namespace {
 
 using State = ParameterOptimizer::State;
 
-CheckpointTensor piece_of(const LogicalTensor& logical, Tensor data) {
-  return {.name = logical.name,
-          .global_shape = logical.global_shape,
-          .begin = logical.begin,
-          .shape = logical.shape,
-          .data = std::move(data)};
-}
-
-// What `pick` gives for a parameter's state, whole; an undefined tensor has none.
+// What `pick` gives, flat, for this rank's part of a parameter's state, put together from all
+// ranks; an undefined tensor has none.
 template <class Pick>
 NamedValues collect(Engine& engine, const Pick& pick) {
   std::vector<CheckpointTensor> pieces;
   for (const State& state : engine.optimizer().state()) {
-    const Tensor storage = pick(state);
-    if (!storage.defined()) continue;
-    for (const LogicalTensor& logical : state.parameter->logical())
-      pieces.push_back(piece_of(logical, state.parameter->logical_part(storage, logical)));
+    const Tensor span = pick(state);
+    if (!span.defined()) continue;
+    for (const auto& [logical, elements, in_span] : state.pieces())
+      pieces.push_back(piece_of(*logical, elements, span.flat(in_span.begin, in_span.end)));
+  }
+  return gather_whole(engine.groups().world, pieces);
+}
+
+// What every rank computes with.
+NamedValues collect_values(const Engine& engine) {
+  std::vector<CheckpointTensor> pieces;
+  for (const auto& parameter : engine.store().all()) {
+    for (const LogicalTensor& logical : parameter->logical())
+      pieces.push_back(piece_of(logical, {0, logical.shape.numel()},
+                                parameter->logical_part(parameter->value(), logical)));
   }
   return gather_whole(engine.groups().world, pieces);
 }
@@ -103,12 +107,28 @@ void gather_rows_of(const Group& group, std::vector<RowChoices>& rows) {
 
 void load_weights(Engine& engine, const NamedValues& weights) {
   for (const State& state : engine.optimizer().state()) {
-    for (const LogicalTensor& logical : state.parameter->logical()) {
-      copy(Tensor::from(logical.shape, rectangle(weights.at(logical.name), logical), DType::kF64),
-           state.parameter->logical_part(state.span.master, logical));
+    for (const auto& [logical, elements, in_span] : state.pieces()) {
+      const std::vector<double> held = rectangle(weights.at(logical->name), *logical);
+      const Tensor all = Tensor::from({std::ssize(held)}, held, DType::kF64);
+      copy(all.flat(elements.begin, elements.end),
+           state.span.master.flat(in_span.begin, in_span.end));
     }
   }
   engine.optimizer().values_from_masters();
+  for (const Parameter* parameter : fixed_parameters(engine.store()))
+    for (const LogicalTensor& logical : parameter->logical())
+      copy(Tensor::from(logical.shape, rectangle(weights.at(logical.name), logical), DType::kF64),
+           parameter->logical_part(parameter->value(), logical));
+}
+
+void add_state(Engine& engine, LayoutRun& run) {
+  run.weights = collect(engine, [](const State& s) { return s.span.master; });
+  run.values = collect_values(engine);
+  for (const Parameter* parameter : fixed_parameters(engine.store()))
+    for (const LogicalTensor& logical : parameter->logical())
+      run.weights[logical.name] = run.values.at(logical.name);
+  run.m = collect(engine, [](const State& s) { return s.span.m; });
+  run.v = collect(engine, [](const State& s) { return s.span.v; });
 }
 
 LayoutRun run_layout(const RunConfig& config, const MicroBatchSource& batches,
@@ -145,16 +165,13 @@ LayoutRun run_layout(const RunConfig& config, const MicroBatchSource& batches,
     run.steps.push_back(engine.step(own_batches(step), step));
     gather_rows_of(data, run.choices.back());
   }
-  run.weights = collect(engine, [](const State& s) { return s.span.master; });
-  run.values = collect(engine, [](const State& s) { return s.parameter->value(); });
-  run.m = collect(engine, [](const State& s) { return s.span.m; });
-  run.v = collect(engine, [](const State& s) { return s.span.v; });
+  add_state(engine, run);
   return run;
 }
 
 NamedValues initial_values(const RunConfig& config) {
   Engine engine(config, Group::self());
-  return collect(engine, [](const State& s) { return s.parameter->value(); });
+  return collect_values(engine);
 }
 
 NamedValues bits_of(const LayoutRun& run) {
@@ -175,6 +192,7 @@ NamedValues bits_of(const LayoutRun& run) {
       std::vector<double>& counts = bits["expert_counts"];
       counts.insert(counts.end(), layer.begin(), layer.end());
     }
+    for (const double dropped : step.dropped) bits["dropped"].push_back(dropped);
   }
   return bits;
 }

@@ -40,7 +40,9 @@ using MicroBatchSource = std::function<Batch(int64_t step, int64_t micro_batch)>
 LayoutRun run_layout(const RunConfig& config, const MicroBatchSource& batches,
                      const LayoutRunOptions& options, const Group& world);
 
-// Masters and values from whole tensors by logical name.
+// Weights, values and moments as they are now.  Collective.
+void add_state(Engine& engine, LayoutRun& run);
+// Masters and values from whole tensors by logical name.  Collective.
 void load_weights(Engine& engine, const NamedValues& weights);
 // The weights that a run of this configuration starts from, in its precision.
 NamedValues initial_values(const RunConfig& config);

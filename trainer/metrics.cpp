@@ -45,6 +45,7 @@ void visit_optional(Metrics& m, const Visit& visit) {
   visit("validation_bits_per_byte", m.validation_bits_per_byte);
   visit("balance_loss", m.balance_loss);
   visit("expert_load_max_over_mean", m.expert_load_max_over_mean);
+  visit("expert_load_entropy", m.expert_load_entropy);
   visit("dropped_fraction", m.dropped_fraction);
 }
 

@@ -32,7 +32,8 @@ struct StepMetrics {
   // With experts.
   std::optional<double> balance_loss;
   std::optional<double> expert_load_max_over_mean;  // worst layer; 1 = perfectly even
-  std::optional<double> dropped_fraction;
+  std::optional<double> expert_load_entropy;        // worst layer; 1 = perfectly even
+  std::optional<double> dropped_fraction;           // of all assignments of tokens to experts
   // At the log interval, with experts: one row per MoE layer, the load of each expert divided by
   // the mean load of its layer.  Empty: not written.
   std::vector<std::vector<double>> expert_loads;

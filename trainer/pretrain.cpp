@@ -16,6 +16,7 @@
 #include "checkpoint/reader.h"
 #include "checkpoint/writer.h"
 #include "data/compression.h"
+#include "moe/statistics.h"
 #include "tensor/cpu/isa.h"
 #include "trainer/agree.h"
 #include "trainer/datasets.h"
@@ -238,20 +239,14 @@ StepMetrics Pretrainer::train_step(int64_t step, bool& stop) {
                       .memory_peak_bytes = context().ledger->peak_bytes()};
   if (config_.model.is_moe()) {
     metrics.balance_loss = result.balance_loss;
-    metrics.dropped_fraction = 0.0;  // dropless
-    double worst = 0;
-    const bool log_loads = step % config_.logging.interval == 0;
-    for (const std::vector<double>& counts : result.expert_counts) {
-      double total = 0;
-      for (double n : counts) total += n;
-      if (total == 0) continue;
-      const double mean = total / static_cast<double>(counts.size());
-      worst = std::max(worst, *std::max_element(counts.begin(), counts.end()) / mean);
-      if (!log_loads) continue;
-      std::vector<double>& loads = metrics.expert_loads.emplace_back(counts);
-      for (double& load : loads) load /= mean;
+    const RoutingStatistics routing = routing_statistics(result.expert_counts, result.dropped);
+    metrics.expert_load_max_over_mean = routing.max_over_mean;
+    metrics.expert_load_entropy = routing.entropy;
+    metrics.dropped_fraction = routing.dropped_fraction;
+    if (step % config_.logging.interval == 0) {
+      for (const std::vector<double>& counts : result.expert_counts)
+        metrics.expert_loads.push_back(relative_loads(counts));
     }
-    metrics.expert_load_max_over_mean = worst;
   }
   return metrics;
 }

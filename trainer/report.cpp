@@ -191,6 +191,13 @@ std::string facts(const ReportInput& input) {
       if (std::isfinite(m.step_ms)) total_ms += m.step_ms;
       memory = std::max(memory, m.memory_peak_bytes);
     }
+    if (last.expert_load_entropy && last.expert_load_max_over_mean) {
+      rows.emplace_back(
+          "expert load (worst layer)",
+          concat("greatest over mean ", readable_number(*last.expert_load_max_over_mean),
+                 ", entropy ", readable_number(*last.expert_load_entropy), " of 1, dropped ",
+                 readable_number(100 * last.dropped_fraction.value_or(0)), "%"));
+    }
     rows.emplace_back("time in steps", clock_text(total_ms / 1e3));
     if (memory > 0) rows.emplace_back("peak memory", human_bytes(static_cast<double>(memory)));
   }
@@ -224,6 +231,9 @@ std::string charts(const std::vector<StepMetrics>& metrics) {
   some(
       "Expert imbalance (greatest load / mean)", false,
       [](auto& m) -> auto& { return m.expert_load_max_over_mean; });
+  some(
+      "Entropy of the expert load (1 = even)", false,
+      [](auto& m) -> auto& { return m.expert_load_entropy; });
   some(
       "Balance loss", false, [](auto& m) -> auto& { return m.balance_loss; });
   const bool dropped = std::any_of(metrics.begin(), metrics.end(),

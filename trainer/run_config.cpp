@@ -124,6 +124,7 @@ void RunConfig::resolve(int world_size) {
                   "run.max_steps: want the number of steps, got nothing");
   });
   collect([&] { model.resolve(batch.sequence_length); });
+  collect([&] { resolve_routing(model, moe); });
   collect([&] { data.validate(); });
   collect([&] {
     ORTHANT_CHECK(optimizer.betas.size() == 2, kConfig, "optimizer.betas: want two numbers, got ",

@@ -4,31 +4,43 @@
 #include <map>
 
 namespace orthant {
-namespace {
 
-CheckpointTensor entry(const std::string& name, const LogicalTensor& logical, Tensor data) {
-  return {.name = name,
+CheckpointTensor piece_of(const LogicalTensor& logical, const ElementRange& elements, Tensor data,
+                          const std::string& prefix) {
+  return {.name = prefix + logical.name,
           .global_shape = logical.global_shape,
           .begin = logical.begin,
           .shape = logical.shape,
+          .flat_begin = elements.begin,
+          .flat_size = elements.size(),
           .data = std::move(data)};
 }
 
-}  // namespace
+std::vector<Parameter*> fixed_parameters(const ParameterStore& store) {
+  std::vector<Parameter*> fixed;
+  for (const auto& parameter : store.all())
+    if (!parameter->trainable() && !parameter->tied_to()) fixed.push_back(parameter.get());
+  return fixed;
+}
 
 std::vector<CheckpointTensor> training_tensors(Engine& engine) {
   std::vector<CheckpointTensor> tensors;
   for (const ParameterOptimizer::State& state : engine.optimizer().state()) {
-    for (const LogicalTensor& logical : state.parameter->logical()) {
-      const auto add = [&](const std::string& prefix, const Tensor& storage) {
-        if (storage.defined())
-          tensors.push_back(entry(prefix + logical.name, logical,
-                                  state.parameter->logical_part(storage, logical)));
+    for (const auto& [logical, elements, in_span] : state.pieces()) {
+      const auto add = [&](const std::string& prefix, const Tensor& span) {
+        if (!span.defined()) return;
+        const Tensor data = span.flat(in_span.begin, in_span.end);
+        tensors.push_back(piece_of(*logical, elements, data, prefix));
       };
       add("", state.span.master);
       add("optimizer.exp_avg.", state.span.m);
       add("optimizer.exp_avg_sq.", state.span.v);
     }
+  }
+  for (const Parameter* parameter : fixed_parameters(engine.store())) {
+    for (const LogicalTensor& logical : parameter->logical())
+      tensors.push_back(piece_of(logical, {0, logical.shape.numel()},
+                                 parameter->logical_part(parameter->value(), logical)));
   }
   return tensors;
 }
@@ -41,7 +53,8 @@ std::vector<CheckpointTensor> weight_tensors(const ParameterStore& store,
     for (const LogicalTensor& logical : parameter->logical()) {
       const ManifestTensor* stored = manifest.find(logical.name);
       const DType dtype = stored ? stored->dtype : parameter->grad_dtype();
-      tensors.push_back(entry(logical.name, logical, Tensor::empty(logical.shape, dtype)));
+      tensors.push_back(
+          piece_of(logical, {0, logical.shape.numel()}, Tensor::empty(logical.shape, dtype)));
     }
   }
   return tensors;

@@ -16,7 +16,13 @@ namespace orthant {
 
 inline constexpr const char* kOptimizerPrefix = "optimizer.";
 
-// Views of masters and moments.
+// What no optimizer updates: routers' selection biases.
+std::vector<Parameter*> fixed_parameters(const ParameterStore& store);
+// The elements `elements` of the rectangle that this rank holds of a logical tensor.
+CheckpointTensor piece_of(const LogicalTensor& logical, const ElementRange& elements, Tensor data,
+                          const std::string& prefix = "");
+// Views of this rank's masters and moments (with ZeRO, ranges of the tensors' elements), and of
+// what no optimizer updates.
 std::vector<CheckpointTensor> training_tensors(Engine& engine);
 // Weights only, as fresh tensors to load a checkpoint into, in the dtype that it has them in: for a
 // model without its optimizer, of any precision.

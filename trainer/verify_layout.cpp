@@ -118,6 +118,7 @@ class Verifier {
     c.parallel.expert_parallel_size = layout.expert_parallel_size;
     c.parallel.expert_tensor_parallel_size = layout.expert_tensor_parallel_size;
     c.parallel.recompute = layout.recompute ? "full" : "none";
+    if (layout.zero_stage >= 0) c.parallel.zero_stage = layout.zero_stage;
     if (layout.micro_batch_size > 0) c.batch.micro_batch_size = layout.micro_batch_size;
     c.resolve(layout.ranks);
     return c;
@@ -197,14 +198,19 @@ LayoutSpec parse_layout(const std::string& text) {
       layout.recompute = true;
       continue;
     }
+    if (word == "zero" && (number == 0 || number == 1)) {
+      layout.zero_stage = number;
+      continue;
+    }
     int64_t ranks = layout.ranks;
     int64_t* value = word == "dp"    ? &ranks
                      : word == "ep"  ? &layout.expert_parallel_size
                      : word == "etp" ? &layout.expert_tensor_parallel_size
                      : word == "mb"  ? &layout.micro_batch_size
                                      : nullptr;
-    ORTHANT_CHECK(value && number >= 1 && number <= 4096, kUsage, "layout '", text, "': '", part,
-                  "' is none of dpN, epN, etpN, mbN, recompute (joined by +, as dp4+ep2)");
+    ORTHANT_CHECK(
+        value && number >= 1 && number <= 4096, kUsage, "layout '", text, "': '", part,
+        "' is none of dpN, epN, etpN, mbN, zero0, zero1, recompute (joined by +, as dp4+ep2)");
     *value = number;
     layout.ranks = static_cast<int>(ranks);
   }

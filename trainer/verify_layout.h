@@ -12,12 +12,13 @@
 
 namespace orthant {
 
-// A layout as users write it: "dp4+ep2+etp2+recompute+mb2".
+// A layout as users write it: "dp4+zero0+ep2+etp2+recompute+mb2".
 struct LayoutSpec {
   std::string text;
   int ranks = 1;
   int64_t expert_parallel_size = 1, expert_tensor_parallel_size = 1;
   int64_t micro_batch_size = 0;  // 0: the configuration's
+  int64_t zero_stage = -1;       // -1: the configuration's
   bool recompute = false;
 };
 // Error(kUsage) naming what is not understood.

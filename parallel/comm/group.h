@@ -100,8 +100,8 @@ class Group {
   std::shared_ptr<GroupImpl> impl_;
 };
 
-// a += b tree over `parts` (equal shapes): parts[0] ends as ((p0+p1)+(p2+p3))+...; the order that
-// all sums over ranks use.
-void tree_sum(std::span<const Tensor> parts);
+// sum = ((p0+p1)+(p2+p3))+... of `parts` (equal sizes), which it overwrites: the order that all
+// sums over ranks use.  sum may be parts[0].
+void tree_sum(std::span<const Tensor> parts, const Tensor& sum);
 
 }  // namespace orthant

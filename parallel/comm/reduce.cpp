@@ -68,25 +68,24 @@ Work Group::all_reduce(const Tensor& tensor, Site site) const {
     const std::vector<int64_t> counts(static_cast<size_t>(n), numel);
     return start(impl, call, impl.all_gather(phase_of(call, call.sequence), flat, parts, counts),
                  [flat, parts, n]() -> WorkPtr {
-                   const std::vector<Tensor> pieces = pieces_of(parts, n);
-                   tree_sum(pieces);
-                   copy(pieces[0], flat);
+                   tree_sum(pieces_of(parts, n), flat);
                    return nullptr;
                  });
   }
   std::vector<int64_t> slices;
   for (int r = 0; r < n; ++r) slices.push_back(numel / n + (r < numel % n ? 1 : 0));
   const int64_t own = slices[static_cast<size_t>(impl.rank())];
+  const int64_t begin = std::accumulate(slices.begin(), slices.begin() + impl.rank(), int64_t{0});
+  const Tensor own_part = flat.slice(begin, begin + own);
   const std::vector<int64_t> owns(static_cast<size_t>(n), own);
   const Tensor parts = make_buffer(n * own, tensor);
   // The second phase starts whenever this rank gets to it, so its number is taken now.
   const Call second = phase_of(call, impl.next_sequence());
   return start(impl, call,
                impl.all_to_all(phase_of(call, call.sequence), flat, slices, parts, owns),
-               [&impl, second, flat, parts, slices, n]() -> WorkPtr {
-                 const std::vector<Tensor> pieces = pieces_of(parts, n);
-                 tree_sum(pieces);
-                 return impl.all_gather(second, pieces[0], flat, slices);
+               [&impl, second, flat, own_part, parts, slices, n]() -> WorkPtr {
+                 tree_sum(pieces_of(parts, n), own_part);
+                 return impl.all_gather(second, own_part, flat, slices);
                });
 }
 
@@ -115,9 +114,7 @@ Work Group::reduce_scatter(const Tensor& send, const Tensor& recv, std::span<con
                impl.all_to_all(phase_of(call, call.sequence), send.view({send.numel()}), slices,
                                parts, owns),
                [recv, parts, n]() -> WorkPtr {
-                 const std::vector<Tensor> pieces = pieces_of(parts, n);
-                 tree_sum(pieces);
-                 copy(pieces[0], recv.view({recv.numel()}));
+                 tree_sum(pieces_of(parts, n), recv.view({recv.numel()}));
                  return nullptr;
                });
 }

@@ -78,25 +78,61 @@ Var sum_rows(const Var& rows, const Tensor& row_of, const Tensor& owner);
 // wide_of.
 Var combine(const Var& rows, const Var& weights, const Tensor& row_of);
 
+// Sums over a sequence's valid tokens, f64; see RouterArgs (tensor/backend.h).
+struct RouteSums {
+  RouteSums() = default;
+  // Views of `all`, which lie one after the other, so that they travel together.
+  RouteSums(const Tensor& all, int64_t sequences, int64_t experts, int64_t groups, bool plain);
+  static int64_t numel(int64_t sequences, int64_t experts, int64_t groups, bool plain) {
+    return sequences * (experts * (plain ? 3 : 2) + groups);
+  }
+  RouteSums to(Device device) const;  // in one copy
+
+  Tensor all;
+  Tensor counts;        // [S, E]: tokens that chose the expert
+  Tensor group_counts;  // [S, num_groups]: tokens that chose an expert of the group
+  Tensor plain_counts;  // [S, E]: by raw score alone; with RouterOptions::plain_counts
+  Tensor score_sums;    // [S, E]: scores, sigmoid ones divided by the token's sum
+};
 struct RouterOptions {
   int64_t experts_per_token = 1;
   int64_t sequence_length = 1;
+  ScoreKind score = ScoreKind::kSoftmax;
+  Tensor bias;  // W [E], added to the scores for the choice only; optional
+  // The choice is limited to the best groups of experts; a group counts as the sum of its
+  // group_best (1 or 2) best scores.
+  int64_t num_groups = 1, top_groups = 1, group_best = 1;
   bool normalize = false;  // divide the chosen scores by their sum
   double scale = 1.0;
-  Tensor replay;  // i32 [N, A]: choices to use instead of the best; optional
-  // From counts and score sums of the sequences ([S, E], f64): the balance losses' gradient by
-  // score (same shape), already scaled. Undefined result or empty function: none.
-  std::function<Tensor(const Tensor& counts, const Tensor& score_sums)> score_coef;
+  Tensor replay;              // i32 [N, A]: choices to use instead of the best; optional
+  bool plain_counts = false;  // RouteSums::plain_counts is wanted
+  // The balance losses' gradient by score ([S, E], f64; sigmoid ones divided by the token's sum),
+  // already scaled.  Undefined result or empty function: none.
+  std::function<Tensor(const RouteSums& sums)> score_coef;
   double z_coef = 0.0;  // gradient of the loss by lse^2, already scaled
 };
 struct Routes {
-  Var weights;                // W [N, A]
-  Tensor ids;                 // i32 [N, A], -1 for padding
-  Tensor scores, lse;         // W [N, E], [N]
-  Tensor counts, score_sums;  // f64 [S, E]
+  Var weights;           // W [N, A]
+  Tensor ids;            // i32 [N, A], -1 for padding
+  Tensor chosen_scores;  // W [N, A], of ids
+  Tensor scores, lse;    // W [N, E], [N]
+  RouteSums sums;
 };
 // logits W [N, E], valid i32 [N].
 Routes route(const Var& logits, const Tensor& valid, const RouterOptions& options);
+
+// Which assignments are kept where groups of experts have a budget, see DropTokensArgs.
+struct DropOptions {
+  int64_t sequence_length = 1, num_experts = 1, num_groups = 1;
+  double capacity_factor = 1.0;
+};
+struct KeptTokens {
+  Tensor ids;      // i32 [N, A], -1 where dropped
+  Tensor dropped;  // f64 [S]: assignments
+};
+// protected_rows i32 [S]: sequences that keep all.
+KeptTokens drop_tokens(const Routes& routes, const Tensor& valid, const Tensor& protected_rows,
+                       const DropOptions& options);
 
 struct DispatchPlan {
   Tensor row_of;    // i32 [N, A]: where a (token, slot) went; -1 = nowhere

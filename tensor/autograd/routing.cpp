@@ -17,10 +17,9 @@ Tensor gathered(const char* op, const Tensor& x, const Tensor& index) {
 
 Tensor summed(const char* op, const Tensor& rows, const Tensor& row_of) {
   const Tensor y = Tensor::empty({row_of.dim(0), rows.dim(1)}, rows.dtype(), rows.device());
-  ops::call(
-      &Backend::combine, op, {&rows, &row_of},
-      CombineArgs{
-          .rows = view_of(rows), .row_of = view_of(row_of), .weights = {}, .y = view_of(y)});
+  ops::call(&Backend::combine, op, {&rows, &row_of},
+            CombineArgs{
+                .rows = view_of(rows), .row_of = view_of(row_of), .weights = {}, .y = view_of(y)});
   return y;
 }
 
@@ -69,47 +68,106 @@ Var combine(const Var& rows, const Var& weights, const Tensor& row_of) {
   });
 }
 
+RouteSums::RouteSums(const Tensor& storage, int64_t sequences, int64_t experts, int64_t groups,
+                     bool plain)
+    : all(storage) {
+  int64_t end = 0;
+  const auto next = [&](int64_t cols) {
+    const int64_t begin = end;
+    end += sequences * cols;
+    return all.flat(begin, end).view({sequences, cols});
+  };
+  counts = next(experts);
+  group_counts = next(groups);
+  score_sums = next(experts);
+  if (plain) plain_counts = next(experts);
+}
+
+RouteSums RouteSums::to(Device device) const {
+  return RouteSums(all.to(device), counts.dim(0), counts.dim(1), group_counts.dim(1),
+                   plain_counts.defined());
+}
+
+namespace {
+
+// Room for what the router computes.
+Routes make_routes(const Tensor& logits, const RouterOptions& o) {
+  const int64_t rows = logits.dim(0), experts = logits.dim(1), slots = o.experts_per_token;
+  const int64_t sequences = rows / o.sequence_length;
+  const DType wide = logits.dtype();
+  const Device device = logits.device();
+  Routes routes;
+  routes.weights = Var(Tensor::empty({rows, slots}, wide, device));
+  routes.ids = Tensor::empty({rows, slots}, DType::kI32, device);
+  routes.chosen_scores = Tensor::empty({rows, slots}, wide, device);
+  routes.scores = Tensor::like(logits);
+  routes.lse = Tensor::empty({rows}, wide, device);
+  const int64_t sums = RouteSums::numel(sequences, experts, o.num_groups, o.plain_counts);
+  routes.sums = RouteSums(Tensor::empty({sums}, DType::kF64, device), sequences, experts,
+                          o.num_groups, o.plain_counts);
+  return routes;
+}
+
+}  // namespace
+
 Routes route(const Var& logits, const Tensor& valid, const RouterOptions& options) {
   const Tensor& lv = logits.value();
   ORTHANT_OP_CHECK(
       "route", lv.rank() == 2 && lv.dtype() == wide_of(lv.dtype()) && valid.numel() == lv.dim(0),
       lv, valid);
-  const int64_t rows = lv.dim(0), experts = lv.dim(1), slots = options.experts_per_token;
-  ORTHANT_CHECK(rows % options.sequence_length == 0 && slots <= experts, kInternal, "route: ", rows,
-                " tokens in sequences of ", options.sequence_length, ", ", slots, " of ", experts,
+  if (options.bias.defined())
+    ORTHANT_OP_CHECK("route",
+                     options.bias.numel() == lv.dim(1) && options.bias.dtype() == lv.dtype(), lv,
+                     options.bias);
+  ORTHANT_CHECK(lv.dim(0) % options.sequence_length == 0 && options.experts_per_token <= lv.dim(1),
+                kInternal, "route: ", lv.dim(0), " tokens in sequences of ",
+                options.sequence_length, ", ", options.experts_per_token, " of ", lv.dim(1),
                 " experts");
-  const int64_t sequences = rows / options.sequence_length;
-  Routes routes;
-  const Device device = lv.device();
-  const Tensor weights = Tensor::empty({rows, slots}, lv.dtype(), device);
-  routes.ids = Tensor::empty({rows, slots}, DType::kI32, device);
-  routes.scores = Tensor::like(lv);
-  routes.lse = Tensor::empty({rows}, lv.dtype(), device);
-  routes.counts = Tensor::empty({sequences, experts}, DType::kF64, device);
-  routes.score_sums = Tensor::empty({sequences, experts}, DType::kF64, device);
+  Routes routes = make_routes(lv, options);
+  const Tensor weights = routes.weights.value();
+  const Tensor totals = Tensor::like(routes.lse);
+  Tensor plain_ids;
+  if (options.plain_counts) plain_ids = Tensor::like(routes.ids);
   ops::call(&Backend::router, "route", {&lv, &valid},
             RouterArgs{.logits = view_of(lv),
                        .valid = view_of(valid),
+                       .bias = view_of(options.bias),
                        .replay = view_of(options.replay),
                        .scores = view_of(routes.scores),
+                       .totals = view_of(totals),
+                       .lse = view_of(routes.lse),
                        .ids = view_of(routes.ids),
                        .weights = view_of(weights),
-                       .counts = view_of(routes.counts),
-                       .score_sums = view_of(routes.score_sums),
-                       .lse = view_of(routes.lse),
+                       .chosen_scores = view_of(routes.chosen_scores),
+                       .plain_ids = view_of(plain_ids),
+                       .counts = view_of(routes.sums.counts),
+                       .group_counts = view_of(routes.sums.group_counts),
+                       .plain_counts = view_of(routes.sums.plain_counts),
+                       .score_sums = view_of(routes.sums.score_sums),
+                       .score = options.score,
                        .sequence_length = options.sequence_length,
+                       .num_groups = options.num_groups,
+                       .top_groups = options.top_groups,
+                       .group_best = options.group_best,
                        .normalize = options.normalize,
                        .scale = options.scale});
-  const Tensor coef =
-      options.score_coef ? options.score_coef(routes.counts, routes.score_sums) : Tensor();
+  const Tensor coef = options.score_coef ? options.score_coef(routes.sums) : Tensor();
+  // The z-loss goes through the softmax of the logits, which sigmoid scores do not have.
+  Tensor z_logits, lse;
+  if (options.z_coef != 0.0) {
+    lse = routes.lse;
+    if (options.score == ScoreKind::kSigmoid) z_logits = lv;
+  }
   routes.weights =
       record("route", {logits}, weights,
-             [=, scores = routes.scores, ids = routes.ids, lse = routes.lse,
+             [=, scores = routes.scores, ids = routes.ids, score = options.score,
               length = options.sequence_length, normalize = options.normalize,
               factor = options.scale, z_coef = options.z_coef](const Tensor& dweights) -> Grads {
                const Tensor dlogits = Tensor::like(scores);
                ops::call(&Backend::router_grad, "route_grad", {&scores, &dweights},
-                         RouterGradArgs{.scores = view_of(scores),
+                         RouterGradArgs{.logits = view_of(z_logits),
+                                        .scores = view_of(scores),
+                                        .totals = view_of(totals),
                                         .valid = view_of(valid),
                                         .ids = view_of(ids),
                                         .weights = view_of(weights),
@@ -117,6 +175,7 @@ Routes route(const Var& logits, const Tensor& valid, const RouterOptions& option
                                         .dweights = view_of(dweights),
                                         .score_coef = view_of(coef),
                                         .dlogits = view_of(dlogits),
+                                        .score = score,
                                         .sequence_length = length,
                                         .normalize = normalize,
                                         .scale = factor,
@@ -124,6 +183,29 @@ Routes route(const Var& logits, const Tensor& valid, const RouterOptions& option
                return {dlogits};
              });
   return routes;
+}
+
+KeptTokens drop_tokens(const Routes& routes, const Tensor& valid, const Tensor& protected_rows,
+                       const DropOptions& options) {
+  const Tensor& ids = routes.ids;
+  ORTHANT_OP_CHECK(
+      "drop_tokens",
+      valid.numel() == ids.dim(0) && protected_rows.numel() * options.sequence_length == ids.dim(0),
+      ids, valid, protected_rows);
+  KeptTokens kept{.ids = Tensor::like(ids),
+                  .dropped = Tensor::empty(protected_rows.shape(), DType::kF64, ids.device())};
+  ops::call(&Backend::drop_tokens, "drop_tokens", {&ids, &valid, &protected_rows},
+            DropTokensArgs{.ids = view_of(ids),
+                           .scores = view_of(routes.chosen_scores),
+                           .valid = view_of(valid),
+                           .protected_rows = view_of(protected_rows),
+                           .kept = view_of(kept.ids),
+                           .dropped = view_of(kept.dropped),
+                           .sequence_length = options.sequence_length,
+                           .num_experts = options.num_experts,
+                           .num_groups = options.num_groups,
+                           .capacity_factor = options.capacity_factor});
+  return kept;
 }
 
 DispatchPlan plan_dispatch(const Tensor& ids, int64_t num_experts) {

@@ -12,6 +12,7 @@
 #include <memory>
 #include <vector>
 
+#include "tensor/cpu/drop_tokens.h"
 #include "tensor/cpu/gemm.h"
 #include "tensor/cpu/isa.h"
 #include "tensor/cpu/kernels/kernels.h"
@@ -173,6 +174,7 @@ Backend make_table() {
   table.prepared_bytes = prepared_bytes;
   table.matmul = matmul;
   table.grouped_matmul = grouped_matmul;
+  table.drop_tokens = cpu::drop_tokens;
   if (cpu::active_isa() >= cpu::Isa::kAvx512) {
     cpu::isa_avx512::fill_kernels(table);
   } else {

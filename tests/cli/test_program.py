@@ -5,10 +5,10 @@ import pathlib
 import subprocess
 import unittest
 
-from harness import BINARY, ROOT, CliTest, environment, orthant
+from harness import BINARY, LIKE_V3, ROOT, CliTest, environment, orthant
 
 METRICS = ("step samples tokens loss lm_loss grad_norm learning_rate step_ms tokens_per_second model_tflops mfu "
-           "memory_peak_bytes balance_loss expert_load_max_over_mean dropped_fraction").split()
+           "memory_peak_bytes balance_loss expert_load_max_over_mean expert_load_entropy dropped_fraction").split()
 # Small enough for a test: the shape of each configuration stays, its size does not.
 SCALED = ["run.max_steps=2", "schedule.total_steps=2", "schedule.warmup_steps=1", "evaluation.tokens=2000",
           "batch.sequence_length=32", "generation.samples=1", "generation.max_new_tokens=4"]
@@ -63,6 +63,27 @@ class Run(CliTest):
         greedy = orthant(*arguments, "--temperature", "0", "--precision", "fp64")
         self.check(greedy, 0)
         self.assertNotEqual(first.out, greedy.out)
+
+    def test_inspect_routing(self):
+        self.check(orthant("pretrain", self.config(), *LIKE_V3), 0)
+        (self.dir / "upper.txt").write_text("HAMLET OPHELIA " * 40)
+        (self.dir / "lower.txt").write_text("sweet sorrow " * 40)
+        files = [self.dir / "upper.txt", self.dir / "lower.txt"]
+        table = orthant("inspect", "routing", self.dir / "run", *files)
+        self.check(table, 0, "upper.txt: 600 tokens", "layer 1: greatest load over mean", "% of lower.txt")
+        done = orthant("inspect", "routing", self.dir / "run/checkpoints/step-00000008", *files, "--text", "abc", "--json")
+        self.check(done, 0)
+        report = json.loads(done.out)
+        self.assertEqual([d["tokens"] for d in report["domains"]], [600, 520, 3])
+        self.assertEqual([layer["layer"] for layer in report["layers"]], [1])
+        experts = report["layers"][0]["experts"]
+        self.assertEqual(sum(e["tokens"] for e in experts), 2 * 1123)
+        self.assertAlmostEqual(sum(e["load"] for e in experts), 8)
+        for domain in range(3):
+            self.assertAlmostEqual(sum(e["share_of_domain"][domain] for e in experts), 1)
+        self.assertTrue(any(e["distinctive"] for e in experts))
+        self.check(orthant("inspect", "routing", self.dir / "run"), 2, "--text")
+        self.check(orthant("inspect", "routing", self.dir / "run", "no.txt"), 66, "no.txt")
 
     def test_inspect_config_prints_what_reads_back(self):
         printed = orthant("inspect", "config", self.config(), "optimizer.learning_rate=0.004")

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stopping and going on: the same bits as a run that was never stopped."""
+import json
 import os
 import signal
 import subprocess
 import time
 import unittest
 
-from harness import TINY, CliTest, command, environment, orthant
+from harness import LIKE_V2, LIKE_V3, TINY, CliTest, command, environment, orthant
 
 FIELDS = ["step", "loss", "lm_loss", "balance_loss", "grad_norm", "learning_rate"]
 
@@ -32,6 +33,20 @@ class Resume(CliTest):
                 self.same_as_oracle()
                 for run in ["run", "oracle"]:
                     subprocess.run(["rm", "-rf", str(self.dir / run)], check=True)
+
+    def test_biases_and_dropping_go_on_too(self):
+        for keys in [LIKE_V3, LIKE_V2]:
+            config = self.config(precision="bf16")
+            self.check(orthant("pretrain", config, f"run.dir={self.dir}/oracle", *keys), 0)
+            self.check(orthant("pretrain", config, "run.max_steps=3", *keys, ranks=2), 0)
+            self.check(orthant("pretrain", config, *keys), 0, "resuming from step 3")
+            self.same_as_oracle()
+            biases = [name for name in self.weights() if name.endswith("mlp.gate.e_score_correction_bias")]
+            self.assertEqual(biases, ["model.layers.1.mlp.gate.e_score_correction_bias"] if keys is LIKE_V3 else [])
+            for row in self.metrics():
+                self.assertEqual(row["dropped_fraction"] > 0, keys is LIKE_V2)
+            for run in ["run", "oracle"]:
+                subprocess.run(["rm", "-rf", str(self.dir / run)], check=True)
 
     def test_kill_a_rank_and_go_on(self):
         for precision in ["fp32", "bf16"]:
@@ -63,6 +78,27 @@ class Resume(CliTest):
         self.check(orthant("pretrain", config, "run.max_steps=6", ranks=4), 0, "resuming from step 3")
         self.check(orthant("pretrain", config), 0, "resuming from step 6")
         self.same_as_oracle()
+
+    def test_ranks_and_zero_may_change_at_every_resume(self):
+        for precision in ["fp64", "fp32", "bf16"]:
+            with self.subTest(precision):
+                # Tables so large that ZeRO cuts inside them.
+                text = TINY.format(dir=self.dir, precision=precision).replace("vocab_size: 257", "vocab_size: 900")
+                config = self.config(text=text)
+                self.check(orthant("pretrain", config, f"run.dir={self.dir}/oracle"), 0)
+                go_on = lambda steps, ranks, zero: orthant("pretrain", config, f"run.max_steps={steps}", f"parallel.zero_stage={zero}", ranks=ranks)
+                self.check(go_on(3, 2, 1), 0)
+                self.check(go_on(4, 0, 1), 0, "resuming from step 3")
+                self.check(go_on(6, 4, 1), 0, "resuming from step 4")
+                checkpoint = self.dir / "run/checkpoints/step-00000006"
+                manifest = json.loads((checkpoint / "manifest.json").read_text())
+                self.assertTrue(any("elements" in piece for tensor in manifest["tensors"] for piece in tensor["slices"]))
+                self.check(orthant("inspect", "checkpoint", checkpoint), 0)
+                self.check(orthant("generate", self.dir / "run", "--prompt", "A", "--max-new-tokens", "3"), 0)
+                self.check(go_on(8, 2, 0), 0, "resuming from step 6")
+                self.same_as_oracle()
+                for run in ["run", "oracle"]:
+                    subprocess.run(["rm", "-rf", str(self.dir / run)], check=True)
 
     def test_threads_and_ranks_change_no_bit(self):
         for precision in ["fp64", "bf16"]:

@@ -49,10 +49,13 @@ std::vector<double> choices(int64_t rows, int64_t experts, int64_t slots,
 
 struct Router {
   int64_t sequences = 2, length = 6, experts = 7, slots = 3;
+  int64_t groups = 1, top_groups = 1, group_best = 1;
+  bool sigmoid = false, bias = false, plain = false;
   bool normalize = false, replay = false, ties = false, all_padding = false, coefficients = true;
   double scale = 1.0, z_coef = 0.01;
 
   int64_t rows() const { return sequences * length; }
+  ScoreKind score() const { return sigmoid ? ScoreKind::kSigmoid : ScoreKind::kSoftmax; }
   std::vector<double> valid() const {
     std::vector<double> values;
     for (int64_t n = 0; n < rows(); ++n) values.push_back(n % 4 != 1 && !all_padding);
@@ -63,21 +66,39 @@ struct Router {
 void route(Trial& run, const Router& r) {
   const int64_t n = r.rows();
   const std::vector<double> everybody(static_cast<size_t>(n), 1.0);
+  // Large enough to change the choice, and exact in every precision.
+  const Values bias = [](int64_t e) { return static_cast<double>(e % 3) / 4 - 0.25; };
   CALL(run, router,
        RouterArgs{
            .logits =
                run.in(Kind::kWide, {n, r.experts}, list(separate_logits(n, r.experts, r.ties)), 2),
            .valid = run.in(Kind::kI32, {n}, list(r.valid())),
+           .bias = r.bias ? run.in(Kind::kWide, {r.experts}, bias) : View{},
            .replay = r.replay ? run.in(Kind::kI32, {n, r.slots},
                                        list(choices(n, r.experts, r.slots, everybody)))
                               : View{},
            .scores = run.out("scores", Kind::kWide, {n, r.experts}, Near::kWide, 1),
+           .totals = run.out("totals", Kind::kWide, {n}, Near::kWide),
+           .lse = run.out("lse", Kind::kWide, {n}, Near::kWide),
            .ids = run.out("ids", Kind::kI32, {n, r.slots}, Near::kExact, 1),
            .weights = run.out("weights", Kind::kWide, {n, r.slots}, Near::kWide, 3),
+           .chosen_scores =
+               r.plain ? run.out("chosen_scores", Kind::kWide, {n, r.slots}, Near::kWide, 2)
+                       : View{},
+           .plain_ids =
+               r.plain ? run.out("plain_ids", Kind::kI32, {n, r.slots}, Near::kExact, 2) : View{},
            .counts = run.out("counts", Kind::kF64, {r.sequences, r.experts}, Near::kExact),
+           .group_counts =
+               run.out("group_counts", Kind::kF64, {r.sequences, r.groups}, Near::kExact, 1),
+           .plain_counts =
+               r.plain ? run.out("plain_counts", Kind::kF64, {r.sequences, r.experts}, Near::kExact)
+                       : View{},
            .score_sums = run.out("score_sums", Kind::kF64, {r.sequences, r.experts}, Near::kWide),
-           .lse = run.out("lse", Kind::kWide, {n}, Near::kWide),
+           .score = r.score(),
            .sequence_length = r.length,
+           .num_groups = r.groups,
+           .top_groups = r.top_groups,
+           .group_best = r.group_best,
            .normalize = r.normalize,
            .scale = r.scale});
 }
@@ -85,24 +106,56 @@ void route(Trial& run, const Router& r) {
 void route_grad(Trial& run, const Router& r) {
   const int64_t n = r.rows();
   const std::vector<double> ids = choices(n, r.experts, r.slots, r.valid());
+  const auto experts = static_cast<double>(r.experts);
   CALL(run, router_grad,
-       RouterGradArgs{.scores = run.in(Kind::kWide, {n, r.experts},
-                                       uniform(1, 0.1 / static_cast<double>(r.experts),
-                                               1.9 / static_cast<double>(r.experts)),
-                                       2),
-                      .valid = run.in(Kind::kI32, {n}, list(r.valid())),
-                      .ids = run.in(Kind::kI32, {n, r.slots}, list(ids)),
-                      .weights = run.in(Kind::kWide, {n, r.slots}, uniform(2, 0, 1)),
-                      .lse = run.in(Kind::kWide, {n}, normal(3)),
-                      .dweights = run.in(Kind::kWide, {n, r.slots}, normal(4), 1),
-                      .score_coef = r.coefficients ? run.in(Kind::kF64, {r.sequences, r.experts},
-                                                            normal(5, 0.1))
-                                                   : View{},
-                      .dlogits = run.out("dlogits", Kind::kWide, {n, r.experts}, Near::kWide, 3),
-                      .sequence_length = r.length,
-                      .normalize = r.normalize,
-                      .scale = r.scale,
-                      .z_coef = r.z_coef});
+       RouterGradArgs{
+           .logits = r.sigmoid ? run.in(Kind::kWide, {n, r.experts}, normal(6), 1) : View{},
+           .scores =
+               run.in(Kind::kWide, {n, r.experts}, uniform(1, 0.1 / experts, 1.9 / experts), 2),
+           .totals = r.sigmoid ? run.in(Kind::kWide, {n}, uniform(7, 0.7, 1.5)) : View{},
+           .valid = run.in(Kind::kI32, {n}, list(r.valid())),
+           .ids = run.in(Kind::kI32, {n, r.slots}, list(ids)),
+           .weights = run.in(Kind::kWide, {n, r.slots}, uniform(2, 0, 1)),
+           .lse = run.in(Kind::kWide, {n}, uniform(3, 1.0, 3.0)),
+           .dweights = run.in(Kind::kWide, {n, r.slots}, normal(4), 1),
+           .score_coef = r.coefficients
+                             ? run.in(Kind::kF64, {r.sequences, r.experts}, normal(5, 0.1))
+                             : View{},
+           .dlogits = run.out("dlogits", Kind::kWide, {n, r.experts}, Near::kWide, 3),
+           .score = r.score(),
+           .sequence_length = r.length,
+           .normalize = r.normalize,
+           .scale = r.scale,
+           .z_coef = r.z_coef});
+}
+
+struct Drop {
+  int64_t sequences = 3, length = 9, slots = 3, experts = 8, groups = 4;
+  double capacity = 0.7;
+  bool all_padding = false, one_expert = false;
+};
+
+// Scores are multiples of 1/8 with many ties; the second sequence is protected.
+void drop(Trial& run, const Drop& d) {
+  const int64_t n = d.sequences * d.length;
+  std::vector<double> valid, protected_rows;
+  for (int64_t i = 0; i < n; ++i) valid.push_back(i % 5 != 2 && !d.all_padding);
+  for (int64_t s = 0; s < d.sequences; ++s) protected_rows.push_back(s == 1);
+  std::vector<double> ids = choices(n, d.experts, d.slots, valid);
+  if (d.one_expert)
+    for (double& id : ids) id = id < 0 ? id : 5;
+  const Values scores = [](int64_t i) { return static_cast<double>(i * 7 % 5) / 8; };
+  CALL(run, drop_tokens,
+       DropTokensArgs{.ids = run.in(Kind::kI32, {n, d.slots}, list(ids), 1),
+                      .scores = run.in(Kind::kWide, {n, d.slots}, scores, 2),
+                      .valid = run.in(Kind::kI32, {n}, list(valid)),
+                      .protected_rows = run.in(Kind::kI32, {d.sequences}, list(protected_rows)),
+                      .kept = run.out("kept", Kind::kI32, {n, d.slots}, Near::kExact, 3),
+                      .dropped = run.out("dropped", Kind::kF64, {d.sequences}, Near::kExact),
+                      .sequence_length = d.length,
+                      .num_experts = d.experts,
+                      .num_groups = d.groups,
+                      .capacity_factor = d.capacity});
 }
 
 void plan(Trial& run, int64_t rows, int64_t experts, int64_t slots, int64_t used_experts,
@@ -193,7 +246,26 @@ void add_routing_cases(std::vector<ConformanceCase>& cases) {
       {"many experts", {.length = 33, .experts = 130, .slots = 8, .normalize = true}},
       {"one token", {.sequences = 1, .length = 1, .experts = 5, .slots = 2}},
       {"only padding", {.all_padding = true, .coefficients = false, .z_coef = 0}},
-      {"no coefficients", {.normalize = true, .coefficients = false}}};
+      {"no coefficients", {.normalize = true, .coefficients = false}},
+      {"groups by their best", {.experts = 12, .groups = 4, .top_groups = 2, .plain = true}},
+      {"equal groups", {.experts = 8, .slots = 2, .groups = 4, .top_groups = 1, .ties = true}},
+      {"groups by their best two",
+       {.experts = 12, .groups = 4, .top_groups = 2, .group_best = 2, .bias = true}},
+      {"groups of one", {.experts = 5, .groups = 5, .top_groups = 3, .group_best = 2}},
+      {"sigmoid", {.sigmoid = true, .plain = true, .normalize = true, .scale = 2.5}},
+      {"sigmoid with bias and groups",
+       {.length = 33,
+        .experts = 64,
+        .slots = 6,
+        .groups = 8,
+        .top_groups = 3,
+        .group_best = 2,
+        .sigmoid = true,
+        .bias = true,
+        .plain = true,
+        .normalize = true}},
+      {"sigmoid, given choices", {.sigmoid = true, .plain = true, .replay = true}},
+      {"sigmoid, only padding", {.sigmoid = true, .plain = true, .all_padding = true}}};
   for (const auto& [name, router] : routers) {
     cases.push_back({"router", name, [r = router](Trial& run) { route(run, r); }});
     cases.push_back({"router_grad", name, [r = router](Trial& run) { route_grad(run, r); }});
@@ -201,6 +273,14 @@ void add_routing_cases(std::vector<ConformanceCase>& cases) {
   const auto add = [&](const char* op, const char* name, std::function<void(Trial&)> body) {
     cases.push_back({op, name, std::move(body)});
   };
+  for (const auto& [name, dropping] :
+       {std::pair{"equal scores", Drop{}}, std::pair{"nothing to drop", Drop{.capacity = 9.0}},
+        std::pair{"room for one", Drop{.capacity = 1e-6}},
+        std::pair{"one group", Drop{.groups = 1, .capacity = 0.5}},
+        std::pair{"one expert for all", Drop{.capacity = 1.0, .one_expert = true}},
+        std::pair{"only padding", Drop{.all_padding = true}},
+        std::pair{"many tokens", Drop{.length = 300, .slots = 6, .experts = 64, .capacity = 1.0}}})
+    add("drop_tokens", name, [d = dropping](Trial& run) { drop(run, d); });
   add("dispatch_plan", "padding", [](Trial& run) { plan(run, 13, 5, 2, 5, false); });
   add("dispatch_plan", "experts without rows", [](Trial& run) { plan(run, 13, 9, 2, 4, false); });
   add("dispatch_plan", "only padding", [](Trial& run) { plan(run, 7, 5, 2, 5, true); });

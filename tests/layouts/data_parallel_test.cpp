@@ -37,7 +37,7 @@ class DataParallel : public ::testing::TestWithParam<std::string> {
 
 INSTANTIATE_TEST_SUITE_P(Models, DataParallel,
                          ::testing::Values("dense_gqa", "dense_tied_deep", "moe",
-                                           "moe_normalized_tied", "moe_deep"),
+                                           "moe_normalized_tied", "moe_deep", "moe_v2", "moe_v3"),
                          [](const auto& param) { return param.param; });
 
 TEST_P(DataParallel, IsWithinTheLimitsOfLayoutTests) {
@@ -225,6 +225,88 @@ TEST(DataParallelEngine, EvaluatesWhatTheReferenceEvaluates) {
         [&](int64_t i) { return own[static_cast<size_t>(i)]; }, static_cast<int64_t>(own.size()));
     EXPECT_EQ(result.labelled_tokens, want.steps[0].labelled_tokens);
     EXPECT_LE(relative(result.loss, want.steps[0].lm_loss), 1e-12);
+  });
+}
+
+// Loads, and what is dropped, by step and layer.
+std::vector<std::vector<double>> statistics_of(const EngineRun& run) {
+  std::vector<std::vector<double>> all;
+  for (const StepResult& step : run.steps) {
+    all.insert(all.end(), step.expert_counts.begin(), step.expert_counts.end());
+    all.push_back(step.dropped);
+  }
+  return all;
+}
+
+TEST(DataParallelRouting, StatisticsDoNotSeeLayoutOrMicroBatches) {
+  for (const char* name : {"moe_v2", "moe_v3"}) {
+    const Variant& variant = find_variant(name);
+    const auto want = statistics_of(run_on_threads(variant, {}, 1));
+    for (int64_t sequences : {1, 4})
+      for (int dp : {1, 2, 4})
+        EXPECT_EQ(statistics_of(run_on_threads(with_micro_batch_size(variant, sequences), {}, dp)),
+                  want)
+            << name << " micro-batches of " << sequences << ", dp " << dp;
+  }
+}
+
+// Every step of the variant drops tokens, and spares some by protection.
+TEST(DataParallelRouting, DropsInTrainingOnlyAndNotWhereProtected) {
+  const Variant& variant = find_variant("moe_v2");
+  const EngineRun run = run_on_threads(variant, {}, 1);
+  for (const StepResult& step : run.steps)
+    for (double dropped : step.dropped) EXPECT_GT(dropped, 0);
+  Variant dropless = variant;
+  dropless.name = "moe_v2_dropless";
+  dropless.config.moe.capacity_factor = 0;
+  const ReferenceResult& want = reference_run(dropless, sgd()).steps.front();
+  EXPECT_GT(relative(run.steps[0].lm_loss, want.lm_loss), 1e-6);
+  run_ranks(2, [&](const Group& world) {
+    Engine engine(resolved_config(variant, {}, 2), world);
+    load_weights(engine, initial_weights(variant));
+    const std::vector<Batch> own = own_batches(variant, world, 1);
+    const EvaluationResult result = engine.evaluate(
+        [&](int64_t i) { return own[static_cast<size_t>(i)]; }, static_cast<int64_t>(own.size()));
+    EXPECT_LE(relative(result.loss, want.lm_loss), 1e-12);
+  });
+}
+
+// What is dropped adds nothing, and the token's other weights stay as they are.  Without balance
+// losses, whose factors hide the difference.
+TEST(DataParallelRouting, DroppingDoesNotRenormalise) {
+  Variant variant = find_variant("moe_v2");
+  variant.name = "moe_v2_normalized";
+  variant.config.model.norm_topk_prob = true;
+  variant.config.moe.balance = {.expert = 0};
+  Worst worst(1e-10);
+  for (int dp : {1, 4}) expect_equals_reference(worst, variant, sgd(), dp);
+}
+
+// Only an update moves the bias, and then by exactly its rate.
+TEST(DataParallelRouting, BiasMovesWithEveryUpdate) {
+  const Variant& variant = find_variant("moe_v3");
+  const std::string name = "model.layers.1.mlp.gate.e_score_correction_bias";
+  const auto bias_of = [&](Engine& engine) {
+    for (const auto& parameter : engine.store().all())
+      if (parameter->name() == name) return parameter->value().to_doubles();
+    return std::vector<double>();
+  };
+  run_ranks(2, [&](const Group& world) {
+    Engine engine(resolved_config(variant, {.recompute = "full"}, 2), world);
+    std::vector<Batch> own = own_batches(variant, world, 1);
+    std::vector<Batch> without_labels = own;
+    for (Batch& batch : without_labels)
+      std::fill(batch.labels.begin(), batch.labels.end(), kIgnoredLabel);
+    EXPECT_TRUE(engine.step(without_labels, 1).skipped);
+    EXPECT_EQ(bias_of(engine), std::vector<double>(16, 0.0));
+    const std::vector<double> counts = engine.step(own, 2).expert_counts[0];
+    double total = 0;
+    for (double count : counts) total += count;
+    const std::vector<double> bias = bias_of(engine);
+    for (size_t e = 0; e < counts.size(); ++e) {
+      const double lacking = total / 16 - counts[e];
+      EXPECT_EQ(bias[e], lacking > 0 ? 0.01 : lacking < 0 ? -0.01 : 0.0) << e;
+    }
   });
 }
 

@@ -33,7 +33,8 @@ class ExpertParallel : public ::testing::TestWithParam<std::string> {
   const Variant& variant() const { return find_variant(GetParam()); }
 };
 INSTANTIATE_TEST_SUITE_P(Models, ExpertParallel,
-                         ::testing::Values("moe", "moe_normalized_tied", "moe_deep"),
+                         ::testing::Values("moe", "moe_normalized_tied", "moe_deep", "moe_v2",
+                                           "moe_v3"),
                          [](const auto& param) { return param.param; });
 
 TEST_P(ExpertParallel, Fp64EqualsReference) {

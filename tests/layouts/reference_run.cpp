@@ -4,6 +4,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "moe/protected_rows.h"
 #include "tests/reference/reference_optimizer.h"
 
 namespace orthant::testing {
@@ -27,7 +28,17 @@ ReferenceShape shape_of(const RunConfig& config) {
           .first_moe_layer = m.first_k_dense_replace,
           .normalize = m.norm_topk_prob,
           .routed_scale = m.routed_scaling_factor,
+          .sigmoid = m.scoring_func == "sigmoid",
+          .has_bias = m.topk_method == "noaux_tc",
+          .groups = m.n_group,
+          .top_groups = m.topk_group,
+          .group_best = m.topk_method == "noaux_tc" ? 2 : 1,
+          .capacity_factor = config.moe.capacity_factor,
+          .bias_update_rate = config.moe.bias_update_rate,
           .balance = config.moe.balance.expert,
+          .device_balance = config.moe.balance.device,
+          .communication_balance = config.moe.balance.communication,
+          .sequence_balance = config.moe.balance.sequence,
           .z_loss = config.moe.balance.z_loss};
 }
 
@@ -39,10 +50,12 @@ std::vector<ReferenceRow> rows_of(const std::vector<Batch>& batches) {
         return std::vector<int>(all.begin() + s * batch.length,
                                 all.begin() + (s + 1) * batch.length);
       };
-      rows.push_back({.ids = part(batch.ids),
-                      .labels = part(batch.labels),
-                      .positions = part(batch.positions),
-                      .doc_start = part(batch.doc_start)});
+      rows.push_back(
+          {.ids = part(batch.ids),
+           .labels = part(batch.labels),
+           .positions = part(batch.positions),
+           .doc_start = part(batch.doc_start),
+           .is_protected = is_protected_sample(batch.sample_ids[static_cast<size_t>(s)])});
     }
   }
   return rows;
@@ -74,6 +87,7 @@ ReferenceRun compute(const Variant& variant, const EngineOptions& options) {
         run_reference(shape_of(config), weights, rows_of(batches_of(variant, step)), replay);
     if (step == 1) run.gradients = values_of(result.gradients);
     run.norms.push_back(update(optimizer, weights, result.gradients));
+    update_router_biases(shape_of(config), result, weights);
     run.choices.push_back(result.choices);
     if (step > 1) result.gradients.clear();
     run.steps.push_back(std::move(result));

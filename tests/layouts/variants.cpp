@@ -14,7 +14,7 @@ struct BatchSizes {
   int64_t micro_batches, sequences, length;
 };
 
-Variant variant(const std::string& name, const ModelConfig& model, const BalanceConfig& balance,
+Variant variant(const std::string& name, const ModelConfig& model, const MoeConfig& moe,
                 const BatchSizes& sizes, double grad_clip) {
   Variant result{.name = name};
   RunConfig& c = result.config;
@@ -24,7 +24,7 @@ Variant variant(const std::string& name, const ModelConfig& model, const Balance
   // Large enough for every path to carry a signal; small enough for gradients that fp32 can hold to
   // 1e-5 (rounding all weights to fp32 alone moves them by 1e-6, at 0.3 by 7e-6).
   c.model.initializer_range = 0.12;
-  c.moe.balance = balance;
+  c.moe = moe;
   c.batch = {.micro_batch_size = sizes.sequences,
              .global_batch_size = sizes.micro_batches * sizes.sequences,
              .sequence_length = sizes.length};
@@ -69,7 +69,8 @@ const std::vector<Variant>& all_variants() {
                .num_experts_per_tok = 2,
                .moe_intermediate_size = 12,
                .first_k_dense_replace = 1},
-              {.expert = 0.05}, {.micro_batches = 8, .sequences = 2, .length = 8}, kClips),
+              {.balance = {.expert = 0.05}}, {.micro_batches = 8, .sequences = 2, .length = 8},
+              kClips),
       variant("moe_normalized_tied",
               {.vocab_size = 61,
                .hidden_size = 16,
@@ -83,8 +84,8 @@ const std::vector<Variant>& all_variants() {
                .moe_intermediate_size = 10,
                .norm_topk_prob = true,
                .routed_scaling_factor = 2.5},
-              {.expert = 0.1, .z_loss = 0.02}, {.micro_batches = 16, .sequences = 1, .length = 8},
-              kClips),
+              {.balance = {.expert = 0.1, .z_loss = 0.02}},
+              {.micro_batches = 16, .sequences = 1, .length = 8}, kClips),
       variant("moe_deep",
               {.vocab_size = 61,
                .hidden_size = 16,
@@ -95,7 +96,49 @@ const std::vector<Variant>& all_variants() {
                .num_experts_per_tok = 1,
                .moe_intermediate_size = 8,
                .first_k_dense_replace = 2},
-              {.expert = 0.02}, {.micro_batches = 8, .sequences = 1, .length = 16}, kNoClip),
+              {.balance = {.expert = 0.02}}, {.micro_batches = 8, .sequences = 1, .length = 16},
+              kNoClip),
+      // DeepSeek-V2: groups of experts, all its losses, token dropping.  With another vocabulary, a
+      // document may begin with one token twice: equal scores but for rounding, of which one is
+      // dropped.
+      variant("moe_v2",
+              {.vocab_size = 67,
+               .hidden_size = 24,
+               .intermediate_size = 40,
+               .num_hidden_layers = 3,
+               .num_attention_heads = 4,
+               .n_routed_experts = 8,
+               .n_shared_experts = 1,
+               .num_experts_per_tok = 3,
+               .moe_intermediate_size = 10,
+               .first_k_dense_replace = 1,
+               .routed_scaling_factor = 1.5,
+               .topk_method = "group_limited_greedy",
+               .n_group = 4,
+               .topk_group = 2},
+              {.balance = {.expert = 0.03, .device = 0.05, .communication = 0.04, .z_loss = 0.01},
+               .capacity_factor = 0.9},
+              {.micro_batches = 8, .sequences = 2, .length = 8}, kClips),
+      // DeepSeek-V3: sigmoid scores, a bias that moves, the loss on raw scores.
+      variant("moe_v3",
+              {.vocab_size = 61,
+               .hidden_size = 24,
+               .intermediate_size = 40,
+               .num_hidden_layers = 3,
+               .num_attention_heads = 4,
+               .n_routed_experts = 16,
+               .n_shared_experts = 1,
+               .num_experts_per_tok = 4,
+               .moe_intermediate_size = 8,
+               .first_k_dense_replace = 1,
+               .norm_topk_prob = true,
+               .routed_scaling_factor = 2.5,
+               .scoring_func = "sigmoid",
+               .topk_method = "noaux_tc",
+               .n_group = 4,
+               .topk_group = 2},
+              {.balance = {.sequence = 0.05}, .bias_update_rate = 0.01},
+              {.micro_batches = 8, .sequences = 2, .length = 8}, kClips),
   };
   return variants;
 }
@@ -119,7 +162,8 @@ Variant wide_variant() {
                   .num_experts_per_tok = 2,
                   .moe_intermediate_size = 72,
                   .first_k_dense_replace = 1},
-                 {.expert = 0.05}, {.micro_batches = 2, .sequences = 4, .length = 96}, kClips);
+                 {.balance = {.expert = 0.05}}, {.micro_batches = 2, .sequences = 4, .length = 96},
+                 kClips);
 }
 
 Variant with_micro_batch_size(const Variant& variant, int64_t sequences) {

@@ -79,6 +79,15 @@ inline std::vector<std::vector<double>> counts_of(const std::vector<RowChoices>&
   return counts;
 }
 
+// `values` by layer, without the dense ones.
+inline std::vector<double> moe_layers_of(const ReferenceResult& step,
+                                         const std::vector<double>& values) {
+  std::vector<double> result;
+  for (size_t layer = 0; layer < values.size(); ++layer)
+    if (!step.counts[layer].empty()) result.push_back(values[layer]);
+  return result;
+}
+
 // fp64: everything, after every kind of update.
 inline void expect_equals_reference(Worst& worst, const Variant& variant,
                                     const EngineOptions& options, int ranks) {
@@ -93,10 +102,12 @@ inline void expect_equals_reference(Worst& worst, const Variant& variant,
   worst.expect_values("m", run.m, want.m, where);
   worst.expect_values("v", run.v, want.v, where);
   EXPECT_EQ(run.choices, want.choices) << where;
-  for (size_t i = 0; i < run.steps.size(); ++i)
+  for (size_t i = 0; i < run.steps.size(); ++i) {
     EXPECT_EQ(run.steps[i].expert_counts,
               counts_of(want.choices[i], variant.config.model.n_routed_experts))
         << where;
+    EXPECT_EQ(run.steps[i].dropped, moe_layers_of(want.steps[i], want.steps[i].dropped)) << where;
+  }
 }
 
 }  // namespace orthant::testing

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Layouts under a real mpirun.  Data parallelism: weights, moments, losses and norms after three
-// steps have the bits of a run on one rank, which every rank makes by itself.  Experts on other
+// steps have the bits of a run on one rank, which every rank makes by itself; with ZeRO-1
+// and without.  Experts on other
 // ranks: what `verify layout` compares.
 //   mpirun -n 2 layouts_mpi      (2, 4 or 8 ranks: they must divide the eight micro-batches)
 // Prints "ok", or what differs, and then exits with 1.
@@ -26,8 +27,8 @@ std::string difference_to(const Variant& variant, const EngineOptions& options,
   const NamedValues want = bits_of(run_engine(variant, options, Group::self()));
   const std::string difference = first_bit_difference(got, want);
   if (difference.empty()) return "";
-  return concat(variant.name, " ", options.precision, ", recompute ", options.recompute, ": rank ",
-                world.rank(), ", ", difference, "\n");
+  return concat(variant.name, " ", options.precision, ", recompute ", options.recompute, ", zero ",
+                options.zero_stage, ": rank ", world.rank(), ", ", difference, "\n");
 }
 
 // One row of a step of the variant.
@@ -37,7 +38,7 @@ Batch row_of(const Variant& variant, int64_t step, int64_t row) {
 
 std::string expert_differences(const Variant& variant, const Group& world) {
   std::vector<LayoutSpec> layouts;
-  for (const char* cut : {"ep2", "ep4", "etp2", "ep2+etp2+recompute", "ep2+mb1"}) {
+  for (const char* cut : {"ep2", "ep4", "etp2", "ep2+etp2+recompute", "ep2+mb1", "ep2+zero0"}) {
     const LayoutSpec layout = parse_layout(concat("dp", world.size(), "+", cut));
     if (layout.expert_parallel_size * layout.expert_tensor_parallel_size <= world.size())
       layouts.push_back(layout);
@@ -57,16 +58,22 @@ std::string expert_differences(const Variant& variant, const Group& world) {
 
 int compare(const Group& world) {
   std::string differences;
-  for (const char* name : {"moe", "moe_deep"}) {
+  for (const char* name : {"moe", "moe_deep", "moe_v2", "moe_v3"}) {
     Variant variant = find_variant(name);
     variant.config.run.max_steps = 20;
     differences += expert_differences(variant, world);
   }
-  for (const char* name : {"dense_gqa", "dense_tied_deep", "moe", "moe_normalized_tied"}) {
+  for (const char* name :
+       {"dense_gqa", "dense_tied_deep", "moe", "moe_normalized_tied", "moe_v2", "moe_v3"}) {
     for (const char* precision : {"fp64", "fp32", "bf16"})
       differences += difference_to(find_variant(name), {.precision = precision}, world);
     differences +=
         difference_to(find_variant(name), {.precision = "bf16", .recompute = "full"}, world);
+    for (const char* precision : {"fp32", "bf16"})
+      differences +=
+          difference_to(find_variant(name), {.precision = precision, .zero_stage = 0}, world);
+    differences +=
+        difference_to(find_variant(name), {.precision = "fp32", .optimizer = "sgd"}, world);
   }
   bool equal = true;
   for (const std::string& text : world.gather_text(differences)) {

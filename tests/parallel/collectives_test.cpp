@@ -188,7 +188,7 @@ TEST_P(CollectivesTest, ReduceScatterThenGatherIsTheSum) {
     EXPECT_EQ(sum.value().to_doubles(), reduce_from(mine, group).value().to_doubles());
     std::vector<Tensor> all;
     for (int r = 0; r < n(); ++r) all.push_back(random(shape(dim, total()), r, 4));
-    tree_sum(all);
+    tree_sum(all, all[0]);
     EXPECT_EQ(sum.value().to_doubles(), all[0].to_doubles());
     EXPECT_EQ(mine.value().to_doubles(),
               random(shape(dim, total()), group.rank(), 4).to_doubles());  // untouched

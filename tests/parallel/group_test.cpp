@@ -142,7 +142,7 @@ TEST_P(GroupTest, AllReduceHasTheBitsOfTheTree) {
     for (const int64_t n : {count(), count() * 7 + 1}) {
       std::vector<Tensor> parts;
       for (int r = 0; r < size(); ++r) parts.push_back(random({n, 5}, dtype, r));
-      tree_sum(parts);
+      tree_sum(parts, parts[0]);
       run_ranks(size(), [&](const Group& world) {
         const Tensor tensor = random({n, 5}, dtype, world.rank());
         world.all_reduce(tensor).wait();
@@ -161,7 +161,7 @@ TEST_P(GroupTest, ReduceScatterHasTheBitsOfTheTree) {
   }
   std::vector<Tensor> parts;
   for (int r = 0; r < size(); ++r) parts.push_back(random({total, 3}, DType::kF32, r));
-  tree_sum(parts);
+  tree_sum(parts, parts[0]);
   run_ranks(size(), [&](const Group& world) {
     int64_t begin = 0;
     for (int r = 0; r < world.rank(); ++r) begin += counts[static_cast<size_t>(r)];
@@ -214,7 +214,7 @@ TEST_P(GroupTest, SeveralSumsAreUnderWayAtOnce) {
       for (const int r : group.world_ranks()) {
         parts.push_back(random({count() + 3000 * i, 2}, DType::kF32, r));
       }
-      tree_sum(parts);
+      tree_sum(parts, parts[0]);
       expect_same(kept[static_cast<size_t>(i)], parts[0]);
     }
   });
@@ -237,7 +237,7 @@ TEST(TreeSum, AddsPairsThenPairsOfPairs) {
   for (int r = 0; r < 7; ++r) parts.push_back(random({1}, DType::kF32, r));
   std::vector<float> p;
   for (const Tensor& part : parts) p.push_back(*part.as<float>());
-  tree_sum(parts);
+  tree_sum(parts, parts[0]);
   const float want = ((p[0] + p[1]) + (p[2] + p[3])) + ((p[4] + p[5]) + p[6]);
   EXPECT_EQ(std::bit_cast<uint32_t>(*parts[0].as<float>()), std::bit_cast<uint32_t>(want));
 }

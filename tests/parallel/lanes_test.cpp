@@ -70,7 +70,7 @@ TEST(GradientBuffersTest, MissingAndSurplusGradientsAreNamed) {
                             .shape = {2, 2},
                             .dtype = DType::kF64,
                             .logical = {whole_tensor("p.weight", {2, 2}, 0, 0.1)}});
-  GradientBuffers buffers(store, {Group::self(), Group::self()}, plan_lanes(2, 1, 1));
+  GradientBuffers buffers(store, {Group::self(), Group::self()}, plan_lanes(2, 1, 1), {});
   const auto write = [](const Tensor& t, bool accumulate) {
     for (double& x : t.span<double>()) x = (accumulate ? x : 0.0) + 1.0;
   };

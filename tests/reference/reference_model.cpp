@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "tests/reference/reference_ops.h"
+#include "tests/reference/reference_router.h"
 
 namespace orthant::testing {
 namespace {
@@ -18,11 +19,7 @@ Matrix one_row(const Matrix& x, int64_t n) {
 
 // What a MoE layer did with a row.
 struct MoePass {
-  Matrix scores;                      // [T, E]: softmax over all experts
-  std::vector<double> lse;            // [T]
-  std::vector<int> chosen;            // [T * A], -1 for padding
-  std::vector<double> gates;          // [T * A]
-  std::vector<double> balance_coef;   // [E]: balance * f_i
+  RouterPass router;
   std::vector<FeedForwardPass> runs;  // of the assignments, in order of (token, slot)
   FeedForwardPass shared;
 };
@@ -66,10 +63,7 @@ class RowPass {
   Matrix moe_forward(int64_t layer, const Matrix& x, const std::vector<int>* replay, MoePass& p);
   Matrix moe_backward(int64_t layer, const Matrix& x, const MoePass& p, const Matrix& dy,
                       double balance_factor) const;
-  void choose(const std::vector<int>* replay, MoePass& p) const;
-  void balance(MoePass& p);
-  Matrix gates_backward(const MoePass& p, const std::vector<double>& dgates,
-                        double balance_factor) const;
+  void count(int64_t layer, const RouterPass& router);
   Matrix attention_backward(int64_t layer, const LayerPass& p, const Matrix& dy) const;
 
   const ReferenceShape& s_;
@@ -80,69 +74,33 @@ class RowPass {
   Matrix last_, last_normed_, dlogits_;
 };
 
-// The best experts of every token, ties to the lower id, and their gates.
-void RowPass::choose(const std::vector<int>* replay, MoePass& p) const {
-  for (int64_t n = 0; n < length(); ++n) {
-    std::vector<int> order(static_cast<size_t>(s_.experts));
-    std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(),
-                     [&](int a, int b) { return p.scores[n][a] > p.scores[n][b]; });
-    double sum = 0;
-    for (int64_t a = 0; a < s_.experts_per_token; ++a) {
-      const size_t slot = p.chosen.size();
-      int expert = replay ? (*replay)[slot] : order[static_cast<size_t>(a)];
-      if (is_padding(n)) expert = -1;
-      p.chosen.push_back(expert);
-      p.gates.push_back(expert < 0 ? 0.0 : p.scores[n][expert]);
-      sum += p.gates.back();
-    }
-    for (int64_t a = 0; a < s_.experts_per_token; ++a) {
-      double& gate = p.gates[static_cast<size_t>(n * s_.experts_per_token + a)];
-      if (s_.normalize && sum > 0) gate /= sum;
-      gate *= s_.routed_scale;
-    }
+void RowPass::count(int64_t layer, const RouterPass& router) {
+  std::vector<double>& counts = result_.counts[static_cast<size_t>(layer)];
+  counts.resize(static_cast<size_t>(s_.experts), 0.0);
+  for (size_t slot = 0; slot < router.chosen.size(); ++slot) {
+    if (router.chosen[slot] < 0) continue;
+    counts[static_cast<size_t>(router.chosen[slot])] += 1;
+    result_.dropped[static_cast<size_t>(layer)] += router.kept[slot] ? 0 : 1;
   }
-}
-
-// L = balance * sum_i f_i P_i + z_loss * mean lse^2, both over the row's T routed tokens;
-// f_i = E / (A T) * (tokens that chose i), P_i = mean score.  Adds T * L.
-void RowPass::balance(MoePass& p) {
-  p.balance_coef.assign(static_cast<size_t>(s_.experts), 0.0);
-  double tokens = 0;
-  for (int64_t n = 0; n < length(); ++n) tokens += is_padding(n) ? 0 : 1;
-  if (tokens == 0) return;
-  double loss = 0, squares = 0;
-  for (int64_t e = 0; e < s_.experts; ++e) {
-    const double count =
-        static_cast<double>(std::count(p.chosen.begin(), p.chosen.end(), static_cast<int>(e)));
-    const double f = count * static_cast<double>(s_.experts) /
-                     (static_cast<double>(s_.experts_per_token) * tokens);
-    double mean_score = 0;
-    for (int64_t n = 0; n < length(); ++n)
-      if (!is_padding(n)) mean_score += p.scores[n][e] / tokens;
-    p.balance_coef[static_cast<size_t>(e)] = s_.balance * f;
-    loss += s_.balance * f * mean_score;
-  }
-  for (int64_t n = 0; n < length(); ++n)
-    if (!is_padding(n)) squares += p.lse[static_cast<size_t>(n)] * p.lse[static_cast<size_t>(n)];
-  balance_sum += tokens * (loss + s_.z_loss * squares / tokens);
 }
 
 Matrix RowPass::moe_forward(int64_t layer, const Matrix& x, const std::vector<int>* replay,
                             MoePass& p) {
   const std::string name = prefix(layer) + "mlp.";
-  p.scores = product(x, weight(name + "gate.weight"));
-  for (int64_t n = 0; n < length(); ++n) p.lse.push_back(softmax(p.scores[n], s_.experts));
-  choose(replay, p);
-  balance(p);
+  const std::vector<double> bias =
+      s_.has_bias ? weight(name + "gate.e_score_correction_bias").values : std::vector<double>();
+  p.router = route_row(s_, product(x, weight(name + "gate.weight")), bias, row_, replay);
+  balance_sum += p.router.balance;
+  count(layer, p.router);
+  const std::vector<int>& chosen = p.router.chosen;
   Matrix y(x.rows, x.cols);
-  for (size_t slot = 0; slot < p.chosen.size(); ++slot) {
+  for (size_t slot = 0; slot < chosen.size(); ++slot) {
     const int64_t n = static_cast<int64_t>(slot) / s_.experts_per_token;
     FeedForwardPass& run = p.runs.emplace_back();
-    if (p.chosen[slot] < 0) continue;
-    run = feed_forward(ffn_weights(name + "experts." + std::to_string(p.chosen[slot]) + "."),
+    if (chosen[slot] < 0 || !p.router.kept[slot]) continue;
+    run = feed_forward(ffn_weights(name + "experts." + std::to_string(chosen[slot]) + "."),
                        one_row(x, n));
-    for (int64_t i = 0; i < x.cols; ++i) y[n][i] += p.gates[slot] * run.out[0][i];
+    for (int64_t i = 0; i < x.cols; ++i) y[n][i] += p.router.gates[slot] * run.out[0][i];
   }
   if (s_.shared_experts > 0) {
     p.shared = feed_forward(ffn_weights(name + "shared_experts."), x);
@@ -151,57 +109,29 @@ Matrix RowPass::moe_forward(int64_t layer, const Matrix& x, const std::vector<in
   return y;
 }
 
-// Gradient by the router's logits.
-Matrix RowPass::gates_backward(const MoePass& p, const std::vector<double>& dgates,
-                               double balance_factor) const {
-  Matrix dlogits(length(), s_.experts);
-  for (int64_t n = 0; n < length(); ++n) {
-    if (is_padding(n)) continue;
-    std::vector<double> dscores(static_cast<size_t>(s_.experts));
-    for (size_t e = 0; e < dscores.size(); ++e) dscores[e] = balance_factor * p.balance_coef[e];
-    const size_t first = static_cast<size_t>(n * s_.experts_per_token);
-    const size_t end = first + static_cast<size_t>(s_.experts_per_token);
-    double sum = 1, along = 0;  // gate = scale * score / sum
-    if (s_.normalize) {
-      sum = 0;
-      for (size_t slot = first; slot < end; ++slot) sum += p.scores[n][p.chosen[slot]];
-      for (size_t slot = first; slot < end; ++slot)
-        along += dgates[slot] * p.scores[n][p.chosen[slot]] / (sum * sum);
-    }
-    for (size_t slot = first; slot < end; ++slot)
-      dscores[static_cast<size_t>(p.chosen[slot])] +=
-          s_.routed_scale * (dgates[slot] / sum - along);
-    double mean = 0;
-    for (int64_t e = 0; e < s_.experts; ++e)
-      mean += p.scores[n][e] * dscores[static_cast<size_t>(e)];
-    const double dlse = balance_factor * s_.z_loss * 2.0 * p.lse[static_cast<size_t>(n)];
-    for (int64_t e = 0; e < s_.experts; ++e)
-      dlogits[n][e] = p.scores[n][e] * (dscores[static_cast<size_t>(e)] - mean + dlse);
-  }
-  return dlogits;
-}
-
 Matrix RowPass::moe_backward(int64_t layer, const Matrix& x, const MoePass& p, const Matrix& dy,
                              double balance_factor) const {
   const std::string name = prefix(layer) + "mlp.";
   Matrix dx(x.rows, x.cols);
-  std::vector<double> dgates(p.chosen.size(), 0.0);
-  for (size_t slot = 0; slot < p.chosen.size(); ++slot) {
-    if (p.chosen[slot] < 0) continue;
+  const std::vector<int>& chosen = p.router.chosen;
+  std::vector<double> dgates(chosen.size(), 0.0);
+  for (size_t slot = 0; slot < chosen.size(); ++slot) {
+    if (chosen[slot] < 0 || !p.router.kept[slot]) continue;
     const int64_t n = static_cast<int64_t>(slot) / s_.experts_per_token;
     const FeedForwardPass& run = p.runs[slot];
     Matrix drow(1, x.cols);
     for (int64_t i = 0; i < x.cols; ++i) {
       dgates[slot] += dy[n][i] * run.out[0][i];
-      drow[0][i] = p.gates[slot] * dy[n][i];
+      drow[0][i] = p.router.gates[slot] * dy[n][i];
     }
     const Matrix back = feed_forward_backward(
-        ffn_weights(name + "experts." + std::to_string(p.chosen[slot]) + "."), run, drow);
+        ffn_weights(name + "experts." + std::to_string(chosen[slot]) + "."), run, drow);
     for (int64_t i = 0; i < x.cols; ++i) dx[n][i] += back[0][i];
   }
   if (s_.shared_experts > 0)
     add_to(dx, feed_forward_backward(ffn_weights(name + "shared_experts."), p.shared, dy));
-  product_backward(x, weight(name + "gate.weight"), gates_backward(p, dgates, balance_factor), dx,
+  product_backward(x, weight(name + "gate.weight"),
+                   router_backward(s_, p.router, dgates, balance_factor), dx,
                    gradient(name + "gate.weight"));
   return dx;
 }
@@ -236,7 +166,7 @@ RowChoices RowPass::forward(const RowChoices* replay) {
       p.dense = feed_forward(ffn_weights(name + "mlp."), p.ffn_normed);
       add_to(x, p.dense.out);
     }
-    choices.push_back(p.moe.chosen);
+    choices.push_back(p.moe.router.chosen);
   }
   last_ = x;
   last_normed_ = rms_norm(x, weight("model.norm.weight"), s_.norm_eps);
@@ -301,7 +231,10 @@ ReferenceResult run_reference(const ReferenceShape& shape, const Matrices& weigh
                               const std::vector<ReferenceRow>& rows,
                               const std::vector<RowChoices>* replay) {
   ReferenceResult result;
+  result.counts.resize(static_cast<size_t>(shape.layers));
+  result.dropped.resize(static_cast<size_t>(shape.layers));
   for (const auto& [name, w] : weights) {
+    if (is_router_bias(name)) continue;
     Matrix& gradient = result.gradients[name] = Matrix(w.rows, w.cols);
     gradient.is_vector = w.is_vector;
   }
@@ -323,6 +256,23 @@ ReferenceResult run_reference(const ReferenceShape& shape, const Matrices& weigh
   }
   result.loss = result.lm_loss + result.balance_loss;
   return result;
+}
+
+void update_router_biases(const ReferenceShape& shape, const ReferenceResult& step,
+                          Matrices& weights) {
+  for (int64_t layer = 0; shape.has_bias && layer < shape.layers; ++layer) {
+    const std::vector<double>& counts = step.counts[static_cast<size_t>(layer)];
+    if (counts.empty()) continue;
+    double mean = 0;
+    for (double count : counts) mean += count / static_cast<double>(counts.size());
+    Matrix& bias =
+        weights.at("model.layers." + std::to_string(layer) + ".mlp.gate.e_score_correction_bias");
+    for (size_t e = 0; e < counts.size(); ++e) {
+      const double lacking = mean - counts[e];
+      if (lacking > 1e-9) bias.values[e] += shape.bias_update_rate;
+      if (lacking < -1e-9) bias.values[e] -= shape.bias_update_rate;
+    }
+  }
 }
 
 }  // namespace orthant::testing

@@ -4,8 +4,8 @@
 // judge Orthant.
 //
 // Weights and gradients go by the logical names of a Hugging Face checkpoint.  Formulas:
-// DeepSeek-V2, arXiv:2405.04434 (routing and balance losses); RMSNorm arXiv:1910.07467; rotary
-// positions arXiv:2104.09864 (pairs i, i + K/2); SwiGLU arXiv:2002.05202.
+// DeepSeek-V2, arXiv:2405.04434, and DeepSeek-V3, arXiv:2412.19437 (routing and balance); RMSNorm
+// arXiv:1910.07467; rotary positions arXiv:2104.09864 (pairs i, i + K/2); SwiGLU arXiv:2002.05202.
 #pragma once
 
 #include <cstdint>
@@ -38,18 +38,26 @@ struct ReferenceShape {
   int64_t experts = 0, experts_per_token = 0, shared_experts = 0, first_moe_layer = 0;
   bool normalize = false;     // divide the chosen scores by their sum
   double routed_scale = 1.0;  // on the routed experts' scores
-  double balance = 0.0;       // factor of the expert-level balance loss
-  double z_loss = 0.0;        // factor of the mean squared logsumexp of the router's logits
+  bool sigmoid = false;       // scores, else a softmax
+  bool has_bias = false;      // "gate.e_score_correction_bias" is added for the choice
+  // Experts are chosen within the best groups; a group counts as the sum of its group_best best.
+  int64_t groups = 1, top_groups = 1, group_best = 1;
+  double capacity_factor = 0.0;  // of a group, for a row; 0: nothing is dropped
+  double bias_update_rate = 0.0;
+  double balance = 0.0;  // factor of the expert-level balance loss
+  double device_balance = 0.0, communication_balance = 0.0, sequence_balance = 0.0;
+  double z_loss = 0.0;  // factor of the mean squared logsumexp of the router's logits
 };
 
 // One row of tokens.  ids < 0 are padding: a zero embedding, routed nowhere.  labels < 0 do not
 // count.  Token i sees tokens doc_start[i] .. i.
 struct ReferenceRow {
   std::vector<int> ids, labels, positions, doc_start;
+  bool is_protected = false;  // nothing of it is dropped
 };
 
 // Expert ids of a row by layer, [tokens * experts_per_token], best first, -1 for padding; empty for
-// dense layers.
+// dense layers.  Before anything is dropped.
 using RowChoices = std::vector<std::vector<int>>;
 
 struct ReferenceResult {
@@ -57,14 +65,26 @@ struct ReferenceResult {
   double lm_loss = 0;       // mean over labelled tokens
   double balance_loss = 0;  // mean over rows weighted by their routed tokens, summed over layers
   int64_t labelled_tokens = 0, routed_tokens = 0;
-  Matrices gradients;               // of `loss`, with every name of the weights
+  Matrices gradients;               // of `loss`, with every name of the weights but biases
   std::vector<RowChoices> choices;  // by row
+  // By layer, empty for dense ones: tokens of the step by expert, and assignments that were
+  // dropped.
+  std::vector<std::vector<double>> counts;
+  std::vector<double> dropped;
 };
+
+inline bool is_router_bias(const std::string& name) {
+  return name.ends_with("e_score_correction_bias");
+}
 
 // Loss and gradients over all rows of a step.  With `replay` those choices are used instead of the
 // best scores.
 ReferenceResult run_reference(const ReferenceShape& shape, const Matrices& weights,
                               const std::vector<ReferenceRow>& rows,
                               const std::vector<RowChoices>* replay = nullptr);
+
+// b_i += rate * sign(mean of the layer's counts - count of i), after a step.
+void update_router_biases(const ReferenceShape& shape, const ReferenceResult& step,
+                          Matrices& weights);
 
 }  // namespace orthant::testing

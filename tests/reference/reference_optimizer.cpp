@@ -18,6 +18,7 @@ double update(ReferenceOptimizer& o, Matrices& weights, const Matrices& gradient
   const double factor = o.clip > 0 ? std::min(1.0, o.clip / (norm + 1e-6)) : 1.0;
   const double t = static_cast<double>(++o.steps);
   for (auto& [name, w] : weights) {
+    if (!gradients.contains(name)) continue;
     Matrix& m = o.m.try_emplace(name, w.rows, w.cols).first->second;
     Matrix& v = o.v.try_emplace(name, w.rows, w.cols).first->second;
     const double decay = w.is_vector ? 0.0 : o.weight_decay;

@@ -37,6 +37,29 @@ ReferenceShape moe_shape(bool normalize) {
   return shape;
 }
 
+ReferenceShape v2_shape() {
+  ReferenceShape shape = moe_shape(/*normalize=*/false);
+  shape.experts = 6;
+  shape.groups = 3;
+  shape.top_groups = 2;
+  shape.capacity_factor = 0.8;
+  shape.device_balance = 0.2;
+  shape.communication_balance = 0.4;
+  return shape;
+}
+
+ReferenceShape v3_shape() {
+  ReferenceShape shape = moe_shape(/*normalize=*/true);
+  shape.experts = 6;
+  shape.groups = 3;
+  shape.top_groups = 2;
+  shape.group_best = 2;
+  shape.sigmoid = true;
+  shape.has_bias = true;
+  shape.sequence_balance = 0.5;
+  return shape;
+}
+
 class Random {
  public:
   double uniform() { return static_cast<double>(bits_() >> 11) * 0x1p-53 - 0.5; }
@@ -76,6 +99,7 @@ Matrices random_weights(const ReferenceShape& s, Random& random) {
       continue;
     }
     add(name + "mlp.gate.weight", s.experts, s.width);
+    if (s.has_bias) add(name + "mlp.gate.e_score_correction_bias", 1, s.experts);
     for (int64_t e = 0; e < s.experts; ++e)
       add_ffn(name + "mlp.experts." + std::to_string(e) + ".", 4);
     if (s.shared_experts > 0) add_ffn(name + "mlp.shared_experts.", s.shared_experts * 4);
@@ -120,6 +144,7 @@ void check_gradients(const ReferenceShape& shape) {
   const ReferenceResult at = run_reference(shape, weights, rows);
   constexpr double kStep = 1e-5;
   for (auto& [name, w] : weights) {
+    if (is_router_bias(name)) continue;
     const Matrix kept = w;
     Matrix direction = w;
     for (double& value : direction.values) value = random.uniform();
@@ -148,6 +173,17 @@ TEST(ReferenceModel, NormalizedTiedGradientsMatchFiniteDifferences) {
   check_gradients(moe_shape(/*normalize=*/true));
 }
 
+TEST(ReferenceModel, DeepSeekV2GradientsMatchFiniteDifferences) {
+  check_gradients(v2_shape());
+  Random random;
+  const Matrices weights = random_weights(v2_shape(), random);
+  std::vector<ReferenceRow> rows = random_rows(11, random);
+  EXPECT_GT(run_reference(v2_shape(), weights, rows).dropped[1], 2);
+  for (ReferenceRow& row : rows) row.is_protected = true;
+  EXPECT_EQ(run_reference(v2_shape(), weights, rows).dropped[1], 0);
+}
+TEST(ReferenceModel, DeepSeekV3GradientsMatchFiniteDifferences) { check_gradients(v3_shape()); }
+
 // With a head of zeros every token is equally likely; with a router of zeros P_i = 1 / E, and
 // sum f_i = E, whatever is chosen; lse = log E.
 TEST(ReferenceModel, LossesThatCanBeWorkedOut) {
@@ -165,6 +201,33 @@ TEST(ReferenceModel, LossesThatCanBeWorkedOut) {
   EXPECT_EQ(result.choices[0][1][0], 0);  // ties go to the lower id
   EXPECT_EQ(result.choices[0][1][1], 1);
   EXPECT_EQ(result.choices[3][1][0], -1);  // padding goes nowhere
+}
+
+// Equal scores: the first two groups are open, and the first two experts of the first are chosen by
+// all.  f = 3, 3, 0, ...; f' = 3, 0, 0; f'' = 3 / 2, 0, 0; P' = 1 / 3.
+TEST(ReferenceModel, GroupLossesThatCanBeWorkedOut) {
+  ReferenceShape shape = v2_shape();
+  Random random;
+  Matrices weights = random_weights(shape, random);
+  std::fill(weights["model.layers.1.mlp.gate.weight"].values.begin(),
+            weights["model.layers.1.mlp.gate.weight"].values.end(), 0.0);
+  shape.z_loss = 0;
+  const ReferenceResult result = run_reference(shape, weights, random_rows(11, random));
+  EXPECT_NEAR(result.balance_loss,
+              shape.balance + shape.device_balance + shape.communication_balance / 2, 1e-14);
+  EXPECT_EQ(result.counts[1], (std::vector<double>{21, 21, 0, 0, 0, 0}));
+  // Budgets ceil(0.8 * T * 2 / 3) for 9, 7 and 5 tokens: 5, 4 and 3 of 18, 14 and 10.
+  EXPECT_EQ(result.dropped[1], 42 - 5 - 4 - 3);
+}
+
+TEST(ReferenceModel, BiasMovesTowardsTheLessLoaded) {
+  ReferenceShape shape = v3_shape();
+  shape.bias_update_rate = 0.5;
+  Matrices weights = {{"model.layers.1.mlp.gate.e_score_correction_bias", Matrix(1, 6)}};
+  ReferenceResult step;
+  step.counts = {{}, {5, 0, 3, 3, 7, 0}};  // mean 3
+  update_router_biases(shape, step, weights);
+  EXPECT_EQ(weights.begin()->second.values, (std::vector<double>{-0.5, 0.5, 0, 0, -0.5, 0.5}));
 }
 
 // A token sees its own document alone, and nothing after itself.

@@ -12,7 +12,8 @@ namespace {
 class CpuRouting : public CpuKernels {
  protected:
   struct Routing {
-    Array logits, valid, replay, scores, ids, weights, counts, score_sums, lse;
+    Array logits, valid, replay, scores, totals, ids, weights, counts, group_counts, score_sums,
+        lse;
     RouterArgs args{};
   };
   Routing make(int64_t n, int64_t e, int64_t a, int64_t length, int normalize, double scale) {
@@ -26,8 +27,10 @@ class CpuRouting : public CpuKernels {
     r.weights = Array(wide(), n, a, 3);
     r.counts = Array(DType::kF64, n / length, e);
     r.score_sums = Array(DType::kF64, n / length, e);
-    r.lse = Array(wide(), 1, n);
-    r.args.sequence_length = length, r.args.normalize = normalize, r.args.scale = scale;
+    r.lse = Array(wide(), 1, n), r.totals = Array(wide(), 1, n);
+    r.group_counts = Array(DType::kF64, n / length, 1);
+    r.args.sequence_length = length, r.args.num_groups = r.args.top_groups = 1;
+    r.args.group_best = 1, r.args.normalize = normalize, r.args.scale = scale;
     return r;
   }
   void route(Routing* r, bool replayed = false) {
@@ -36,8 +39,28 @@ class CpuRouting : public CpuKernels {
     args.replay = replayed ? r->replay.view() : View{};
     args.scores = r->scores.view(), args.ids = r->ids.view(), args.weights = r->weights.view();
     args.counts = r->counts.view(), args.score_sums = r->score_sums.view();
-    args.lse = r->lse.view1();
+    args.lse = r->lse.view1(), args.totals = r->totals.view1();
+    args.group_counts = r->group_counts.view();
     ok(table_.router(&call_, &args));
+  }
+  int router_grad(const Routing& r, const Array& dweights, const Array& coef, const Array& dlogits,
+                  double z_coef) {
+    const RouterGradArgs args{.logits = r.logits.view(),
+                              .scores = r.scores.view(),
+                              .totals = r.totals.view1(),
+                              .valid = r.valid.view1(),
+                              .ids = r.ids.view(),
+                              .weights = r.weights.view(),
+                              .lse = r.lse.view1(),
+                              .dweights = dweights.view(),
+                              .score_coef = coef.view(),
+                              .dlogits = dlogits.view(),
+                              .score = r.args.score,
+                              .sequence_length = r.args.sequence_length,
+                              .normalize = r.args.normalize,
+                              .scale = r.args.scale,
+                              .z_coef = z_coef};
+    return table_.router_grad(&call_, &args);
   }
 };
 
@@ -114,9 +137,10 @@ TEST_P(CpuRouting, NotANumberStillGivesDistinctExperts) {
 class CpuRoutingF64 : public CpuRouting {};
 
 TEST_P(CpuRoutingF64, RouterGradientMatchesFiniteDifferences) {
-  for (const int normalize : {0, 1}) {
+  for (const int kind : {0, 1, 2, 3}) {
     const int64_t n = 8, e = 9, a = 3, length = 4;
-    Routing r = make(n, e, a, length, normalize, 1.7);
+    Routing r = make(n, e, a, length, kind % 2, 1.7);
+    r.args.score = kind < 2 ? ScoreKind::kSoftmax : ScoreKind::kSigmoid;
     route(&r);
     for (int64_t i = 0; i < n; ++i)
       for (int64_t s = 0; s < a; ++s) r.replay.set(i, s, r.ids.get(i, s));
@@ -131,10 +155,7 @@ TEST_P(CpuRoutingF64, RouterGradientMatchesFiniteDifferences) {
       return sum;
     };
     objective();
-    const RouterGradArgs args{r.scores.view(), r.valid.view1(), r.ids.view(), r.weights.view(),
-                              r.lse.view1(),   dweights.view(), coef.view(),  dlogits.view(),
-                              length,          normalize,       1.7,          z};
-    ok(table_.router_grad(&call_, &args));
+    ok(router_grad(r, dweights, coef, dlogits, z));
     expect_gradient(&r.logits, dlogits, objective, "dlogits");
     EXPECT_TRUE(dlogits.padding_is_untouched());
   }
@@ -146,19 +167,7 @@ TEST_P(CpuRouting, FloatRouterGradientFollowsTheFormula) {
   route(&r);
   Array dweights(wide(), n, a), coef(DType::kF64, n / length, e), dlogits(wide(), n, e, 3);
   dweights.random(7), coef.random(8), dlogits.constant(3);
-  const RouterGradArgs args{r.scores.view(),
-                            r.valid.view1(),
-                            r.ids.view(),
-                            r.weights.view(),
-                            r.lse.view1(),
-                            dweights.view(),
-                            coef.view(),
-                            dlogits.view(),
-                            length,
-                            1,
-                            1.7,
-                            0.3};
-  ok(table_.router_grad(&call_, &args));
+  ok(router_grad(r, dweights, coef, dlogits, 0.3));
   for (int64_t i = 0; i < n; ++i) {
     std::vector<double> ds(static_cast<size_t>(e));
     double sum = 0, mean = 0, dot = 0;

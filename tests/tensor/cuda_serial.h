@@ -14,6 +14,7 @@
 #include "tensor/cuda/kernels/activation_body.h"
 #include "tensor/cuda/kernels/attention_body.h"
 #include "tensor/cuda/kernels/cross_entropy_body.h"
+#include "tensor/cuda/kernels/drop_tokens_body.h"
 #include "tensor/cuda/kernels/element.h"
 #include "tensor/cuda/kernels/elementwise_body.h"
 #include "tensor/cuda/kernels/embedding_body.h"
@@ -163,6 +164,7 @@ inline Backend serial_backend() {
   table.combine_grad = kernels::combine_grad<Exec>;
   table.router = kernels::router<Exec>;
   table.router_grad = kernels::router_grad<Exec>;
+  table.drop_tokens = kernels::drop_tokens<Exec>;
   table.dispatch_plan = kernels::dispatch_plan<Exec>;
   table.adamw = kernels::adamw<Exec>;
   table.sgd = kernels::sgd<Exec>;

@@ -64,6 +64,7 @@ TEST_F(MetricsFile, ReadsBackTheSameBits) {
   m.tokens = std::numeric_limits<int64_t>::max();
   m.balance_loss = 1.0 / 3;
   m.expert_load_max_over_mean = 1.31;
+  m.expert_load_entropy = 0.875;
   m.dropped_fraction = 0;
   m.validation_bits_per_byte = 1.75;
   m.expert_loads = {{0.9, 1.1}, {1, 1}};
@@ -76,6 +77,7 @@ TEST_F(MetricsFile, ReadsBackTheSameBits) {
   EXPECT_TRUE(std::isnan(back[0].grad_norm));
   EXPECT_EQ(back[0].tokens, m.tokens);
   EXPECT_EQ(back[0].balance_loss, m.balance_loss);
+  EXPECT_EQ(back[0].expert_load_entropy, 0.875);
   EXPECT_EQ(back[0].dropped_fraction, 0.0);
   EXPECT_EQ(back[0].validation_bits_per_byte, 1.75);
   EXPECT_FALSE(back[0].validation_loss.has_value());

@@ -33,6 +33,7 @@ void fill_norm(Backend& table);
 void fill_optimizer(Backend& table);
 void fill_rotary(Backend& table);
 void fill_router(Backend& table);
+void fill_router_grad(Backend& table);
 void fill_routed_rows(Backend& table);
 void fill_softmax(Backend& table);
 

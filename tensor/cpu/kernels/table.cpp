@@ -61,6 +61,7 @@ void fill_kernels(Backend& table) {
   fill_optimizer(table);
   fill_rotary(table);
   fill_router(table);
+  fill_router_grad(table);
   fill_routed_rows(table);
   fill_softmax(table);
 }

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "launch/saved_model.h"
+
+#include <unistd.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "checkpoint/reader.h"
+#include "launch/config_visitors.h"
+#include "tensor/plugin.h"
+#include "trainer/device.h"
+#include "trainer/training_state.h"
+
+namespace orthant {
+namespace {
+
+// `model` is a run directory, or one of its checkpoints.
+Manifest manifest_of(const std::string& command, const std::string& model) {
+  ORTHANT_CHECK(access(model.c_str(), R_OK) == 0, kMissingInput, command, ": ", model,
+                " does not exist; want a run directory, such as runs/quickstart");
+  if (access((model + "/manifest.json").c_str(), R_OK) == 0) return read_manifest(model);
+  const std::string directory = model + "/checkpoints";
+  std::optional<Manifest> newest;
+  if (access(directory.c_str(), R_OK) == 0) newest = find_newest_valid(Group::self(), directory);
+  ORTHANT_CHECK(newest.has_value(), kMissingInput, command, ": ", model,
+                " has no checkpoint; want a run directory in which orthant pretrain has saved one, "
+                "or one of its checkpoints");
+  return *newest;
+}
+
+RunConfig config_of(const Manifest& manifest, const std::string& precision) {
+  RunConfig config;
+  const std::vector<std::string> overrides =
+      precision.empty() ? std::vector<std::string>{} : std::vector{"precision=" + precision};
+  read_config(
+      parse_yaml(manifest.configuration, manifest.directory + "/manifest.json: configuration"),
+      overrides, [&](FieldVisitor& v) { config.fields(v); });
+  return config;
+}
+
+// A checkpoint is not tied to the device that it was trained on.
+Device device_for(const std::string& command, const RunConfig& config) {
+  std::string why_not;
+  if (config.device != "cuda" || try_cuda_backend(why_not)) return device_of(config.device);
+  log::info(concat(command, ": device cuda: ", why_not, "; using the CPU"));
+  return {};
+}
+
+}  // namespace
+
+SavedModel load_saved_model(const std::string& command, const std::string& path,
+                            const std::string& precision) {
+  SavedModel saved{.manifest = manifest_of(command, path)};
+  saved.config = config_of(saved.manifest, precision);
+  saved.store = std::make_unique<ParameterStore>();
+  saved.model =
+      std::make_unique<Transformer>(TransformerOptions{.config = saved.config.model,
+                                                       .moe = saved.config.moe,
+                                                       .dtype = saved.config.dtype(),
+                                                       .device = device_for(command, saved.config)},
+                                    *saved.store);
+  const std::vector<CheckpointTensor> weights = weight_tensors(*saved.store, saved.manifest);
+  load_tensors(Group::self(), saved.manifest, weights, {.unused_prefixes = {kOptimizerPrefix}});
+  set_weights(*saved.store, weights);
+  saved.tokenizer = make_tokenizer(saved.config.data.tokenizer);
+  return saved;
+}
+
+}  // namespace orthant

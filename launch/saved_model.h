@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// A trained model, from its run directory or one of its checkpoints, for commands that only run it.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "checkpoint/manifest.h"
+#include "data/tokenizer.h"
+#include "model/transformer.h"
+#include "trainer/run_config.h"
+
+namespace orthant {
+
+struct SavedModel {
+  Manifest manifest;
+  RunConfig config;
+  std::unique_ptr<ParameterStore> store;
+  std::unique_ptr<Transformer> model;
+  std::unique_ptr<Tokenizer> tokenizer;
+};
+
+// precision: fp64, fp32 or bf16; empty: that of the run.  Errors begin with the name of the
+// command.
+SavedModel load_saved_model(const std::string& command, const std::string& path,
+                            const std::string& precision);
+
+}  // namespace orthant

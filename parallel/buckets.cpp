@@ -1,0 +1,94 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "parallel/buckets.h"
+
+#include <map>
+#include <set>
+#include <utility>
+
+namespace orthant {
+namespace {
+
+// Members start where vector loads like them, in any dtype.
+constexpr int64_t kAlignElems = 64;
+
+// The table of a tied head is that of the parameter whose value it uses.
+const std::vector<LogicalTensor>& table_of(const Parameter& parameter) {
+  return parameter.tied_to() ? parameter.tied_to()->logical() : parameter.logical();
+}
+
+std::vector<int64_t> bounds_of(const Bucket& bucket) {
+  std::vector<ElementRange> tensors;
+  for (const Bucket::Member& member : bucket.members) {
+    for (const LogicalTensor& logical : table_of(*member.parameter))
+      tensors.push_back(Bucket::range_of(member, logical));
+  }
+  std::sort(tensors.begin(), tensors.end(),
+            [](const ElementRange& a, const ElementRange& b) { return a.begin < b.begin; });
+  return slice_bounds(tensors, bucket.group.size());
+}
+
+void add_member(Bucket& bucket, size_t index, Parameter& parameter) {
+  const int64_t offset = (bucket.numel + kAlignElems - 1) / kAlignElems * kAlignElems;
+  bucket.members.push_back({index, &parameter, offset});
+  bucket.numel = offset + parameter.numel();
+}
+
+}  // namespace
+
+std::vector<int64_t> slice_bounds(std::span<const ElementRange> tensors, int ranks) {
+  const int64_t total = tensors.empty() ? 0 : tensors.back().end;
+  std::vector<int64_t> bounds = {0};
+  size_t at = 0;  // the last tensor that starts at or before the even share
+  for (int r = 1; r < ranks && total > 0; ++r) {
+    const int64_t wanted = total / ranks * r + total % ranks * r / ranks;
+    while (at + 1 < tensors.size() && tensors[at + 1].begin <= wanted) ++at;
+    const ElementRange& tensor = tensors[at];
+    const int64_t inside = std::min(wanted, tensor.end - 1) - tensor.begin;
+    const int64_t below = tensor.begin + inside / kNormBlock * kNormBlock;
+    const int64_t next = at + 1 < tensors.size() ? tensors[at + 1].begin : total;
+    const int64_t above = below + kNormBlock < tensor.end ? below + kNormBlock : next;
+    bounds.push_back(wanted - below <= above - wanted ? below : above);
+  }
+  bounds.resize(static_cast<size_t>(ranks) + 1, total);
+  return bounds;
+}
+
+std::vector<int64_t> Bucket::slice_sizes() const {
+  std::vector<int64_t> sizes;
+  for (size_t r = 0; r + 1 < bounds.size(); ++r) sizes.push_back(bounds[r + 1] - bounds[r]);
+  return sizes;
+}
+
+std::vector<Bucket> plan_buckets(const ParameterStore& store, const ReplicaGroups& groups,
+                                 int64_t bucket_bytes) {
+  std::set<const Parameter*> tied;
+  for (const auto& parameter : store.all()) {
+    if (parameter->tied_to()) tied.insert({parameter.get(), parameter->tied_to()});
+  }
+  std::vector<Bucket> buckets;
+  std::map<std::pair<bool, DType>, size_t> open;  // the bucket that parameters of a kind go into
+  for (size_t i = store.all().size(); i-- > 0;) {
+    Parameter& parameter = *store.all()[i];
+    if (!parameter.trainable()) continue;
+    const bool alone = tied.contains(&parameter);
+    const std::pair kind(parameter.is_expert(), parameter.dtype());
+    const auto found = alone ? open.end() : open.find(kind);
+    const size_t at = found == open.end() ? buckets.size() : found->second;
+    if (at == buckets.size()) {
+      buckets.push_back({.group = parameter.is_expert() ? groups.expert : groups.dense,
+                         .expert = parameter.is_expert(),
+                         .dtype = parameter.dtype()});
+    }
+    add_member(buckets[at], i, parameter);
+    if (alone) continue;
+    open[kind] = at;
+    if (buckets[at].numel * size_of(wide_of(buckets[at].dtype)) >= bucket_bytes) open.erase(kind);
+  }
+  std::sort(buckets.begin(), buckets.end(), [](const Bucket& a, const Bucket& b) {
+    return a.members.back().index > b.members.back().index;
+  });
+  for (Bucket& bucket : buckets) bucket.bounds = bounds_of(bucket);
+  return buckets;
+}
+
+}  // namespace orthant

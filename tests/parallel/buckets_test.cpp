@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "parallel/buckets.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+
+#include "parallel/comm/threads/run_ranks.h"
+
+namespace orthant {
+namespace {
+
+std::vector<int64_t> bounds(std::vector<ElementRange> tensors, int ranks) {
+  return slice_bounds(tensors, ranks);
+}
+
+TEST(SliceBoundsTest, CutsAtTensorStartsAndWholeBlocks) {
+  using Bounds = std::vector<int64_t>;
+  EXPECT_EQ(bounds({{0, 100}}, 1), (Bounds{0, 100}));
+  EXPECT_EQ(bounds({}, 3), (Bounds{0, 0, 0, 0}));
+  EXPECT_EQ(bounds({{0, 8 * kNormBlock}}, 2), (Bounds{0, 4 * kNormBlock, 8 * kNormBlock}));
+  EXPECT_EQ(bounds({{0, 5 * kNormBlock}}, 2), (Bounds{0, 2 * kNormBlock, 5 * kNormBlock}));
+  // Blocks count from the start of their tensor.
+  EXPECT_EQ(bounds({{0, 100}, {128, 128 + 3 * kNormBlock}}, 3),
+            (Bounds{0, 128 + kNormBlock, 128 + 2 * kNormBlock, 128 + 3 * kNormBlock}));
+  // Small tensors stay whole; more ranks than pieces leave empty slices.
+  EXPECT_EQ(bounds({{0, 10}, {10, 20}, {64, 74}}, 2), (Bounds{0, 10, 74}));
+  EXPECT_EQ(bounds({{0, 100}}, 4), (Bounds{0, 0, 0, 100, 100}));
+}
+
+TEST(SliceBoundsTest, RandomTensorsAreCutEvenlyAndInAllowedPlaces) {
+  std::mt19937_64 random(5);
+  for (int trial = 0; trial < 300; ++trial) {
+    std::vector<ElementRange> tensors;
+    int64_t end = 0;
+    const auto count = 1 + random() % 40;
+    for (uint64_t i = 0; i < count; ++i) {
+      const int64_t size = 1 + static_cast<int64_t>(random() % (i % 3 == 0 ? 60000 : 700));
+      const int64_t begin = i == 0 ? 0 : end + static_cast<int64_t>(random() % 64);
+      tensors.push_back({begin, begin + size});
+      end = begin + size;
+    }
+    const int ranks = 1 + static_cast<int>(random() % 16);
+    const std::vector<int64_t> cuts = slice_bounds(tensors, ranks);
+    ASSERT_EQ(cuts.size(), static_cast<size_t>(ranks) + 1);
+    EXPECT_EQ(cuts.front(), 0);
+    EXPECT_EQ(cuts.back(), end);
+    for (int r = 1; r < ranks; ++r) {
+      const int64_t cut = cuts[static_cast<size_t>(r)];
+      EXPECT_LE(cuts[static_cast<size_t>(r) - 1], cut);
+      EXPECT_LE(std::abs(cut - end * r / ranks), kNormBlock);
+      const bool allowed =
+          cut == end || std::any_of(tensors.begin(), tensors.end(), [&](const ElementRange& t) {
+            return cut >= t.begin && cut < t.end && (cut - t.begin) % kNormBlock == 0;
+          });
+      EXPECT_TRUE(allowed) << "cut " << cut;
+    }
+  }
+}
+
+Parameter::Options options(const std::string& name, const Shape& shape, DType dtype,
+                           bool expert = false) {
+  return {.name = name,
+          .shape = shape,
+          .dtype = dtype,
+          .logical = {whole_tensor(name + ".weight", shape, 0, 0.1)},
+          .expert = expert};
+}
+
+TEST(BucketsTest, EveryTrainableParameterIsInOneBucketOfItsKind) {
+  ParameterStore store;
+  Parameter& lookup = store.add(options("embed", {300, 40}, DType::kBF16));
+  store.add(options("norm", {40}, DType::kBF16));
+  store.add(options("router", {4, 40}, DType::kF32));
+  store.add(options("experts", {4, 10, 40}, DType::kBF16, true));
+  store.add(options("frozen", {40, 40}, DType::kBF16)).set_trainable(false);
+  store.add(options("large", {500, 40}, DType::kBF16));
+  store.add(options("last", {40}, DType::kBF16));
+  store.add({.name = "head", .tied_to = &lookup});
+  run_ranks(6, [&](const Group& world) {
+    const Group expert = world.split(world.rank() % 2, 0, "edp");
+    const std::vector<Bucket> buckets = plan_buckets(store, {world, expert}, 4 * 10000);
+    std::vector<std::string> names;
+    for (const Bucket& bucket : buckets) {
+      std::string text;
+      int64_t end = 0;
+      for (const Bucket::Member& member : bucket.members) {
+        text += member.parameter->name() + " ";
+        EXPECT_GE(member.offset, end);
+        EXPECT_EQ(member.offset % 64, 0);
+        EXPECT_EQ(member.parameter, store.all()[member.index].get());
+        EXPECT_EQ(member.parameter->dtype(), bucket.dtype);
+        end = member.offset + member.parameter->numel();
+      }
+      EXPECT_EQ(bucket.numel, end);
+      EXPECT_EQ(bucket.group.size(), bucket.expert ? 3 : 6);
+      EXPECT_EQ(bucket.bounds.size(), bucket.expert ? 4U : 7U);
+      EXPECT_EQ(bucket.bounds.back(), bucket.numel);
+      names.push_back(text);
+    }
+    // As backward completes them.
+    EXPECT_EQ(names, (std::vector<std::string>{"head ", "last large ", "experts ", "router ",
+                                               "norm ", "embed "}));
+    EXPECT_EQ(buckets.front().bounds, buckets.back().bounds);  // a tied pair is cut alike
+  });
+}
+
+}  // namespace
+}  // namespace orthant
