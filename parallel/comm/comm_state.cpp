@@ -138,8 +138,13 @@ void CommState::show(const GroupImpl& group, const Call& call) {
   status_.step = step;
   status_.group_key = group.key();
   status_.place = call.place;
-  status_.phase = RankPhase::kRunning;
+  set_phase(RankPhase::kRunning);
   status_.since_seconds = now_seconds();
+}
+
+// A rank that failed stays so for others, whatever it still waits for.
+void CommState::set_phase(RankPhase phase) {
+  if (status_.phase != RankPhase::kFailed) status_.phase = phase;
 }
 
 void CommState::show_waiting(const WorkImpl& work) {
@@ -147,7 +152,7 @@ void CommState::show_waiting(const WorkImpl& work) {
   const double since = status_.since_seconds;
   show(work.group(), work.call());
   if (already) status_.since_seconds = since;
-  status_.phase = RankPhase::kWaiting;
+  set_phase(RankPhase::kWaiting);
   const std::vector<int> missing = work.missing();
   const size_t shown = std::min(missing.size(), status_.waits_for.size());
   std::copy_n(missing.begin(), shown, status_.waits_for.begin());
@@ -156,13 +161,13 @@ void CommState::show_waiting(const WorkImpl& work) {
 }
 
 void CommState::show_running() {
-  status_.phase = RankPhase::kRunning;
+  set_phase(RankPhase::kRunning);
   status_.since_seconds = now_seconds();
   publish();
 }
 
 void CommState::show_left(RankPhase phase, const std::string& reason) {
-  status_.phase = phase;
+  set_phase(phase);
   status_.since_seconds = now_seconds();
   set_text(status_.reason, sizeof(status_.reason), reason);
   publish();

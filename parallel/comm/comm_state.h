@@ -125,6 +125,7 @@ class CommState {
 
  private:
   void sweep();
+  void set_phase(RankPhase phase);
   void show(const GroupImpl& group, const Call& call);
   void publish();
 

@@ -74,8 +74,8 @@ double Watch::look() {
   if (now >= deadline_) fail(concat("waited ", seconds_text(now - start_)));
   if (now >= next_diagnosis_) {
     state_.show_waiting(work_);
+    check_hopeless();  // a rank that failed says why better than the message that it left behind
     work_.diagnose();
-    check_hopeless();
     next_diagnosis_ = now + kLookSeconds;
   }
   if (!warned_ && now >= warn_at_) warn(now - start_);

@@ -129,7 +129,14 @@ void finalize_mpi(Site site) {
   GroupImpl& impl = *world().impl;
   if (impl.size() > 1) {
     const Call call = comm::make_call(impl, OpKind::kControl, "finalize", Tensor(), site);
-    impl.barrier(call)->wait();
+    try {
+      impl.barrier(call)->wait();
+    } catch (const Error&) {
+      if (world().state->status().phase != RankPhase::kFailed) throw;
+      // This rank has said what is wrong; the others say so too, and end the job.
+      std::this_thread::sleep_for(std::chrono::seconds(5));
+      abort_mpi(static_cast<int>(ErrorKind::kComm));
+    }
   }
   world().state->finalize();
   world() = World();
@@ -141,7 +148,9 @@ void abort_mpi(int exit_code) {
 }
 
 void show_mpi_failure(const std::string& reason) {
-  if (world().state) world().state->show_left(RankPhase::kFailed, reason);
+  if (!world().state) return;
+  world().state->show_left(RankPhase::kFailed, reason);
+  world().state->check_collectives = false;  // it leaves: nothing is left to agree on
 }
 
 void set_mpi_chunk_bytes(int64_t bytes) {
