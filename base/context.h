@@ -18,6 +18,7 @@ struct RankContext {
   int world_size = 1;
   std::string label = "r0";  // how log lines and errors name this rank, for example "r3 dp1"
   int num_threads = 1;       // compute threads of this rank
+  bool any_order = false;    // devices may add in any order: run.determinism is none
   std::shared_ptr<Ledger> ledger = std::make_shared<Ledger>();
   MemoryCategory category = MemoryCategory::kActivations;  // what new storage counts as
   // Called at named points of a step when fail points are allowed (tests only); empty otherwise.

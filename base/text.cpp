@@ -17,6 +17,13 @@ std::string shortest(Float value) {
   return std::string(buffer.data(), end);
 }
 
+// Bytes of a UTF-8 character by its first one; 0 for a byte that begins none.
+size_t utf8_length(unsigned lead) {
+  if (lead < 0x80) return 1;
+  if (lead < 0xC2 || lead >= 0xF5) return 0;
+  return lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+}
+
 }  // namespace
 
 Piece::Piece(double value) : text_(shortest(value)) {}
@@ -41,33 +48,38 @@ std::string human_bytes(double bytes) {
   return buffer.data();
 }
 
+size_t utf8_size(std::string_view text) {
+  const auto byte = [&](size_t at) {
+    return at < text.size() ? static_cast<unsigned>(static_cast<unsigned char>(text[at])) : 0u;
+  };
+  if (text.empty()) return 0;
+  const unsigned lead = byte(0);
+  const size_t length = utf8_length(lead);
+  bool valid = length > 0;
+  for (size_t j = 1; j < length; ++j) valid = valid && (byte(j) & 0xC0) == 0x80;
+  // Overlong forms, surrogates, and what lies beyond U+10FFFF.
+  if (lead == 0xE0) valid = valid && byte(1) >= 0xA0;
+  if (lead == 0xED) valid = valid && byte(1) < 0xA0;
+  if (lead == 0xF0) valid = valid && byte(1) >= 0x90;
+  if (lead == 0xF4) valid = valid && byte(1) < 0x90;
+  return valid ? length : 0;
+}
+
+size_t whole_characters(std::string_view text) {
+  for (size_t back = 1; back <= 3 && back <= text.size(); ++back) {
+    const unsigned char c = static_cast<unsigned char>(text[text.size() - back]);
+    if ((c & 0xC0) == 0x80) continue;
+    return utf8_length(c) > back ? text.size() - back : text.size();
+  }
+  return text.size();
+}
+
 std::string valid_utf8(std::string_view text) {
   std::string result;
-  for (size_t i = 0; i < text.size();) {
-    const auto byte = [&](size_t at) {
-      return at < text.size() ? static_cast<unsigned>(static_cast<unsigned char>(text[at])) : 0u;
-    };
-    const unsigned lead = byte(i);
-    const size_t length = lead < 0x80   ? 1
-                          : lead < 0xC2 ? 0
-                          : lead < 0xE0 ? 2
-                          : lead < 0xF0 ? 3
-                          : lead < 0xF5 ? 4
-                                        : 0;
-    bool valid = length > 0;
-    for (size_t j = 1; j < length; ++j) valid = valid && (byte(i + j) & 0xC0) == 0x80;
-    // Overlong forms, surrogates, and what lies beyond U+10FFFF.
-    if (lead == 0xE0) valid = valid && byte(i + 1) >= 0xA0;
-    if (lead == 0xED) valid = valid && byte(i + 1) < 0xA0;
-    if (lead == 0xF0) valid = valid && byte(i + 1) >= 0x90;
-    if (lead == 0xF4) valid = valid && byte(i + 1) < 0x90;
-    if (valid) {
-      result += text.substr(i, length);
-      i += length;
-    } else {
-      result += "\xEF\xBF\xBD";
-      ++i;
-    }
+  while (!text.empty()) {
+    const size_t size = utf8_size(text);
+    result += size > 0 ? text.substr(0, size) : "\xEF\xBF\xBD";
+    text.remove_prefix(std::max<size_t>(size, 1));
   }
   return result;
 }

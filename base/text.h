@@ -41,6 +41,10 @@ std::string concat(const Parts&... parts) {
 // "1.50 GiB", "12.0 KiB", "17 B".
 std::string human_bytes(double bytes);
 
+// Bytes of the UTF-8 character at the beginning of the text; 0 when there is none.
+size_t utf8_size(std::string_view text);
+// Bytes of the text without a UTF-8 character at its end that lacks its last bytes.
+size_t whole_characters(std::string_view text);
 // The text with every byte that is not part of valid UTF-8 replaced by U+FFFD.
 std::string valid_utf8(std::string_view text);
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Training steps of a configuration on random tokens, optimizer included.
-//   train_bench CONFIG [key=value ...] --serve       one step for every line on stdin; prints its
-//   seconds (bench/compare.py) train_bench CONFIG [key=value ...] --profile     ten steps, and a
-//   table of a step by op with its floor
+//   train_bench CONFIG [key=value ...] --speed     ten steps, and what they cost
+//   train_bench CONFIG [key=value ...] --profile   the same, and a table of a step by op with its
+//                                                  floor; on a device every op is waited for
+//   train_bench CONFIG [key=value ...] --serve     one step for every line on stdin; prints its
+//                                                  seconds (bench/compare.py)
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -13,12 +15,11 @@
 
 #include "base/clock.h"
 #include "base/context.h"
+#include "bench/ceilings.h"
 #include "bench/random_tokens.h"
 #include "launch/run_file.h"
-#include "tensor/cpu/isa.h"
 #include "tensor/ops/call.h"
 #include "trainer/engine.h"
-#include "trainer/throughput.h"
 
 namespace orthant {
 namespace {
@@ -51,18 +52,6 @@ class Profile final : public ops::OpObserver {
   std::map<std::string, Row> rows;
 };
 
-double copy_bandwidth() {
-  const Tensor a = Tensor::zeros({64 << 20}, DType::kF32),
-               b = Tensor::zeros({64 << 20}, DType::kF32);
-  double best = 1e9;
-  for (int i = 0; i < 5; ++i) {
-    const double begin = now_seconds();
-    ops::call(&Backend::scale, "scale", {&a, &b}, ScaleArgs{ops::view_of(a), ops::view_of(b), 1.0});
-    best = std::min(best, now_seconds() - begin);
-  }
-  return 2.0 * static_cast<double>(a.bytes()) / best;
-}
-
 int run(int argc, char** argv) {
   std::vector<std::string> overrides;
   std::string config, mode = "--profile";
@@ -76,7 +65,7 @@ int run(int argc, char** argv) {
       overrides.push_back(argument);
     }
   }
-  const RunFile file = load_run_file(config, overrides, 1);
+  const RunFile file = load_run_file(config, overrides, Group::self(), 1);
   const RunConfig& c = file.config;
   Engine engine(c, Group::self());
   int64_t step = 0;
@@ -94,20 +83,23 @@ int run(int argc, char** argv) {
   Profile profile;
   std::vector<double> times;
   constexpr int kSteps = 8;
-  ops::set_op_observer(&profile);
+  if (mode == "--profile") ops::set_op_observer(&profile);
   for (int i = 0; i < kSteps; ++i) times.push_back(run_step());
   ops::set_op_observer(nullptr);
   std::sort(times.begin(), times.end());
   const double median = times[times.size() / 2];
-  const double peak = measure_product_rate(c.dtype()), bandwidth = copy_bandwidth();
+  const Ceilings ceilings = ceilings_of(engine.device(), c.dtype());
+  const double peak = ceilings.flops, bandwidth = ceilings.bandwidth;
   const double tokens = static_cast<double>(c.batch.global_batch_size * c.batch.sequence_length);
   const double flops = flops_per_token(c.model, c.batch.sequence_length) * tokens;
-  std::printf(
-      "%s, %d threads, %s: step %.1f ms (median of %d), %.0f tokens/s, %.1f GFLOP/s = %.0f%% of "
-      "%.0f (own products in cache); copy %.1f GB/s\n",
-      config.c_str(), context().num_threads, std::string(cpu::name_of(cpu::active_isa())).c_str(),
-      median * 1e3, kSteps, tokens / median, flops / median / 1e9, 100 * flops / median / peak,
-      peak / 1e9, bandwidth / 1e9);
+  std::printf("%s on %s (%s, %d threads): step %.2f ms (median of %d), %.0f tokens/s, %.1f GFLOP/s",
+              config.c_str(), name_of(engine.device()).c_str(), ceilings.device.c_str(),
+              context().num_threads, median * 1e3, kSteps, tokens / median, flops / median / 1e9);
+  if (peak > 0)
+    std::printf(" = %.0f%% of %.0f; memory %.0f GB/s", 100 * flops / median / peak, peak / 1e9,
+                bandwidth / 1e9);
+  std::printf("\n");
+  if (mode == "--speed") return 0;
   std::printf("%-22s %7s %10s %7s %10s %9s\n", "op", "calls", "ms a step", "share", "floor ms",
               "of floor");
   std::vector<std::pair<std::string, Profile::Row>> rows(profile.rows.begin(), profile.rows.end());
@@ -116,11 +108,15 @@ int run(int argc, char** argv) {
   double seen = 0, total = 0;
   for (double t : times) total += t;
   for (const auto& [name, row] : rows) {
-    const double floor = std::max(row.flops / peak, row.flops > 0 ? 0.0 : row.bytes / bandwidth);
+    const double ceiling = row.flops > 0 ? peak : bandwidth;
+    const double floor = ceiling > 0 ? (row.flops > 0 ? row.flops : row.bytes) / ceiling : 0.0;
     seen += row.seconds;
-    std::printf("%-22s %7lld %10.2f %6.1f%% %10.2f %8.0f%%\n", name.c_str(),
+    std::printf("%-22s %7lld %10.2f %6.1f%%", name.c_str(),
                 static_cast<long long>(row.calls / kSteps), row.seconds / kSteps * 1e3,
-                100 * row.seconds / total, floor / kSteps * 1e3, 100 * floor / row.seconds);
+                100 * row.seconds / total);
+    if (ceiling > 0)
+      std::printf(" %10.2f %8.0f%%", floor / kSteps * 1e3, 100 * floor / row.seconds);
+    std::printf("\n");
   }
   std::printf("%-22s %7s %10.2f %6.1f%%\n", "between ops", "", (total - seen) / kSteps * 1e3,
               100 * (total - seen) / total);

@@ -55,7 +55,7 @@ struct Side {
 
 int run(int argc, char** argv, const Group& world) {
   std::vector<std::string> overrides(argv + 2, argv + argc);
-  RunConfig config = load_run_file(argv[1], overrides, world.size()).config;
+  RunConfig config = load_run_file(argv[1], overrides, world, world.size()).config;
   const auto optimizer_bytes = [] { return context().ledger->bytes(MemoryCategory::kOptimizer); };
   Side sides[2];
   for (int stage = 0; stage < 2; ++stage) {

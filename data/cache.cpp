@@ -9,6 +9,7 @@
 #include "data/corpus_file.h"
 #include "data/prepare.h"
 #include "data/text_reader.h"
+#include "data/tokenizer.h"
 
 namespace orthant {
 namespace {
@@ -33,10 +34,10 @@ bool is_corpus_path(const std::string& path, const std::string& format) {
 std::string ensure_prepared(const std::string& path, const CacheOptions& options) {
   ORTHANT_CHECK(std::filesystem::exists(path), kMissingInput, path, ": no such file");
   if (is_corpus_path(path, options.format)) return path;
-  const std::string key =
-      concat(kCorpusFormatVersion, "\n", fingerprint_file(path).xxh3_128, "\n", options.tokenizer,
-             "\n", options.validation_only ? -1.0 : options.validation_fraction, "\n",
-             static_cast<int>(text_format(path, options.format)));
+  const std::string key = concat(kCorpusFormatVersion, "\n", fingerprint_file(path).xxh3_128, "\n",
+                                 make_tokenizer(options.tokenizer)->name(), "\n",
+                                 options.validation_only ? -1.0 : options.validation_fraction, "\n",
+                                 static_cast<int>(text_format(path, options.format)));
   const std::string hash = xxh3_128_hex(key.data(), key.size()).substr(0, 16);
   const std::string cached = concat(options.cache_dir, "/", stem_of(path), "-", hash, ".h5");
   if (std::filesystem::exists(cached)) return cached;  // whole: it appeared by a rename

@@ -8,8 +8,8 @@
 namespace orthant {
 
 struct CacheOptions {
-  std::string cache_dir;  // made when missing
-  std::string tokenizer = "byte";
+  std::string cache_dir;           // made when missing
+  std::string tokenizer = "byte";  // for make_tokenizer
   double validation_fraction = 0.05;
   std::string format = "auto";   // auto | text | jsonl | hdf5
   bool validation_only = false;  // all of the text becomes the validation split

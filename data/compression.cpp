@@ -65,11 +65,13 @@ double gzip_bits_per_byte(Corpus& corpus, const Tokenizer& tokenizer, int64_t ma
       max_tokens > 0 ? std::min(max_tokens, corpus.num_tokens()) : corpus.num_tokens();
   GzipCounter counter;
   int64_t text_bytes = 0;
+  bool continues = false;  // the next piece begins inside a document
   std::vector<int32_t> tokens;
   for (int64_t begin = 0; begin < count; begin += kPiece) {
     tokens.resize(static_cast<size_t>(std::min(kPiece, count - begin)));
     corpus.read(begin, tokens);
-    const std::string text = tokenizer.decode(tokens);
+    const std::string text = tokenizer.decode(tokens, continues);
+    continues = tokens.back() != tokenizer.end_of_document();
     text_bytes += static_cast<int64_t>(text.size());
     counter.add(text);
   }

@@ -38,8 +38,9 @@ struct DataConfig {
         [this](size_t i, FieldVisitor& item) { train[i].fields(item); });
     v.field("validation", validation, any_text(),
             "corpus or text to evaluate on; empty: the validation split of the training data");
-    v.field("tokenizer", tokenizer, one_of({"byte"}),
-            "how text becomes tokens; a corpus must have been prepared with the same one");
+    v.field("tokenizer", tokenizer, required_text(),
+            "how text becomes tokens: byte, or a SentencePiece file (.model); a corpus must have "
+            "been prepared with the same one");
     v.field("packing", packing,
             "rows hold several documents, and no token sees another document than its own");
     v.field("validation_fraction", validation_fraction, below_one(),
@@ -51,6 +52,10 @@ struct DataConfig {
   // Relations that a field list cannot state.
   void validate() const {
     ORTHANT_CHECK(!train.empty(), kConfig, "data.train: want at least one path, got none");
+    ORTHANT_CHECK(
+        tokenizer == "byte" || tokenizer == "bytes" || tokenizer.ends_with(".model"), kConfig,
+        "data.tokenizer: want byte, or the path of a SentencePiece file that ends in .model, got '",
+        tokenizer, "'");
     ORTHANT_CHECK(packing, kConfig,
                   "data.packing: false is not available: pre-training rows are always packed "
                   "(documents in a row do not see each other); remove the key or set it to true");

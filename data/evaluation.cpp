@@ -8,16 +8,19 @@
 namespace orthant {
 namespace {
 
-// Text bytes of tokens [0, count).
-int64_t text_bytes(Corpus& corpus, const Tokenizer& tokenizer, int64_t count) {
-  if (count == corpus.num_tokens()) return corpus.num_bytes();
+// Text bytes of the labels among tokens [0, count): of all but the first token of each document.
+int64_t label_bytes(Corpus& corpus, const Tokenizer& tokenizer, int64_t count) {
   constexpr int64_t kPiece = int64_t{1} << 20;
   int64_t bytes = 0;
+  bool is_label = false;
   std::vector<int32_t> tokens;
   for (int64_t begin = 0; begin < count; begin += kPiece) {
     tokens.resize(static_cast<size_t>(std::min(kPiece, count - begin)));
     corpus.read(begin, tokens);
-    bytes += static_cast<int64_t>(tokenizer.decode(tokens).size());
+    for (const int32_t token : tokens) {
+      if (is_label) bytes += tokenizer.text_bytes(token);
+      is_label = token != tokenizer.end_of_document();
+    }
   }
   return bytes;
 }
@@ -43,7 +46,7 @@ EvaluationBatches::EvaluationBatches(std::shared_ptr<Corpus> corpus, const Token
                 " tokens, want at least 2");
   num_inputs_ = corpus_->num_tokens() - 1;
   if (options.max_tokens > 0) num_inputs_ = std::min(num_inputs_, options.max_tokens);
-  num_bytes_ = text_bytes(*corpus_, tokenizer, num_inputs_ + 1);
+  num_bytes_ = label_bytes(*corpus_, tokenizer, num_inputs_ + 1);
   num_windows_ = divide_up(num_inputs_, options.sequence_length);
   batches_per_rank_ =
       divide_up(divide_up(num_windows_, options.micro_batch_size), options.num_ranks);

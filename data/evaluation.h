@@ -35,7 +35,9 @@ class EvaluationBatches {
 
   // Over all ranks together:
   int64_t num_tokens() const { return num_inputs_; }  // input tokens that are not padding
-  // Text bytes of the evaluated tokens: bits per byte = summed nats of all labels / ln 2 / this.
+  // Bytes of text that the labels stand for: bits per byte = summed nats of all labels / ln 2 /
+  // this.  The first token of a document is no label, so its bytes, which cost nothing, do not
+  // count; an end of document is a label and no text.
   int64_t num_bytes() const { return num_bytes_; }
 
  private:

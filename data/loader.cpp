@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "data/loader.h"
 
+#include <algorithm>
 #include <condition_variable>
 #include <deque>
 #include <exception>
@@ -44,16 +45,18 @@ std::vector<Sampler::Source> sampler_sources(const std::vector<LoaderSource>& so
 
 const LoaderOptions& checked(const LoaderOptions& o, const std::vector<LoaderSource>& sources) {
   ORTHANT_CHECK(!sources.empty(), kConfig, "data.train: want at least one source, got none");
-  ORTHANT_CHECK(o.sequence_length > 0 && o.micro_batch_size > 0 && o.global_batch_size > 0 &&
-                    o.global_batch_size % o.micro_batch_size == 0,
+  const BatchSizes& sizes = o.sizes;
+  ORTHANT_CHECK(o.sequence_length > 0 && o.micro_batch_size > 0 && sizes.global > 0 &&
+                    sizes.global % o.micro_batch_size == 0,
                 kConfig, "batch: want positive sizes and global_batch_size a multiple of ",
                 "micro_batch_size, got sequence_length ", o.sequence_length, ", micro_batch_size ",
-                o.micro_batch_size, ", global_batch_size ", o.global_batch_size);
-  const int64_t per_step = o.global_batch_size / o.micro_batch_size;
-  ORTHANT_CHECK(o.first_micro_batch >= 0 && o.micro_batches_per_step > 0 &&
-                    o.first_micro_batch + o.micro_batches_per_step <= per_step,
-                kConfig, "loader: micro-batches ", o.first_micro_batch, " + ",
-                o.micro_batches_per_step, " are outside the ", per_step, " of a step");
+                o.micro_batch_size, ", global_batch_size ", sizes.global);
+  const int64_t unit = o.micro_batch_size * o.num_ranks;
+  ORTHANT_CHECK(o.rank >= 0 && o.rank < o.num_ranks && sizes.global % unit == 0 &&
+                    sizes.start % unit == 0 && sizes.increment % unit == 0,
+                kConfig, "loader: rank ", o.rank, " of ", o.num_ranks,
+                " cannot take an equal part of batches of ", sizes.global,
+                " sequences (on the ramp ", sizes.start, " + n x ", sizes.increment, ")");
   return o;
 }
 
@@ -92,9 +95,10 @@ struct Loader::Impl {
     const int32_t end = sources.front().corpus->end_of_document();
     Batch batch = make_padding_batch(o.micro_batch_size, o.sequence_length, end);
     std::vector<int32_t> window(static_cast<size_t>(o.sequence_length) + 1);
+    const int64_t first =
+        o.sizes.samples_after(place.step) + place.micro_batch * o.micro_batch_size;
     for (int64_t row = 0; row < o.micro_batch_size; ++row) {
-      const int64_t sample =
-          place.step * o.global_batch_size + place.micro_batch * o.micro_batch_size + row;
+      const int64_t sample = first + row;
       const SampleOrigin origin = sampler.origin(sample);
       sources[static_cast<size_t>(origin.source)].corpus->read(origin.window * o.sequence_length,
                                                                window);
@@ -103,16 +107,22 @@ struct Loader::Impl {
     return batch;
   }
 
+  int64_t micro_batches(int64_t step) const {
+    return options.sizes.size_of_step(step + 1) / options.micro_batch_size;
+  }
+  // Of this rank's part of a step.
+  int64_t first_of(int64_t step) const { return options.rank * count_of(step); }
+  int64_t count_of(int64_t step) const { return micro_batches(step) / options.num_ranks; }
+
   Place after(Place place) const {
-    if (++place.micro_batch < options.first_micro_batch + options.micro_batches_per_step)
-      return place;
-    return {place.step + 1, options.first_micro_batch};
+    if (++place.micro_batch < first_of(place.step) + count_of(place.step)) return place;
+    return {place.step + 1, first_of(place.step + 1)};
   }
 
   // Whether this rank asks for `place` in the order that is read ahead.
   bool expected(Place place) const {
-    return place.micro_batch >= options.first_micro_batch &&
-           place.micro_batch < options.first_micro_batch + options.micro_batches_per_step;
+    const int64_t first = first_of(place.step);
+    return place.micro_batch >= first && place.micro_batch < first + count_of(place.step);
   }
 
   void work(std::stop_token stop) {
@@ -170,10 +180,9 @@ Loader::~Loader() = default;
 
 Batch Loader::micro_batch(int64_t step, int64_t micro_batch) {
   const LoaderOptions& o = impl_->options;
-  ORTHANT_CHECK(
-      step >= 0 && micro_batch >= 0 && micro_batch < o.global_batch_size / o.micro_batch_size,
-      kInternal, "loader: micro-batch ", micro_batch, " of step ", step, " is outside the ",
-      o.global_batch_size / o.micro_batch_size, " of a step");
+  ORTHANT_CHECK(step >= 0 && micro_batch >= 0 && micro_batch < impl_->micro_batches(step),
+                kInternal, "loader: micro-batch ", micro_batch, " of step ", step,
+                " is outside the ", impl_->micro_batches(std::max<int64_t>(step, 0)), " of a step");
   const double start = now_seconds();
   const Place place{step, micro_batch};
   Batch batch = o.prefetch > 0 && impl_->expected(place) ? impl_->take(place) : impl_->make(place);

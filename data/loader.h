@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Micro-batches of training samples, read ahead in the background.
 //
-// Row r of micro-batch m of step t is global sample t * global_batch_size + m * micro_batch_size +
-// r, whatever the rank: ranks differ only in which m they ask for.
+// Row r of micro-batch m of a step is global sample s + m * micro_batch_size + r, s the samples of
+// the steps before it, whatever the rank: ranks differ only in which m they ask for.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "data/batch.h"
+#include "data/batch_sizes.h"
 #include "data/corpus.h"
 #include "data/sampler.h"
 
@@ -23,12 +24,12 @@ struct LoaderSource {
 struct LoaderOptions {
   int64_t sequence_length = 0;
   int64_t micro_batch_size = 0;
-  int64_t global_batch_size = 0;  // a multiple of micro_batch_size
+  BatchSizes sizes;  // multiples of micro_batch_size * num_ranks
   uint64_t seed = 0;
-  // This rank asks for micro-batches first .. first + count - 1 of every step, in order; that is
+  // Rank r of n asks for the r-th of n equal, contiguous parts of every step, in order; that is
   // what is read ahead.  Other calls are answered too, only slower.
-  int64_t first_micro_batch = 0;
-  int64_t micro_batches_per_step = 1;
+  int64_t rank = 0;
+  int64_t num_ranks = 1;
   int64_t prefetch = 2;  // micro-batches held ready; 0: no background thread
 };
 
@@ -41,8 +42,8 @@ class Loader {
   Loader(const Loader&) = delete;
   Loader& operator=(const Loader&) = delete;
 
-  // `micro_batch` in [0, global_batch_size / micro_batch_size).  An error of the background thread
-  // is thrown here.  One thread at a time.
+  // `step` from 0; `micro_batch` in [0, size of the step / micro_batch_size).  An error of the
+  // background thread is thrown here.  One thread at a time.
   Batch micro_batch(int64_t step, int64_t micro_batch);
   const Sampler& sampler() const;
   // Windows in all sources together: samples of one pass over the data when weights follow sizes.

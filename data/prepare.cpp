@@ -148,8 +148,10 @@ class Encoder {
   }
   void text(Split split, std::string_view text) {
     if (text.empty()) return;
-    const std::vector<int32_t> tokens = tokenizer_.encode(text);
+    const bool continues = open_[index(split)];
+    const std::vector<int32_t> tokens = tokenizer_.encode(text, continues);
     for (const int32_t token : tokens) ++counts_[index(split)][static_cast<size_t>(token)];
+    gives_text_back_ = gives_text_back_ && tokenizer_.decode(tokens, continues) == text;
     writer_.append(split, tokens, static_cast<int64_t>(text.size()));
     open_[index(split)] = true;
   }
@@ -164,6 +166,12 @@ class Encoder {
   }
   int64_t num_tokens() const {
     return writer_.info().train.num_tokens + writer_.info().validation.num_tokens;
+  }
+  bool gives_text_back() const { return gives_text_back_; }
+  int64_t num_unknown_tokens() const {
+    const int32_t unknown = tokenizer_.special_ids().unk;
+    if (unknown < 0) return 0;
+    return counts_[0][static_cast<size_t>(unknown)] + counts_[1][static_cast<size_t>(unknown)];
   }
   double entropy_bits(Split split) const {
     double total = 0, sum = 0;
@@ -180,6 +188,7 @@ class Encoder {
   CorpusWriter& writer_;
   std::array<std::vector<int64_t>, 2> counts_;
   std::array<bool, 2> open_ = {false, false};
+  bool gives_text_back_ = true;
 };
 
 void encode_input(const Input& input, const SplitRule& rule, int64_t bytes_before, Encoder& encoder,
@@ -262,6 +271,8 @@ PrepareReport prepare(const PrepareOptions& options) {
   report.validation = info.validation;
   report.unigram_entropy_bits =
       encoder.entropy_bits(options.inputs.empty() ? Split::kValidation : Split::kTrain);
+  report.num_unknown_tokens = encoder.num_unknown_tokens();
+  report.gives_text_back = encoder.gives_text_back();
   report.vocab_size = info.vocab_size;
   report.fingerprint = info.fingerprint;
   report.output_bytes = static_cast<int64_t>(std::filesystem::file_size(options.output));

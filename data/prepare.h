@@ -31,9 +31,9 @@ struct PrepareOptions {
   std::vector<std::string> inputs;             // training text, split by validation_fraction
   std::vector<std::string> validation_inputs;  // explicit validation text; may stand alone
   std::string output;                          // .h5
-  std::string tokenizer = "byte";
-  double validation_fraction = 0.05;  // in [0, 1); not used with validation_inputs
-  std::string format = "auto";        // auto (by name) | text | jsonl
+  std::string tokenizer = "byte";              // for make_tokenizer
+  double validation_fraction = 0.05;           // in [0, 1); not used with validation_inputs
+  std::string format = "auto";                 // auto (by name) | text | jsonl
   // Called now and then, and at the end with fraction 1: share of the work done, tokens per second.
   std::function<void(double fraction, double tokens_per_second)> progress;
 };
@@ -42,6 +42,8 @@ struct PrepareReport {
   SplitInfo train, validation;
   int64_t num_documents = 0;        // of the input; a document that is cut counts once
   int64_t num_empty_documents = 0;  // "text": "" in .jsonl; left out
+  int64_t num_unknown_tokens = 0;   // text that the tokenizer has no token for
+  bool gives_text_back = true;      // decoding the corpus gives the text to the byte
   double unigram_entropy_bits = 0;  // bits per token of the training split (of validation if alone)
   int32_t vocab_size = 0;
   std::string fingerprint;
@@ -51,7 +53,7 @@ struct PrepareReport {
 
 // Errors: kMissingInput, an input does not exist; kData, "FILE:LINE: ..." for a line that is no
 // JSON object with one string "text", is longer than 16 MiB or nested deeper than 64, for a
-// truncated .gz, for inputs without any text; kConfig, unknown tokenizer, fraction, format or kind
+// truncated .gz, for inputs without any text; as make_tokenizer; kConfig, fraction, format or kind
 // of file; kCannotWrite.  The output appears complete or not at all; an older one is replaced.
 PrepareReport prepare(const PrepareOptions& options);
 

@@ -22,18 +22,7 @@ constexpr size_t kReadBytes = size_t{1} << 16;
 size_t piece_end(std::string_view text) {
   const size_t newline = text.rfind('\n');
   if (newline != std::string_view::npos) return newline + 1;
-  size_t end = text.size();
-  // Do not cut a UTF-8 character: go back over its (at most three) continuation bytes to its head.
-  for (size_t back = 1; back <= 4 && back < end; ++back) {
-    const unsigned char c = static_cast<unsigned char>(text[end - back]);
-    if (c < 0x80) break;
-    if (c >= 0xC0) {
-      const size_t length = c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : 2;
-      if (length > back) end -= back;
-      break;
-    }
-  }
-  return end;
+  return whole_characters(text);
 }
 
 }  // namespace

@@ -1,32 +1,37 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Copies the program, the CUDA plugin where it was built, and the libraries they need into one folder that can be carried to
-# a machine without them.  Left out: libc, which is of the machine, and NVIDIA's libraries, which come with its toolkit.
+# Puts the program, the CUDA plugin where it was built, and Open MPI into a folder that can be carried to a machine that has
+# libc alone.  Left out: NVIDIA's libraries, which come with its toolkit.  Open MPI is that of this system's packages, which
+# are downloaded and not installed.
 #   cmake -S . -B build-portable -G Ninja -DORTHANT_PORTABLE=ON && cmake --build build-portable --target orthant orthant_cuda
 #   launch/bundle.sh build-portable FOLDER
-# Run it with LD_LIBRARY_PATH=FOLDER: Debian's libmpi has a run path of its own, so that the program's does not hold for it.
-# A run of several ranks also wants Open MPI's launcher and modules there (docs/backends.md).
+# There:  . FOLDER/environment.sh; FOLDER/bin/orthant doctor; FOLDER/launch/mpirun.sh -n 2 FOLDER/bin/orthant pretrain ...
 set -euo pipefail
 if [ $# -ne 2 ]; then echo "usage: launch/bundle.sh BUILD_FOLDER FOLDER" >&2; exit 2; fi
-build=$1 folder=$2
+build=$1 folder=$2 here=$(dirname "$0")
 program=$build/bin/orthant plugin=$build/bin/liborthant_cuda.so
+packages=(openmpi-bin openmpi-common libopenmpi3 libpmix2 libhwloc15 libevent-core-2.1-7 libevent-pthreads-2.1-7
+  libmunge2 libudev1 zlib1g)
 [ -x "$program" ] || { echo "bundle: $program: not built" >&2; exit 66; }
-if ! readelf -d "$program" | grep -q 'RPATH.*\$ORIGIN'; then
-  echo "bundle: $program does not look beside itself for libraries: configure with -DORTHANT_PORTABLE=ON" >&2
+if ! grep -q '^ORTHANT_PORTABLE:BOOL=ON' "$build/CMakeCache.txt"; then
+  echo "bundle: $program needs libraries of this machine: configure with -DORTHANT_PORTABLE=ON" >&2
   exit 69
 fi
-mkdir -p "$folder"
-files=("$program")
-if [ -f "$plugin" ]; then files+=("$plugin"); fi
-cp -f "${files[@]}" "$folder/"
-# "libyaml-cpp.so.0.7 => /usr/lib/.../libyaml-cpp.so.0.7 (0x...)"; a library that is not found stays out.
-ldd "${files[@]}" | awk '$2 == "=>" && $3 ~ /^\// {print $1, $3}' | sort -u | while read -r name path; do
-  case $name in
-    libc.so.*|libm.so.*|libdl.so.*|libpthread.so.*|librt.so.*|libresolv.so.*|ld-linux*) ;;
-    libcuda*|libcublas*|libcudnn*|libnccl*|libnv*) ;;
-    *) cp -fL "$path" "$folder/$name" ;;
-  esac
-done
-strip --strip-debug "$folder"/* 2>/dev/null || true
-echo "bundle: $(find "$folder" -type f | wc -l) files, $(du -sh "$folder" | cut -f1) in $folder"
-echo "Run it:  LD_LIBRARY_PATH=$(realpath "$folder") $(realpath "$folder")/orthant doctor"
+
+rm -rf "${folder:?}/bin" "${folder:?}/mpi"
+mkdir -p "$folder/bin" "$folder/mpi" "$folder/launch" "$build/packages"
+cp "$program" "$folder/bin/"
+if [ -f "$plugin" ]; then cp "$plugin" "$folder/bin/"; fi
+strip "$folder"/bin/*
+cp "$here/mpirun.sh" "$folder/launch/"
+cp "$here/bundle_environment.sh" "$folder/environment.sh"
+
+if [ "$(find "$build/packages" -name '*.deb' | wc -l)" != ${#packages[@]} ]; then
+  rm -f "$build"/packages/*.deb
+  (cd "$build/packages" && apt-get download -qq -o "APT::Sandbox::User=$(id -un)" "${packages[@]}")
+fi
+for package in "$build"/packages/*.deb; do dpkg-deb -x "$package" "$folder/mpi"; done
+ln -s orterun "$folder/mpi/usr/bin/mpirun"  # a link that only installing the package makes
+rm -rf "$folder"/mpi/usr/share/{doc,man,bug,lintian} "$folder/mpi/usr/include"
+
+echo "bundle: $(du -sm "$folder" | cut -f1) MiB in $folder"

@@ -21,6 +21,9 @@ struct Commands {
   InspectConfigCommand config;
   InspectRoutingCommand routing;
   VerifyLayoutCommand verify_layout;
+  TokenizerTrainCommand tokenizer;
+  std::string tokenizer_spec;
+  std::vector<std::string> files;
   std::string corpus, checkpoint;
   std::function<int()> chosen;
 };
@@ -52,7 +55,8 @@ void add_prepare(CLI::App& app, Commands& c) {
                   ".txt (one document each) or .jsonl ({\"text\": ...} a line), either also .gz")
       ->required();
   sub->add_option("-o,--output", c.prepare.output, "the corpus to write")->required();
-  sub->add_option("--tokenizer", c.prepare.tokenizer, "byte")->capture_default_str();
+  sub->add_option("--tokenizer", c.prepare.tokenizer, "byte, or a SentencePiece file (.model)")
+      ->capture_default_str();
   sub->add_option("--validation-fraction", c.prepare.validation_fraction,
                   "share of the text kept for validation")
       ->capture_default_str();
@@ -61,6 +65,47 @@ void add_prepare(CLI::App& app, Commands& c) {
   sub->add_option("--format", c.prepare.format, "auto, text or jsonl")->capture_default_str();
   sub->add_flag("--quiet", c.prepare.quiet, "only warnings and errors");
   sub->callback([&c] { c.chosen = [&c] { return run_prepare(c.prepare); }; });
+}
+
+void add_tokenizer(CLI::App& app, Commands& c) {
+  CLI::App* sub = app.add_subcommand("tokenizer", "train a SentencePiece tokenizer, or try one");
+  sub->require_subcommand(1);
+  TokenizerTrainCommand& t = c.tokenizer;
+  CLI::App* train = sub->add_subcommand(
+      "train", "learn a vocabulary from text; the same text gives the same file");
+  train->add_option("inputs", t.inputs, ".txt or .jsonl, either also .gz")->required();
+  train->add_option("--vocab-size", t.vocab_size, "number of ids, special ones and bytes included")
+      ->required();
+  train->add_option("-o,--output", t.output, "the file to write; ends in .model")->required();
+  train->add_option("--model", t.model, "unigram or bpe")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"unigram", "bpe"}));
+  train
+      ->add_option("--character-coverage", t.character_coverage,
+                   "share of the text's characters that get pieces of their own")
+      ->capture_default_str()
+      ->check(CLI::Range(0.9, 1.0));
+  train->add_flag("--byte-fallback,!--no-byte-fallback", t.byte_fallback,
+                  "spell other characters in bytes, so that all text comes back exactly (default)");
+  train->add_flag("--split-digits", t.split_digits, "every digit is a piece of its own");
+  train
+      ->add_option("--sample-bytes", t.sample_bytes,
+                   "about how much text to learn from; lines are drawn where there is more")
+      ->capture_default_str()
+      ->check(CLI::Range(1.0, 1e12));
+  train->add_option("--format", t.format, "auto, text or jsonl")->capture_default_str();
+  train->add_flag("--library-log", t.library_log, "show the library's own messages");
+  train->add_flag("--quiet", t.quiet, "only warnings and errors");
+  train->callback([&c] { c.chosen = [&c] { return run_tokenizer_train(c.tokenizer); }; });
+  const auto add = [&](const char* name, const char* help, auto run) {
+    CLI::App* command = sub->add_subcommand(name, help);
+    command->add_option("tokenizer", c.tokenizer_spec, "a .model file, or byte")->required();
+    command->add_option("files", c.files, "what to read; standard input by default");
+    command->callback(
+        [&c, run] { c.chosen = [&c, run] { return run(c.tokenizer_spec, c.files); }; });
+  };
+  add("encode", "lines of text to lines of ids", run_tokenizer_encode);
+  add("decode", "lines of ids to lines of text", run_tokenizer_decode);
 }
 
 void add_generate(CLI::App& app, Commands& c) {
@@ -165,6 +210,7 @@ int run_cli(int argc, char** argv) {
   Commands commands;
   add_pretrain(app, commands);
   add_prepare(app, commands);
+  add_tokenizer(app, commands);
   add_generate(app, commands);
   add_inspect(app, commands);
   add_verify(app, commands);

@@ -32,6 +32,15 @@ void row(const char* what, const std::string& text) {
   std::printf("%-14s %s\n", what, text.c_str());
 }
 
+// What connect_devices (parallel/comm/transport.h) would choose on this machine.
+std::string transport_text(const Backend& backend, int32_t num_devices) {
+  const char* staged = "staged through host memory";
+  if (!backend.comm) return concat(staged, ", because this backend has no other way");
+  return concat("nccl for up to ", num_devices, num_devices == 1 ? " rank" : " ranks",
+                " of this machine, ", staged,
+                " where ranks share a device (parallel.device_transport: auto)");
+}
+
 // Opens the plugin; says what a run would use, and why not the other.
 void print_cuda() {
   std::string why_not;
@@ -41,6 +50,7 @@ void print_cuda() {
   const Backend* cuda = plugin ? try_cuda_backend(why_not) : nullptr;
   if (!cuda) {
     if (plugin) row("devices", concat("none: ", why_not));
+    row("transport", "host memory (MPI)");
     row("would use", concat(cpu, " (device: auto), because there is ",
                             plugin ? "no usable CUDA device" : "no CUDA plugin"));
     return;
@@ -61,6 +71,7 @@ void print_cuda() {
                human_bytes(static_cast<double>(device.free_bytes)), " free, compute capability ",
                device.compute_major, ".", device.compute_minor));
   }
+  row("transport", transport_text(*cuda, count));
   row("would use",
       concat("cuda, ", count, " device(s) (device: cuda or auto); device: cpu gives ", cpu));
 }

@@ -24,7 +24,8 @@ int run_inspect_config(const InspectConfigCommand& command) {
   }
   ORTHANT_CHECK(!command.config.empty(), kUsage,
                 "inspect config: want a YAML file, or --reference");
-  const RunFile file = load_run_file(command.config, command.overrides, command.ranks);
+  const RunFile file =
+      load_run_file(command.config, command.overrides, Group::self(), command.ranks);
   for (const std::string& note : file.notes) log::info(note);
   std::fputs(file.yaml.c_str(), stdout);
   return 0;

@@ -33,6 +33,16 @@ int run_prepare(const PrepareCommand& command) {
             std::round(report.seconds * 10) / 10, " s");
   split("train       ", report.train);
   split("validation  ", report.validation);
+  if (report.num_unknown_tokens > 0) {
+    log::warn("prepare: ", with_thousands(report.num_unknown_tokens),
+              " tokens are unknown to the tokenizer, and their text is lost; orthant tokenizer "
+              "train makes tokenizers with byte fallback");
+  }
+  if (!report.gives_text_back) {
+    log::warn(
+        "prepare: the tokenizer does not give the text back as it was (it normalises, or "
+        "knows not all of it); bits per byte will count the bytes that come back");
+  }
   log::info("  unigram entropy ", std::round(report.unigram_entropy_bits * 1e4) / 1e4,
             " bits per token, vocabulary ", report.vocab_size);
   return 0;

@@ -11,6 +11,7 @@
 #include "launch/config_visitors.h"
 #include "launch/process.h"
 #include "launch/run_file.h"
+#include "trainer/datasets.h"
 #include "trainer/pretrain.h"
 #include "trainer/progress.h"
 
@@ -24,6 +25,8 @@ void print_plan(const RunFile& file, int world_size) {
     ORTHANT_CHECK(access(source.path.c_str(), R_OK) == 0, kMissingInput,
                   "data.train: ", source.path, " cannot be read");
   }
+  const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(c.data.tokenizer);
+  check_vocabulary(c, *tokenizer);
   const double parameters = static_cast<double>(total_parameters(c.model));
   const double wide = c.precision == "fp64" ? 8 : 4,
                narrow = static_cast<double>(size_of(c.dtype()));
@@ -35,6 +38,8 @@ void print_plan(const RunFile& file, int world_size) {
   std::printf("#   parameters        %s (%s active in matrix products)\n",
               with_thousands(total_parameters(c.model)).c_str(),
               with_thousands(active_matmul_parameters(c.model)).c_str());
+  std::printf("#   tokenizer         %s, %s ids\n", tokenizer->name().c_str(),
+              with_thousands(tokenizer->vocab_size()).c_str());
   std::printf("#   ranks             %d (%s), %d threads each\n", world_size,
               c.parallel.text().c_str(), context().num_threads);
   std::printf("#   a step            %s sequences of %s tokens, %s micro-batches, %s a rank\n",
@@ -42,10 +47,16 @@ void print_plan(const RunFile& file, int world_size) {
               with_thousands(c.batch.sequence_length).c_str(),
               with_thousands(c.batch.micro_batches()).c_str(),
               with_thousands(c.batch.micro_batches() / world_size).c_str());
-  std::printf("#   steps             %s, %s tokens in all\n",
-              with_thousands(c.run.max_steps).c_str(),
-              with_thousands(c.run.max_steps * c.batch.global_batch_size * c.batch.sequence_length)
-                  .c_str());
+  if (c.batch.ramp_samples > 0) {
+    std::printf("#   batch ramp        from %s sequences by %s, all of them after %s steps\n",
+                with_thousands(c.batch.ramp_start).c_str(),
+                with_thousands(c.batch.ramp_increment).c_str(),
+                with_thousands(c.batch.sizes().ramp_steps()).c_str());
+  }
+  std::printf(
+      "#   steps             %s, %s tokens in all\n", with_thousands(c.run.max_steps).c_str(),
+      with_thousands(c.batch.sizes().samples_after(c.run.max_steps) * c.batch.sequence_length)
+          .c_str());
   std::printf(
       "#   memory of a rank  weights %s, gradients %s or more, optimizer %s, activations beside\n",
       bytes(parameters * narrow).c_str(), bytes(parameters * wide).c_str(),
@@ -62,7 +73,7 @@ int run_pretrain(const PretrainCommand& command) {
   }
   log::set_quiet(command.quiet);
   const Group world = start_ranks(600.0);
-  const RunFile file = load_run_file(command.config, command.overrides, world.size());
+  const RunFile file = load_run_file(command.config, command.overrides, world, world.size());
   world.set_deadline_seconds(file.config.parallel.timeout_seconds);
   for (const std::string& note : file.notes) log::info(note);
   if (command.dry_run) {

@@ -7,7 +7,9 @@
 #include "launch/commands.h"
 #include "launch/process.h"
 #include "launch/run_file.h"
+#include "parallel/comm/transport.h"
 #include "trainer/datasets.h"
+#include "trainer/device.h"
 #include "trainer/verify_layout.h"
 
 namespace orthant {
@@ -28,6 +30,7 @@ std::vector<LayoutSpec> layouts_of(const VerifyLayoutCommand& command, const Run
 std::map<std::pair<int64_t, int64_t>, Batch> read_rows(RunConfig config, int64_t steps,
                                                        const Group& world) {
   config.batch.micro_batch_size = 1;
+  config.batch.ramp_start = config.batch.ramp_increment = config.batch.ramp_samples = 0;
   config.evaluation.interval = 0;
   config.parallel = {};
   config.resolve(1);
@@ -69,7 +72,7 @@ int run_verify_layout(const VerifyLayoutCommand& command) {
   for (const char* size :
        {"data_parallel_size=0", "expert_parallel_size=1", "expert_tensor_parallel_size=1"})
     overrides.push_back(concat("parallel.", size));
-  const RunFile file = load_run_file(command.config, overrides, world.size());
+  const RunFile file = load_run_file(command.config, overrides, world, world.size());
   RunConfig config = file.config;
   if (command.scale_down) config = scaled_down(config);
   const VerifyLayoutOptions options{.layouts = layouts_of(command, config, world.size()),
@@ -90,7 +93,7 @@ int run_verify_layout(const VerifyLayoutCommand& command) {
       [&](int64_t step, int64_t row) {
         return rows.at({step, row});
       },
-      options, world,
+      options, connect_devices(world, device_of(config.device), config.parallel.device_transport),
       [&](const LayoutVerdict& verdict) {
         passed = passed && verdict.passed();
         if (world.rank() != 0) return;

@@ -24,6 +24,18 @@ struct PrepareCommand {
 };
 int run_prepare(const PrepareCommand& command);
 
+struct TokenizerTrainCommand {
+  std::vector<std::string> inputs;
+  std::string output, model = "unigram", format = "auto";
+  int64_t vocab_size = 0, sample_bytes = int64_t{64} << 20;
+  double character_coverage = 0.9995;
+  bool byte_fallback = true, split_digits = false, library_log = false, quiet = false;
+};
+int run_tokenizer_train(const TokenizerTrainCommand& command);
+// `files`: what to read; empty: standard input.
+int run_tokenizer_encode(const std::string& tokenizer, const std::vector<std::string>& files);
+int run_tokenizer_decode(const std::string& tokenizer, const std::vector<std::string>& files);
+
 struct GenerateCommand {
   std::string model, prompt, precision;
   int64_t max_new_tokens = 200, top_k = 0, seed = 1234, samples = 1;

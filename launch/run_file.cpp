@@ -4,11 +4,12 @@
 #include "base/error.h"
 #include "launch/config_visitors.h"
 #include "tensor/plugin.h"
+#include "trainer/device.h"
 
 namespace orthant {
 
 RunFile load_run_file(const std::string& path, const std::vector<std::string>& overrides,
-                      int world_size) {
+                      const Group& group, int world_size) {
   RunFile file;
   const LoadedConfig loaded =
       load_config(path, overrides, [&](FieldVisitor& v) { file.config.fields(v); });
@@ -21,8 +22,10 @@ RunFile load_run_file(const std::string& path, const std::vector<std::string>& o
                        error.what()));
   }
   if (file.config.device != "cpu") {  // a run on the CPU never opens the plugin
-    std::string why_not;
-    const bool is_usable = try_cuda_backend(why_not) != nullptr;
+    std::string why_not_here;
+    if (try_cuda_backend(why_not_here)) why_not_here.clear();
+    const std::string why_not = why_not_everywhere(group, why_not_here);
+    const bool is_usable = why_not.empty();
     const bool is_auto = file.config.device == "auto";
     ORTHANT_CHECK(is_usable || is_auto, kDevice, loaded.where("device"), ": cuda: ", why_not,
                   "; use device: cpu");

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "parallel/comm/group.h"
 #include "trainer/run_config.h"
 
 namespace orthant {
@@ -15,9 +16,12 @@ struct RunFile {
   std::vector<std::string> notes;  // aliases that were used, a device that was chosen
 };
 
-// Error(kConfig), kMissingInput; kDevice when device: cuda is asked for and not there.
+// `group`: the ranks that agree on the device; all take the CPU for device: auto when one of them
+// has no other.  Collective where a device other than the CPU is asked for.  world_size: ranks of
+// the run that is described.  Error(kConfig), kMissingInput; kDevice when device: cuda is asked for
+// and a rank has none.
 RunFile load_run_file(const std::string& path, const std::vector<std::string>& overrides,
-                      int world_size);
+                      const Group& group, int world_size);
 std::string dump_run_config(RunConfig config);
 
 }  // namespace orthant

@@ -9,6 +9,7 @@
 #include "launch/config_visitors.h"
 #include "tensor/plugin.h"
 #include "trainer/device.h"
+#include "trainer/run_dir.h"
 #include "trainer/training_state.h"
 
 namespace orthant {
@@ -38,6 +39,19 @@ RunConfig config_of(const Manifest& manifest, const std::string& precision) {
   return config;
 }
 
+// The tokenizer that the run kept beside its checkpoints.
+std::unique_ptr<Tokenizer> tokenizer_of(const Manifest& manifest, const RunConfig& config) {
+  const auto name = manifest.extra.find("tokenizer");
+  if (name == manifest.extra.end() || !name->second.starts_with("sentencepiece:"))
+    return make_tokenizer(config.data.tokenizer);
+  const std::string path =
+      RunPaths{manifest.directory + "/../.."}.tokenizer();  // RUN/checkpoints/step-...
+  std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(path);
+  ORTHANT_CHECK(tokenizer->name() == name->second, kData, path, ": is '", tokenizer->name(),
+                "', but ", manifest.directory, " was trained with '", name->second, "'");
+  return tokenizer;
+}
+
 // A checkpoint is not tied to the device that it was trained on.
 Device device_for(const std::string& command, const RunConfig& config) {
   std::string why_not;
@@ -62,7 +76,7 @@ SavedModel load_saved_model(const std::string& command, const std::string& path,
   const std::vector<CheckpointTensor> weights = weight_tensors(*saved.store, saved.manifest);
   load_tensors(Group::self(), saved.manifest, weights, {.unused_prefixes = {kOptimizerPrefix}});
   set_weights(*saved.store, weights);
-  saved.tokenizer = make_tokenizer(saved.config.data.tokenizer);
+  saved.tokenizer = tokenizer_of(saved.manifest, saved.config);
   return saved;
 }
 

@@ -24,8 +24,14 @@ struct ScheduleConfig {
   int64_t warmup_steps = 0;
   int64_t total_steps = 0;
   double min_learning_rate = 0.0;
+  double decay_fraction = 0.1;                   // wsd: share of total_steps
+  std::string decay_shape = "linear";            // wsd
+  std::vector<double> step_points = {0.6, 0.9};  // step: shares of total_steps
+  double step_factor = 0.316;                    // step
   bool follows_max_steps = false;  // total_steps was not given (no key: set when a run is resolved)
   void fields(FieldVisitor& v);
+  // Relations that a field list cannot state.
+  void validate() const;
 };
 
 }  // namespace orthant

@@ -6,19 +6,45 @@
 #include <numbers>
 
 namespace orthant {
+namespace {
+
+// From 1 to 0 as `done` goes from 0 to 1.
+double decay(const std::string& shape, double done) {
+  if (shape == "linear") return 1.0 - done;
+  if (shape == "1-sqrt") return 1.0 - std::sqrt(done);
+  return 0.5 * (1.0 + std::cos(std::numbers::pi * done));
+}
+
+// DeepSeek-V2: 0.316 after 60% and again after 90% of the training.
+double step_multiplier(const ScheduleConfig& schedule, int64_t step) {
+  double multiplier = 1.0;
+  for (const double point : schedule.step_points) {
+    if (step > std::llround(point * static_cast<double>(schedule.total_steps)))
+      multiplier *= schedule.step_factor;
+  }
+  return multiplier;
+}
+
+}  // namespace
 
 double learning_rate_at(const ScheduleConfig& schedule, double peak, int64_t step) {
   if (step <= schedule.warmup_steps) {
     return peak * static_cast<double>(step) / static_cast<double>(schedule.warmup_steps);
   }
   if (schedule.name == "constant") return peak;
-  const int64_t length = std::max<int64_t>(1, schedule.total_steps - schedule.warmup_steps);
-  const double done = std::min(
-      1.0, static_cast<double>(step - schedule.warmup_steps) / static_cast<double>(length));
   const double low = std::min(peak, schedule.min_learning_rate);
-  const double shape =
-      schedule.name == "linear" ? 1.0 - done : 0.5 * (1.0 + std::cos(std::numbers::pi * done));
-  return low + (peak - low) * shape;
+  if (schedule.name == "step") return std::max(low, peak * step_multiplier(schedule, step));
+  int64_t begin = schedule.warmup_steps;  // the last step at the peak
+  if (schedule.name == "wsd") {
+    const int64_t decay_steps =
+        std::llround(schedule.decay_fraction * static_cast<double>(schedule.total_steps));
+    begin = std::max(begin, schedule.total_steps - decay_steps);
+  }
+  const int64_t length = std::max<int64_t>(1, schedule.total_steps - begin);
+  const double done =
+      std::clamp(static_cast<double>(step - begin) / static_cast<double>(length), 0.0, 1.0);
+  const std::string& shape = schedule.name == "wsd" ? schedule.decay_shape : schedule.name;
+  return low + (peak - low) * decay(shape, done);
 }
 
 }  // namespace orthant

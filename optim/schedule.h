@@ -7,7 +7,12 @@
 namespace orthant {
 
 // Of step 1, 2, ... (the first optimizer step is step 1).  Linear warm-up over warmup_steps, then
-// by name; at and after total_steps the minimum (constant: always the peak).
+// by name:
+//   cosine, linear   down to the minimum at total_steps, where it stays
+//   constant         the peak
+//   wsd              the peak, then by decay_shape over the last decay_fraction of total_steps
+//                    down to the minimum (Hu et al., "MiniCPM", 2024; 1-sqrt: Haegele et al., 2024)
+//   step             multiplied by step_factor after each of step_points, never below the minimum
 double learning_rate_at(const ScheduleConfig& schedule, double peak, int64_t step);
 
 }  // namespace orthant

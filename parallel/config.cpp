@@ -20,6 +20,9 @@ void ParallelConfig::fields(FieldVisitor& v) {
   v.field("recompute", recompute, one_of({"none", "full"}),
           "full: keep only the layers' inputs and run them again in backward");
   v.field("timeout_seconds", timeout_seconds, positive(), "deadline of every collective operation");
+  v.field("device_transport", device_transport, one_of({"auto", "staged", "nccl"}),
+          "tensors of devices travel directly (nccl) or through host memory (staged); auto: nccl "
+          "unless ranks share a device");
   v.alias("dp", "data_parallel_size");
   v.alias("ep", "expert_parallel_size");
   v.alias("etp", "expert_tensor_parallel_size");

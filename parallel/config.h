@@ -16,6 +16,7 @@ struct ParallelConfig {
   std::string recompute = "none";
   double timeout_seconds = 600.0;
   int64_t bucket_bytes = 8 << 20;  // of gradients that are reduced at once; no key
+  std::string device_transport = "auto";
 
   void fields(FieldVisitor& v);
   std::string text() const;  // "dp 4, ep 2"; of a resolved one

@@ -14,21 +14,35 @@ GradientBuffers::GradientBuffers(ParameterStore& store, const ReplicaGroups& gro
       buckets_(plan_buckets(store, groups, options.bucket_bytes)),
       progress_(buckets_.size()),
       entries_(store.all().size()) {
-  const CategoryScope category(MemoryCategory::kGradients);
   for (size_t b = 0; b < buckets_.size(); ++b) {
-    const Bucket& bucket = buckets_[b];
-    for (const Bucket::Member& member : bucket.members) {
+    for (const Bucket::Member& member : buckets_[b].members) {
       entries_[member.index] = {
           .parameter = member.parameter, .bucket = b, .offset = member.offset};
       member.parameter->set_gradient_buffers(this, static_cast<int>(member.index));
     }
+  }
+  make_slots();
+  begin_step();
+}
+
+void GradientBuffers::make_slots() {
+  const CategoryScope category(MemoryCategory::kGradients);
+  for (size_t b = 0; b < buckets_.size(); ++b) {
+    const Bucket& bucket = buckets_[b];
+    std::vector<Tensor>& slots = progress_[b].slots;
+    slots.clear();  // their memory, before the next take as much
     // Zeros: nobody writes the gaps between members, but they are summed too.
     for (int64_t slot = 0; slot < lanes_.slots; ++slot) {
-      progress_[b].slots.push_back(Tensor::zeros({bucket.numel}, wide_of(bucket.dtype),
-                                                 bucket.members.front().parameter->device()));
+      slots.push_back(Tensor::zeros({bucket.numel}, wide_of(bucket.dtype),
+                                    bucket.members.front().parameter->device()));
     }
   }
-  begin_step();
+}
+
+void GradientBuffers::set_lanes(const LanePlan& lanes) {
+  const bool other_slots = lanes.slots != lanes_.slots;
+  lanes_ = lanes;
+  if (other_slots) make_slots();
 }
 
 GradientBuffers::~GradientBuffers() {

@@ -36,6 +36,8 @@ class GradientBuffers {
   GradientBuffers& operator=(const GradientBuffers&) = delete;
 
   void begin_step();
+  // The next steps have other micro-batches: buffers are made anew where their number changes.
+  void set_lanes(const LanePlan& lanes);
   // Called by Parameter::add_gradient.
   void add(int index, FunctionRef<void(const Tensor&, bool)> write);
   // Moves pending reductions on; called between closures.
@@ -70,6 +72,7 @@ class GradientBuffers {
     size_t closed = 0;          // members
     Work work;
   };
+  void make_slots();
   Tensor part(const Entry& entry, int64_t slot) const;
   const Entry& entry_of(const Parameter& parameter) const;
   void issue_ready_buckets();

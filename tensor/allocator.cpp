@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tensor/allocator.h"
 
+#include <array>
 #include <bit>
 #include <map>
 #include <mutex>
+#include <tuple>
 #include <vector>
 
 #include "base/context.h"
@@ -26,18 +28,30 @@ struct Cache {
   int64_t cached_bytes = 0;
 };
 
-Cache& cache_of(Device device) {
-  static auto* caches = new std::array<Cache, 2>;  // never destroyed: tensors may outlive main
-  return (*caches)[static_cast<size_t>(device.type)];
+// Caches are never destroyed: tensors may outlive main.
+Cache& cache_of(Device device, MemoryKind kind) {
+  static auto* cpu = new Cache;
+  if (device.is_cpu()) return *cpu;  // one kind of memory
+  using Key = std::tuple<DeviceType, int32_t, MemoryKind>;
+  static auto* caches = new std::map<Key, Cache>;
+  static auto* mutex = new std::mutex;
+  const std::lock_guard lock(*mutex);
+  return (*caches)[{device.type, device.index, kind}];
 }
 
-void* device_allocate(Device device, int64_t bytes, std::string& error) {
+void* backend_allocate(Device device, int64_t bytes, MemoryKind kind, std::string& error) {
   std::array<char, 512> text{};
   const BackendCall call{.stream = nullptr, .error = text.data(), .error_size = text.size()};
+  const Backend& backend = backend_on(device);
   void* block = nullptr;
-  if (backend_of(device.type).allocate(&call, bytes, &block) == 0) return block;
+  const auto entry = kind == MemoryKind::kDevice ? backend.allocate : backend.allocate_host;
+  if (entry(&call, bytes, &block) == 0) return block;
   error = text.data();
   return nullptr;
+}
+
+std::string name_of(Device device, MemoryKind kind) {
+  return concat(kind == MemoryKind::kDevice ? "" : "the host for ", orthant::name_of(device));
 }
 
 std::string ledger_text() {
@@ -53,10 +67,10 @@ std::string ledger_text() {
 
 }  // namespace
 
-void* allocate(Device device, int64_t bytes) {
+void* allocate(Device device, int64_t bytes, MemoryKind kind) {
   const int64_t size = size_class(bytes);
   if (size == 0) return nullptr;
-  Cache& cache = cache_of(device);
+  Cache& cache = cache_of(device, kind);
   {
     const std::lock_guard lock(cache.mutex);
     const auto found = cache.free_blocks.find(size);
@@ -68,39 +82,41 @@ void* allocate(Device device, int64_t bytes) {
     }
   }
   std::string error;
-  void* block = device_allocate(device, size, error);
+  void* block = backend_allocate(device, size, kind, error);
   if (!block) {
-    trim_cache(device);
-    block = device_allocate(device, size, error);
+    trim_cache(device, kind);
+    block = backend_allocate(device, size, kind, error);
   }
-  ORTHANT_CHECK(block != nullptr, kMemory, "out of memory on ", name_of(device), ": ",
+  ORTHANT_CHECK(block != nullptr, kMemory, "out of memory on ", name_of(device, kind), ": ",
                 human_bytes(static_cast<double>(size)), " wanted while this rank holds ",
                 ledger_text(), " (", error,
                 "); use a smaller batch.micro_batch_size, parallel.recompute, or more ranks");
   return block;
 }
 
-void deallocate(Device device, void* block, int64_t bytes) {
+void deallocate(Device device, void* block, int64_t bytes, MemoryKind kind) {
   if (!block) return;
   const int64_t size = size_class(bytes);
-  Cache& cache = cache_of(device);
+  Cache& cache = cache_of(device, kind);
   const std::lock_guard lock(cache.mutex);
   cache.free_blocks[size].push_back(block);
   cache.cached_bytes += size;
 }
 
-void trim_cache(Device device) {
-  Cache& cache = cache_of(device);
+void trim_cache(Device device, MemoryKind kind) {
+  Cache& cache = cache_of(device, kind);
   const std::lock_guard lock(cache.mutex);
+  const Backend& backend = backend_on(device);
+  const auto entry = kind == MemoryKind::kDevice ? backend.deallocate : backend.deallocate_host;
   for (auto& [size, blocks] : cache.free_blocks) {
-    for (void* block : blocks) backend_of(device.type).deallocate(nullptr, block);
+    for (void* block : blocks) entry(nullptr, block);
     cache.cached_bytes -= size * static_cast<int64_t>(blocks.size());
     blocks.clear();
   }
 }
 
-int64_t cached_bytes(Device device) {
-  Cache& cache = cache_of(device);
+int64_t cached_bytes(Device device, MemoryKind kind) {
+  Cache& cache = cache_of(device, kind);
   const std::lock_guard lock(cache.mutex);
   return cache.cached_bytes;
 }

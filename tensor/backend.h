@@ -32,6 +32,9 @@ struct BackendCall {
   void* stream = nullptr;
   char* error = nullptr;
   int64_t error_size = 0;
+  // Sums may be made in any order: the same call need not give the same bits (run.determinism:
+  // none).
+  int32_t any_order = 0;
 };
 
 // Forms that a backend may want of a weight [out, in] (or [E, out, in]); see Backend::prepare.
@@ -221,12 +224,64 @@ struct BackendHost {
 
 struct BackendDevice {
   char name[128];
+  char uuid[64];  // the same text in every process that sees this device
   int64_t memory_bytes, free_bytes;
   int32_t compute_major, compute_minor;
 };
 
+// --- Messages between the devices of ranks. -----------------------------------------------------
+
+// Names a communicator that is about to be made; one rank makes it, the others are told.
+struct BackendCommId {
+  char bytes[128];
+};
+struct BackendCommArgs {
+  BackendCommId id;
+  int32_t rank, size;
+  const char* name;
+};
+// Device memory that goes to, or comes from, another rank.
+struct BackendMessage {
+  int32_t peer;
+  void* data;
+  int64_t bytes;  // above 0
+};
+// One set of messages, all under way at once, and a copy of this rank's own (own_bytes may be 0).
+struct ExchangeArgs {
+  const BackendMessage* sends;
+  const BackendMessage* recvs;
+  int32_t num_sends, num_recvs;
+  const void* own_from;
+  void* own_to;
+  int64_t own_bytes;
+};
+
+// A communicator belongs to the device that the calling thread used when it was made, and is called
+// by one thread at a time.  No entry but destroy waits for a peer.  Messages between two ranks are
+// matched by their order alone: ranks post exchanges of one communicator in the same order.
+// Different communicators do not wait for each other.
+struct BackendComm {
+  int (*make_id)(const BackendCall*, BackendCommId* id);
+  // Begins to make this rank's end; every rank of `size` calls it with the same id.
+  int (*create)(const BackendCall*, const BackendCommArgs* args, void** comm);
+  // Makes progress; *ready becomes 1 when every rank's end is there.  Fails when the communicator
+  // has failed, at any time of its life.
+  int (*poll)(const BackendCall*, void* comm, int32_t* ready);
+  // Posts an exchange, also before the communicator is ready.  It begins after everything that was
+  // called before on the stream.  Memory stays untouched until the ticket is done.
+  int (*exchange)(const BackendCall*, void* comm, const ExchangeArgs* args, void** ticket);
+  // Makes progress; *done becomes 1 when all messages have come and gone: calls on any stream of
+  // the device then see what was received.
+  int (*query)(const BackendCall*, void* ticket, int32_t* done);
+  // Of a ticket that is done, or whose communicator was aborted; before the communicator goes.
+  void (*release)(void* ticket);
+  // Ends what is under way; the communicator can only be destroyed then.
+  int (*abort)(const BackendCall*, void* comm);
+  int (*destroy)(const BackendCall*, void* comm);
+};
+
 // Bumped with every change of this file; a plugin of another version is refused.
-inline constexpr int32_t kBackendVersion = 2;
+inline constexpr int32_t kBackendVersion = 3;
 
 struct Backend {
   int32_t version;
@@ -242,6 +297,9 @@ struct Backend {
   // return.
   int (*allocate)(const BackendCall*, int64_t bytes, void** block);
   int (*deallocate)(const BackendCall*, void* block);
+  // Host memory that copies from and to the device are fastest with.
+  int (*allocate_host)(const BackendCall*, int64_t bytes, void** block);
+  int (*deallocate_host)(const BackendCall*, void* block);
   int (*copy)(const BackendCall*, void* to, const void* from, int64_t bytes);
   int (*synchronize)(const BackendCall*);
   // The form that this backend's products want of a weight view; *prepared stays null when it wants
@@ -282,6 +340,8 @@ struct Backend {
 #define ORTHANT_DECLARE_OP(op, Args) int (*op)(const BackendCall*, const Args*);
   ORTHANT_OPS(ORTHANT_DECLARE_OP)
 #undef ORTHANT_DECLARE_OP
+  // Null for a backend whose devices cannot talk to each other: ranks exchange through host memory.
+  const BackendComm* comm;
 };
 
 // What a plugin exports: extern "C" const Backend* orthant_backend_v1(const BackendHost* host); the
@@ -289,8 +349,11 @@ struct Backend {
 using BackendEntry = const Backend* (*)(const BackendHost* host);
 inline constexpr const char* kBackendEntryName = "orthant_backend_v1";
 
-// The table of a device; Error(kDevice) when there is none.
+// The table of a kind of device; Error(kDevice) when there is none.
 const Backend& backend_of(DeviceType device);
+// The same, with the calling thread turned to that device: every call that is about memory or
+// tensors of a device goes through it, on whatever thread.
+const Backend& backend_on(Device device);
 const Backend& cpu_backend();
 
 }  // namespace orthant

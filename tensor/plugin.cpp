@@ -78,20 +78,39 @@ std::string fault_of(const Backend& table) {
                   "; build program and plugin from the same source");
   const std::pair<const char*, bool> entries[] = {
 #define ORTHANT_ENTRY(op) {#op, table.op != nullptr}
-      ORTHANT_ENTRY(name),         ORTHANT_ENTRY(libraries),
-      ORTHANT_ENTRY(device_count), ORTHANT_ENTRY(describe_device),
-      ORTHANT_ENTRY(use_device),   ORTHANT_ENTRY(allocate),
-      ORTHANT_ENTRY(deallocate),   ORTHANT_ENTRY(copy),
-      ORTHANT_ENTRY(synchronize),  ORTHANT_ENTRY(prepare),
-      ORTHANT_ENTRY(release),      ORTHANT_ENTRY(prepared_bytes),
+      ORTHANT_ENTRY(name),
+      ORTHANT_ENTRY(libraries),
+      ORTHANT_ENTRY(device_count),
+      ORTHANT_ENTRY(describe_device),
+      ORTHANT_ENTRY(use_device),
+      ORTHANT_ENTRY(allocate),
+      ORTHANT_ENTRY(deallocate),
+      ORTHANT_ENTRY(allocate_host),
+      ORTHANT_ENTRY(deallocate_host),
+      ORTHANT_ENTRY(copy),
+      ORTHANT_ENTRY(synchronize),
+      ORTHANT_ENTRY(prepare),
+      ORTHANT_ENTRY(release),
+      ORTHANT_ENTRY(prepared_bytes),
 #undef ORTHANT_ENTRY
 #define ORTHANT_ENTRY(op, Args) {#op, table.op != nullptr},
       ORTHANT_OPS(ORTHANT_ENTRY)
 #undef ORTHANT_ENTRY
   };
   std::string missing;
-  for (const auto& [name, is_there] : entries) {
+  const auto note = [&](const char* name, bool is_there) {
     if (!is_there) missing += concat(missing.empty() ? "" : ", ", name);
+  };
+  for (const auto& [name, is_there] : entries) note(name, is_there);
+  if (const BackendComm* comm = table.comm) {
+    note("comm.make_id", comm->make_id);
+    note("comm.create", comm->create);
+    note("comm.poll", comm->poll);
+    note("comm.exchange", comm->exchange);
+    note("comm.query", comm->query);
+    note("comm.release", comm->release);
+    note("comm.abort", comm->abort);
+    note("comm.destroy", comm->destroy);
   }
   return missing.empty() ? "" : concat("no function for ", missing);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tensor/tensor.h"
 
+#include <array>
 #include <cstring>
 #include <mutex>
 
@@ -27,20 +28,33 @@ const Backend& backend_of(DeviceType device) {
   return *cuda;
 }
 
+const Backend& backend_on(Device device) {
+  const Backend& backend = backend_of(device.type);
+  thread_local int32_t used = -1;
+  if (device.is_cpu() || used == device.index) return backend;
+  std::array<char, 512> text{};
+  const BackendCall call{.stream = nullptr, .error = text.data(), .error_size = text.size()};
+  ORTHANT_CHECK(backend.use_device(&call, device.index) == 0, kDevice, "device ", name_of(device),
+                ": ", text.data());
+  used = device.index;
+  return backend;
+}
+
 // One block of device memory; leaves the ledger of the rank that made it when the last tensor lets
 // go.
 class Storage {
  public:
-  Storage(Device device, int64_t bytes)
+  Storage(Device device, MemoryKind kind, int64_t bytes)
       : device_(device),
+        kind_(kind),
         bytes_(bytes),
         ledger_(context().ledger),
         category_(context().category),
-        block_(allocate(device, bytes)) {
+        block_(allocate(device, bytes, kind)) {
     ledger_->add(category_, bytes_);
   }
   ~Storage() {
-    deallocate(device_, block_, bytes_);
+    deallocate(device_, block_, bytes_, kind_);
     ledger_->add(category_, -bytes_);
   }
   Storage(const Storage&) = delete;
@@ -49,6 +63,7 @@ class Storage {
 
  private:
   Device device_;
+  MemoryKind kind_;
   int64_t bytes_;
   std::shared_ptr<Ledger> ledger_;
   MemoryCategory category_;
@@ -60,7 +75,17 @@ Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
   tensor.shape_ = shape;
   tensor.dtype_ = dtype;
   tensor.device_ = device;
-  tensor.storage_ = std::make_shared<Storage>(device, shape.numel() * size_of(dtype));
+  tensor.storage_ =
+      std::make_shared<Storage>(device, MemoryKind::kDevice, shape.numel() * size_of(dtype));
+  return tensor;
+}
+
+Tensor Tensor::staging(const Shape& shape, DType dtype, Device device) {
+  Tensor tensor;
+  tensor.shape_ = shape;
+  tensor.dtype_ = dtype;
+  tensor.storage_ =
+      std::make_shared<Storage>(device, MemoryKind::kStaging, shape.numel() * size_of(dtype));
   return tensor;
 }
 

@@ -26,6 +26,8 @@ class Tensor {
   // Uninitialised elements.
   static Tensor empty(const Shape& shape, DType dtype, Device device = {});
   static Tensor zeros(const Shape& shape, DType dtype, Device device = {});
+  // Uninitialised elements in host memory that copies from and to `device` are fastest with.
+  static Tensor staging(const Shape& shape, DType dtype, Device device);
   // Copies host values into a new tensor, converting to `dtype`.
   static Tensor from(const Shape& shape, std::span<const double> values, DType dtype,
                      Device device = {});

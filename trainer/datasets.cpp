@@ -40,19 +40,25 @@ std::shared_ptr<Corpus> open_checked(const std::string& path, Split split, const
                                      const Tokenizer& tokenizer) {
   std::shared_ptr<Corpus> corpus = Corpus::open(path, split);
   ORTHANT_CHECK(corpus->tokenizer_name() == tokenizer.name(), kConfig, "data.tokenizer: ", path,
-                " was prepared with '", corpus->tokenizer_name(), "', got '", tokenizer.name(),
-                "'");
-  ORTHANT_CHECK(corpus->vocab_size() <= config.model.vocab_size, kConfig,
-                "model.vocab_size: ", path, " has ids up to ", corpus->vocab_size() - 1,
-                ", want at least ", corpus->vocab_size(), ", got ", config.model.vocab_size);
+                " was prepared with '", corpus->tokenizer_name(), "', got ", config.data.tokenizer,
+                ", which is '", tokenizer.name(),
+                "'; prepare the text with it (orthant prepare --tokenizer)");
   return corpus;
 }
 
 }  // namespace
 
+void check_vocabulary(const RunConfig& config, const Tokenizer& tokenizer) {
+  ORTHANT_CHECK(tokenizer.vocab_size() <= config.model.vocab_size, kConfig,
+                "model.vocab_size: data.tokenizer ", config.data.tokenizer, " has ",
+                tokenizer.vocab_size(), " ids, want at least as many, got ",
+                config.model.vocab_size);
+}
+
 Datasets open_datasets(const RunConfig& config, const Group& group) {
   Datasets data;
   data.tokenizer = make_tokenizer(config.data.tokenizer);
+  check_vocabulary(config, *data.tokenizer);
   std::string identity;
   std::string first_path;
   for (const DataSource& source : config.data.train) {
@@ -78,15 +84,14 @@ Datasets open_datasets(const RunConfig& config, const Group& group) {
 
 std::unique_ptr<Loader> make_loader(const RunConfig& config, const Datasets& data,
                                     const Group& group) {
-  const int64_t per_rank = config.batch.micro_batches() / group.size();
-  return std::make_unique<Loader>(data.train,
-                                  LoaderOptions{.sequence_length = config.batch.sequence_length,
-                                                .micro_batch_size = config.batch.micro_batch_size,
-                                                .global_batch_size = config.batch.global_batch_size,
-                                                .seed = static_cast<uint64_t>(config.run.seed),
-                                                .first_micro_batch = group.rank() * per_rank,
-                                                .micro_batches_per_step = per_rank,
-                                                .prefetch = per_rank + 1});
+  return std::make_unique<Loader>(
+      data.train, LoaderOptions{.sequence_length = config.batch.sequence_length,
+                                .micro_batch_size = config.batch.micro_batch_size,
+                                .sizes = config.batch.sizes(),
+                                .seed = static_cast<uint64_t>(config.run.seed),
+                                .rank = group.rank(),
+                                .num_ranks = group.size(),
+                                .prefetch = config.batch.micro_batches() / group.size() + 1});
 }
 
 EvaluationBatches make_evaluation(const RunConfig& config, const Datasets& data,

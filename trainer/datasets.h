@@ -20,6 +20,9 @@ struct Datasets {
   std::string fingerprint;             // of everything that decides what a sample is
 };
 
+// Error(kConfig) when the model has fewer ids than the tokenizer; more do no harm.
+void check_vocabulary(const RunConfig& config, const Tokenizer& tokenizer);
+
 // Text is prepared once, by rank 0, into <run.dir>/cache.  Errors before training starts:
 // kMissingInput (naming the script that makes the quickstart corpus), kData, kConfig (vocabulary or
 // tokenizer that does not fit the model).  Collective.

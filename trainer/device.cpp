@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/device.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 
@@ -28,9 +29,16 @@ Device device_of(const std::string& name) {
   ORTHANT_CHECK(status == 0 && count > 0, kDevice, "device cuda: no usable device: ", error.data(),
                 "; use device: cpu");
   const Device device = nth_cuda_device(local_rank(), count);
-  ORTHANT_CHECK(backend.use_device(&call, device.index) == 0, kDevice, "device ", name_of(device),
-                ": ", error.data());
+  backend_on(device);
   return device;
+}
+
+std::string why_not_everywhere(const Group& group, const std::string& why_not) {
+  const std::vector<std::string> reasons = group.gather_text(why_not);
+  const auto first = std::find_if(reasons.begin(), reasons.end(),
+                                  [](const std::string& reason) { return !reason.empty(); });
+  if (first == reasons.end()) return "";
+  return group.size() == 1 ? *first : concat("rank ", first - reasons.begin(), ": ", *first);
 }
 
 }  // namespace orthant

@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "parallel/comm/group.h"
 #include "tensor/device.h"
 
 namespace orthant {
@@ -19,5 +20,9 @@ inline Device nth_cuda_device(int local_rank, int count) {
 // RunConfig::device, "cpu" or "cuda", as this rank's device; the calling thread's later calls go
 // to it.  Error(kDevice) when there is none.
 Device device_of(const std::string& name);
+
+// What ranks agree on, each with the reason why it has no device, or "": the first rank's that has
+// one, with its number; "" when all have a device.  Collective.
+std::string why_not_everywhere(const Group& group, const std::string& why_not);
 
 }  // namespace orthant

@@ -69,8 +69,8 @@ Engine::Engine(const RunConfig& config, const Group& world)
     : config_(config),
       groups_(make_rank_groups(world, config.parallel)),
       device_(device_of(config.device)),
-      lanes_(plan_lanes(config.batch.micro_batches(), groups_.data.size(),
-                        config.run.determinism == "layout" ? config.run.reduction_lanes : 1)) {
+      lanes_(lanes_of_step(1)) {
+  context().any_order = config.run.determinism == "none";
   model_ = std::make_unique<Transformer>(
       TransformerOptions{
           .config = config.model,
@@ -88,6 +88,19 @@ Engine::Engine(const RunConfig& config, const Group& world)
       GradientBuffers::Options{config.parallel.zero_stage == 1, config.parallel.bucket_bytes});
   optimizer_ = std::make_unique<ParameterOptimizer>(config.optimizer, *gradients_, groups_.experts);
   optimizer_->initialize(static_cast<uint64_t>(config.run.seed));
+}
+
+// The number of micro-batches changes on a batch-size ramp only.
+LanePlan Engine::lanes_of_step(int64_t step) const {
+  return plan_lanes(config_.batch.micro_batches_of_step(step), groups_.data.size(),
+                    config_.run.determinism == "layout" ? config_.run.reduction_lanes : 1);
+}
+
+void Engine::plan_step(int64_t num_micro_batches, int64_t step) {
+  lanes_ = lanes_of_step(step);
+  ORTHANT_CHECK(num_micro_batches == lanes_.micro_batches, kInternal, "step ", step, ": want ",
+                lanes_.micro_batches, " micro-batches on this rank, got ", num_micro_batches);
+  gradients_->set_lanes(lanes_);
 }
 
 // per_sequence gets two numbers for each sequence: language loss and balance loss, both as sums
@@ -127,8 +140,7 @@ void Engine::run_micro_batch(const Batch& batch, int64_t index, int64_t step, do
 }
 
 StepResult Engine::accumulate(std::span<const Batch> micro_batches, int64_t step, bool stop) {
-  ORTHANT_CHECK(static_cast<int64_t>(micro_batches.size()) == lanes_.micro_batches, kInternal,
-                "step: want ", lanes_.micro_batches, " micro-batches, got ", micro_batches.size());
+  plan_step(static_cast<int64_t>(micro_batches.size()), step);
   groups_.data.set_step(step);
   std::vector<double> local = {0.0, 0.0, stop ? 1.0 : 0.0};
   for (const Batch& batch : micro_batches) {

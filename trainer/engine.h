@@ -72,6 +72,9 @@ class Engine {
   }
 
  private:
+  LanePlan lanes_of_step(int64_t step) const;
+  // Settles how the step's gradients are added up.
+  void plan_step(int64_t num_micro_batches, int64_t step);
   void run_micro_batch(const Batch& batch, int64_t index, int64_t step, double loss_scale,
                        std::vector<double>& per_sequence, StepResult& result);
 

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "base/philox.h"
+#include "data/text_stream.h"
 
 namespace orthant {
 
@@ -49,10 +50,17 @@ std::string generate(const Transformer& model, const Tokenizer& tokenizer,
                      const GenerateOptions& options) {
   // A document's first token is never predicted, so an empty prompt begins with a line break.
   std::vector<int32_t> tokens = tokenizer.encode(options.prompt.empty() ? "\n" : options.prompt);
+  // A tokenizer that drops white space leaves nothing of a line break.
+  if (tokens.empty()) tokens.push_back(tokenizer.end_of_document());
   const int64_t capacity = model.config().max_position_embeddings;
   const PhiloxKey key =
       make_key(static_cast<uint64_t>(options.seed), RandomPurpose::kSampling, options.prompt);
   std::string text;
+  TextStream stream(tokenizer);
+  const auto put = [&](const std::string& piece) {
+    text += piece;
+    if (options.on_text && !piece.empty()) options.on_text(piece);
+  };
   KvCache cache = model.make_cache(1, capacity);
   size_t fed = 0;  // tokens that the cache has seen
   for (int64_t i = 0; i < options.max_new_tokens; ++i) {
@@ -72,10 +80,9 @@ std::string generate(const Transformer& model, const Tokenizer& tokenizer,
     const int32_t token = draw_token(values, options, uniform);
     if (token == tokenizer.end_of_document()) break;
     tokens.push_back(token);
-    const std::string piece = tokenizer.decode({&token, 1});
-    text += piece;
-    if (options.on_text) options.on_text(piece);
+    put(stream.add(token));
   }
+  put(stream.finish());
   return text;
 }
 

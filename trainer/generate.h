@@ -20,7 +20,8 @@ struct GenerateOptions {
   int64_t seed = 1234;
   int64_t sample = 0;  // the n-th sample of a prompt; samples differ, and each is a pure function
                        // of (seed, prompt, sample)
-  std::function<void(const std::string& piece)> on_text;  // text as it comes; may be empty
+  // Text as it comes, in whole UTF-8 characters; may be empty.
+  std::function<void(const std::string& piece)> on_text;
 };
 
 // The text after the prompt; ends early at the end of the document.  Past the model's longest

@@ -35,8 +35,9 @@ struct LayoutRun {
 // Micro-batches of a step (from 1), numbered globally.  Called by several ranks at once.
 using MicroBatchSource = std::function<Batch(int64_t step, int64_t micro_batch)>;
 
-// config is resolved for world.size() ranks.  Every rank gets whole tensors; ranks that hold the
-// same elements are checked to hold the same bits (Error(kNumeric)).  Collective.
+// config is resolved for world.size() ranks and has no batch ramp.  Every rank gets whole tensors;
+// ranks that hold the same elements are checked to hold the same bits (Error(kNumeric)).
+// Collective.
 LayoutRun run_layout(const RunConfig& config, const MicroBatchSource& batches,
                      const LayoutRunOptions& options, const Group& world);
 

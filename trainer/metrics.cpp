@@ -156,35 +156,26 @@ std::string to_json_line(const StepMetrics& metrics) {
   return text + "}";
 }
 
-MetricsWriter::MetricsWriter(std::string path, int64_t last_step) : path_(std::move(path)) {
-  struct stat info {};
-  if (stat(path_.c_str(), &info) == 0 && S_ISREG(info.st_mode)) cut_back(path_, last_step);
-  fd_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-  if (fd_ < 0) cannot_write(path_, errno);
+std::vector<std::pair<std::string, double>> scalars_of(const StepMetrics& metrics) {
+  std::vector<std::pair<std::string, double>> scalars;
+  visit_required(metrics, [&](const char* name, const auto& value) {
+    if (name != std::string_view("step")) scalars.emplace_back(name, static_cast<double>(value));
+  });
+  visit_optional(metrics, [&](const char* name, const std::optional<double>& value) {
+    if (value) scalars.emplace_back(name, *value);
+  });
+  scalars.insert(scalars.end(), metrics.extra.begin(), metrics.extra.end());
+  return scalars;
 }
 
-MetricsWriter::~MetricsWriter() { close(fd_); }
+MetricsWriter::MetricsWriter(const std::string& path, int64_t last_step) {
+  struct stat info {};
+  if (stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode)) cut_back(path, last_step);
+  file_ = std::make_unique<AppendFile>(path);
+}
 
 void MetricsWriter::write(const StepMetrics& metrics) {
-  const std::string line = to_json_line(metrics) + "\n";
-  const off_t size_before = lseek(fd_, 0, SEEK_END);
-  size_t done = 0;
-  int error = 0;
-  while (done < line.size() && error == 0) {
-    const ssize_t wrote = ::write(fd_, line.data() + done, line.size() - done);
-    if (wrote >= 0) {
-      done += static_cast<size_t>(wrote);
-    } else if (errno != EINTR) {
-      error = errno;
-    }
-  }
-  if (error == 0) return;
-  const bool torn = done > 0 && size_before >= 0;
-  const bool mended = !torn || ftruncate(fd_, size_before) == 0;
-  if (warned_) return;
-  warned_ = true;
-  log::warn(path_, ": cannot write: ", std::strerror(error), "; training goes on, lines from step ",
-            metrics.step, " on may be missing", mended ? "" : ", and that line is torn");
+  file_->append(to_json_line(metrics) + "\n", concat("the line of step ", metrics.step));
 }
 
 std::vector<StepMetrics> read_metrics(const std::string& path) {

@@ -5,10 +5,13 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "trainer/append_file.h"
 
 namespace orthant {
 
@@ -43,24 +46,20 @@ struct StepMetrics {
 
 std::string to_json_line(const StepMetrics& metrics);  // without a newline
 
-// Appends to one file; owned by rank 0.  A failing write (disk full) is warned of once, leaves no
-// torn line, and never throws: training is worth more than its log.
+// Every number of the line but the step and the loads, under the same names.
+std::vector<std::pair<std::string, double>> scalars_of(const StepMetrics& metrics);
+
+// Appends to one file; owned by rank 0.
 class MetricsWriter {
  public:
   // Keeps the lines of steps 1 to `last_step` of a file that is there (0: begins a new file) and
   // drops everything else, by temporary file and rename.  Error(kCannotWrite) when that fails.
-  MetricsWriter(std::string path, int64_t last_step);
-  ~MetricsWriter();
-  MetricsWriter(const MetricsWriter&) = delete;
-  MetricsWriter& operator=(const MetricsWriter&) = delete;
-
+  MetricsWriter(const std::string& path, int64_t last_step);
   void write(const StepMetrics& metrics);
-  bool healthy() const { return !warned_; }
+  bool healthy() const { return file_->healthy(); }
 
  private:
-  std::string path_;
-  int fd_ = -1;
-  bool warned_ = false;
+  std::unique_ptr<AppendFile> file_;
 };
 
 // Every whole line, in order; a torn or damaged line is left out.  Keys that are not known and hold

@@ -17,10 +17,13 @@
 #include "checkpoint/writer.h"
 #include "data/compression.h"
 #include "moe/statistics.h"
+#include "parallel/comm/transport.h"
 #include "tensor/cpu/isa.h"
 #include "trainer/agree.h"
 #include "trainer/datasets.h"
+#include "trainer/device.h"
 #include "trainer/engine.h"
+#include "trainer/event_file.h"
 #include "trainer/generate.h"
 #include "trainer/metrics.h"
 #include "trainer/progress.h"
@@ -37,6 +40,7 @@ namespace {
 constexpr int64_t kMaxSkippedInARow = 10;
 
 double rounded(double value) { return std::round(value * 1e4) / 1e4; }
+double hundredths(double value) { return std::round(value * 1e2) / 1e2; }
 
 // For the console: bytes of half a character, and control characters that a terminal would obey,
 // replaced.
@@ -93,11 +97,13 @@ class Pretrainer {
   std::optional<EvaluationBatches> evaluation_;
   std::unique_ptr<CheckpointWriter> writer_;
   std::unique_ptr<MetricsWriter> metrics_;
+  std::unique_ptr<EventFile> events_;
   std::vector<ReportSample> samples_;
   int64_t step_ = 0;
   int64_t saved_step_ = -1;
   int64_t skipped_in_a_row_ = 0;
-  double peak_flops_ = 0;  // of all ranks
+  double peak_flops_ = 0;           // of all ranks
+  double seconds_before_data_ = 0;  // from the start of the process
   std::optional<double> bits_per_byte_;
 };
 
@@ -108,6 +114,8 @@ void Pretrainer::open_run() {
     return std::string();
   });
   log::open_file(paths_.log_file(world_.rank()));
+  seconds_before_data_ = now_seconds() - options_.start_seconds;
+  world_ = connect_devices(world_, device_of(config_.device), config_.parallel.device_transport);
   data_ = open_datasets(config_, world_);
   const std::optional<Manifest> manifest = find_newest_valid(world_, paths_.checkpoints());
   if (manifest) keep_schedule(*manifest);
@@ -123,7 +131,10 @@ void Pretrainer::open_run() {
   if (manifest) resume(*manifest);
   if (is_first()) {
     write_file_atomically(paths_.config(), config_yaml_);
+    if (!data_.tokenizer->model_file().empty())
+      write_file_atomically(paths_.tokenizer(), data_.tokenizer->model_file());
     metrics_ = std::make_unique<MetricsWriter>(paths_.metrics(), step_);
+    if (config_.logging.tensorboard) events_ = std::make_unique<EventFile>(paths_.dir, step_);
   }
   loader_ = make_loader(config_, data_, world_);
   if (config_.evaluation.interval > 0) evaluation_.emplace(make_evaluation(config_, data_, world_));
@@ -194,18 +205,24 @@ void Pretrainer::describe_run() {
             " tokens; a step: ", config_.batch.global_batch_size, " sequences in ",
             config_.batch.micro_batches(), " micro-batches; steps ", step_ + 1, " to ",
             config_.run.max_steps);
+  if (config_.batch.ramp_samples > 0) {
+    log::info("batch: grows from ", count(config_.batch.ramp_start), " sequences to ",
+              count(config_.batch.global_batch_size), " by ", count(config_.batch.ramp_increment),
+              ", over ", count(config_.batch.sizes().ramp_steps()), " steps");
+  }
   if (config_.schedule.warmup_steps > config_.schedule.total_steps) {
     log::warn("schedule.warmup_steps: ", config_.schedule.warmup_steps, " is more than the ",
               config_.schedule.total_steps,
               " steps of the schedule: the learning rate never reaches its peak");
   }
-  log::info("first step after ", std::round((now_seconds() - options_.start_seconds) * 100) / 100,
-            " s; run directory ", paths_.dir);
+  log::info("first step after ", hundredths(now_seconds() - options_.start_seconds), " s (",
+            hundredths(seconds_before_data_), " s before data was opened); run directory ",
+            paths_.dir);
 }
 
 StepMetrics Pretrainer::train_step(int64_t step, bool& stop) {
   const double begin = now_seconds();
-  const int64_t per_rank = config_.batch.micro_batches() / world_.size();
+  const int64_t per_rank = config_.batch.micro_batches_of_step(step) / world_.size();
   std::vector<Batch> batches;
   for (int64_t i = 0; i < per_rank; ++i)
     batches.push_back(loader_->micro_batch(step - 1, world_.rank() * per_rank + i));
@@ -220,14 +237,15 @@ StepMetrics Pretrainer::train_step(int64_t step, bool& stop) {
                   saved_text());
   }
   const double seconds = now_seconds() - begin;
-  const int64_t tokens = config_.batch.global_batch_size * config_.batch.sequence_length;
+  const int64_t samples = config_.batch.sizes().samples_after(step);
+  const int64_t tokens = config_.batch.sizes().size_of_step(step) * config_.batch.sequence_length;
   const double flops = flops_per_token(config_.model, config_.batch.sequence_length) *
                        static_cast<double>(tokens) / seconds;
   // The ceiling was measured in a moment; a machine that is shared may show more later.
   peak_flops_ = std::max(peak_flops_, flops);
   StepMetrics metrics{.step = step,
-                      .samples = step * config_.batch.global_batch_size,
-                      .tokens = step * tokens,
+                      .samples = samples,
+                      .tokens = samples * config_.batch.sequence_length,
                       .loss = result.lm_loss + result.balance_loss,
                       .lm_loss = result.lm_loss,
                       .grad_norm = result.grad_norm,
@@ -266,11 +284,12 @@ void Pretrainer::evaluate(StepMetrics& metrics) {
 void Pretrainer::save(int64_t step) {
   if (saved_step_ == step) return;
   writer_->save(step, training_tensors(*engine_),
-                {.samples = step * config_.batch.global_batch_size,
+                {.samples = config_.batch.sizes().samples_after(step),
                  .layout = config_.parallel.text(),
                  .configuration = config_yaml_,
                  .extra = {{"isa", std::string(cpu::name_of(cpu::active_isa()))},
                            {"data_fingerprint", data_.fingerprint},
+                           {"tokenizer", data_.tokenizer->name()},
                            {"updates", std::to_string(engine_->updates())},
                            {"total_steps", std::to_string(config_.schedule.total_steps)}}});
   saved_step_ = step;
@@ -288,7 +307,10 @@ PretrainResult Pretrainer::run() {
   {
     Progress progress({.max_steps = config_.run.max_steps,
                        .log_interval = config_.logging.interval,
-                       .bar = config_.logging.progress == "auto"});
+                       .bar = config_.logging.progress == "auto",
+                       .samples_after = [sizes = config_.batch.sizes()](int64_t steps) {
+                         return sizes.samples_after(steps);
+                       }});
     while (step_ < config_.run.max_steps && !stop) {
       const int64_t step = step_ + 1;
       StepMetrics metrics = train_step(step, stop);
@@ -297,6 +319,7 @@ PretrainResult Pretrainer::run() {
       if (evaluation_ && (last || step % config_.evaluation.interval == 0) && !stop)
         evaluate(metrics);
       if (metrics_) metrics_->write(metrics);
+      if (events_) events_->write(metrics);
       progress.step(metrics);
       writer_->poll();
       const bool due = config_.checkpoint.interval > 0 && step % config_.checkpoint.interval == 0;

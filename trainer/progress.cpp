@@ -145,15 +145,15 @@ std::string progress_bar(const StepMetrics& m, int64_t max_steps, double eta_sec
   return concat("[", body, "]", facts);
 }
 
-void StepTimer::add(double seconds) {
+void StepTimer::add(double seconds, int64_t samples) {
   constexpr double kKeep = 0.95;  // about the last twenty steps
-  sum_ = kKeep * sum_ + seconds;
-  weight_ = kKeep * weight_ + 1;
+  seconds_ = kKeep * seconds_ + seconds;
+  samples_ = kKeep * samples_ + static_cast<double>(samples);
 }
 
-double StepTimer::remaining(int64_t steps) const {
-  if (weight_ == 0) return -1;
-  return sum_ / weight_ * static_cast<double>(std::max<int64_t>(steps, 0));
+double StepTimer::remaining(int64_t samples) const {
+  if (samples_ == 0) return -1;
+  return seconds_ / samples_ * static_cast<double>(std::max<int64_t>(samples, 0));
 }
 
 Progress::Progress(const ProgressOptions& options) : options_(options) {
@@ -170,9 +170,11 @@ Progress::~Progress() {
 void Progress::step(const StepMetrics& metrics) {
   const double now = now_seconds();
   const bool first = last_call_ < 0;
-  timer_.add(first ? metrics.step_ms / 1e3 : now - last_call_);
+  const int64_t samples = options_.samples_after(metrics.step);
+  timer_.add(first ? metrics.step_ms / 1e3 : now - last_call_,
+             samples - options_.samples_after(metrics.step - 1));
   last_call_ = now;
-  const double eta = timer_.remaining(options_.max_steps - metrics.step);
+  const double eta = timer_.remaining(options_.samples_after(options_.max_steps) - samples);
   const bool last = metrics.step == options_.max_steps;
   const int64_t interval = std::max<int64_t>(options_.log_interval, 1);
   const bool line = first || last || metrics.step % interval == 0;

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -25,21 +26,23 @@ std::string progress_line(const StepMetrics& metrics, int64_t max_steps, double 
 std::string progress_bar(const StepMetrics& metrics, int64_t max_steps, double eta_seconds,
                          int width);
 
-// Seconds a step takes, as an exponential moving average that forgets start-up quickly; pauses for
-// evaluation and checkpoints count, since they come again.
+// Seconds a sample takes, as an exponential moving average that forgets start-up quickly; pauses
+// for evaluation and checkpoints count, since they come again.
 class StepTimer {
  public:
-  void add(double seconds);
-  double remaining(int64_t steps) const;  // negative before the first add()
+  void add(double seconds, int64_t samples);
+  double remaining(int64_t samples) const;  // negative before the first add()
 
  private:
-  double sum_ = 0, weight_ = 0;
+  double seconds_ = 0, samples_ = 0;
 };
 
 struct ProgressOptions {
   int64_t max_steps = 0;
   int64_t log_interval = 1;  // also the first step of this process and the last of the run
   bool bar = true;           // logging.progress: auto; false: off or --quiet
+  // Samples of the run's first n steps, where steps differ in size.
+  std::function<int64_t(int64_t steps)> samples_after = [](int64_t steps) { return steps; };
 };
 
 // Made by every rank; only rank 0 prints.  The bar is drawn only when stderr is a terminal and

@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "trainer/progress.h"
 #include "trainer/report_chart.h"
+#include "trainer/report_heat_map.h"
 #include "trainer/run_dir.h"
 
 namespace orthant {
@@ -51,7 +52,8 @@ svg { display: block; width: 100%; height: auto; }
 .grid { stroke: var(--grid); } .axis { stroke: var(--edge); stroke-width: 1.5; }
 .tick { fill: var(--soft); font-size: 12px; font-variant-numeric: tabular-nums; }
 .hover { fill: var(--ink); fill-opacity: 0; } .hover:hover { fill-opacity: 0.07; }
-.cell { fill: var(--c1); }
+.under { fill: var(--c1); } .over { fill: var(--c2); } .frame { fill: none; stroke: var(--edge); }
+.mark { fill: var(--ink); font-size: 12px; } .wide { grid-column: 1 / -1; }
 .facts { width: 100%; border-spacing: 0; overflow: hidden; }
 .facts th, .facts td { text-align: left; padding: 7px 16px; vertical-align: top;
   border-top: 1px solid var(--grid); overflow-wrap: anywhere; }
@@ -209,6 +211,37 @@ std::string facts(const ReportInput& input) {
   return concat("<h2>Summary</h2>\n<table class=\"facts\">", html, "</table>\n");
 }
 
+// The last loads that were logged, and how far the greatest of each layer was from the mean during
+// the run.
+std::string load_maps(const std::vector<StepMetrics>& metrics) {
+  const StepMetrics* last = nullptr;
+  HeatMapSpec greatest{.title = "Greatest expert load over the run",
+                       .note = "one row per MoE layer, one column per logged step",
+                       .row_name = "layer",
+                       .column_name = "step",
+                       .value_name = "of the mean"};
+  for (const StepMetrics& m : metrics) {
+    if (m.expert_loads.empty()) continue;
+    last = &m;
+    greatest.rows.resize(std::max(greatest.rows.size(), m.expert_loads.size()));
+    for (size_t layer = 0; layer < m.expert_loads.size(); ++layer) {
+      const std::vector<double>& loads = m.expert_loads[layer];
+      greatest.rows[layer].resize(greatest.columns.size(), kNan);
+      greatest.rows[layer].push_back(loads.empty() ? kNan
+                                                   : *std::max_element(loads.begin(), loads.end()));
+    }
+    greatest.columns.push_back(static_cast<double>(m.step));
+  }
+  if (!last) return "";
+  const HeatMapSpec loads{.title = concat("Expert load at step ", with_thousands(last->step)),
+                          .note = "one row per MoE layer, one cell per expert",
+                          .row_name = "layer",
+                          .column_name = "expert",
+                          .value_name = "of the mean",
+                          .rows = last->expert_loads};
+  return heat_map(loads) + (greatest.columns.size() > 1 ? heat_map(greatest) : "");
+}
+
 std::string charts(const std::vector<StepMetrics>& metrics) {
   ChartSpec loss{.title = "Loss"};
   loss.series.push_back(series_of(metrics, "training", [](auto& m) { return m.lm_loss; }));
@@ -256,11 +289,7 @@ std::string charts(const std::vector<StepMetrics>& metrics) {
       return kNan;
     });
   }
-  for (size_t i = metrics.size(); i > 0; --i) {
-    if (metrics[i - 1].expert_loads.empty()) continue;
-    html += load_map(metrics[i - 1].expert_loads);
-    break;
-  }
+  html += load_maps(metrics);
   return html.empty() ? "" : concat("<h2>Curves</h2>\n<div class=\"charts\">\n", html, "</div>\n");
 }
 

@@ -308,43 +308,4 @@ std::string line_chart(const ChartSpec& spec) {
                 "</figcaption>", svg, "</figure>\n");
 }
 
-std::string load_map(const std::vector<std::vector<double>>& rows) {
-  constexpr size_t kMaxRows = 64, kMaxColumns = 256;
-  size_t columns = 0;
-  for (const auto& row : rows) columns = std::max(columns, std::min(row.size(), kMaxColumns));
-  if (columns == 0) return "";
-  const size_t shown = std::min(rows.size(), kMaxRows);
-  const double cell = (kWidth - kLeft - kRight) / static_cast<double>(columns);
-  const double row_height = std::clamp(cell, 9.0, 26.0);
-  const double height = kTop + row_height * static_cast<double>(shown) + kBottom;
-  std::string svg = format(
-      "<svg viewBox=\"0 0 %.0f %.0f\" role=\"img\" aria-label=\"expert load\">", kWidth, height);
-  const size_t label_every = row_height < 12 ? 4 : 1;
-  for (size_t r = 0; r < shown; ++r) {
-    const double y = kTop + row_height * static_cast<double>(r);
-    if (r % label_every == 0) {
-      svg += format("<text class=\"tick\" text-anchor=\"end\" x=\"%.1f\" y=\"%.1f\">%zu</text>",
-                    kLeft - 8, y + row_height / 2 + 4, r + 1);
-    }
-    for (size_t e = 0; e < std::min(rows[r].size(), columns); ++e) {
-      const double load = std::isfinite(rows[r][e]) ? rows[r][e] : 0;
-      svg += format("<rect class=\"cell\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" ",
-                    kLeft + cell * static_cast<double>(e), y, std::max(cell - 1, 1.0),
-                    row_height - 1) +
-             format("fill-opacity=\"%.2f\"><title>layer %zu, expert %zu: %.2f of the mean",
-                    std::clamp(load / 2.0, 0.04, 1.0), r + 1, e, load) +
-             "</title></rect>";
-    }
-  }
-  for (const double tick : axis_ticks(0, static_cast<double>(columns - 1), 8)) {
-    if (tick != std::floor(tick)) continue;
-    svg += format("<text class=\"tick\" text-anchor=\"middle\" x=\"%.1f\" y=\"%.1f\">%.0f</text>",
-                  kLeft + cell * (tick + 0.5), height - kBottom + 18, tick);
-  }
-  return concat(
-      "<figure><figcaption><b>Expert load</b><span>one row per MoE layer, one cell per "
-      "expert; the mean is half strength</span></figcaption>",
-      svg, "</svg></figure>\n");
-}
-
 }  // namespace orthant

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pictures of report.html: line charts and heat maps as SVG text, coloured by the page's style
+// Pictures of report.html: line charts as SVG text, coloured by the page's style
 // sheet (classes, no colours here).  Pure functions.
 #pragma once
 
@@ -26,9 +26,6 @@ struct ChartSpec {
 // from least to greatest.  The y axis is logarithmic when single peaks would flatten the rest.
 // Empty when no value is finite.
 std::string line_chart(const ChartSpec& spec);
-
-// One row per MoE layer, one cell per expert; a cell is as strong as its load (1 = mean).
-std::string load_map(const std::vector<std::vector<double>>& rows);
 
 // "3.214", "12.3k", "8.2M", "3e-4", "n/a".
 std::string readable_number(double value);

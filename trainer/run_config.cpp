@@ -16,9 +16,11 @@ void RunSection::fields(FieldVisitor& v) {
           "auto: go on from the newest valid checkpoint; never: refuse an existing run");
   v.field("accept_changes", accept_changes,
           "go on even where the configuration differs from the checkpoint's");
-  v.field("determinism", determinism, one_of({"layout", "run", "none"}),
-          "layout: every data-parallel size that divides the lanes gives the same bits; run, none: "
-          "a rank adds its micro-batches as one lane");
+  v.field(
+      "determinism", determinism, one_of({"layout", "run", "none"}),
+      "layout: every data-parallel size that divides the lanes gives the same bits; run, none: "
+      "a rank adds its micro-batches as one lane; none: on CUDA the gradient of attention may be "
+      "summed in any order");
   v.field("reduction_lanes", reduction_lanes, between(1, 65536),
           "largest number of lanes that gradients are summed in");
   v.alias("max_iters", "max_steps");
@@ -32,10 +34,34 @@ void BatchConfig::fields(FieldVisitor& v) {
   v.field("global_batch_size", global_batch_size, at_least(0),
           "sequences of an optimizer step; 0 = one micro-batch a rank");
   v.field("sequence_length", sequence_length, at_least(1), "tokens of a sequence");
+  v.field("ramp_start", ramp_start, at_least(0),
+          "sequences of the first step, where the batch grows to global_batch_size; 0 = no ramp");
+  v.field("ramp_increment", ramp_increment, at_least(0), "sequences by which the batch grows");
+  v.field("ramp_samples", ramp_samples, between(0, int64_t{1} << 40),
+          "sequences over which the batch grows, in equal parts");
   v.alias("per_device_train_batch_size", "micro_batch_size");
   v.alias("train_batch_size", "global_batch_size");
   v.alias("seq_length", "sequence_length");
   v.alias("cutoff_len", "sequence_length");
+}
+
+void BatchConfig::validate(int world_size) const {
+  ORTHANT_CHECK(global_batch_size % micro_batch_size == 0, kConfig,
+                "batch.global_batch_size: ", global_batch_size,
+                " is no multiple of micro_batch_size ", micro_batch_size);
+  if (ramp_start == 0 && ramp_increment == 0 && ramp_samples == 0) return;
+  ORTHANT_CHECK(ramp_start > 0 && ramp_increment > 0 && ramp_samples > 0, kConfig,
+                "batch: a ramp wants ramp_start, ramp_increment and ramp_samples, got ", ramp_start,
+                ", ", ramp_increment, " and ", ramp_samples);
+  ORTHANT_CHECK(
+      ramp_start < global_batch_size && (global_batch_size - ramp_start) % ramp_increment == 0,
+      kConfig, "batch.ramp_increment: want a whole number of them from ramp_start ", ramp_start,
+      " to global_batch_size ", global_batch_size, ", got ", ramp_increment);
+  const int64_t unit = micro_batch_size * world_size;
+  ORTHANT_CHECK(ramp_start % unit == 0 && ramp_increment % unit == 0, kConfig,
+                "batch.ramp_start, batch.ramp_increment: want multiples of micro_batch_size ",
+                micro_batch_size, " x ", world_size, " ranks = ", unit, ", got ", ramp_start,
+                " and ", ramp_increment, "; every batch of the ramp must be shared evenly");
 }
 
 void EvaluationConfig::fields(FieldVisitor& v) {
@@ -61,6 +87,8 @@ void LoggingConfig::fields(FieldVisitor& v) {
   v.field("interval", interval, at_least(1), "steps between progress lines");
   v.field("progress", progress, one_of({"auto", "off"}),
           "auto: a bar on a terminal, lines elsewhere");
+  v.field("tensorboard", tensorboard,
+          "write the numbers of metrics.jsonl for TensorBoard too (events.out.tfevents.*)");
   v.field("peak_tflops", peak_tflops, non_negative(),
           "peak of one rank for MFU, in TFLOP/s; 0 = the rate of matrix products measured at the "
           "start");
@@ -126,6 +154,7 @@ void RunConfig::resolve(int world_size) {
   collect([&] { model.resolve(batch.sequence_length); });
   collect([&] { resolve_routing(model, moe); });
   collect([&] { data.validate(); });
+  collect([&] { schedule.validate(); });
   collect([&] {
     ORTHANT_CHECK(optimizer.betas.size() == 2, kConfig, "optimizer.betas: want two numbers, got ",
                   optimizer.betas.size());
@@ -139,9 +168,7 @@ void RunConfig::resolve(int world_size) {
                   "'; run.dir may be any path");
   });
   collect([&] {
-    ORTHANT_CHECK(batch.global_batch_size % batch.micro_batch_size == 0, kConfig,
-                  "batch.global_batch_size: ", batch.global_batch_size,
-                  " is no multiple of micro_batch_size ", batch.micro_batch_size);
+    batch.validate(world_size);
     parallel.resolve(world_size, batch.micro_batches());
   });
   collect([&] {

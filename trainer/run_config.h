@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "data/batch_sizes.h"
 #include "data/config.h"
 #include "model/config.h"
 #include "moe/config.h"
@@ -29,8 +30,15 @@ struct BatchConfig {
   int64_t micro_batch_size = 1;
   int64_t global_batch_size = 0;
   int64_t sequence_length = 0;
+  int64_t ramp_start = 0, ramp_increment = 0, ramp_samples = 0;  // all 0: no ramp
   void fields(FieldVisitor& v);
-  int64_t micro_batches() const { return global_batch_size / micro_batch_size; }  // of a step
+  // Error(kConfig) for sizes that do not fit together, or that the ranks cannot share.
+  void validate(int world_size) const;
+  BatchSizes sizes() const { return {global_batch_size, ramp_start, ramp_increment, ramp_samples}; }
+  int64_t micro_batches() const { return global_batch_size / micro_batch_size; }  // after the ramp
+  int64_t micro_batches_of_step(int64_t step) const {                             // from 1
+    return sizes().size_of_step(step) / micro_batch_size;
+  }
 };
 
 struct EvaluationConfig {
@@ -50,6 +58,7 @@ struct CheckpointConfig {
 struct LoggingConfig {
   int64_t interval = 10;
   std::string progress = "auto";
+  bool tensorboard = true;
   double peak_tflops = 0.0;
   void fields(FieldVisitor& v);
 };

@@ -111,6 +111,7 @@ class Verifier {
   RunConfig configured(const LayoutSpec& layout, const Trial& trial) const {
     RunConfig c = config_;
     c.precision = trial.precision;
+    c.batch.ramp_start = c.batch.ramp_increment = c.batch.ramp_samples = 0;
     c.run.determinism = "layout";
     c.optimizer.name = trial.optimizer;
     c.optimizer.learning_rate = trial.learning_rate;

@@ -25,6 +25,11 @@ class ChainWork : public WorkImpl {
   void diagnose() override {
     if (phase_) phase_->diagnose();
   }
+  std::string advice() const override { return phase_ ? phase_->advice() : WorkImpl::advice(); }
+  void give_up() override {
+    if (phase_) phase_->give_up();
+    WorkImpl::give_up();
+  }
 
  protected:
   bool advance() override {

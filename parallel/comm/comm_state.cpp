@@ -31,14 +31,14 @@ std::string seconds_text(double seconds) { return concat(std::round(seconds * 10
 [[noreturn]] void throw_deadline(const WorkImpl& work, double seconds, int64_t step) {
   const Call& call = work.call();
   const std::vector<int> missing = work.missing();
-  throw_error(ErrorKind::kComm,
-              concat(call.op, " on group ", work.group().name(), ": waited ", seconds_text(seconds),
-                     missing.empty() ? "" : " for " + ranks_text(missing), " (",
-                     human_bytes(static_cast<double>(call.bytes)), " ", name_of(call.dtype),
-                     ", sequence ", call.sequence, ", step ", step, ", called at ",
-                     text_of(call.site), ", world ", ranks_text(work.group().world_ranks()),
-                     "); look at that rank's log, or raise parallel.timeout_seconds"),
-              call.site);
+  throw_error(
+      ErrorKind::kComm,
+      concat(call.op, " on group ", work.group().name(), ": waited ", seconds_text(seconds),
+             missing.empty() ? "" : " for " + ranks_text(missing), " (",
+             human_bytes(static_cast<double>(call.bytes)), " ", name_of(call.dtype), ", sequence ",
+             call.sequence, ", step ", step, ", called at ", text_of(call.site), ", world ",
+             ranks_text(work.group().world_ranks()), "); ", work.advice()),
+      call.site);
 }
 
 }  // namespace
@@ -119,9 +119,16 @@ void CommState::wait(WorkImpl& work) {
       work.diagnose();
       next_diagnosis = now + 1.0;
     }
-    idle(tries, std::min(until, next_diagnosis));
+    constexpr double kLookSeconds = 50e-6;
+    idle(tries,
+         std::min({until, next_diagnosis, silent_operations > 0 ? now + kLookSeconds : until}));
   }
   sweep();
+}
+
+void CommState::abort(const std::string& reason) {
+  for (const auto& work : pending_) work->give_up();
+  wake_all(reason);
 }
 
 void CommState::drain() {

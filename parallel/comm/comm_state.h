@@ -76,15 +76,20 @@ class CommState {
   void drain();
   void drop() { pending_.clear(); }
 
-  // Wakes everybody; see Group::abort.
-  virtual void abort(const std::string& reason) = 0;
+  // Gives up what is under way here and wakes everybody; see Group::abort.
+  void abort(const std::string& reason);
+  // Error(kComm) with the reason when another rank has aborted, where it can be known.
+  virtual void check_alive() {}
 
   double deadline_seconds = 600;
   // For tests: tensors in host memory take the way of device memory (host_group.h).
   bool stage_everything = false;
   int64_t step = 0;
+  // Operations under way whose end nobody tells this rank: it has to look.
+  int64_t silent_operations = 0;
 
  protected:
+  virtual void wake_all(const std::string& reason) = 0;
   // Blocks until something may have changed, at most until `until` (now_seconds).  `tries` counts
   // the calls of one wait, from 0.
   virtual void idle(int64_t tries, double until) = 0;

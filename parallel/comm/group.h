@@ -94,6 +94,8 @@ class Group {
   void set_step(int64_t step) const;  // for the operation ring
   std::string ring_text(int last) const;  // the last operations of this rank, one a line
 
+  const std::shared_ptr<GroupImpl>& impl() const { return impl_; }  // for parallel/comm
+
  private:
   std::shared_ptr<GroupImpl> impl_;
 };

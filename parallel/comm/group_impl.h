@@ -31,7 +31,7 @@ class WorkImpl {
   bool is_done() const { return done_; }
   // Its error was thrown: nobody goes on with it, but its buffers stay (peers may still write).
   bool has_failed() const { return failed_; }
-  void give_up() { failed_ = true; }
+  virtual void give_up() { failed_ = true; }
   // Copied to the devices when the operation is done.
   void set_arrivals(std::vector<Arrival> arrivals) { arrivals_ = std::move(arrivals); }
   const Call& call() const { return call_; }
@@ -42,6 +42,10 @@ class WorkImpl {
   // Called about once a second while somebody waits: throws when it can prove that waiting is in
   // vain.
   virtual void diagnose() {}
+  // What to do when the deadline has passed.
+  virtual std::string advice() const {
+    return "look at that rank's log, or raise parallel.timeout_seconds";
+  }
 
  protected:
   virtual bool advance() = 0;
@@ -73,7 +77,10 @@ class GroupImpl : public std::enable_shared_from_this<GroupImpl> {
   const std::vector<int>& world_ranks() const { return world_ranks_; }
   int world_rank(int rank) const { return world_ranks_[static_cast<size_t>(rank)]; }
   CommState& state() const { return *state_; }
-  int64_t next_sequence() { return sequence_++; }
+  const std::shared_ptr<CommState>& shared_state() const { return state_; }
+  virtual int64_t next_sequence() { return sequence_++; }
+  // The number of a later phase of an operation on `tensor`, which is certain to be posted.
+  virtual int64_t reserve_sequence(const Tensor&) { return next_sequence(); }
 
   // Arguments were checked by Group; sizes are above 1, and what is posted completes in the
   // background (I1).  members: ranks of this group in their new order, empty for a rank in none;

@@ -2,6 +2,7 @@
 #include "parallel/comm/host_group.h"
 
 #include <cstring>
+#include <numeric>
 
 #include "base/context.h"
 
@@ -12,20 +13,31 @@ int64_t row_bytes(const Tensor& tensor) {
   return tensor.dim(0) == 0 ? 0 : tensor.bytes() / tensor.dim(0);
 }
 
-void copy_local(char* to, const char* from, int64_t bytes) {
-  if (bytes > 0 && to != from) std::memmove(to, from, static_cast<size_t>(bytes));
+// This rank's own rows, which may already be there.
+void copy_own(const Tensor& from, const Tensor& to) {
+  if (from.bytes() == 0 || from.data() == to.data()) return;
+  if (from.device().is_cpu() && to.device().is_cpu()) {
+    std::memmove(to.data(), from.data(), static_cast<size_t>(from.bytes()));
+  } else {
+    copy(from, to);
+  }
 }
 
-// TODO(C): pinned memory, and only the parts that travel.
 Tensor staging_for(const Tensor& tensor) {
   const CategoryScope scope(MemoryCategory::kCommunication);
-  return Tensor::empty(tensor.shape(), tensor.dtype());
+  return Tensor::staging(tensor.shape(), tensor.dtype(), tensor.device());
 }
 
 }  // namespace
 
 bool HostGroup::is_staged(const Tensor& tensor) const {
   return must_stage(tensor.device(), state().stage_everything);
+}
+
+HostGroup::Rows HostGroup::own_of(std::span<const int64_t> rows) const {
+  const auto own = rows.begin() + rank();
+  const int64_t begin = std::accumulate(rows.begin(), own, int64_t{0});
+  return {begin, begin + *own};
 }
 
 char* HostGroup::outgoing(Exchange& exchange, const Tensor& tensor) const {
@@ -56,43 +68,48 @@ GroupImpl::WorkPtr HostGroup::start(Exchange exchange) {
   return work;
 }
 
+// Own rows are skipped: what is before and behind them is staged apart.
 GroupImpl::WorkPtr HostGroup::all_to_all(const Call& call, const Tensor& send,
                                          std::span<const int64_t> send_rows, const Tensor& recv,
                                          std::span<const int64_t> recv_rows) {
+  const auto me = static_cast<size_t>(rank());
+  const Rows own_send = own_of(send_rows), own_recv = own_of(recv_rows);
   Exchange exchange{.call = call};
-  char *from = outgoing(exchange, send), *to = incoming(exchange, recv);
-  const char* mine = nullptr;
-  char* mine_to = nullptr;
-  for (int peer = 0; peer < size(); ++peer) {
-    const auto i = static_cast<size_t>(peer);
-    const int64_t send_bytes = send_rows[i] * row_bytes(send);
-    const int64_t recv_bytes = recv_rows[i] * row_bytes(recv);
-    if (peer == rank()) {
-      mine = from;
-      mine_to = to;
-    } else {
-      exchange.sends.push_back({peer, from, send_bytes});
-      exchange.recvs.push_back({peer, to, recv_bytes});
+  char* from = outgoing(exchange, send.slice(0, own_send.begin));
+  char* to = incoming(exchange, recv.slice(0, own_recv.begin));
+  for (size_t peer = 0; peer < send_rows.size(); ++peer) {
+    if (peer == me) {
+      copy_own(send.slice(own_send.begin, own_send.end), recv.slice(own_recv.begin, own_recv.end));
+      from = outgoing(exchange, send.slice(own_send.end, send.dim(0)));
+      to = incoming(exchange, recv.slice(own_recv.end, recv.dim(0)));
+      continue;
     }
+    const int64_t send_bytes = send_rows[peer] * row_bytes(send);
+    const int64_t recv_bytes = recv_rows[peer] * row_bytes(recv);
+    exchange.sends.push_back({static_cast<int>(peer), from, send_bytes});
+    exchange.recvs.push_back({static_cast<int>(peer), to, recv_bytes});
     from += send_bytes;
     to += recv_bytes;
   }
-  copy_local(mine_to, mine, send_rows[static_cast<size_t>(rank())] * row_bytes(send));
   return start(std::move(exchange));
 }
 
 GroupImpl::WorkPtr HostGroup::all_gather(const Call& call, const Tensor& send, const Tensor& recv,
                                          std::span<const int64_t> recv_rows) {
+  const auto me = static_cast<size_t>(rank());
+  const Rows own = own_of(recv_rows);
   Exchange exchange{.call = call};
-  char *from = outgoing(exchange, send), *to = incoming(exchange, recv);
-  for (int peer = 0; peer < size(); ++peer) {
-    const int64_t recv_bytes = recv_rows[static_cast<size_t>(peer)] * row_bytes(recv);
-    if (peer == rank()) {
-      copy_local(to, from, recv_bytes);
-    } else {
-      exchange.sends.push_back({peer, from, send.bytes()});
-      exchange.recvs.push_back({peer, to, recv_bytes});
+  char* const from = outgoing(exchange, send);
+  char* to = incoming(exchange, recv.slice(0, own.begin));
+  for (size_t peer = 0; peer < recv_rows.size(); ++peer) {
+    if (peer == me) {
+      copy_own(send, recv.slice(own.begin, own.end));
+      to = incoming(exchange, recv.slice(own.end, recv.dim(0)));
+      continue;
     }
+    const int64_t recv_bytes = recv_rows[peer] * row_bytes(recv);
+    exchange.sends.push_back({static_cast<int>(peer), from, send.bytes()});
+    exchange.recvs.push_back({static_cast<int>(peer), to, recv_bytes});
     to += recv_bytes;
   }
   return start(std::move(exchange));

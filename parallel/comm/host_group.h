@@ -6,8 +6,9 @@
 // send empty messages, so that a rank that waits knows exactly who is missing, and sizes that do
 // not fit are found.
 //
-// Tensors of a device are staged: what is sent is copied to the host when the operation is posted,
-// what is received goes to the device when it completes.
+// Tensors of a device are staged: what goes to other ranks is copied to the host when the operation
+// is posted, what comes from them goes to the device when it completes.  A rank's own rows stay on
+// the device.
 #pragma once
 
 #include <memory>
@@ -53,10 +54,14 @@ class HostGroup : public GroupImpl {
   virtual WorkPtr post(Exchange exchange) = 0;
 
  private:
+  struct Rows {
+    int64_t begin, end;
+  };
+  Rows own_of(std::span<const int64_t> rows) const;  // this rank's among everybody's
   WorkPtr start(Exchange exchange);
   bool is_staged(const Tensor& tensor) const;
-  // Host memory with the tensor's elements, and host memory that they will arrive in; both kept by
-  // the exchange.
+  // Where messages find the tensor's elements, and where they leave them: the tensor itself, or
+  // host memory beside it.  Kept by the exchange.
   char* outgoing(Exchange& exchange, const Tensor& tensor) const;
   char* incoming(Exchange& exchange, const Tensor& tensor) const;
 

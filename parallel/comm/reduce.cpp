@@ -79,7 +79,7 @@ Work Group::all_reduce(const Tensor& tensor, Site site) const {
   const std::vector<int64_t> owns(static_cast<size_t>(n), own);
   const Tensor parts = make_buffer(n * own, tensor);
   // The second phase starts whenever this rank gets to it, so its number is taken now.
-  const Call second = phase_of(call, impl.next_sequence());
+  const Call second = phase_of(call, impl.reserve_sequence(flat));
   return start(impl, call,
                impl.all_to_all(phase_of(call, call.sequence), flat, slices, parts, owns),
                [&impl, second, flat, own_part, parts, slices, n]() -> WorkPtr {

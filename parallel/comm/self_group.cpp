@@ -8,9 +8,8 @@ namespace {
 
 class SelfState : public CommState {
  public:
-  void abort(const std::string&) override {}  // nobody waits for this rank
-
  protected:
+  void wake_all(const std::string&) override {}  // nobody waits for this rank
   void idle(int64_t, double) override {}
 };
 

@@ -167,6 +167,8 @@ Backend make_table() {
   table.use_device = [](const BackendCall*, int32_t) { return 0; };
   table.allocate = allocate;
   table.deallocate = deallocate;
+  table.allocate_host = allocate;
+  table.deallocate_host = deallocate;
   table.copy = copy;
   table.synchronize = synchronize;
   table.prepare = prepare;

@@ -17,9 +17,20 @@ namespace {
 constexpr int kOldestMajor = 8;  // the oldest architecture that the plugin has code for
 
 thread_local int thread_device = 0;
+const BackendHost* program = nullptr;
 
 std::string version_text(int version) {  // of the runtime and the driver: 1000 major + 10 minor
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
+}
+
+// As nvidia-smi writes it.
+void write_uuid(const cudaUUID_t& uuid, char* text, size_t size) {
+  size_t at = static_cast<size_t>(std::snprintf(text, size, "GPU"));
+  for (size_t i = 0; i < sizeof(uuid.bytes); ++i) {
+    const bool dash = i == 0 || i == 4 || i == 6 || i == 8 || i == 10;
+    at += static_cast<size_t>(std::snprintf(text + at, size - at, "%s%02x", dash ? "-" : "",
+                                            static_cast<unsigned char>(uuid.bytes[i])));
+  }
 }
 
 DeviceState& state_of(int index) {
@@ -49,31 +60,10 @@ int make_state(const BackendCall* call, const char* op, DeviceState& state) {
 
 }  // namespace
 
-int fail(const BackendCall* call, const char* op, const char* what) {
-  if (call && call->error && call->error_size > 0)
-    std::snprintf(call->error, static_cast<size_t>(call->error_size), "%s: %s", op, what);
-  return 1;
-}
+void set_host(const BackendHost* host) { program = host; }
 
-int fail_cuda(const BackendCall* call, const char* op, const char* expression, cudaError_t error) {
-  // "cudaMalloc" of "cudaMalloc(&p, n)".
-  const int name = static_cast<int>(std::strcspn(expression, "("));
-  if (call && call->error && call->error_size > 0) {
-    std::snprintf(call->error, static_cast<size_t>(call->error_size), "%s: %.*s: %s (%s)", op, name,
-                  expression, cudaGetErrorString(error), cudaGetErrorName(error));
-  }
-  cudaGetLastError();  // a refused call must not be found again by the next check
-  return 1;
-}
-
-int fail_dtype(const BackendCall* call, const char* op, DType dtype) {
-  static const char* const names[] = {"f64", "f32", "bf16", "f16", "f8e4m3",
-                                      "i64", "i32", "i8",   "u8"};
-  const int index = static_cast<int>(dtype);
-  const std::string what =
-      std::string("the cuda backend does not compute in ") +
-      (index >= 0 && index < static_cast<int>(std::size(names)) ? names[index] : "an unknown type");
-  return fail(call, op, what.c_str());
+void log_line(const std::string& line) {
+  if (program && program->log) program->log(line.c_str());
 }
 
 bool is_synchronous() {
@@ -140,6 +130,7 @@ int describe_device(const BackendCall* call, int32_t index, BackendDevice* devic
   CUDA_CHECK(call, "describe_device", cudaGetDeviceProperties(&properties, index));
   std::snprintf(device->name, sizeof(device->name), "%.*s",
                 static_cast<int>(sizeof(device->name)) - 1, properties.name);
+  write_uuid(properties.uuid, device->uuid, sizeof(device->uuid));
   device->memory_bytes = static_cast<int64_t>(properties.totalGlobalMem);
   device->compute_major = properties.major;
   device->compute_minor = properties.minor;

@@ -37,6 +37,7 @@ int use_device(const BackendCall* call, int32_t index);
 const char* library_versions();
 
 void fill_memory(Backend& table);
+const BackendComm& communication();
 void fill_matmul(Backend& table);
 
 }  // namespace orthant::cuda

@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "tensor/cuda/device.h"
+#include "tensor/cuda/dtypes.h"
 #include "tensor/cuda/matmul_plan.h"
 
 namespace orthant::cuda {
@@ -15,6 +16,10 @@ namespace {
 
 constexpr uint64_t kMaxWorkspaceBytes = 32 << 20;
 constexpr size_t kMaxCachedPlans = 16384;
+// Kernels that multiply and add in f32.
+constexpr uint64_t kFullF32 = CUBLASLT_NUMERICAL_IMPL_FLAGS_FMA |
+                              CUBLASLT_NUMERICAL_IMPL_FLAGS_ACCUMULATOR_32F |
+                              CUBLASLT_NUMERICAL_IMPL_FLAGS_INPUT_32F;
 
 int fail_cublas(const BackendCall* call, const char* op, const char* what, cublasStatus_t status) {
   const std::string text = std::string(what) + ": " + cublasLtGetStatusString(status);
@@ -97,7 +102,7 @@ int data_type(const BackendCall* call, const char* op, DType dtype, cudaDataType
     case DType::kBF16:
       return *type = CUDA_R_16BF, 0;
     default:
-      return fail_dtype(call, op, dtype);
+      return fail(call, op, refusal_of(dtype).c_str());
   }
 }
 
@@ -119,6 +124,21 @@ std::string text_of(const Product& p) {
   };
   return side("a", p.plan.second, p.plan.transpose_second) + ", " +
          side("b", p.plan.first, p.plan.transpose_first);
+}
+
+// The best algorithm of what description and preference allow.
+cublasStatus_t find_algorithm(const DeviceState& device, const Preference& preference,
+                              Prepared& prepared) {
+  cublasLtMatmulHeuristicResult_t best = {};
+  int found = 0;
+  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
+      device.cublas, prepared.description.value, prepared.first.value, prepared.second.value,
+      prepared.result.value, prepared.result.value, preference.value, 1, &best, &found);
+  if (status != CUBLAS_STATUS_SUCCESS) return status;
+  if (found == 0) return CUBLAS_STATUS_NOT_SUPPORTED;
+  prepared.algorithm = best.algo;
+  prepared.workspace_bytes = best.workspaceSize;
+  return best.state;
 }
 
 int choose(const BackendCall* call, const char* op, const DeviceState& device, const Product& p,
@@ -151,18 +171,28 @@ int choose(const BackendCall* call, const char* op, const DeviceState& device, c
   CUBLAS_CHECK(call, op, prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, key.align_second));
   CUBLAS_CHECK(call, op, prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, key.align_result));
   CUBLAS_CHECK(call, op, prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, key.align_result));
-  cublasLtMatmulHeuristicResult_t best = {};
-  int found = 0;
-  const cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(
-      device.cublas, prepared.description.value, prepared.first.value, prepared.second.value,
-      prepared.result.value, prepared.result.value, preference.value, 1, &best, &found);
-  if (status != CUBLAS_STATUS_SUCCESS || found == 0 || best.state != CUBLAS_STATUS_SUCCESS) {
-    const std::string what = "cuBLASLt has no algorithm for " + text_of(p);
-    return fail_cublas(call, op, what.c_str(),
-                       status != CUBLAS_STATUS_SUCCESS ? status : best.state);
+  cublasStatus_t status = find_algorithm(device, preference, prepared);
+  if (status != CUBLAS_STATUS_SUCCESS && p.dtype == DType::kF32) {
+    // Not pedantic, but fused multiply-adds of f32 into f32 and nothing else: never TF32.
+    const cublasComputeType_t plain = CUBLAS_COMPUTE_32F;
+    CUBLAS_CHECK(
+        call, op,
+        cublasLtMatmulDescSetAttribute(prepared.description.value,
+                                       CUBLASLT_MATMUL_DESC_COMPUTE_TYPE, &plain, sizeof(plain)));
+    CUBLAS_CHECK(call, op, prefer(CUBLASLT_MATMUL_PREF_IMPL_MASK, kFullF32));
+    status = find_algorithm(device, preference, prepared);
+    static std::once_flag said;
+    if (status == CUBLAS_STATUS_SUCCESS)
+      std::call_once(said, [&] {
+        log_line("cuBLASLt has no pedantic f32 algorithm for " + text_of(p) +
+                 " on cuda:" + std::to_string(current_device()) +
+                 ": such products use its other f32 kernels, which do not round to TF32");
+      });
   }
-  prepared.algorithm = best.algo;
-  prepared.workspace_bytes = best.workspaceSize;
+  if (status != CUBLAS_STATUS_SUCCESS) {
+    const std::string what = "cuBLASLt has no algorithm for " + text_of(p);
+    return fail_cublas(call, op, what.c_str(), status);
+  }
   return 0;
 }
 
@@ -239,27 +269,15 @@ int run(const BackendCall* call, const char* op, const Product& p) {
   return 0;
 }
 
-// No exception crosses the table.
-template <class F>
-int guarded(const BackendCall* call, const char* op, F body) {
-  try {
-    return body();
-  } catch (const std::exception& error) {
-    return fail(call, op, error.what());
-  }
-}
-
 int matmul(const BackendCall* call, const MatmulArgs* args) {
-  return guarded(call, "matmul", [&] {
-    return run(call, "matmul",
-               {.plan = plan_matmul(product_of(*args)),
-                .dtype = args->a.dtype,
-                .out_dtype = args->c.dtype,
-                .first = args->b.data,
-                .second = args->a.data,
-                .result = args->c.data,
-                .accumulate = args->accumulate != 0});
-  });
+  return run(call, "matmul",
+             {.plan = plan_matmul(product_of(*args)),
+              .dtype = args->a.dtype,
+              .out_dtype = args->c.dtype,
+              .first = args->b.data,
+              .second = args->a.data,
+              .result = args->c.data,
+              .accumulate = args->accumulate != 0});
 }
 
 // Side streams that begin behind the work of `stream`; join() makes `stream` wait for them.
@@ -304,25 +322,23 @@ Product product_of_expert(const GroupedMatmulArgs& args, int64_t expert) {
 
 int grouped_matmul(const BackendCall* call, const GroupedMatmulArgs* args) {
   static constexpr char op[] = "grouped_matmul";
-  return guarded(call, op, [&]() -> int {
-    const int64_t experts = args->w.shape[0];
-    DeviceState* device = device_state(call, op);
-    if (!device) return 1;
-    cudaStream_t stream = stream_of(call, op);
-    if (!stream) return 1;
-    if (experts == 1) return run(call, op, product_of_expert(*args, 0));
-    Branches branches(*device, stream);
-    CUDA_TRY(branches.fork(call, op));
-    int status = 0;
-    for (int64_t expert = 0; expert < experts && status == 0; ++expert) {
-      BackendCall on_branch = *call;
-      on_branch.stream = device->branches[static_cast<size_t>(expert % kNumBranches)];
-      status = run(&on_branch, op, product_of_expert(*args, expert));
-    }
-    // After a failure too: what was started must not outrun the stream.
-    const int joined = branches.join(status == 0 ? call : nullptr, op);
-    return status ? status : joined;
-  });
+  const int64_t experts = args->w.shape[0];
+  DeviceState* device = device_state(call, op);
+  if (!device) return 1;
+  cudaStream_t stream = stream_of(call, op);
+  if (!stream) return 1;
+  if (experts == 1) return run(call, op, product_of_expert(*args, 0));
+  Branches branches(*device, stream);
+  CUDA_TRY(branches.fork(call, op));
+  int status = 0;
+  for (int64_t expert = 0; expert < experts && status == 0; ++expert) {
+    BackendCall on_branch = *call;
+    on_branch.stream = device->branches[static_cast<size_t>(expert % kNumBranches)];
+    status = run(&on_branch, op, product_of_expert(*args, expert));
+  }
+  // After a failure too: what was started must not outrun the stream.
+  const int joined = branches.join(status == 0 ? call : nullptr, op);
+  return status ? status : joined;
 }
 
 }  // namespace

@@ -69,7 +69,6 @@ int is_on_device(const BackendCall* call, const void* pointer, bool* on_device) 
 
 int allocate(const BackendCall* call, int64_t bytes, void** block) {
   *block = nullptr;
-  // The device is the calling thread's: a thread that never chose one uses device 0.
   CUDA_CHECK(call, "allocate", cudaMalloc(block, static_cast<size_t>(std::max<int64_t>(bytes, 1))));
   return 0;
 }
@@ -79,13 +78,56 @@ int deallocate(const BackendCall* call, void* block) {
   return 0;
 }
 
+int allocate_host(const BackendCall* call, int64_t bytes, void** block) {
+  *block = nullptr;
+  CUDA_CHECK(call, "allocate_host",
+             cudaHostAlloc(block, static_cast<size_t>(std::max<int64_t>(bytes, 1)),
+                           cudaHostAllocPortable));
+  return 0;
+}
+
+int deallocate_host(const BackendCall* call, void* block) {
+  CUDA_CHECK(call, "deallocate_host", cudaFreeHost(block));
+  return 0;
+}
+
+// A host copy in the order of the stream; small ones go through a slot.  On return the host memory
+// has been written, or may be written again.
+int transfer(const BackendCall* call, const char* op, void* to, const void* from, int64_t bytes,
+             cudaMemcpyKind kind) {
+  if (bytes <= 0) return 0;
+  cudaStream_t stream = stream_of(call, op);
+  if (!stream) return 1;
+  const auto size = static_cast<size_t>(bytes);
+  if (bytes > Staging::kSlotBytes) {
+    CUDA_CHECK(call, op, cudaMemcpyAsync(to, from, size, kind, stream));
+    CUDA_CHECK(call, op, cudaStreamSynchronize(stream));
+    return 0;
+  }
+  void* slot = nullptr;
+  cudaEvent_t event = nullptr;
+  CUDA_TRY(staging().next(call, op, &slot, &event));
+  if (kind == cudaMemcpyHostToDevice) {
+    std::memcpy(slot, from, size);
+    CUDA_CHECK(call, op, cudaMemcpyAsync(to, slot, size, kind, stream));
+    CUDA_CHECK(call, op, cudaEventRecord(event, stream));
+  } else {
+    CUDA_CHECK(call, op, cudaMemcpyAsync(slot, from, size, kind, stream));
+    CUDA_CHECK(call, op, cudaStreamSynchronize(stream));
+    std::memcpy(to, slot, size);
+  }
+  return 0;
+}
+
 int copy(const BackendCall* call, void* to, const void* from, int64_t bytes) {
   if (bytes <= 0) return 0;
   bool to_device = false, from_device = false;
   CUDA_TRY(is_on_device(call, to, &to_device));
   CUDA_TRY(is_on_device(call, from, &from_device));
-  if (to_device && !from_device) return copy_to_device(call, "copy", to, from, bytes);
-  if (!to_device && from_device) return copy_to_host(call, "copy", to, from, bytes);
+  if (to_device && !from_device)
+    return transfer(call, "copy", to, from, bytes, cudaMemcpyHostToDevice);
+  if (!to_device && from_device)
+    return transfer(call, "copy", to, from, bytes, cudaMemcpyDeviceToHost);
   if (!to_device) {
     std::memcpy(to, from, static_cast<size_t>(bytes));
     return 0;
@@ -108,47 +150,14 @@ int synchronize(const BackendCall* call) {
 
 int copy_to_host(const BackendCall* call, const char* op, void* to, const void* from,
                  int64_t bytes) {
-  if (bytes <= 0) return 0;
-  cudaStream_t stream = stream_of(call, op);
-  if (!stream) return 1;
-  const auto size = static_cast<size_t>(bytes);
-  if (bytes > Staging::kSlotBytes) {
-    CUDA_CHECK(call, op, cudaMemcpyAsync(to, from, size, cudaMemcpyDeviceToHost, stream));
-    CUDA_CHECK(call, op, cudaStreamSynchronize(stream));
-    return 0;
-  }
-  void* slot = nullptr;
-  cudaEvent_t event = nullptr;
-  CUDA_TRY(staging().next(call, op, &slot, &event));
-  CUDA_CHECK(call, op, cudaMemcpyAsync(slot, from, size, cudaMemcpyDeviceToHost, stream));
-  CUDA_CHECK(call, op, cudaStreamSynchronize(stream));
-  std::memcpy(to, slot, size);
-  return 0;
-}
-
-int copy_to_device(const BackendCall* call, const char* op, void* to, const void* from,
-                   int64_t bytes) {
-  if (bytes <= 0) return 0;
-  cudaStream_t stream = stream_of(call, op);
-  if (!stream) return 1;
-  const auto size = static_cast<size_t>(bytes);
-  if (bytes > Staging::kSlotBytes) {
-    CUDA_CHECK(call, op, cudaMemcpyAsync(to, from, size, cudaMemcpyHostToDevice, stream));
-    CUDA_CHECK(call, op, cudaStreamSynchronize(stream));
-    return 0;
-  }
-  void* slot = nullptr;
-  cudaEvent_t event = nullptr;
-  CUDA_TRY(staging().next(call, op, &slot, &event));
-  std::memcpy(slot, from, size);
-  CUDA_CHECK(call, op, cudaMemcpyAsync(to, slot, size, cudaMemcpyHostToDevice, stream));
-  CUDA_CHECK(call, op, cudaEventRecord(event, stream));
-  return 0;
+  return transfer(call, op, to, from, bytes, cudaMemcpyDeviceToHost);
 }
 
 void fill_memory(Backend& table) {
   table.allocate = allocate;
   table.deallocate = deallocate;
+  table.allocate_host = allocate_host;
+  table.deallocate_host = deallocate_host;
   table.copy = copy;
   table.synchronize = synchronize;
 }

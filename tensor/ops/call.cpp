@@ -2,6 +2,7 @@
 #include "tensor/ops/call.h"
 
 #include "base/clock.h"
+#include "base/context.h"
 
 namespace orthant::ops {
 namespace {
@@ -40,9 +41,16 @@ View columns_of(const Tensor& tensor, int64_t begin, int64_t end) {
 void checked(Device device, const char* op, std::initializer_list<const Tensor*> operands,
              FunctionRef<int(const Backend&, const BackendCall*)> function) {
   std::array<char, 512> text{};
-  const BackendCall call{.stream = nullptr, .error = text.data(), .error_size = text.size()};
+  const BackendCall call{.stream = nullptr,
+                         .error = text.data(),
+                         .error_size = text.size(),
+                         .any_order = context().any_order ? 1 : 0};
+  const Backend& backend = backend_on(device);
   const double begin = op_observer ? now_seconds() : 0.0;
-  if (function(backend_of(device.type), &call) == 0) {
+  int status = function(backend, &call);
+  // A device computes on after the call: an observed op is waited for.
+  if (status == 0 && op_observer) status = backend.synchronize(&call);
+  if (status == 0) {
     if (op_observer) op_observer->observe(op, operands, now_seconds() - begin);
     return;
   }

@@ -30,7 +30,7 @@ void call(int (*Backend::*entry)(const BackendCall*, const Args*), const char* o
           });
 }
 
-// Sees every op of the calling thread, for profiles (bench/).  Null: nobody.
+// Sees every op of the calling thread when it is done, for profiles (bench/).  Null: nobody.
 class OpObserver {
  public:
   virtual ~OpObserver() = default;

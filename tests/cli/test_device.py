@@ -62,6 +62,13 @@ class DeviceTest(CliTest):
         self.assertEqual(any(name.startswith("liborthant_cuda") for name in opened), PLUGIN.exists())
         self.assertEqual([line["step"] for line in self.metrics() if "loss" in line][-1], 2)
 
+    def test_ranks_agree_on_the_device(self):
+        if device_is_usable():
+            self.skipTest("a device is here")
+        result = orthant("pretrain", self.config(), "device=auto", "run.max_steps=1", ranks=2)
+        self.check(result, 0, "device: auto: using the CPU: rank 0: ")
+        self.check(orthant("pretrain", self.config(), "device=cuda", ranks=2), 69, "cuda: rank 0: ", "use device: cpu")
+
     def test_a_missing_plugin_is_named(self):
         self.with_binary(self.lonely_binary())
         self.check(orthant("pretrain", self.config(), "device=cuda"), 69, "no CUDA plugin beside the program",
@@ -83,7 +90,7 @@ class DeviceTest(CliTest):
 
     def test_doctor_says_what_would_be_used(self):
         result = orthant("doctor")
-        self.check(result, 0, "cuda plugin", "would use")
+        self.check(result, 0, "cuda plugin", "transport", "would use")
         if PLUGIN.exists() and "would use      cuda" not in result.out:
             self.check(result, 0, "CUDA ", "no usable CUDA device")
 

@@ -2,7 +2,9 @@
 """What a user does with the program: every configuration runs, a run leaves what it promises, nothing leaks."""
 import json
 import pathlib
+import re
 import subprocess
+import time
 import unittest
 
 from harness import BINARY, LIKE_V3, ROOT, CliTest, environment, orthant
@@ -14,6 +16,25 @@ SCALED = ["run.max_steps=2", "schedule.total_steps=2", "schedule.warmup_steps=1"
           "batch.sequence_length=32", "generation.samples=1", "generation.max_new_tokens=4"]
 WIDTHS = {"quickstart": [], "shakespeare": [], "bench-dense": ["model.hidden_size=48", "model.intermediate_size=64", "model.vocab_size=512"],
           "bench-moe": ["model.hidden_size=64", "model.vocab_size=512", "model.moe_intermediate_size=32"]}
+
+
+class Start(CliTest):
+    """The best of several: other work on the machine only makes it slower."""
+
+    def test_help_comes_at_once(self):
+        def seconds():
+            begin = time.perf_counter()
+            self.check(orthant("--help"), 0)
+            return time.perf_counter() - begin
+        self.assertLess(min(seconds() for _ in range(21)), 0.03)
+
+    def test_a_run_comes_to_its_data_in_a_tenth_of_a_second(self):
+        times = []
+        for i in range(5):
+            result = orthant("pretrain", self.config(), "run.max_steps=1", f"run.dir={self.dir}/run-{i}")
+            self.check(result, 0)
+            times.append(float(re.search(r"\(([\d.]+) s before data was opened\)", result.err)[1]))
+        self.assertLess(min(times), 0.1, times)
 
 
 class Configurations(CliTest):
@@ -46,6 +67,8 @@ class Run(CliTest):
         for part in ["<svg", "ROMEO:", "hidden_size", "prefers-color-scheme"]:
             self.assertIn(part, page)
         self.assertNotIn("<script", page)
+        self.check(orthant("pretrain", self.config(), "run.max_steps=1", "logging.tensorboard=false", f"run.dir={self.dir}/quiet"), 0)
+        self.assertEqual([len(list(folder.glob("events.out.tfevents.*"))) for folder in [run, self.dir / "quiet"]], [1, 0])
         self.assertTrue((run / "logs/rank-00000.log").exists())
         self.assertEqual((run / "checkpoints/latest").read_text().strip(), "step-00000008")
         self.check(orthant("inspect", "checkpoint", run / "checkpoints/step-00000008"), 0)

@@ -110,6 +110,32 @@ class Resume(CliTest):
                     subprocess.run(["rm", "-rf", str(self.dir / "run")], check=True)
                 subprocess.run(["rm", "-rf", str(self.dir / "oracle")], check=True)
 
+    def test_the_middle_of_a_batch_ramp_goes_on_with_the_same_bits(self):
+        ramp = "global_batch_size: 8, ramp_start: 4, ramp_increment: 4, ramp_samples: 18, "
+        text = TINY.format(dir=self.dir, precision="bf16").replace("global_batch_size: 8, ", ramp)
+        config = self.config(text=text)
+        self.check(orthant("pretrain", config, f"run.dir={self.dir}/oracle"), 0, "grows from 4 sequences to 8 by 4, over 5 steps")
+        self.assertEqual([row["samples"] for row in self.metrics("oracle")], [4, 8, 12, 16, 20, 28, 36, 44])
+        self.assertEqual([row["tokens"] for row in self.metrics("oracle")], [row["samples"] * 32 for row in self.metrics("oracle")])
+        self.check(orthant("pretrain", config, "run.max_steps=3", ranks=2), 0)
+        self.check(orthant("pretrain", config, "run.max_steps=6"), 0, "resuming from step 3")
+        self.check(orthant("pretrain", config, ranks=2), 0, "resuming from step 6")
+        self.same_as_oracle()
+        self.assertEqual(len(list((self.dir / "run").glob("events.out.tfevents.*"))), 3)  # one for each start, by rank 0 alone
+        self.check(orthant("pretrain", config, "--dry-run"), 0, "after 5 steps", f"{44 * 32:,} tokens in all")
+        self.check(orthant("pretrain", config, ranks=4), 64, "batch.ramp_start", "4 ranks = 8")
+        self.check(orthant("pretrain", config, "batch.ramp_increment=3"), 64, "batch.ramp_increment")
+        self.check(orthant("pretrain", config, "batch.ramp_samples=0"), 64, "ramp_samples")
+
+    def test_new_schedules_train(self):
+        for options in [["schedule.name=wsd", "schedule.decay_fraction=0.5", "schedule.decay_shape=1-sqrt"],
+                        ["schedule.name=step", "schedule.step_points=[0.5]", "schedule.step_factor=0.5"]]:
+            run = self.dir / options[0][-4:]
+            self.check(orthant("pretrain", self.config(), *options, f"run.dir={run}"), 0)
+            rates = [row["learning_rate"] for row in self.metrics(run.name)]
+            self.assertEqual(rates[1:4], [0.003] * 3)
+            self.assertEqual(rates[5], 0.0015 if options[0].endswith("step") else 0.003 * (1 - 0.5 ** 0.5))
+
     def signalled(self, number, ranks):
         config = self.config()
         line = command(["pretrain", config, "run.max_steps=100000", "schedule.total_steps=8", "checkpoint.interval=0"], ranks)

@@ -14,7 +14,7 @@ struct Shape {
 };
 
 // Forward, and backward with `grad`.
-void attend(Trial& run, const Shape& s, bool grad) {
+void attend(Trial& run, const Shape& s, bool grad, bool wants_lse = true) {
   const int64_t rows = s.batch * s.length;
   const int64_t q_end = s.heads * s.qk_dim, k_end = q_end + s.kv_heads * s.qk_dim;
   const int64_t v_end = k_end + s.kv_heads * s.v_dim;
@@ -26,7 +26,7 @@ void attend(Trial& run, const Shape& s, bool grad) {
       .k = Trial::columns(qkv, q_end, k_end),
       .v = Trial::columns(qkv, k_end, v_end),
       .o = run.out("o", Kind::kModel, {rows, s.heads * s.v_dim}, Near::kModel, s.pad),
-      .lse = run.out("lse", Kind::kWide, {rows, s.heads}),
+      .lse = wants_lse ? run.out("lse", Kind::kWide, {rows, s.heads}) : View{},
       .doc_start = doc_start,
       .batch = s.batch,
       .q_len = s.length,
@@ -102,6 +102,24 @@ void add_attention_cases(std::vector<ConformanceCase>& cases) {
       {"wider values", {.qk_dim = 8, .v_dim = 20, .pad = 3}},
       {"longer than a block", {.batch = 1, .length = 203, .heads = 2, .kv_heads = 1}},
       {"head of 64", {.length = 65, .heads = 2, .kv_heads = 1, .qk_dim = 64, .v_dim = 64}},
+      // What a fused kernel takes: heads of a multiple of 8 elements, rows of 16 bytes.
+      {"one token, heads of 8",
+       {.batch = 3, .length = 1, .heads = 2, .kv_heads = 2, .qk_dim = 8, .v_dim = 8}},
+      {"heads of 128", {.length = 130, .heads = 4, .kv_heads = 1, .qk_dim = 128, .v_dim = 128}},
+      {"narrower values", {.length = 77, .heads = 3, .kv_heads = 3, .qk_dim = 192, .v_dim = 128}},
+      {"heads of 24 and 16, rows apart", {.length = 45, .qk_dim = 24, .v_dim = 16, .pad = 8}},
+      {"packed documents, heads of 64",
+       {.length = 300,
+        .qk_dim = 64,
+        .v_dim = 64,
+        .documents = documents({{130, 1, 169}, {3, 290, 7}})}},
+      {"packed documents, narrower values",
+       {.length = 200,
+        .heads = 2,
+        .kv_heads = 2,
+        .qk_dim = 96,
+        .v_dim = 64,
+        .documents = documents({{140, 60}, {200}})}},
       {"packed documents", {.length = 9, .documents = documents({{4, 1, 4}, {9}})}},
       {"packed documents longer than a block",
        {.length = 150, .documents = documents({{70, 1, 79}, {3, 140, 7}}), .pad = 1}}};
@@ -109,6 +127,9 @@ void add_attention_cases(std::vector<ConformanceCase>& cases) {
     cases.push_back({"attention", name, [s = shape](Trial& run) { attend(run, s, false); }});
     cases.push_back({"attention_grad", name, [s = shape](Trial& run) { attend(run, s, true); }});
   }
+  cases.push_back({"attention", "no lse wanted", [](Trial& run) {
+                     attend(run, {.length = 70, .qk_dim = 64, .v_dim = 64}, false, false);
+                   }});
   cases.push_back(
       {"attention", "first token of a cache", [](Trial& run) { decode(run, 1, 0, 5); }});
   cases.push_back(

@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <iostream>
 #include <set>
 
 #include "base/text.h"
@@ -85,11 +86,15 @@ TEST_P(Conformance, AgreesWithTheOracle) {
   std::string why_not;
   const Backend* backend = backend_under_test(name, why_not);
   if (!backend) GTEST_SKIP() << why_not;
+  int cases = 0;
   for (const ConformanceCase& test : all_cases()) {
     if (test.op != op) continue;
-    for (const DType model : {DType::kF64, DType::kF32, DType::kBF16})
+    for (const DType model : {DType::kF64, DType::kF32, DType::kBF16}) {
       EXPECT_EQ(difference_from_oracle(*backend, model, test), "");
+      ++cases;
+    }
   }
+  std::cout << "  cases: " << cases << "\n";
 }
 
 INSTANTIATE_TEST_SUITE_P(All, Conformance,
@@ -207,6 +212,45 @@ TEST_P(BackendTable, CopiesBothWaysAndWithin) {
     EXPECT_EQ(backend_->deallocate(nullptr, second), 0);  // as the allocator calls it
   }
   EXPECT_EQ(backend_->synchronize(&call_), 0) << error_;
+}
+
+TEST_P(BackendTable, CopiesByWayOfItsHostMemory) {
+  constexpr int64_t kSize = 3000001;
+  void *host = nullptr, *device = nullptr;
+  ASSERT_EQ(backend_->allocate_host(&call_, kSize, &host), 0) << error_;
+  ASSERT_EQ(backend_->allocate(&call_, kSize, &device), 0) << error_;
+  std::memset(host, 7, kSize);
+  ASSERT_EQ(backend_->copy(&call_, device, host, kSize), 0) << error_;
+  std::memset(host, 0, kSize);
+  ASSERT_EQ(backend_->copy(&call_, host, device, kSize), 0) << error_;
+  EXPECT_EQ(static_cast<char*>(host)[0], 7);
+  EXPECT_EQ(static_cast<char*>(host)[kSize - 1], 7);
+  EXPECT_EQ(backend_->deallocate(&call_, device), 0) << error_;
+  EXPECT_EQ(backend_->deallocate_host(nullptr, host), 0);
+}
+
+// All that one rank can see of a backend's communication; tests/fake_device has the rest.
+TEST_P(BackendTable, CommunicatesWithItselfAlone) {
+  const BackendComm* comm = backend_->comm;
+  if (!comm) GTEST_SKIP() << "no communication";
+  BackendCommArgs args{.id = {}, .rank = 0, .size = 1, .name = "alone"};
+  ASSERT_EQ(comm->make_id(&call_, &args.id), 0) << error_;
+  void *self = nullptr, *ticket = nullptr, *first = nullptr, *second = nullptr;
+  ASSERT_EQ(comm->create(&call_, &args, &self), 0) << error_;
+  for (int32_t ready = 0; !ready;) ASSERT_EQ(comm->poll(&call_, self, &ready), 0) << error_;
+  ASSERT_EQ(backend_->allocate(&call_, 1000, &first), 0) << error_;
+  ASSERT_EQ(backend_->allocate(&call_, 1000, &second), 0) << error_;
+  std::vector<char> from(1000, 5), to(1000, 0);
+  ASSERT_EQ(backend_->copy(&call_, first, from.data(), 1000), 0) << error_;
+  const ExchangeArgs own{.own_from = first, .own_to = second, .own_bytes = 1000};
+  ASSERT_EQ(comm->exchange(&call_, self, &own, &ticket), 0) << error_;
+  for (int32_t done = 0; !done;) ASSERT_EQ(comm->query(&call_, ticket, &done), 0) << error_;
+  comm->release(ticket);
+  ASSERT_EQ(backend_->copy(&call_, to.data(), second, 1000), 0) << error_;
+  EXPECT_TRUE(from == to);
+  EXPECT_EQ(comm->destroy(&call_, self), 0) << error_;
+  backend_->deallocate(&call_, first);
+  backend_->deallocate(&call_, second);
 }
 
 TEST_P(BackendTable, RefusesTypesThatItDoesNotComputeIn) {

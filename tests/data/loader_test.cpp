@@ -69,11 +69,8 @@ TEST(Batch, PadsAShortRow) {
 // corpora.
 TEST(Loader, IsWhatTheSamplerSays) {
   const auto a = train(make_corpus("a", 90, 0)), b = train(make_corpus("b", 50, 0));
-  const LoaderOptions options{.sequence_length = 16,
-                              .micro_batch_size = 3,
-                              .global_batch_size = 12,
-                              .seed = 5,
-                              .micro_batches_per_step = 4};
+  const LoaderOptions options{
+      .sequence_length = 16, .micro_batch_size = 3, .sizes = {12}, .seed = 5};
   Loader loader({{a, 3.0}, {b, 1.0}}, options);
   const Sampler sampler(
       5, {{num_windows(a->num_tokens(), 16), 3.0}, {num_windows(b->num_tokens(), 16), 1.0}});
@@ -102,10 +99,10 @@ TEST(Loader, RanksPartitionTheSameSamples) {
       const int64_t count = 8 / ranks;
       Loader loader({{train(path)}}, {.sequence_length = 8,
                                       .micro_batch_size = 2,
-                                      .global_batch_size = 16,
+                                      .sizes = {16},
                                       .seed = 3,
-                                      .first_micro_batch = rank * count,
-                                      .micro_batches_per_step = count,
+                                      .rank = rank,
+                                      .num_ranks = ranks,
                                       .prefetch = rank % 3});
       for (int64_t step = 0; step < 20; ++step)
         for (int64_t m = 0; m < count; ++m) {
@@ -131,16 +128,16 @@ TEST(Loader, AnswersInAnyOrder) {
   const std::string path = make_corpus("a", 90, 0);
   LoaderOptions options{.sequence_length = 8,
                         .micro_batch_size = 2,
-                        .global_batch_size = 8,
-                        .first_micro_batch = 1,
-                        .micro_batches_per_step = 2,
+                        .sizes = {8},
+                        .rank = 1,
+                        .num_ranks = 2,
                         .prefetch = 3};
   Loader ahead({{train(path)}}, options);
   options.prefetch = 0;
   Loader direct({{train(path)}}, options);
-  const std::vector<std::pair<int64_t, int64_t>> calls = {{0, 1}, {0, 2}, {1, 1}, {5, 1},
-                                                          {5, 1}, {5, 2}, {6, 1}, {2, 0},
-                                                          {6, 2}, {7, 1}, {0, 3}, {0, 1}};
+  const std::vector<std::pair<int64_t, int64_t>> calls = {{0, 2}, {0, 3}, {1, 2}, {5, 2},
+                                                          {5, 2}, {5, 3}, {6, 2}, {2, 0},
+                                                          {6, 3}, {7, 2}, {0, 1}, {0, 2}};
   for (const auto& [step, micro] : calls)
     expect_equal(ahead.micro_batch(step, micro), direct.micro_batch(step, micro));
   expect_error(ErrorKind::kInternal, {"micro-batch 4"}, [&] { ahead.micro_batch(0, 4); });
@@ -150,8 +147,7 @@ TEST(Loader, AnswersInAnyOrder) {
 TEST(Loader, EndsCleanlyAtAnyMoment) {
   const auto corpus = train(make_corpus("a", 90, 0));
   for (int i = 0; i < 50; ++i) {
-    Loader loader({{corpus}},
-                  {.sequence_length = 8, .micro_batch_size = 2, .global_batch_size = 8});
+    Loader loader({{corpus}}, {.sequence_length = 8, .micro_batch_size = 2, .sizes = {8}});
     if (i % 3) loader.micro_batch(i, 0);
   }
 }
@@ -164,7 +160,7 @@ TEST(Loader, BackgroundErrorsComeOutAtTheCall) {
     file.seekp(static_cast<int64_t>(std::filesystem::file_size(path)) / 2);
     file.put('\x7f');
   }
-  Loader loader({{corpus}}, {.sequence_length = 8, .micro_batch_size = 2, .global_batch_size = 8});
+  Loader loader({{corpus}}, {.sequence_length = 8, .micro_batch_size = 2, .sizes = {8}});
   for (int i = 0; i < 3; ++i)
     expect_error(ErrorKind::kData, {path, "checksum"}, [&] { loader.micro_batch(i, 0); });
 }
@@ -172,21 +168,45 @@ TEST(Loader, BackgroundErrorsComeOutAtTheCall) {
 TEST(Loader, RefusesWhatDoesNotFit) {
   const auto corpus = train(prepared("s", {write_file("s.txt", "short")}, 0));  // 6 tokens
   expect_error(ErrorKind::kData, {"s.h5", "6 tokens", "at least 7"}, [&] {
-    Loader({{corpus}}, {.sequence_length = 6, .micro_batch_size = 1, .global_batch_size = 1});
+    Loader({{corpus}}, {.sequence_length = 6, .micro_batch_size = 1, .sizes = {1}});
   });
   expect_error(ErrorKind::kConfig, {"multiple"}, [&] {
-    Loader({{corpus}}, {.sequence_length = 2, .micro_batch_size = 2, .global_batch_size = 3});
+    Loader({{corpus}}, {.sequence_length = 2, .micro_batch_size = 2, .sizes = {3}});
   });
-  expect_error(ErrorKind::kConfig, {"1 + 2"}, [&] {
-    Loader({{corpus}}, {.sequence_length = 2,
-                        .micro_batch_size = 1,
-                        .global_batch_size = 2,
-                        .first_micro_batch = 1,
-                        .micro_batches_per_step = 2});
+  expect_error(ErrorKind::kConfig, {"rank 1 of 3"}, [&] {
+    Loader({{corpus}},
+           {.sequence_length = 2, .micro_batch_size = 1, .sizes = {2}, .rank = 1, .num_ranks = 3});
   });
-  expect_error(ErrorKind::kConfig, {"data.train"}, [&] {
-    Loader({}, {.sequence_length = 2, .micro_batch_size = 1, .global_batch_size = 2});
-  });
+  expect_error(ErrorKind::kConfig, {"data.train"},
+               [&] { Loader({}, {.sequence_length = 2, .micro_batch_size = 1, .sizes = {2}}); });
+}
+
+// On a ramp the steps take one sample after the other, on any number of ranks.
+TEST(Loader, FollowsTheRamp) {
+  const std::string path = make_corpus("a", 90, 0);
+  const BatchSizes sizes{.global = 16, .start = 4, .increment = 4, .ramp_samples = 40};
+  for (const int64_t ranks : {1, 2}) {
+    std::vector<int64_t> seen;
+    std::vector<std::unique_ptr<Loader>> loaders;
+    for (int64_t rank = 0; rank < ranks; ++rank)
+      loaders.push_back(std::make_unique<Loader>(std::vector<LoaderSource>{{train(path)}},
+                                                 LoaderOptions{.sequence_length = 8,
+                                                               .micro_batch_size = 2,
+                                                               .sizes = sizes,
+                                                               .rank = rank,
+                                                               .num_ranks = ranks}));
+    for (int64_t step = 0; step < 12; ++step) {
+      const int64_t count = sizes.size_of_step(step + 1) / 2 / ranks;
+      for (int64_t m = 0; m < count * ranks; ++m) {
+        const Batch batch = loaders[static_cast<size_t>(m / count)]->micro_batch(step, m);
+        seen.insert(seen.end(), batch.sample_ids.begin(), batch.sample_ids.end());
+      }
+      expect_error(ErrorKind::kInternal, {"outside"},
+                   [&] { loaders[0]->micro_batch(step, count * ranks); });
+    }
+    for (size_t i = 0; i < seen.size(); ++i) EXPECT_EQ(seen[i], static_cast<int64_t>(i));
+    EXPECT_EQ(static_cast<int64_t>(seen.size()), sizes.samples_after(12));
+  }
 }
 
 TEST(EvaluationBatches, CoverEveryTokenOnceOnAnyNumberOfRanks) {
@@ -205,7 +225,7 @@ TEST(EvaluationBatches, CoverEveryTokenOnceOnAnyNumberOfRanks) {
         if (num_batches < 0) num_batches = batches.num_batches();
         EXPECT_EQ(batches.num_batches(), num_batches);
         EXPECT_EQ(batches.num_tokens(), corpus->num_tokens() - 1);
-        EXPECT_EQ(batches.num_bytes(), corpus->num_bytes());
+        EXPECT_EQ(batches.num_bytes(), corpus->num_bytes() - corpus->num_documents());
         for (int64_t i = 0; i < batches.num_batches(); ++i) {
           const Batch batch = batches.batch(i);
           EXPECT_EQ(batch.num_tokens(), 4 * length);
@@ -224,7 +244,7 @@ TEST(EvaluationBatches, CoverEveryTokenOnceOnAnyNumberOfRanks) {
         if (tokens[i - 1] != 256) want.emplace(i, tokens[i]);
       EXPECT_EQ(labels, want) << ranks << " ranks, length " << length;
       // With the byte tokenizer there are as many labels as bytes: the first byte of a document
-      // has none, its end has one.
+      // is none, its end is one.
       EXPECT_EQ(static_cast<int64_t>(want.size()), corpus->num_bytes());
     }
 }
@@ -241,9 +261,53 @@ TEST(EvaluationBatches, StopAtTheCap) {
   int64_t labels = 0, want = 0, bytes = 0;
   for (int64_t i = 0; i < 7; ++i) labels += batches.batch(i).num_labels();
   for (size_t i = 0; i < 100; ++i) want += tokens[i] != 256;
-  for (size_t i = 0; i < 101; ++i) bytes += tokens[i] != 256;
+  for (size_t i = 1; i < 101; ++i) bytes += tokens[i] != 256 && tokens[i - 1] != 256;
   EXPECT_EQ(labels, want);
   EXPECT_EQ(batches.num_bytes(), bytes);
+}
+
+// Bytes of the text behind the labels, found without the tokenizer: the text less what its first
+// tokens stand for.
+TEST(EvaluationBatches, CountTheBytesOfSubWordLabels) {
+  const std::vector<std::string> documents = {"Before we proceed any further", "hear me speak.\n",
+                                              "caf\xC3\xA9 \xE2\x96\x81 speak"};
+  const std::string folder = std::string(ORTHANT_SOURCE_DIR) + "/tests/golden/sentencepiece/";
+  for (const char* name : {"unigram", "bpe", "dummy_space"}) {
+    const std::string model = folder + name + ".model";
+    const auto tokenizer = make_tokenizer(model);
+    PrepareOptions options{.output = test_folder() + "/" + name + ".h5", .tokenizer = model};
+    int64_t want = 0;
+    std::string lines;
+    for (const std::string& document : documents) {
+      std::string escaped = document;
+      if (const size_t at = escaped.find('\n'); at != std::string::npos)
+        escaped.replace(at, 1, "\\n");
+      lines += "{\"text\": \"" + escaped + "\"}\n";
+      const std::vector<int32_t> ids = tokenizer->encode(document);
+      want += static_cast<int64_t>(document.size() -
+                                   tokenizer->decode(std::span(ids).subspan(0, 1)).size());
+    }
+    options.validation_inputs = {write_file("t.jsonl", lines)};
+    const PrepareReport report = prepare(options);
+    EXPECT_TRUE(report.gives_text_back);
+    EXPECT_EQ(report.num_unknown_tokens, 0);
+    const auto corpus = Corpus::open(options.output, Split::kValidation);
+    EXPECT_EQ(corpus->tokenizer_name(), tokenizer->name());
+    const EvaluationBatches batches(corpus, *tokenizer,
+                                    {.sequence_length = 5, .micro_batch_size = 2});
+    EXPECT_EQ(batches.num_bytes(), want) << name;
+    // A cap inside the text: what is left out is what the last tokens stand for.
+    const EvaluationBatches part(
+        corpus, *tokenizer,
+        {.sequence_length = 5, .micro_batch_size = 2, .max_tokens = corpus->num_tokens() - 3});
+    const std::vector<int32_t> all = all_tokens(options.output, Split::kValidation);
+    EXPECT_EQ(part.num_bytes(),
+              want - static_cast<int64_t>(tokenizer->decode(std::span(all).last(2), true).size()));
+    expect_error(ErrorKind::kConfig, {tokenizer->name(), "byte"}, [&] {
+      EvaluationBatches(corpus, *make_tokenizer("byte"),
+                        {.sequence_length = 5, .micro_batch_size = 2});
+    });
+  }
 }
 
 }  // namespace

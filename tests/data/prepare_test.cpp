@@ -83,6 +83,26 @@ TEST(Prepare, ReadsLongTextsInPieces) {
   EXPECT_EQ(decoded(path, Split::kTrain).size(), text.size() * 3 / 4);
 }
 
+// The pieces of a long document do not show in its tokens' text, whatever the tokenizer puts in
+// front of a text.
+TEST(Prepare, SubWordTokensOfALongTextGiveItBack) {
+  std::string text;
+  while (text.size() < (size_t{1} << 20) + 5000) text += "Before we proceed any further, hear me\n";
+  const std::string input = write_file("long.txt", text);
+  for (const char* name : {"bpe", "dummy_space"}) {
+    PrepareOptions options{.inputs = {input},
+                           .output = test_folder() + "/" + name + ".h5",
+                           .tokenizer = std::string(ORTHANT_SOURCE_DIR) +
+                                        "/tests/golden/sentencepiece/" + name + ".model",
+                           .validation_fraction = 0};
+    EXPECT_TRUE(prepare(options).gives_text_back);
+    EXPECT_TRUE(
+        make_tokenizer(options.tokenizer)->decode(all_tokens(options.output, Split::kTrain)) ==
+        text)
+        << name;
+  }
+}
+
 TEST(Prepare, KeepsJsonLinesWholeAndSpreadsValidation) {
   std::string lines;
   std::set<std::string> texts;

@@ -31,7 +31,8 @@ TEST(ByteTokenizer, RefusesIdsOutsideItsVocabulary) {
 }
 
 TEST(MakeTokenizer, UnknownNameListsWhatExists) {
-  expect_error(ErrorKind::kConfig, {"'bite'", "byte"}, [] { make_tokenizer("bite"); });
+  EXPECT_EQ(make_tokenizer("bytes")->name(), "byte");
+  expect_error(ErrorKind::kConfig, {"'bite'", "byte", ".model"}, [] { make_tokenizer("bite"); });
 }
 
 }  // namespace

@@ -5,9 +5,13 @@
 
 #include <filesystem>
 
+#include "base/context.h"
 #include "checkpoint/reader.h"
 #include "checkpoint/writer.h"
+#include "parallel/comm/threads/run_ranks.h"
+#include "parallel/comm/transport.h"
 #include "tensor/plugin.h"
+#include "tests/fake_device/fake_control.h"
 #include "tests/layouts/engine_run.h"
 #include "trainer/device.h"
 #include "trainer/training_state.h"
@@ -36,6 +40,41 @@ TEST(FakeDevice, TrainsWithTheBitsOfTheCpu) {
         EXPECT_EQ(first_bit_difference(bits_of(got), bits_of(want)), "");
       }
     }
+  }
+}
+
+// Ranks whose devices talk to each other: gradients never pass through the host.
+TEST(FakeDevice, TrainsOverTheDevicesOwnTransport) {
+  for (const Variant& variant : all_variants()) {
+    Variant on_device = variant;
+    on_device.config.device = "cuda";
+    for (const int ranks : {2, 4}) {
+      if (variant.config.batch.global_batch_size / variant.config.batch.micro_batch_size % ranks)
+        continue;
+      SCOPED_TRACE(concat(variant.name, ", ", ranks, " ranks"));
+      const EngineOptions options{.precision = "bf16", .steps = 2, .gradients = true};
+      const EngineRun want = run_on_threads(variant, options, ranks);
+      fake_control().reset();
+      fake_control().delay_seconds = 50e-6;
+      std::vector<EngineRun> runs(static_cast<size_t>(ranks));
+      run_ranks(ranks, [&](const Group& world) {
+        runs[static_cast<size_t>(world.rank())] =
+            run_engine(on_device, options, connect_devices(world, device_of("cuda"), "auto"));
+      });
+      for (const EngineRun& got : runs)
+        EXPECT_EQ(first_bit_difference(bits_of(got), bits_of(want)), "");
+      EXPECT_GT(fake_control().num_messages, 0);
+    }
+  }
+}
+
+TEST(FakeDevice, HearsOfTheWishForDeterminism) {
+  RankContext rank;
+  const ContextScope scope(rank);
+  for (const char* determinism : {"none", "run", "none", "layout"}) {
+    const Engine engine(resolved_config(find_variant("moe"), {.determinism = determinism}, 1),
+                        Group::self());
+    EXPECT_EQ(rank.any_order, std::string(determinism) == "none") << determinism;
   }
 }
 

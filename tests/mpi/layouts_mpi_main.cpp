@@ -3,7 +3,7 @@
 // steps have the bits of a run on one rank, which every rank makes by itself; with ZeRO-1
 // and without.  Experts on other
 // ranks: what `verify layout` compares.
-//   mpirun -n 2 layouts_mpi      (2, 4 or 8 ranks: they must divide the eight micro-batches)
+//   mpirun -n 2 layouts_mpi [cpu|cuda]      2, 4 or 8 ranks: they must divide the micro-batches
 // Prints "ok", or what differs, and then exits with 1.
 #include <cstdio>
 #include <string>
@@ -56,37 +56,37 @@ std::string expert_differences(const Variant& variant, const Group& world) {
   return differences;
 }
 
-int compare(const Group& world) {
+int compare(const Group& world, const std::string& device) {
   std::string differences;
   for (const char* name : {"moe", "moe_deep", "moe_v2", "moe_v3"}) {
     Variant variant = find_variant(name);
+    variant.config.device = device;
     variant.config.run.max_steps = 20;
     differences += expert_differences(variant, world);
   }
   for (const char* name :
        {"dense_gqa", "dense_tied_deep", "moe", "moe_normalized_tied", "moe_v2", "moe_v3"}) {
+    Variant variant = find_variant(name);
+    variant.config.device = device;
     for (const char* precision : {"fp64", "fp32", "bf16"})
-      differences += difference_to(find_variant(name), {.precision = precision}, world);
-    differences +=
-        difference_to(find_variant(name), {.precision = "bf16", .recompute = "full"}, world);
+      differences += difference_to(variant, {.precision = precision}, world);
+    differences += difference_to(variant, {.precision = "bf16", .recompute = "full"}, world);
     for (const char* precision : {"fp32", "bf16"})
-      differences +=
-          difference_to(find_variant(name), {.precision = precision, .zero_stage = 0}, world);
-    differences +=
-        difference_to(find_variant(name), {.precision = "fp32", .optimizer = "sgd"}, world);
+      differences += difference_to(variant, {.precision = precision, .zero_stage = 0}, world);
+    differences += difference_to(variant, {.precision = "fp32", .optimizer = "sgd"}, world);
   }
   bool equal = true;
   for (const std::string& text : world.gather_text(differences)) {
     if (world.rank() == 0 && !text.empty()) std::printf("%s", text.c_str());
     equal = equal && text.empty();
   }
-  if (world.rank() == 0 && equal) std::printf("ok: %d ranks\n", world.size());
+  if (world.rank() == 0 && equal) std::printf("ok: %d ranks on %s\n", world.size(), device.c_str());
   return equal ? 0 : 1;
 }
 
 }  // namespace
 
-int main() {
+int main(int argc, char** argv) {
   RankContext context;
   const ContextScope scope(context);
   try {
@@ -98,7 +98,7 @@ int main() {
     world.set_deadline_seconds(60);
     const int64_t level = -world.max(-static_cast<int64_t>(cpu::detected_isa()));
     cpu::limit_isa(static_cast<cpu::Isa>(level));
-    const int code = compare(world);
+    const int code = compare(world, argc > 1 ? argv[1] : "cpu");
     finalize_mpi();
     return code;
   } catch (const Error& error) {

@@ -25,6 +25,44 @@ TEST(ScheduleTest, WarmsUpAndEndsAtTheMinimum) {
   EXPECT_DOUBLE_EQ(learning_rate_at(constant, 2.0, 800), 2.0);
 }
 
+TEST(ScheduleTest, WarmsUpStaysAndDecays) {
+  ScheduleConfig wsd{.name = "wsd",
+                     .warmup_steps = 10,
+                     .total_steps = 100,
+                     .min_learning_rate = 0.2,
+                     .decay_fraction = 0.4};
+  EXPECT_DOUBLE_EQ(learning_rate_at(wsd, 1.0, 5), 0.5);
+  for (const int64_t step : {10, 11, 60}) EXPECT_DOUBLE_EQ(learning_rate_at(wsd, 1.0, step), 1.0);
+  EXPECT_DOUBLE_EQ(learning_rate_at(wsd, 1.0, 70), 0.2 + 0.8 * 0.75);
+  EXPECT_DOUBLE_EQ(learning_rate_at(wsd, 1.0, 100), 0.2);
+  EXPECT_DOUBLE_EQ(learning_rate_at(wsd, 1.0, 500), 0.2);
+  wsd.decay_shape = "1-sqrt";
+  EXPECT_DOUBLE_EQ(learning_rate_at(wsd, 1.0, 70), 0.2 + 0.8 * 0.5);
+  wsd.decay_shape = "cosine";
+  EXPECT_NEAR(learning_rate_at(wsd, 1.0, 80), 0.2 + 0.8 * 0.5, 1e-12);
+  EXPECT_NEAR(learning_rate_at(wsd, 1.0, 70), 0.2 + 0.8 * 0.5 * (1 + std::sqrt(0.5)), 1e-12);
+  wsd.decay_fraction = 1.0;  // the decay never begins before the warm-up's end
+  EXPECT_DOUBLE_EQ(learning_rate_at(wsd, 1.0, 10), 1.0);
+  EXPECT_LT(learning_rate_at(wsd, 1.0, 11), 1.0);
+}
+
+TEST(ScheduleTest, StepsDownAtThePoints) {
+  ScheduleConfig step{.name = "step", .warmup_steps = 2, .total_steps = 1000};
+  EXPECT_DOUBLE_EQ(learning_rate_at(step, 2.0, 1), 1.0);
+  EXPECT_DOUBLE_EQ(learning_rate_at(step, 2.0, 600), 2.0);
+  EXPECT_DOUBLE_EQ(learning_rate_at(step, 2.0, 601), 2.0 * 0.316);
+  EXPECT_DOUBLE_EQ(learning_rate_at(step, 2.0, 900), 2.0 * 0.316);
+  EXPECT_DOUBLE_EQ(learning_rate_at(step, 2.0, 901), 2.0 * 0.316 * 0.316);
+  EXPECT_DOUBLE_EQ(learning_rate_at(step, 2.0, 5000), 2.0 * 0.316 * 0.316);
+  step.step_points = {0.5};
+  step.step_factor = 0.1;
+  EXPECT_DOUBLE_EQ(learning_rate_at(step, 2.0, 501), 0.2);
+  step.min_learning_rate = 0.7;
+  EXPECT_DOUBLE_EQ(learning_rate_at(step, 2.0, 501), 0.7);
+  step.step_points = {0.5, 0.5};
+  EXPECT_THROW(step.validate(), std::runtime_error);
+}
+
 // The formula of specs and paper, element by element, on a bf16 parameter with an f32 master.
 TEST(AdamwTest, FollowsTheFormulaAndRoundsTheMasterIntoTheValue) {
   const OptimizerConfig config{

@@ -8,8 +8,10 @@
 #include <filesystem>
 #include <vector>
 
+#include "base/context.h"
 #include "base/error.h"
 #include "tensor/cuda/matmul_plan.h"
+#include "tensor/ops/call.h"
 #include "tensor/tensor.h"
 
 namespace orthant {
@@ -45,6 +47,17 @@ TEST(Plugin, TableWithAHoleIsRefused) {
   EXPECT_EQ(fault_of(table), "no function for copy, router_grad");
 }
 
+TEST(Plugin, CommunicationIsWholeOrAbsent) {
+  Backend table = cpu_backend();
+  EXPECT_EQ(table.comm, nullptr);
+  BackendComm comm{};
+  comm.poll = [](const BackendCall*, void*, int32_t*) { return 0; };
+  table.comm = &comm;
+  EXPECT_EQ(fault_of(table),
+            "no function for comm.make_id, comm.create, comm.exchange, comm.query, comm.release, "
+            "comm.abort, comm.destroy");
+}
+
 bool is_built() {
   const auto program = std::filesystem::read_symlink("/proc/self/exe");
   return std::filesystem::exists(program.parent_path() / kCudaPluginFile);
@@ -59,6 +72,7 @@ TEST(Plugin, BuiltPluginHasACompleteTable) {
   EXPECT_STREQ(plugin->name, "cuda");
   EXPECT_THAT(plugin->libraries, HasSubstr("cuBLASLt"));
   EXPECT_EQ(fault_of(*plugin), "");
+  EXPECT_NE(plugin->comm, nullptr);
 }
 
 TEST(Plugin, SaysWhyThereIsNoDevice) {
@@ -88,13 +102,45 @@ TEST(Plugin, CallsWithoutADeviceFailInWords) {
   void* block = nullptr;
   EXPECT_NE(plugin->allocate(&call, 64, &block), 0);
   EXPECT_THAT(text, HasSubstr("allocate: cudaMalloc: "));
+  EXPECT_NE(plugin->allocate_host(&call, 64, &block), 0);
+  EXPECT_THAT(text, HasSubstr("allocate_host: cudaHostAlloc: "));
+  BackendCommArgs comm{.id = {}, .rank = 0, .size = 1, .name = "world"};
+  EXPECT_EQ(plugin->comm->make_id(&call, &comm.id), 0);  // NCCL needs no device for that
+  EXPECT_NE(plugin->comm->create(&call, &comm, &block), 0);
+  EXPECT_THAT(text, HasSubstr("create: cuda"));
   EXPECT_NE(plugin->synchronize(&call), 0);
   EXPECT_THAT(text, HasSubstr("synchronize: "));
   float host[4] = {};
   const View view{.data = host, .dtype = DType::kF32, .rank = 2, .shape = {2, 2}, .row_stride = 2};
   const MatmulArgs args{.a = view, .b = view, .c = view};
   EXPECT_NE(plugin->matmul(&call, &args), 0);
-  EXPECT_THAT(text, HasSubstr("matmul: "));
+  EXPECT_THAT(text, HasSubstr("matmul(a f32 [2, 2], b f32 [2, 2], c f32 [2, 2]) on cuda:0: cuda"));
+  // Heads of 8 in bf16 go to cuDNN, heads of 7 to the plain kernels.
+  alignas(16) static char memory[64];
+  for (const int64_t dim : {int64_t{8}, int64_t{7}}) {
+    const View heads{memory, DType::kBF16, 2, {1, dim}, 8};
+    const View lse{memory, DType::kF32, 2, {1, 1}, 1};
+    const AttentionArgs attend{heads, heads, heads, heads, lse, View{}, 1, 1,
+                               1,     0,     1,     1,     dim, dim,    1};
+    EXPECT_NE(plugin->attention(&call, &attend), 0);
+    EXPECT_THAT(text, HasSubstr(concat("attention(q bf16 [1, ", dim, "], ")));
+    EXPECT_THAT(text,
+                HasSubstr(dim == 8 ? "cudnnCreate: CUDNN_STATUS" : "cuda:0: cudaSetDevice: "));
+  }
+}
+
+TEST(Plugin, OpsHearWhetherSumsMayBeMadeInAnyOrder) {
+  RankContext rank;
+  const ContextScope scope(rank);
+  for (const bool any_order : {false, true}) {
+    rank.any_order = any_order;
+    int heard = -1;
+    ops::checked(Device{}, "listen", {}, [&](const Backend&, const BackendCall* call) {
+      heard = call->any_order;
+      return 0;
+    });
+    EXPECT_EQ(heard, any_order ? 1 : 0);
+  }
 }
 
 // --- tensor/cuda/matmul_plan.h -------------------------------------------------------------------

@@ -7,6 +7,7 @@
 
 #include "base/context.h"
 #include "base/error.h"
+#include "parallel/comm/threads/run_ranks.h"
 #include "tensor/plugin.h"
 
 namespace orthant {
@@ -32,6 +33,16 @@ TEST(DeviceOfRank, SharesDevicesInTurn) {
   EXPECT_EQ(nth_cuda_device(0, 1), (Device{DeviceType::kCuda, 0}));
   EXPECT_EQ(nth_cuda_device(5, 1), (Device{DeviceType::kCuda, 0}));
   EXPECT_EQ(nth_cuda_device(5, 4), (Device{DeviceType::kCuda, 1}));
+}
+
+TEST(DeviceOfRank, IsAgreedBetweenRanks) {
+  run_ranks(3, [](const Group& world) {
+    EXPECT_EQ(why_not_everywhere(world, ""), "");
+    EXPECT_EQ(
+        why_not_everywhere(world, world.rank() == 0 ? "" : concat("no driver ", world.rank())),
+        "rank 1: no driver 1");
+  });
+  EXPECT_EQ(why_not_everywhere(Group::self(), "no driver"), "no driver");
 }
 
 TEST(DeviceOfRank, TakesTheLaunchersLocalRank) {

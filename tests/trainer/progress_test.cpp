@@ -69,9 +69,9 @@ TEST(ProgressText, BarFitsTheWidth) {
 TEST(StepTimer, FollowsThePresentSpeed) {
   StepTimer timer;
   EXPECT_LT(timer.remaining(10), 0);
-  timer.add(5.0);
+  timer.add(5.0, 1);
   EXPECT_DOUBLE_EQ(timer.remaining(10), 50.0);
-  for (int i = 0; i < 200; ++i) timer.add(1.0);
+  for (int i = 0; i < 200; ++i) timer.add(4.0, 4);
   EXPECT_NEAR(timer.remaining(10), 10.0, 0.01);
   EXPECT_EQ(timer.remaining(-3), 0.0);
 }

@@ -10,6 +10,7 @@
 
 #include "base/text.h"
 #include "trainer/report_chart.h"
+#include "trainer/report_heat_map.h"
 
 namespace orthant {
 namespace {
@@ -69,13 +70,16 @@ TEST(Report, ShowsExpertsAndFurtherNumbersWherePresent) {
     m.balance_loss = 0.01;
     m.extra = {{"reward_mean", 0.5}};
   }
+  input.metrics[10].expert_loads = {{1, 1, 1.5, 0.5}, {4, 0, 0, 0}};
   input.metrics[20].expert_loads = {{1, 1, 2, 0}, {1, 1, 1, 1}};
   const std::string html = render_report(input);
-  for (const char* title : {"Expert imbalance", "Balance loss", "reward_mean", "Expert load",
-                            "layer 1, expert 2: 2.00 of the mean"}) {
+  for (const char* title :
+       {"Expert imbalance", "Balance loss", "reward_mean", "Expert load at step",
+        "layer 1, expert 2: 2 of the mean", "Greatest expert load",
+        "layer 2, step 11: 4 of the mean", "layer 2, step 21: 1 of the mean"}) {
     EXPECT_NE(html.find(title), std::string::npos) << title;
   }
-  EXPECT_EQ(count(html, "class=\"cell\""), 8u);
+  EXPECT_EQ(count(html, " of the mean</title>"), 8u + 4u);
 }
 
 TEST(Report, SurvivesEmptyShortAndNonFiniteRuns) {
@@ -116,6 +120,48 @@ TEST(ReportChart, TicksAreRoundAndInside) {
   EXPECT_EQ(axis_ticks(1, 1000, 6), (std::vector<double>{200, 400, 600, 800, 1000}));
   EXPECT_EQ(axis_ticks(-1, 1, 4), (std::vector<double>{-1, -0.5, 0, 0.5, 1}));
   EXPECT_EQ(axis_ticks(3, 3, 4), (std::vector<double>{3}));
+}
+
+HeatMapSpec map_of(std::vector<std::vector<double>> rows) {
+  return {.title = "loads",
+          .row_name = "layer",
+          .column_name = "expert",
+          .value_name = "of the mean",
+          .rows = std::move(rows)};
+}
+
+// What is drawn for the one cell of layer 1, expert 0.
+std::string first_cell(double value) {
+  const std::string svg = heat_map(map_of({{value, 1}}));
+  const size_t end = svg.find("<title>layer 1, expert 0");
+  return end == std::string::npos ? "" : svg.substr(svg.rfind("<rect", end), 200);
+}
+
+TEST(HeatMap, ColoursSayWhichSideOfTheMeanAndHowFar) {
+  const auto has = [](const std::string& text, const char* part) {
+    return text.find(part) != std::string::npos;
+  };
+  EXPECT_TRUE(has(first_cell(0), "\"under\"") && has(first_cell(0), "opacity=\"1.00\""));
+  EXPECT_TRUE(has(first_cell(0.5), "\"under\"") && has(first_cell(0.5), "opacity=\"0.50\""));
+  EXPECT_TRUE(has(first_cell(1), "opacity=\"0.00\""));
+  EXPECT_TRUE(has(first_cell(2), "\"over\"") && has(first_cell(2), "opacity=\"0.50\""));
+  EXPECT_TRUE(has(first_cell(4), "\"over\"") && has(first_cell(4), "opacity=\"1.00\""));
+  EXPECT_TRUE(has(first_cell(100), "opacity=\"1.00\""));
+  EXPECT_EQ(first_cell(std::nan("")), "");
+  EXPECT_EQ(heat_map(map_of({})), "");
+  EXPECT_EQ(heat_map(map_of({{std::nan("")}})), "");
+}
+
+// The one expert that got four times the mean is seen, however many cells there are.
+TEST(HeatMap, GatheredCellsHideNoExtreme) {
+  for (const size_t size : {16, 256, 1000}) {
+    std::vector<std::vector<double>> rows(size, std::vector<double>(size, 1.0));
+    rows[size / 3][size / 2] = 4.0;
+    const std::string svg = heat_map(map_of(rows));
+    EXPECT_EQ(count(svg, ": 4 of the mean"), 1u) << size;
+    EXPECT_LE(count(svg, "<title>"), 64u * 256u);
+    EXPECT_EQ(count(svg, "<title>"), std::min<size_t>(size, 64) * std::min<size_t>(size, 256));
+  }
 }
 
 TEST(ReportChart, PeaksGetALogarithmicAxisAndGapsBreakTheLine) {

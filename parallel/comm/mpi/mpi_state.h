@@ -16,7 +16,6 @@ class MpiState : public CommState {
  public:
   MpiState();  // initialises MPI
   void finalize();
-  void abort(const std::string& reason) override;
   MPI_Comm world() const { return world_; }
 
   // Equal on both sides of a message, and different for different kinds of operation: ranks that
@@ -26,6 +25,7 @@ class MpiState : public CommState {
   int64_t chunk_bytes = int64_t{1} << 30;
 
  protected:
+  void wake_all(const std::string& reason) override;
   void idle(int64_t tries, double until) override;
 
  private:

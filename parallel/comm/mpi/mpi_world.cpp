@@ -70,7 +70,7 @@ void MpiState::finalize() {
   check_mpi(MPI_Finalize(), "MPI_Finalize");
 }
 
-void MpiState::abort(const std::string&) { abort_mpi(static_cast<int>(ErrorKind::kComm)); }
+void MpiState::wake_all(const std::string&) { abort_mpi(static_cast<int>(ErrorKind::kComm)); }
 
 int MpiState::tag(OpKind kind, int64_t sequence) const {
   const int64_t slots = tag_limit_ / kNumOpKinds;

@@ -42,7 +42,7 @@ void run_rank(const std::shared_ptr<ThreadWorld>& world, int rank, FirstError& f
   impl->state().stage_everything = options.stage_everything;
   const auto fail = [&](ErrorKind kind, const std::string& text, std::source_location where) {
     first.set(rank, kind, text, where);
-    world->abort(rank, text);
+    impl->state().abort(text);
     impl->state().drop();
   };
   try {

@@ -16,10 +16,11 @@ class ThreadState : public CommState {
  public:
   ThreadState(std::shared_ptr<ThreadWorld> world, int rank)
       : world_(std::move(world)), rank_(rank), inbox_(world_->inbox(rank)) {}
-  void abort(const std::string& reason) override { world_->abort(rank_, reason); }
+  void check_alive() override { world_->check_alive(); }
   ThreadWorld& world() { return *world_; }
 
  protected:
+  void wake_all(const std::string& reason) override { world_->abort(rank_, reason); }
   // Whatever arrives between two calls makes the second return at once, so nothing is slept over.
   void idle(int64_t, double until) override {
     std::unique_lock lock(inbox_.mutex);

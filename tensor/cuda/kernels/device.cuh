@@ -111,6 +111,19 @@ struct RaiseFlag {
   }
 };
 
+// Runs kernel(args...) on stream_of(call) and reports a refused launch.
+template <class... Params>
+int launch(const BackendCall* call, const char* op, void (*kernel)(Params...), const Launch& shape,
+           Params... params) {
+  if (shape.blocks == 0) return 0;
+  cudaStream_t stream = stream_of(call, op);
+  if (!stream) return 1;
+  kernel<<<shape.blocks, shape.threads, shape.shared_bytes, stream>>>(params...);
+  CUDA_CHECK(call, op, cudaGetLastError());
+  if (is_synchronous()) CUDA_CHECK(call, op, cudaStreamSynchronize(stream));
+  return 0;
+}
+
 class DeviceExec {
  public:
   DeviceExec(const BackendCall* call, const char* op) : call_(call), op_(op) {}
@@ -121,13 +134,13 @@ class DeviceExec {
 
   template <class Body>
   int elements(int64_t n, Body body) {
-    return start(elements_kernel<Body>, element_launch(n), n, body);
+    return launch(call_, op_, elements_kernel<Body>, element_launch(n), n, body);
   }
   template <class Body>
   int rows(int64_t n, Body body, int64_t scratch_bytes = 0) {
     if (!scratch_fits(scratch_bytes)) return fail("the row is too wide for shared memory");
-    return start(rows_kernel<Body>, row_launch(n, scratch_bytes), n,
-                 warp_scratch_bytes(scratch_bytes), body);
+    return launch(call_, op_, rows_kernel<Body>, row_launch(n, scratch_bytes), n,
+                  warp_scratch_bytes(scratch_bytes), body);
   }
   // Device memory until the op's kernels are done; null, with the error written, when there is
   // none.
@@ -158,11 +171,6 @@ class DeviceExec {
   }
 
  private:
-  template <class... Params>
-  int start(void (*kernel)(Params...), const Launch& shape, Params... params) {
-    return cuda::launch(call_, op_, kernel, dim3(shape.blocks), dim3(shape.threads),
-                        shape.shared_bytes, params...);
-  }
   int copy(int32_t* to, int64_t to_stride, const int32_t* from, int64_t from_stride,
            const Rows<int32_t>& shape, cudaMemcpyKind kind) {
     if (shape.numel() == 0) return 0;

@@ -16,10 +16,10 @@
 #include <bit>
 #include <cmath>
 #include <cstdint>
-#include <cstdio>
 
 #include "base/philox.h"
 #include "tensor/backend.h"
+#include "tensor/cuda/dtypes.h"
 
 namespace orthant::cuda::kernels {
 
@@ -94,13 +94,7 @@ inline constexpr int64_t kBytes = static_cast<int64_t>(sizeof(T));
 
 template <class Exec>
 int fail_dtype(Exec& exec, DType dtype) {
-  static const char* const names[] = {"f64", "f32", "bf16", "f16", "f8e4m3",
-                                      "i64", "i32", "i8",   "u8"};
-  const int index = static_cast<int>(dtype);
-  char text[64];
-  std::snprintf(text, sizeof(text), "the cuda backend does not compute in %s",
-                index >= 0 && index < 9 ? names[index] : "an unknown type");
-  return exec.fail(text);
+  return exec.fail(refusal_of(dtype).c_str());
 }
 
 // Calls f with a value of the type of M: f64, f32 or bf16.

@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+// The bodies of cross_entropy with its gradient, on the host.
+#include "tests/tensor/cuda_bodies.h"
+
+namespace orthant::testing {
+namespace {
+
+using CudaCrossEntropy = CudaBodies;
+
+TEST_P(CudaCrossEntropy, CrossEntropy) {
+  for (const int64_t vocab : {1, 33, 1000, 9000}) {
+    const int64_t n = 7;
+    const Array logits = Array(wide(), n, vocab, 2).random(1, -8, 8);
+    Array labels(DType::kI32, 1, n);
+    for (int64_t r = 0; r < n; ++r)
+      labels.set(0, r, r == 2 ? -100 : static_cast<double>(r * 997 % vocab));
+    for (const bool wants_gradient : {true, false})
+      compare("cross_entropy", [&](const Backend& t, const BackendCall* call) {
+        Array losses(DType::kF64, 1, n), dlogits = Array(model(), n, vocab, 1).constant(5);
+        const CrossEntropyArgs args{logits.view(), labels.view1(), losses.view1(),
+                                    wants_gradient ? dlogits.view() : View{}};
+        ok(t.cross_entropy(call, &args));
+        return Arrays{losses, dlogits};
+      });
+    labels.set(0, 3, static_cast<double>(vocab));
+    expect_refused([&](const Backend& t, const BackendCall* call) {
+      Array losses(DType::kF64, 1, n);
+      const CrossEntropyArgs args{logits.view(), labels.view1(), losses.view1(), View{}};
+      return t.cross_entropy(call, &args);
+    });
+  }
+}
+
+ORTHANT_INSTANTIATE_BODIES(CudaCrossEntropy);
+
+}  // namespace
+}  // namespace orthant::testing
