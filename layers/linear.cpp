@@ -57,6 +57,17 @@ GroupedLinear::GroupedLinear(const LayerBuilder& build, const std::string& stora
                               .expert = true});
 }
 
+bool GroupedLinear::holds(int64_t i, const std::string& name) const {
+  const int64_t size = weight_->numel() / weight_->shape()[0];
+  int64_t found = 0;
+  for (const LogicalTensor& t : weight_->logical()) {
+    if (t.offset < i * size || t.offset >= (i + 1) * size) continue;
+    if (t.name.find("." + name) == std::string::npos) return false;
+    found += t.shape.numel();
+  }
+  return found == size;
+}
+
 RmsNorm::RmsNorm(const LayerBuilder& build, const std::string& name, int64_t width, double eps)
     : eps_(eps) {
   LogicalTensor logical = whole_tensor(name, {width}, 0, 0.0);

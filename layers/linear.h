@@ -60,6 +60,9 @@ class GroupedLinear {
   Var forward(const Var& x, std::shared_ptr<const std::vector<int64_t>> offsets) const {
     return grouped_linear(x, *weight_, std::move(offsets));
   }
+  Parameter& weight() const { return *weight_; }
+  // Whether the i-th of this rank's experts is called so: all its logical names contain `name`.
+  bool holds(int64_t i, const std::string& name) const;
 
  private:
   Parameter* weight_;

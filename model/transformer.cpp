@@ -115,6 +115,16 @@ HeadLoss Transformer::loss(const ModelInput& input, MoeContext& moe, int64_t ste
   return head_loss(norm_.forward(x), head_.weight(), input.labels);
 }
 
+int64_t Transformer::check_routing() const {
+  int64_t checked = 0;
+  for (const Layer& layer : layers_) {
+    if (!layer.moe) continue;
+    layer.moe->check_routing();
+    ++checked;
+  }
+  return checked;
+}
+
 void Transformer::update_router_biases(
     const std::vector<std::vector<double>>& expert_counts) const {
   auto counts = expert_counts.begin();

@@ -42,6 +42,8 @@ class Transformer {
   // Adds its parameters to the store, in the order of the layers; the store must outlive it.
   Transformer(const TransformerOptions& options, ParameterStore& store);
 
+  // MoeLayer::check_routing of every layer; the number of layers that have experts.  Collective.
+  int64_t check_routing() const;
   // After an optimizer step: moves the routers' selection biases.  expert_counts: by MoE layer,
   // tokens of the step by expert, over all ranks.
   void update_router_biases(const std::vector<std::vector<double>>& expert_counts) const;

@@ -63,6 +63,10 @@ class MoeLayer {
            const MoeSizes& sizes, const MoeConfig& config, const ExpertPlacement& placement);
   // x [N, D].  Collective over the placement's group, in forward and backward.
   Var forward(const Var& x, MoeContext& context) const;
+  // Shows that the map from choices to experts which the losses count by is the one that dispatch
+  // sends tokens by, and that what answers for an expert is its weight: Error(kInternal) naming
+  // layer and expert otherwise.  Collective over the placement's group.
+  void check_routing() const;
   // Moves the selection bias, if there is one, towards experts with few tokens:
   //   b_i += rate * sign(mean_j counts_j - counts_i)
   // DeepSeek-V3, arXiv:2412.19437, section 2.1.2.  counts [E]: tokens of the whole step by expert.
