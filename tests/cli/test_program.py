@@ -15,7 +15,8 @@ METRICS = ("step samples tokens loss lm_loss grad_norm learning_rate step_ms tok
 SCALED = ["run.max_steps=2", "schedule.total_steps=2", "schedule.warmup_steps=1", "evaluation.tokens=2000",
           "batch.sequence_length=32", "generation.samples=1", "generation.max_new_tokens=4"]
 WIDTHS = {"quickstart": [], "shakespeare": [], "bench-dense": ["model.hidden_size=48", "model.intermediate_size=64", "model.vocab_size=512"],
-          "bench-moe": ["model.hidden_size=64", "model.vocab_size=512", "model.moe_intermediate_size=32"]}
+          "bench-moe": ["model.hidden_size=64", "model.vocab_size=512", "model.moe_intermediate_size=32"],
+          "balance-v2": ["data.tokenizer=byte"], "balance-v3": ["data.tokenizer=byte"]}
 
 
 class Start(CliTest):
