@@ -12,9 +12,22 @@ namespace {
 
 struct ExpertLayout {
   int ranks, ep, etp;
+  int zero = 1;
+  const char* recompute = "none";
+  int micro_batch_size = 0;  // sequences; 0: the variant's, other sizes accumulate otherwise
 };
 constexpr ExpertLayout kLayouts[] = {{2, 2, 1}, {4, 2, 1}, {4, 4, 1}, {8, 2, 1}, {8, 4, 1},
                                      {2, 1, 2}, {4, 2, 2}, {8, 2, 2}, {8, 4, 2}, {8, 1, 2}};
+// Every value of every axis with every value of every other.
+constexpr ExpertLayout kPairwise[] = {
+    {1, 1, 1, 0, "full", 1}, {1, 1, 1, 1, "none", 2}, {2, 1, 1, 0, "none", 1},
+    {2, 2, 1, 1, "full", 2}, {2, 1, 2, 0, "full", 2}, {2, 2, 1, 0, "none", 1},
+    {2, 1, 2, 1, "none", 1}, {4, 1, 1, 1, "full", 1}, {4, 2, 1, 0, "full", 2},
+    {4, 4, 1, 1, "none", 1}, {4, 1, 2, 1, "full", 1}, {4, 2, 2, 0, "none", 2},
+    {4, 2, 2, 1, "full", 1}, {4, 4, 1, 0, "full", 2}, {8, 1, 1, 0, "none", 1},
+    {8, 2, 1, 0, "full", 1}, {8, 4, 1, 0, "none", 1}, {8, 1, 2, 0, "none", 1},
+    {8, 2, 2, 0, "full", 1}, {8, 4, 2, 0, "full", 1}, {8, 4, 2, 1, "none", 1},
+    {8, 2, 1, 1, "none", 1}, {8, 1, 2, 1, "full", 1}, {8, 4, 1, 1, "full", 1}};
 
 // Layouts whose experts and inner width can be shared so.
 bool fits(const Variant& variant, const ExpertLayout& layout) {
@@ -25,6 +38,8 @@ bool fits(const Variant& variant, const ExpertLayout& layout) {
 EngineOptions with(EngineOptions options, const ExpertLayout& layout) {
   options.expert_parallel_size = layout.ep;
   options.expert_tensor_parallel_size = layout.etp;
+  options.zero_stage = layout.zero;
+  options.recompute = layout.recompute;
   return options;
 }
 
@@ -48,6 +63,20 @@ TEST_P(ExpertParallel, Fp64EqualsReference) {
       expect_equals_reference(worst, variant(), with(options, layout), layout.ranks);
     }
   }
+}
+
+// With ZeRO and without, recomputed, and cut into other micro-batches, against the reference.
+TEST_P(ExpertParallel, Fp64PairwiseEqualsReference) {
+  Worst worst(1e-10);
+  int layouts = 0;
+  for (const ExpertLayout& layout : kPairwise) {
+    const Variant cut = with_micro_batch_size(variant(), layout.micro_batch_size);
+    if (!fits(variant(), layout) || cut.config.batch.micro_batches() % layout.ranks != 0) continue;
+    const EngineOptions options{.learning_rate = 1e-3, .gradients = true};
+    expect_equals_reference(worst, cut, with(options, layout), layout.ranks);
+    ++layouts;
+  }
+  std::cout << "  " << layouts << " layouts\n";
 }
 
 TEST_P(ExpertParallel, Fp32EqualsReferenceWithItsChoices) {
@@ -77,7 +106,9 @@ TEST_P(ExpertParallel, ForwardAndDenseGradientsHaveTheSameBits) {
       const EngineRun one = run_on_threads(variant(), options, 1);
       for (const ExpertLayout& layout : kLayouts) {
         if (!fits(variant(), layout) || layout.etp > 1) continue;
-        const EngineRun run = run_on_threads(variant(), with(options, layout), layout.ranks);
+        EngineOptions split = with(options, layout);
+        split.recompute = recompute;
+        const EngineRun run = run_on_threads(variant(), split, layout.ranks);
         const std::string where =
             concat(variant().name, " ", precision, " dp ", layout.ranks, " ep ", layout.ep);
         EXPECT_EQ(run.steps[0].lm_loss, one.steps[0].lm_loss) << where;
