@@ -9,7 +9,9 @@
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
+#include <thread>
 
 #include "base/text.h"
 
@@ -51,10 +53,12 @@ void StatusPage::write(const RankStatus& status) {
 }
 
 RankStatus StatusPage::read() const {
-  // A writer that was stopped or killed in the middle leaves an odd version for good.
-  constexpr int kTries = 1000;
+  // A writer that lost its processor in the middle gets time to go on; one that was stopped or
+  // killed there leaves an odd version for good.
+  constexpr int kTries = 1000, kTriesAtOnce = 20;
   std::array<uint64_t, kWords> words;
   for (int i = 0; i < kTries; ++i) {
+    if (i >= kTriesAtOnce) std::this_thread::sleep_for(std::chrono::microseconds(50));
     const uint64_t version = version_.load(std::memory_order_acquire);
     for (size_t w = 0; w < kWords; ++w) words[w] = words_[w].load(std::memory_order_relaxed);
     std::atomic_thread_fence(std::memory_order_acquire);

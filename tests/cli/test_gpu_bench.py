@@ -37,7 +37,7 @@ class GpuBench(CliTest):
             self.assertEqual(rows[step][0], "PASS", self.said)
         for step in "nccl1 nccl2 sanitizer".split():
             self.assertIn(rows[step][0], ("PASS", "SKIP"), self.said)
-        self.assertRegex(rows["conformance"][1], r"^\d+ cases of 7 tests$")
+        self.assertRegex(rows["conformance"][1], r"^\d+ cases of \d+ tests$")
 
     def test_a_step_that_fails_stops_no_other(self):
         wrong = self.programs() / "test_gpu"

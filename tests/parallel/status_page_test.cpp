@@ -30,7 +30,8 @@ TEST(StatusPage, ReadersSeeOneWrite) {
         status.step == status.process && status.num_waits_for == status.process &&
         std::all_of(status.places.begin(), status.places.end(),
                     [&](const GroupPlace& place) { return place.begun == status.process; });
-    ASSERT_TRUE(is_whole) << "read " << i;
+    EXPECT_TRUE(is_whole) << "read " << i;
+    if (!is_whole) break;
   }
   stop.store(true);
   writer.join();
