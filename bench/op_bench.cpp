@@ -239,7 +239,10 @@ void bench_vocabulary(Bench& bench) {
                losses = bench.empty({n}, DType::kF64), labels = bench.indices(n, vocab);
   bench.memory(
       "cross_entropy with gradient", &Backend::cross_entropy, {&logits, &dlogits},
-      CrossEntropyArgs{view_of(logits), view_of(labels), view_of(losses), view_of(dlogits)});
+      CrossEntropyArgs{.logits = view_of(logits),
+                       .labels = view_of(labels),
+                       .losses = view_of(losses),
+                       .dlogits = view_of(dlogits)});
   const Tensor table = bench.random({vocab, d}, DType::kBF16),
                out = bench.random({n, d}, DType::kBF16),
                dtable = bench.random({vocab, d}, DType::kF32);

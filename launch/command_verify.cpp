@@ -21,7 +21,7 @@ std::vector<LayoutSpec> layouts_of(const VerifyLayoutCommand& command, const Run
   for (const std::string& text : command.layouts) layouts.push_back(parse_layout(text));
   if (!layouts.empty()) return layouts;
   for (const LayoutSpec& layout : default_layouts(config, std::max(command.ranks, world_size))) {
-    if (world_size == 1 || layout.ranks == world_size) layouts.push_back(layout);
+    if (world_size == 1 || layout.ranks() == world_size) layouts.push_back(layout);
   }
   return layouts;
 }
@@ -70,8 +70,8 @@ int run_verify_layout(const VerifyLayoutCommand& command) {
   world.set_check_collectives(true);
   // Layouts say how the ranks share the work, not the file.
   std::vector<std::string> overrides = command.overrides;
-  for (const char* size :
-       {"data_parallel_size=0", "expert_parallel_size=1", "expert_tensor_parallel_size=1"})
+  for (const char* size : {"data_parallel_size=0", "tensor_parallel_size=1",
+                           "expert_parallel_size=1", "expert_tensor_parallel_size=1"})
     overrides.push_back(concat("parallel.", size));
   const RunFile file = load_run_file(command.config, overrides, world, world.size());
   RunConfig config = file.config;

@@ -2,31 +2,42 @@
 #include "layers/linear.h"
 
 #include "base/text.h"
+#include "parallel/collectives.h"
 
 namespace orthant {
 namespace {
 
-std::vector<LogicalTensor> row_parts(const std::vector<WeightPart>& parts, int64_t in, double std,
-                                     int64_t& rows) {
-  std::vector<LogicalTensor> logical;
-  for (const WeightPart& part : parts) {
-    logical.push_back(whole_tensor(part.name, {part.rows, in}, rows * in, std));
-    rows += part.rows;
-  }
-  return logical;
+DimPart settled(const DimPart& part, int64_t whole) {
+  return part.size < 0 ? DimPart{0, whole} : part;
+}
+
+// What this rank holds of a logical tensor [part.rows, in].
+LogicalTensor rectangle(const WeightPart& part, int64_t in, const DimPart& columns, int64_t offset,
+                        double std) {
+  const DimPart rows = settled(part.own, part.rows);
+  LogicalTensor t = whole_tensor(part.name, {part.rows, in}, offset, std);
+  t.begin = {rows.begin, columns.begin};
+  t.shape = {rows.size, columns.size};
+  return t;
 }
 
 }  // namespace
 
 Linear::Linear(const LayerBuilder& build, const std::string& storage_name, int64_t in,
-               const std::vector<WeightPart>& parts, DType dtype) {
+               const std::vector<WeightPart>& parts, const LinearOptions& options) {
+  const DimPart columns = settled(options.own_in, in);
+  std::vector<LogicalTensor> logical;
   int64_t rows = 0;
-  std::vector<LogicalTensor> logical = row_parts(parts, in, build.init_std, rows);
+  for (const WeightPart& part : parts) {
+    logical.push_back(rectangle(part, in, columns, rows * columns.size, build.init_std));
+    rows += logical.back().shape[0];
+  }
   weight_ = &build.store.add({.name = storage_name,
-                              .shape = {rows, in},
-                              .dtype = dtype,
+                              .shape = {rows, columns.size},
+                              .dtype = options.dtype,
                               .device = build.device,
-                              .logical = std::move(logical)});
+                              .logical = std::move(logical),
+                              .replicas = options.replicas});
 }
 
 Linear::Linear(const LayerBuilder& build, const std::string& storage_name, Parameter& tied_to)
@@ -54,7 +65,7 @@ GroupedLinear::GroupedLinear(const LayerBuilder& build, const std::string& stora
                               .dtype = build.dtype,
                               .device = build.device,
                               .logical = std::move(logical),
-                              .expert = true});
+                              .replicas = Replicas::kExpert});
 }
 
 bool GroupedLinear::holds(int64_t i, const std::string& name) const {
@@ -76,23 +87,72 @@ RmsNorm::RmsNorm(const LayerBuilder& build, const std::string& name, int64_t wid
                               .shape = {width},
                               .dtype = build.wide(),
                               .device = build.device,
-                              .logical = {logical}});
+                              .logical = {logical},
+                              .replicas = build.stream_replicas()});
 }
 
 Embedding::Embedding(const LayerBuilder& build, const std::string& name, int64_t vocab,
-                     int64_t width) {
-  weight_ = &build.store.add({.name = name,
-                              .shape = {vocab, width},
-                              .dtype = build.dtype,
-                              .device = build.device,
-                              .logical = {whole_tensor(name, {vocab, width}, 0, build.init_std)}});
+                     int64_t width)
+    : tensor_(build.tensor()), own_(tensor_.part(vocab)) {
+  weight_ = &build.store.add(
+      {.name = name,
+       .shape = {own_.size, width},
+       .dtype = build.dtype,
+       .device = build.device,
+       .logical = {rectangle({name, vocab, own_}, width, {0, width}, 0, build.init_std)}});
+}
+
+Var Embedding::forward(const Tensor& ids) const {
+  if (tensor_.group().size() == 1) return embedding(ids, *weight_);
+  const Tensor host = ids.to(Device{}).clone();
+  // Ids of other ranks give zeros here.
+  for (int32_t& id : host.span<int32_t>())
+    id = id >= own_.begin && id < own_.begin + own_.size ? id - static_cast<int32_t>(own_.begin)
+                                                         : -1;
+  return tensor_.leave(embedding(host.to(ids.device()), *weight_), ids.numel());
+}
+
+Head::Head(const LayerBuilder& build, const std::string& name, int64_t vocab, int64_t width)
+    : tensor_(build.tensor()),
+      vocab_(vocab),
+      linear_(build, "lm_head", width, {{name, vocab, tensor_.part(vocab)}},
+              {.dtype = build.dtype}) {}
+
+Head::Head(const LayerBuilder& build, int64_t vocab, const Embedding& tied_to)
+    : tensor_(build.tensor()), vocab_(vocab), linear_(build, "lm_head", tied_to.weight()) {}
+
+HeadLoss Head::loss(const Var& x, const Tensor& labels) const {
+  VocabPart part;
+  if (tensor_.group().size() > 1) {
+    part.first = tensor_.part(vocab_).begin;
+    part.gather = [group = tensor_.group()](const Tensor& own) {
+      const Tensor all =
+          Tensor::empty({own.dim(0) * group.size(), own.dim(1)}, own.dtype(), own.device());
+      group.all_gather(own, all).wait();
+      return all;
+    };
+  }
+  return head_loss(tensor_.enter(x, labels.numel()), linear_.weight(), labels, part);
+}
+
+Tensor Head::logits(const Tensor& x) const {
+  const Tensor own = head_logits(x, linear_.weight());
+  return gather_replicated(Var(own), -1, tensor_.group(), tensor_.sizes(vocab_)).value();
 }
 
 FeedForward::FeedForward(const LayerBuilder& build, const std::string& prefix, int64_t width,
                          int64_t inner)
-    : gate_up_(build, prefix + "gate_up", width,
-               {{prefix + "gate_proj.weight", inner}, {prefix + "up_proj.weight", inner}},
-               build.dtype),
-      down_(build, prefix + "down", inner, {{prefix + "down_proj.weight", width}}, build.dtype) {}
+    : tensor_(build.tensor()),
+      gate_up_(build, prefix + "gate_up", width,
+               {{prefix + "gate_proj.weight", inner, tensor_.part(inner)},
+                {prefix + "up_proj.weight", inner, tensor_.part(inner)}},
+               {.dtype = build.dtype}),
+      down_(build, prefix + "down", inner, {{prefix + "down_proj.weight", width}},
+            {.dtype = build.dtype, .own_in = tensor_.part(inner)}) {}
+
+Var FeedForward::forward(const Var& x, int64_t rows) const {
+  const Var inner = swiglu(gate_up_.forward(tensor_.enter(x, rows)));
+  return tensor_.leave(down_.forward(inner), rows);
+}
 
 }  // namespace orthant

@@ -6,7 +6,9 @@
 #include <string>
 #include <vector>
 
+#include "layers/tensor_parallel.h"
 #include "parallel/parameter.h"
+#include "parallel/rank_groups.h"
 #include "tensor/autograd/ops.h"
 
 namespace orthant {
@@ -17,21 +19,34 @@ struct LayerBuilder {
   DType dtype;  // of weights and activations
   Device device;
   double init_std;
+  RankGroups ranks = {};
   DType wide() const { return wide_of(dtype); }
+  TensorParallel tensor() const { return {ranks.tensor, ranks.sequence_parallel}; }
+  // Of what every tensor-parallel rank applies to the stream.
+  Replicas stream_replicas() const {
+    return ranks.sequence_parallel ? Replicas::kRows : Replicas::kDense;
+  }
 };
 
-// Rows of a weight that form one logical tensor [rows, in].
+// Rows of a weight that form one logical tensor [rows, in]; this rank holds `own` of them.
 struct WeightPart {
   std::string name;
   int64_t rows;
+  DimPart own = {};
+};
+
+struct LinearOptions {
+  DType dtype;
+  DimPart own_in = {};  // of the columns
+  Replicas replicas = Replicas::kDense;
 };
 
 // y = x W^T; several logical weights may share one product (q, k and v; gate and up).
 class Linear {
  public:
-  // W [sum of rows, in] in `dtype`.
+  // W [sum of own rows, own columns].
   Linear(const LayerBuilder& build, const std::string& storage_name, int64_t in,
-         const std::vector<WeightPart>& parts, DType dtype);
+         const std::vector<WeightPart>& parts, const LinearOptions& options);
   // The same weight as another parameter, as a second use of it.
   Linear(const LayerBuilder& build, const std::string& storage_name, Parameter& tied_to);
   Var forward(const Var& x) const { return linear(x, *weight_); }
@@ -78,24 +93,47 @@ class RmsNorm {
   double eps_;
 };
 
+// Tensor-parallel ranks share the vocabulary.
 class Embedding {
  public:
   Embedding(const LayerBuilder& build, const std::string& name, int64_t vocab, int64_t width);
-  Var forward(const Tensor& ids) const { return embedding(ids, *weight_); }
+  // ids i32 [N] of all rows -> the stream.
+  Var forward(const Tensor& ids) const;
   Parameter& weight() const { return *weight_; }
 
  private:
+  TensorParallel tensor_;
+  DimPart own_;  // ids
   Parameter* weight_;
 };
 
-// down(silu(gate x) * up x).
+// From the final norm to the loss; tensor-parallel ranks share the vocabulary.
+class Head {
+ public:
+  Head(const LayerBuilder& build, const std::string& name, int64_t vocab, int64_t width);
+  // The same weight as the embedding, as a second use of it.
+  Head(const LayerBuilder& build, int64_t vocab, const Embedding& tied_to);
+  // x of the stream; labels i32 [N] of all rows.  Loss and losses are the same on every rank.
+  HeadLoss loss(const Var& x, const Tensor& labels) const;
+  // x of all rows -> [N, vocab] in the wide type; no gradient.
+  Tensor logits(const Tensor& x) const;
+
+ private:
+  TensorParallel tensor_;
+  int64_t vocab_;
+  Linear linear_;
+};
+
+// down(silu(gate x) * up x); tensor-parallel ranks share the inner width.
 class FeedForward {
  public:
   // Logical names: prefix + "gate_proj.weight", ...
   FeedForward(const LayerBuilder& build, const std::string& prefix, int64_t width, int64_t inner);
-  Var forward(const Var& x) const { return down_.forward(swiglu(gate_up_.forward(x))); }
+  // x of the stream, `rows` of it on all ranks.
+  Var forward(const Var& x, int64_t rows) const;
 
  private:
+  TensorParallel tensor_;
   Linear gate_up_, down_;
 };
 

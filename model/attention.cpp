@@ -7,39 +7,94 @@
 
 namespace orthant {
 
+namespace {
+
+// Rows of q, k or v that belong to some of the heads.
+DimPart rows_of_heads(const DimPart& heads, int64_t head_dim) {
+  return {heads.begin * head_dim, heads.size * head_dim};
+}
+
+// The KV heads of this rank: those that its query heads use.
+DimPart kv_heads_of(const TensorParallel& tensor, int64_t kv_heads) {
+  const int64_t ranks = tensor.group().size();
+  if (kv_heads >= ranks) return tensor.part(kv_heads);
+  return {tensor.group().rank() * kv_heads / ranks, 1};
+}
+
+std::vector<WeightPart> query_part(const std::string& prefix, const ModelConfig& c,
+                                   const TensorParallel& tensor) {
+  return {{prefix + "q_proj.weight", c.num_attention_heads * c.head_dim,
+           rows_of_heads(tensor.part(c.num_attention_heads), c.head_dim)}};
+}
+
+std::vector<WeightPart> key_value_parts(const std::string& prefix, const ModelConfig& c,
+                                        const TensorParallel& tensor) {
+  const DimPart heads = kv_heads_of(tensor, c.num_key_value_heads);
+  return {{prefix + "k_proj.weight", c.num_key_value_heads * c.head_dim,
+           rows_of_heads(heads, c.head_dim)},
+          {prefix + "v_proj.weight", c.num_key_value_heads * c.v_head_dim,
+           rows_of_heads(heads, c.v_head_dim)}};
+}
+
+bool copies_kv_heads(const TensorParallel& tensor, const ModelConfig& c) {
+  return c.num_key_value_heads < tensor.group().size();
+}
+
+std::vector<WeightPart> fused_parts(const std::string& prefix, const ModelConfig& c,
+                                    const TensorParallel& tensor) {
+  std::vector<WeightPart> parts = query_part(prefix, c, tensor);
+  if (copies_kv_heads(tensor, c)) return parts;
+  for (WeightPart& part : key_value_parts(prefix, c, tensor)) parts.push_back(std::move(part));
+  return parts;
+}
+
+}  // namespace
+
 SelfAttention::SelfAttention(const LayerBuilder& build, const std::string& prefix,
                              const ModelConfig& c)
-    : shape_{.heads = c.num_attention_heads,
-             .kv_heads = c.num_key_value_heads,
+    : tensor_(build.tensor()),
+      shape_{.heads = tensor_.part(c.num_attention_heads).size,
+             .kv_heads = kv_heads_of(tensor_, c.num_key_value_heads).size,
              .qk_dim = c.head_dim,
              .v_dim = c.v_head_dim,
              .scale = 1.0 / std::sqrt(static_cast<double>(c.head_dim))},
-      qkv_(build, prefix + "qkv", c.hidden_size,
-           {{prefix + "q_proj.weight", c.num_attention_heads * c.head_dim},
-            {prefix + "k_proj.weight", c.num_key_value_heads * c.head_dim},
-            {prefix + "v_proj.weight", c.num_key_value_heads * c.v_head_dim}},
-           build.dtype),
+      qkv_(build, prefix + "qkv", c.hidden_size, fused_parts(prefix, c, tensor_),
+           {.dtype = build.dtype}),
+      key_value_(copies_kv_heads(tensor_, c)
+                     ? std::optional<Linear>(std::in_place, build, prefix + "kv", c.hidden_size,
+                                             key_value_parts(prefix, c, tensor_),
+                                             LinearOptions{.dtype = build.dtype,
+                                                           .replicas = Replicas::kKeyValue})
+                     : std::nullopt),
       out_(build, prefix + "o", c.num_attention_heads * c.v_head_dim,
-           {{prefix + "o_proj.weight", c.hidden_size}}, build.dtype) {}
+           {{prefix + "o_proj.weight", c.hidden_size}},
+           {.dtype = build.dtype,
+            .own_in = rows_of_heads(tensor_.part(c.num_attention_heads), c.v_head_dim)}) {}
+
+Var SelfAttention::project(const Var& x, int64_t rows) const {
+  const Var all = tensor_.enter(x, rows);
+  const Var fused = qkv_.forward(all);
+  return key_value_ ? join_columns(fused, key_value_->forward(all)) : fused;
+}
 
 Var SelfAttention::forward(const Var& x, int64_t batch, const Tensor& positions,
                            const Tensor& doc_start, const RotaryTable& table) const {
   AttentionShape shape = shape_;
   shape.batch = batch;
   // q and k stand side by side in the product's rows, so one call turns both.
-  const Var qkv =
-      rotary(qkv_.forward(x), positions, table, shape.heads + shape.kv_heads, shape.qk_dim);
-  return out_.forward(attention(qkv, doc_start, shape));
+  const Var qkv = rotary(project(x, positions.numel()), positions, table,
+                         shape.heads + shape.kv_heads, shape.qk_dim);
+  return tensor_.leave(out_.forward(attention(qkv, doc_start, shape)), positions.numel());
 }
 
-Tensor SelfAttention::decode(const Tensor& x, int64_t batch, int64_t start, int64_t capacity,
-                             LayerCache& cache, const RotaryTable& table) const {
-  const int64_t length = x.dim(0) / batch;
-  std::vector<int32_t> positions(static_cast<size_t>(x.dim(0)));
+Tensor SelfAttention::decode(const Tensor& x, int64_t batch, int64_t length, int64_t start,
+                             int64_t capacity, LayerCache& cache, const RotaryTable& table) const {
+  const int64_t rows = batch * length;
+  std::vector<int32_t> positions(static_cast<size_t>(rows));
   for (size_t i = 0; i < positions.size(); ++i)
     positions[i] = static_cast<int32_t>(start + static_cast<int64_t>(i) % length);
   const Tensor qkv =
-      rotary(qkv_.forward(Var(x)), Tensor::from_i32({x.dim(0)}, positions, x.device()), table,
+      rotary(project(Var(x), rows), Tensor::from_i32({rows}, positions, x.device()), table,
              shape_.heads + shape_.kv_heads, shape_.qk_dim)
           .value();
   const int64_t q_end = shape_.heads * shape_.qk_dim,
@@ -56,8 +111,8 @@ Tensor SelfAttention::decode(const Tensor& x, int64_t batch, int64_t start, int6
   };
   store(q_end, k_end, cache.k);
   store(k_end, v_end, cache.v);
-  const Tensor o = Tensor::empty({x.dim(0), shape_.heads * shape_.v_dim}, x.dtype(), x.device());
-  const Tensor lse = Tensor::empty({x.dim(0), shape_.heads}, wide_of(x.dtype()), x.device());
+  const Tensor o = Tensor::empty({rows, shape_.heads * shape_.v_dim}, x.dtype(), x.device());
+  const Tensor lse = Tensor::empty({rows, shape_.heads}, wide_of(x.dtype()), x.device());
   ops::call(&Backend::attention, "attention", {&qkv, &cache.k},
             AttentionArgs{.q = ops::columns_of(qkv, 0, q_end),
                           .k = ops::view_of(cache.k),
@@ -74,7 +129,7 @@ Tensor SelfAttention::decode(const Tensor& x, int64_t batch, int64_t start, int6
                           .qk_dim = shape_.qk_dim,
                           .v_dim = shape_.v_dim,
                           .scale = shape_.scale});
-  return out_.forward(Var(o)).value();
+  return tensor_.leave(out_.forward(Var(o)), rows).value();
 }
 
 }  // namespace orthant

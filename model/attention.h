@@ -2,6 +2,8 @@
 // Grouped-query causal self-attention with rotary positions.
 #pragma once
 
+#include <optional>
+
 #include "layers/linear.h"
 #include "model/config.h"
 
@@ -13,21 +15,29 @@ struct LayerCache {
   Tensor k, v;
 };
 
+// Tensor-parallel ranks share the heads; with fewer KV heads than ranks, several hold the same one.
 class SelfAttention {
  public:
   SelfAttention(const LayerBuilder& build, const std::string& prefix, const ModelConfig& config);
-  // x [B*T, D]; positions and doc_start i32 [B*T].
+  const AttentionShape& shape() const { return shape_; }  // of this rank's heads
+  // x of the stream; positions and doc_start i32 [B*T].
   Var forward(const Var& x, int64_t batch, const Tensor& positions, const Tensor& doc_start,
               const RotaryTable& rotary) const;
-  // x [B*T, D]: T new tokens of each of B sequences, at positions start .. start + T - 1.  Writes
-  // their keys and values into the cache, which holds `capacity` tokens of each sequence, and
-  // attends to everything before.
-  Tensor decode(const Tensor& x, int64_t batch, int64_t start, int64_t capacity, LayerCache& cache,
-                const RotaryTable& rotary) const;
+  // x of the stream: T = length new tokens of each of B sequences, at positions start .. start + T -
+  // 1.  Writes their keys and values into the cache, which holds `capacity` tokens of each sequence,
+  // and attends to everything before.
+  Tensor decode(const Tensor& x, int64_t batch, int64_t length, int64_t start, int64_t capacity,
+                LayerCache& cache, const RotaryTable& rotary) const;
 
  private:
-  AttentionShape shape_;
-  Linear qkv_, out_;
+  // This rank's heads, q beside k beside v, of all rows.
+  Var project(const Var& x, int64_t rows) const;
+
+  TensorParallel tensor_;
+  AttentionShape shape_;  // of this rank's heads
+  Linear qkv_;
+  std::optional<Linear> key_value_;  // with fewer KV heads than ranks: then qkv_ is q alone
+  Linear out_;
 };
 
 }  // namespace orthant

@@ -24,23 +24,9 @@ MoeSizes moe_sizes(const ModelConfig& c) {
           .scale = c.routed_scaling_factor};
 }
 
-Linear make_head(const LayerBuilder& build, const ModelConfig& c, const Embedding& embedding) {
-  if (c.tie_word_embeddings) return Linear(build, "lm_head", embedding.weight());
-  return Linear(build, "lm_head", c.hidden_size, {{"lm_head.weight", c.vocab_size}}, build.dtype);
-}
-
-// Which tokens are routed, and how many of each sequence.
-void set_valid(const Tensor& ids, int64_t length, MoeContext& moe) {
-  std::vector<int32_t> valid(static_cast<size_t>(ids.numel()));
-  const Tensor host = ids.to(Device{});
-  moe.sequence_length = length;
-  moe.routed_tokens = Tensor::zeros({ids.numel() / length}, DType::kF64);
-  for (int64_t i = 0; i < ids.numel(); ++i) {
-    const bool is_token = host.as<int32_t>()[i] >= 0;
-    valid[static_cast<size_t>(i)] = is_token;
-    moe.routed_tokens.as<double>()[i / length] += is_token;
-  }
-  moe.valid = Tensor::from_i32({ids.numel()}, valid, ids.device());
+Head make_head(const LayerBuilder& build, const ModelConfig& c, const Embedding& embedding) {
+  if (c.tie_word_embeddings) return Head(build, c.vocab_size, embedding);
+  return Head(build, "lm_head.weight", c.vocab_size, c.hidden_size);
 }
 
 }  // namespace
@@ -54,19 +40,19 @@ Transformer::Layer::Layer(const LayerBuilder& build, int64_t i, const Transforme
       attention(build, layer_prefix(i) + "self_attn.", options.config) {
   const std::string prefix = layer_prefix(i) + "mlp.";
   if (options.config.is_moe_layer(i)) {
-    moe.emplace(build, prefix, i, moe_sizes(options.config), options.moe, options.experts);
+    moe.emplace(build, prefix, i, moe_sizes(options.config), options.moe);
   } else {
     dense.emplace(build, prefix, options.config.hidden_size, options.config.intermediate_size);
   }
 }
 
 Var Transformer::Layer::feed_forward(const Var& x, MoeContext& context) const {
-  return moe ? moe->forward(x, context) : dense->forward(x);
+  return moe ? moe->forward(x, context) : dense->forward(x, context.rows.total());
 }
 
 Transformer::Transformer(const TransformerOptions& options, ParameterStore& store)
     : options_(options),
-      build_{store, options.dtype, options.device, options.config.initializer_range},
+      build_{store, options.dtype, options.device, options.config.initializer_range, options.ranks},
       embedding_(build_, "model.embed_tokens.weight", options.config.vocab_size,
                  options.config.hidden_size),
       layers_([&] {
@@ -81,6 +67,20 @@ Transformer::Transformer(const TransformerOptions& options, ParameterStore& stor
       rotary_(make_rotary_table(options.config.max_position_embeddings, options.config.head_dim,
                                 options.config.rope_theta, build_.wide(), options.device)) {}
 
+void Transformer::set_rows(const Tensor& ids, int64_t length, MoeContext& moe) const {
+  moe.rows = TokenRows(options_.ranks.tensor, ids.numel() / length, length);
+  std::vector<int32_t> valid(static_cast<size_t>(ids.numel()));
+  const Tensor host = ids.to(Device{});
+  moe.routed_tokens = Tensor::zeros({moe.rows.sequences}, DType::kF64);
+  for (int64_t i = 0; i < ids.numel(); ++i) {
+    const bool is_token = host.as<int32_t>()[i] >= 0;
+    valid[static_cast<size_t>(i)] = is_token;
+    moe.routed_tokens.as<double>()[i / length] += is_token;
+  }
+  moe.valid = Tensor::from_i32({ids.numel()}, valid, ids.device());
+}
+
+// first_token: of x's first row.
 Var Transformer::drop(const Var& x, int64_t layer, const char* site, int64_t step,
                       int64_t first_token) const {
   if (options_.config.hidden_dropout == 0.0) return x;
@@ -104,7 +104,8 @@ HeadLoss Transformer::loss(const ModelInput& input, MoeContext& moe, int64_t ste
   ORTHANT_CHECK(input.length <= options_.config.max_position_embeddings, kConfig, "a sequence of ",
                 input.length, " tokens is longer than model.max_position_embeddings ",
                 options_.config.max_position_embeddings);
-  set_valid(input.ids, input.length, moe);
+  set_rows(input.ids, input.length, moe);
+  if (build_.tensor().cuts_rows()) first_token += moe.rows.first;
   Var x = embedding_.forward(input.ids);
   for (const Layer& layer : layers_) {
     const auto run = [this, &layer, &input, &moe, step, first_token](const Var& v) {
@@ -112,7 +113,7 @@ HeadLoss Transformer::loss(const ModelInput& input, MoeContext& moe, int64_t ste
     };
     x = options_.recompute == Recompute::kFull ? recompute(run, x) : run(x);
   }
-  return head_loss(norm_.forward(x), head_.weight(), input.labels);
+  return head_.loss(norm_.forward(x), input.labels);
 }
 
 int64_t Transformer::check_routing() const {
@@ -134,12 +135,12 @@ void Transformer::update_router_biases(
 
 KvCache Transformer::make_cache(int64_t batch, int64_t capacity) const {
   const CategoryScope category(MemoryCategory::kCache);
-  const ModelConfig& c = options_.config;
   KvCache cache{.batch = batch, .capacity = capacity};
-  for (int64_t i = 0; i < c.num_hidden_layers; ++i) {
-    cache.layers.push_back({Tensor::empty({batch * capacity, c.num_key_value_heads * c.head_dim},
+  for (const Layer& layer : layers_) {
+    const AttentionShape& shape = layer.attention.shape();
+    cache.layers.push_back({Tensor::empty({batch * capacity, shape.kv_heads * shape.qk_dim},
                                           options_.dtype, options_.device),
-                            Tensor::empty({batch * capacity, c.num_key_value_heads * c.v_head_dim},
+                            Tensor::empty({batch * capacity, shape.kv_heads * shape.v_dim},
                                           options_.dtype, options_.device)});
   }
   return cache;
@@ -151,22 +152,23 @@ Tensor Transformer::decode(const Tensor& ids, KvCache& cache) const {
   ORTHANT_CHECK(cache.length + length <= cache.capacity, kInternal, "decode: the cache holds ",
                 cache.capacity, " tokens, want ", cache.length + length);
   MoeContext moe;
-  set_valid(ids, length, moe);
+  set_rows(ids, length, moe);
   Var x = embedding_.forward(ids);
   for (const Layer& layer : layers_) {
     const Tensor attended = layer.attention.decode(
-        layer.attention_norm.forward(x).value(), cache.batch, cache.length, cache.capacity,
+        layer.attention_norm.forward(x).value(), cache.batch, length, cache.length, cache.capacity,
         cache.layers[static_cast<size_t>(layer.index)], rotary_);
     const Var h = add(x, Var(attended));
     x = add(h, layer.feed_forward(layer.ffn_norm.forward(h), moe));
   }
   cache.length += length;
+  const Tensor all = build_.tensor().enter(x, ids.numel()).value();
   const Tensor last =
       Tensor::empty({cache.batch, options_.config.hidden_size}, options_.dtype, options_.device);
   for (int64_t b = 0; b < cache.batch; ++b) {
-    copy(x.value().slice((b + 1) * length - 1, (b + 1) * length), last.slice(b, b + 1));
+    copy(all.slice((b + 1) * length - 1, (b + 1) * length), last.slice(b, b + 1));
   }
-  return head_logits(norm_.forward(Var(last)).value(), head_.weight());
+  return head_.logits(norm_.forward(Var(last)).value());
 }
 
 }  // namespace orthant

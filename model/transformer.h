@@ -27,7 +27,7 @@ struct TransformerOptions {
   DType dtype = DType::kF32;
   Device device;
   Recompute recompute = Recompute::kNone;
-  ExpertPlacement experts;  // of all layers
+  RankGroups ranks = {};
   uint64_t seed = 0;        // of dropout
 };
 
@@ -48,13 +48,13 @@ class Transformer {
   // tokens of the step by expert, over all ranks.
   void update_router_biases(const std::vector<std::vector<double>>& expert_counts) const;
 
-  // Sum of the labelled tokens' losses.  step and first_token (global index of the micro-batch's
-  // first token) key dropout.
+  // Sum of the labelled tokens' losses, the same on every rank that shares the micro-batch.  step
+  // and first_token (global index of the micro-batch's first token) key dropout.
   HeadLoss loss(const ModelInput& input, MoeContext& moe, int64_t step, int64_t first_token) const;
 
   KvCache make_cache(int64_t batch, int64_t capacity) const;
   // ids i32 [B * T]: the next T tokens of every sequence.  Appends to the cache; logits of the last
-  // one, [B, V] in the wide type. No tape.
+  // one, [B, V] in the wide type. No tape.  Collective over the tensor and experts' groups.
   Tensor decode(const Tensor& ids, KvCache& cache) const;
 
   const ModelConfig& config() const { return options_.config; }
@@ -73,13 +73,15 @@ class Transformer {
   Var run_layer(const Layer& layer, const Var& x, const ModelInput& input, MoeContext& moe,
                 int64_t step, int64_t first_token) const;
   Var drop(const Var& x, int64_t layer, const char* site, int64_t step, int64_t first_token) const;
+  // How the ranks share the tokens of a micro-batch, and which of these are any.
+  void set_rows(const Tensor& ids, int64_t length, MoeContext& moe) const;
 
   TransformerOptions options_;
   LayerBuilder build_;
   Embedding embedding_;
   std::vector<Layer> layers_;
   RmsNorm norm_;
-  Linear head_;
+  Head head_;
   RotaryTable rotary_;
 };
 

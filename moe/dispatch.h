@@ -31,6 +31,12 @@ struct ExpertPlacement {
   Group group = Group::self();
   int64_t expert_parallel_size = 1, tensor_parallel_size = 1;
 
+  ExpertPlacement() = default;
+  explicit ExpertPlacement(const RankGroups& ranks)
+      : group(ranks.experts),
+        expert_parallel_size(ranks.expert_parallel_size),
+        tensor_parallel_size(ranks.expert_tensor_parallel_size) {}
+
   // What this rank holds of a layer's experts.
   ExpertShard shard(int64_t num_experts) const {
     const int64_t count = num_experts / expert_parallel_size;

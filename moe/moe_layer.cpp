@@ -8,34 +8,37 @@
 namespace orthant {
 namespace {
 
-// Sums over each sequence's valid tokens of factor * lse^2, on the host.
-Tensor z_losses(const Tensor& lse, const Tensor& valid, int64_t length, double factor) {
-  const Tensor sums = Tensor::zeros({lse.numel() / length}, DType::kF64);
+// Sums over each sequence's valid tokens of factor * lse^2, on the host.  lse and valid: own tokens.
+Tensor z_losses(const Tensor& lse, const Tensor& valid, const TokenRows& rows, double factor) {
+  const Tensor sums = Tensor::zeros({rows.sequences}, DType::kF64);
   if (factor == 0.0) return sums;
   const std::vector<double> values = lse.to_doubles();
   const Tensor host_valid = valid.to(Device{});
   const int32_t* counts = host_valid.as<int32_t>();
   for (int64_t t = 0; t < lse.numel(); ++t) {
     const double value = values[static_cast<size_t>(t)];
-    if (counts[t]) sums.as<double>()[t / length] += factor * value * value;
+    if (counts[t]) sums.as<double>()[(rows.first + t) / rows.length] += factor * value * value;
   }
+  rows.sum(sums);
   return sums;
 }
 
 }  // namespace
 
 MoeLayer::MoeLayer(const LayerBuilder& build, const std::string& prefix, int64_t layer,
-                   const MoeSizes& sizes, const MoeConfig& config, const ExpertPlacement& placement)
+                   const MoeSizes& sizes, const MoeConfig& config)
     : layer_(layer),
       sizes_(sizes),
       config_(config),
-      placement_(placement),
+      tensor_(build.tensor()),
+      placement_(build.ranks),
+      // Every rank routes its own tokens, also where the stream is whole.
       router_(build, prefix + "gate", sizes.width, {{prefix + "gate.weight", sizes.experts}},
-              build.wide()),
+              {.dtype = build.wide(), .replicas = Replicas::kRows}),
       gate_up_(build, prefix + "experts.gate_up", prefix + "experts.",
-               placement.shard(sizes.experts), InnerDim::kOut, sizes.width,
+               placement_.shard(sizes.experts), InnerDim::kOut, sizes.width,
                {{"gate_proj.weight", sizes.inner}, {"up_proj.weight", sizes.inner}}),
-      down_(build, prefix + "experts.down", prefix + "experts.", placement.shard(sizes.experts),
+      down_(build, prefix + "experts.down", prefix + "experts.", placement_.shard(sizes.experts),
             InnerDim::kIn, sizes.inner, {{"down_proj.weight", sizes.width}}) {
   if (sizes.bias) {
     const std::string name = prefix + "gate.e_score_correction_bias";
@@ -54,7 +57,9 @@ MoeLayer::MoeLayer(const LayerBuilder& build, const std::string& prefix, int64_t
 
 RouterOptions MoeLayer::router_options(const MoeContext& context, Device device) const {
   RouterOptions options{.experts_per_token = sizes_.experts_per_token,
-                        .sequence_length = context.sequence_length,
+                        .sequence_length = context.rows.length,
+                        .sequences = context.rows.sequences,
+                        .first_row = context.rows.first,
                         .score = sizes_.score,
                         .num_groups = sizes_.groups,
                         .top_groups = sizes_.top_groups,
@@ -66,18 +71,20 @@ RouterOptions MoeLayer::router_options(const MoeContext& context, Device device)
   if (bias_) options.bias = bias_->value();
   if (context.replay) {
     const Tensor ids = context.replay(layer_);
-    if (ids.defined()) options.replay = ids.to(device);
+    if (ids.defined()) options.replay = context.rows.own(ids).to(device);
   }
   return options;
 }
 
 Routes MoeLayer::choose(const Var& x, MoeContext& context) const {
   const Device device = x.value().device();
+  const Tensor valid = context.rows.own(context.valid);
   RouterOptions options = router_options(context, device);
   BalanceTerms balance;
   Tensor host_counts;
   options.score_coef = [&](const RouteSums& sums) {
     const RouteSums host = sums.to(Device{});
+    context.rows.sum(host.all);
     host_counts = host.counts;
     balance = balance_losses(
         config_.balance,
@@ -87,25 +94,32 @@ Routes MoeLayer::choose(const Var& x, MoeContext& context) const {
     for (double& c : coef.span<double>()) c *= context.loss_scale;
     return coef.to(device);
   };
-  Routes routes =
-      route(router_.forward(cast(x, wide_of(x.value().dtype()))), context.valid, options);
-  LayerRouting routing{.layer = layer_,
-                       .ids = routes.ids,
-                       .counts = host_counts,
-                       .balance_losses = balance.losses,
-                       .z_losses = z_losses(routes.lse, context.valid, context.sequence_length,
-                                            config_.balance.z_loss)};
-  if (config_.capacity_factor > 0 && context.protected_rows.defined()) {
-    const KeptTokens kept = drop_tokens(routes, context.valid, context.protected_rows,
-                                        {.sequence_length = context.sequence_length,
-                                         .num_experts = sizes_.experts,
-                                         .num_groups = sizes_.groups,
-                                         .capacity_factor = config_.capacity_factor});
-    routes.ids = kept.ids;
-    routing.dropped = kept.dropped.to(Device{});
-  }
+  Routes routes = route(router_.forward(cast(x, wide_of(x.value().dtype()))), valid, options);
+  LayerRouting routing{
+      .layer = layer_,
+      .ids = routes.ids,
+      .counts = host_counts,
+      .balance_losses = balance.losses,
+      .z_losses = z_losses(routes.lse, valid, context.rows, config_.balance.z_loss)};
+  if (config_.capacity_factor > 0 && context.protected_rows.defined())
+    routes.ids = keep_within_budget(routes, context, routing);
   if (!is_recomputing()) context.routings.push_back(std::move(routing));
   return routes;
+}
+
+// A budget is of whole sequences: every rank sees all their assignments and makes the same cut.
+Tensor MoeLayer::keep_within_budget(const Routes& routes, const MoeContext& context,
+                                    LayerRouting& routing) const {
+  Routes all = routes;
+  all.ids = context.rows.gather(routes.ids);
+  all.chosen_scores = context.rows.gather(routes.chosen_scores);
+  const KeptTokens kept = drop_tokens(all, context.valid, context.protected_rows,
+                                      {.sequence_length = context.rows.length,
+                                       .num_experts = sizes_.experts,
+                                       .num_groups = sizes_.groups,
+                                       .capacity_factor = config_.capacity_factor});
+  routing.dropped = kept.dropped.to(Device{});
+  return context.rows.own(kept.ids);
 }
 
 void MoeLayer::update_bias(std::span<const double> counts) const {
@@ -122,15 +136,19 @@ void MoeLayer::update_bias(std::span<const double> counts) const {
   bias_->bump_version();
 }
 
-Var MoeLayer::forward(const Var& x, MoeContext& context) const {
+Var MoeLayer::forward(const Var& stream, MoeContext& context) const {
+  const int64_t rows = context.rows.total();
+  const Var x = tensor_.own_rows(stream, rows);
   const Routes routes = choose(x, context);
   const Dispatch dispatch(placement_, sizes_.experts, routes.ids);
   AllToAll travelling = dispatch.send(x);
-  const Var shared = shared_ ? shared_->forward(x) : Var();  // while the rows are on their way
-  const Var rows = dispatch.receive(travelling);
-  const Var inner = swiglu(gate_up_.forward(rows, dispatch.offsets()));
+  // While the rows are on their way.
+  const Var shared = shared_ ? shared_->forward(stream, rows) : Var();
+  const Var arrived = dispatch.receive(travelling);
+  const Var inner = swiglu(gate_up_.forward(arrived, dispatch.offsets()));
   const Var expert_out = dispatch.send_back(down_.forward(inner, dispatch.offsets()));
-  const Var routed = combine(expert_out, routes.weights, dispatch.row_of());
+  const Var routed =
+      tensor_.stream_of(combine(expert_out, routes.weights, dispatch.row_of()), rows);
   return shared_ ? add(shared, routed) : routed;
 }
 

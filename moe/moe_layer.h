@@ -16,31 +16,33 @@
 #include "layers/linear.h"
 #include "moe/config.h"
 #include "moe/dispatch.h"
+#include "parallel/token_rows.h"
 
 namespace orthant {
 
 // Routing of one layer and micro-batch, for metrics, balance and replay.
 struct LayerRouting {
   int64_t layer = 0;
-  Tensor ids;                       // i32 [N, A], before tokens are dropped, on the model's device
-  Tensor counts;                    // f64 [S, E], likewise; on the host as all that follows
+  Tensor ids;  // i32 [N, A] of this rank's own tokens, before any are dropped, on the model's device
+  // All that follows is on the host, of all tokens.
+  Tensor counts;                    // f64 [S, E], likewise
   Tensor dropped;                   // f64 [S]: assignments; undefined where nothing can be dropped
   Tensor balance_losses, z_losses;  // f64 [S]: sums over the sequence's routed tokens
 };
 
 // What a forward pass tells its MoE layers, and what they tell back.
 struct MoeContext {
-  Tensor valid;                 // i32 [N]: 0 for padding, which is routed nowhere
-  Tensor routed_tokens;         // f64 [S], on the host: tokens of a sequence that are no padding
-  int64_t sequence_length = 0;  // N = sequences * sequence_length
+  TokenRows rows;        // N = rows.total() tokens
+  Tensor valid;          // i32 [N]: 0 for padding, which is routed nowhere
+  Tensor routed_tokens;  // f64 [S], on the host: tokens of a sequence that are no padding
   // i32 [S]: sequences whose tokens are never dropped (moe/protected_rows.h).  Given in training
   // alone: without it nothing is dropped.
   Tensor protected_rows;
   // Labelled tokens over routed tokens of the whole step: backward runs on sums that are divided
   // once, by the labelled count, and this makes the balance terms means over the routed ones.
   double loss_scale = 1.0;
-  std::function<Tensor(int64_t layer)> replay;  // choices to use instead of the router's, on any
-                                                // device; may be empty
+  std::function<Tensor(int64_t layer)> replay;  // choices i32 [N, A] to use instead of the
+                                                // router's, on any device; may be empty
   std::vector<LayerRouting> routings;  // appended by every layer, but not again under recomputation
 };
 
@@ -60,8 +62,9 @@ class MoeLayer {
   // Logical names: prefix + "gate.weight", "gate.e_score_correction_bias",
   // "experts.E.gate_proj.weight", "shared_experts.gate_proj.weight", ...
   MoeLayer(const LayerBuilder& build, const std::string& prefix, int64_t layer,
-           const MoeSizes& sizes, const MoeConfig& config, const ExpertPlacement& placement);
-  // x [N, D].  Collective over the placement's group, in forward and backward.
+           const MoeSizes& sizes, const MoeConfig& config);
+  // x of the stream (layers/tensor_parallel.h).  Collective over the experts' and the tensor group,
+  // in forward and backward.
   Var forward(const Var& x, MoeContext& context) const;
   // Shows that the map from choices to experts which the losses count by is the one that dispatch
   // sends tokens by, and that what answers for an expert is its weight: Error(kInternal) naming
@@ -73,13 +76,16 @@ class MoeLayer {
   void update_bias(std::span<const double> counts) const;
 
  private:
-  // Its ids are those of the kept assignments.
+  // x: own tokens.  Its ids are those of the kept assignments.
   Routes choose(const Var& x, MoeContext& context) const;
+  Tensor keep_within_budget(const Routes& routes, const MoeContext& context,
+                            LayerRouting& routing) const;
   RouterOptions router_options(const MoeContext& context, Device device) const;
 
   int64_t layer_;
   MoeSizes sizes_;
   MoeConfig config_;
+  TensorParallel tensor_;
   ExpertPlacement placement_;
   Linear router_;              // in the wide type
   Parameter* bias_ = nullptr;  // likewise; no gradient

@@ -27,7 +27,8 @@ void MoeLayer::check_routing() const {
     ORTHANT_CHECK(holds, kInternal, "routing contract of layer ", layer_, ": ", text...);
   };
   const std::vector<int32_t> ones(static_cast<size_t>(experts), 1);
-  RouterOptions options = router_options({.sequence_length = experts}, device);
+  const MoeContext context{.rows = TokenRows(Group::self(), 1, experts)};
+  RouterOptions options = router_options(context, device);
   options.replay = rotating_ids(experts, slots, device);
   const Routes routes = route(Var(Tensor::zeros({experts, experts}, wide, device)),
                               Tensor::from_i32({experts}, ones, device), options);

@@ -5,6 +5,8 @@
 #include <set>
 #include <utility>
 
+#include "base/error.h"
+
 namespace orthant {
 namespace {
 
@@ -59,6 +61,20 @@ std::vector<int64_t> Bucket::slice_sizes() const {
   return sizes;
 }
 
+const Group& ReplicaGroups::of(Replicas replicas) const {
+  switch (replicas) {
+    case Replicas::kDense:
+      return dense;
+    case Replicas::kRows:
+      return rows;
+    case Replicas::kKeyValue:
+      return key_value;
+    case Replicas::kExpert:
+      return expert;
+  }
+  throw_error(ErrorKind::kInternal, "replicas of no kind");
+}
+
 std::vector<Bucket> plan_buckets(const ParameterStore& store, const ReplicaGroups& groups,
                                  int64_t bucket_bytes) {
   std::set<const Parameter*> tied;
@@ -66,18 +82,17 @@ std::vector<Bucket> plan_buckets(const ParameterStore& store, const ReplicaGroup
     if (parameter->tied_to()) tied.insert({parameter.get(), parameter->tied_to()});
   }
   std::vector<Bucket> buckets;
-  std::map<std::pair<bool, DType>, size_t> open;  // the bucket that parameters of a kind go into
+  std::map<std::pair<const GroupImpl*, DType>, size_t> open;  // the bucket that parameters of a kind go into
   for (size_t i = store.all().size(); i-- > 0;) {
     Parameter& parameter = *store.all()[i];
     if (!parameter.trainable()) continue;
     const bool alone = tied.contains(&parameter);
-    const std::pair kind(parameter.is_expert(), parameter.dtype());
+    const Group& group = groups.of(parameter.replicas());
+    const std::pair kind(group.impl().get(), parameter.dtype());
     const auto found = alone ? open.end() : open.find(kind);
     const size_t at = found == open.end() ? buckets.size() : found->second;
     if (at == buckets.size()) {
-      buckets.push_back({.group = parameter.is_expert() ? groups.expert : groups.dense,
-                         .expert = parameter.is_expert(),
-                         .dtype = parameter.dtype()});
+      buckets.push_back({.group = group, .dtype = parameter.dtype()});
     }
     add_member(buckets[at], i, parameter);
     if (alone) continue;

@@ -40,10 +40,11 @@ inline ElementRange intersection(const ElementRange& a, const ElementRange& b) {
 // ranks some are empty.
 std::vector<int64_t> slice_bounds(std::span<const ElementRange> tensors, int ranks);
 
-// Ranks that hold the same parameters.
+// By Parameter::replicas.  Without tensor parallelism, rows and key_value are `dense`.
 struct ReplicaGroups {
-  Group dense;   // the same dense parameters: data x context
-  Group expert;  // the same experts
+  Group dense, expert;
+  Group rows = {}, key_value = {};
+  const Group& of(Replicas replicas) const;
 };
 
 struct Bucket {
@@ -54,7 +55,6 @@ struct Bucket {
   };
 
   Group group;  // that holds the same parameters
-  bool expert = false;
   DType dtype = DType::kF32;  // of the values; gradients are in wide_of(dtype)
   int64_t numel = 0;
   std::vector<Member> members;  // by descending index, ascending offset

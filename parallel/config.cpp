@@ -7,12 +7,30 @@
 #include "base/error.h"
 
 namespace orthant {
+namespace {
+
+// "1, 2, 4": what divides all of `numbers`.
+std::string common_divisors(std::initializer_list<int64_t> numbers) {
+  std::string text;
+  for (int64_t d = 1; d <= *numbers.begin(); ++d) {
+    if (std::all_of(numbers.begin(), numbers.end(), [d](int64_t n) { return n % d == 0; }))
+      text += concat(text.empty() ? "" : ", ", d);
+  }
+  return text;
+}
+std::string divisors(int64_t number) { return common_divisors({number}); }
+
+}  // namespace
 
 void ParallelConfig::fields(FieldVisitor& v) {
   v.field("data_parallel_size", data_parallel_size, at_least(0),
-          "replicas that share a step's micro-batches; 0 = number of ranks");
+          "replicas that share a step's micro-batches; 0 = what the number of ranks leaves");
   v.field("zero_stage", zero_stage, between(0, 1),
           "1: masters and moments are shared out over data-parallel ranks; 0: every rank has all");
+  v.field("tensor_parallel_size", tensor_parallel_size, at_least(1),
+          "ranks that share the heads and the inner widths of every layer, and the vocabulary");
+  v.field("sequence_parallel", sequence_parallel,
+          "tensor-parallel ranks keep rows of their own between the blocks, instead of all rows");
   v.field("expert_parallel_size", expert_parallel_size, at_least(1),
           "ranks that share the routed experts of a layer");
   v.field("expert_tensor_parallel_size", expert_tensor_parallel_size, at_least(1),
@@ -27,6 +45,8 @@ void ParallelConfig::fields(FieldVisitor& v) {
           "ranks agree on every collective before it moves data: slower, and names both sides of a "
           "mismatch");
   v.alias("dp", "data_parallel_size");
+  v.alias("tp", "tensor_parallel_size");
+  v.alias("tensor_model_parallel_size", "tensor_parallel_size");
   v.alias("ep", "expert_parallel_size");
   v.alias("etp", "expert_tensor_parallel_size");
   v.alias("expert_model_parallel_size", "expert_parallel_size");
@@ -34,47 +54,63 @@ void ParallelConfig::fields(FieldVisitor& v) {
 
 std::string ParallelConfig::text() const {
   std::string text = concat("dp ", data_parallel_size);
+  if (tensor_parallel_size > 1)
+    text += concat(", tp ", tensor_parallel_size, sequence_parallel ? "" : " without sp");
   if (expert_parallel_size > 1) text += concat(", ep ", expert_parallel_size);
   if (expert_tensor_parallel_size > 1) text += concat(", etp ", expert_tensor_parallel_size);
   return text;
 }
 
-void ParallelConfig::resolve(int world_size, int64_t micro_batches) {
-  ORTHANT_CHECK(data_parallel_size == 0 || data_parallel_size == world_size, kConfig,
-                "parallel.data_parallel_size: want the number of ranks, ", world_size, ", got ",
-                data_parallel_size, "; start it with mpirun -n ", data_parallel_size,
-                ", or leave the key out");
-  data_parallel_size = world_size;
-  if (micro_batches % world_size == 0) return;
-  int64_t below = world_size, above = world_size;
+void ParallelConfig::resolve(int world_size) {
+  const int64_t replica = ranks_per_replica();
+  ORTHANT_CHECK(world_size % replica == 0, kConfig, "parallel.tensor_parallel_size: ", replica,
+                " does not divide ", world_size, world_size == 1 ? " rank" : " ranks",
+                "; it can be ", divisors(world_size), ", or start a multiple of ", replica,
+                " ranks");
+  const int64_t left = world_size / replica;
+  ORTHANT_CHECK(data_parallel_size == 0 || data_parallel_size == left, kConfig,
+                "parallel.data_parallel_size: want what the number of ranks leaves, ", world_size,
+                " / ", replica, " = ", left, ", got ", data_parallel_size, "; start it with mpirun -n ",
+                data_parallel_size * replica, ", or leave the key out");
+  data_parallel_size = left;
+}
+
+void ParallelConfig::check_batch(int64_t micro_batches) const {
+  const int64_t ranks = std::max<int64_t>(1, data_parallel_size);  // 0: not resolved, for a reason
+  if (micro_batches % ranks == 0) return;
+  int64_t below = ranks, above = ranks;
   while (micro_batches % below != 0) --below;
   while (above <= micro_batches && micro_batches % above != 0) ++above;
   const std::string nearest = above <= micro_batches ? concat(below, " or ", above) : concat(below);
-  throw_error(
-      ErrorKind::kConfig,
-      concat("batch: a step has ", micro_batches,
-             " micro-batches (global_batch_size / micro_batch_size), which ", world_size,
-             " ranks cannot share evenly; the nearest numbers of ranks that can: ", nearest));
+  const std::string times =
+      ranks_per_replica() == 1 ? "" : concat(" (each ", ranks_per_replica(), " ranks)");
+  throw_error(ErrorKind::kConfig,
+              concat("batch: a step has ", micro_batches,
+                     " micro-batches (global_batch_size / micro_batch_size), which ", ranks,
+                     ranks_per_replica() == 1 ? " ranks" : " replicas", times,
+                     " cannot share evenly; the nearest numbers of ",
+                     ranks_per_replica() == 1 ? "ranks" : "replicas", " that can: ", nearest));
 }
 
-namespace {
-
-// "1, 2, 4": what divides all of `numbers`.
-std::string common_divisors(std::initializer_list<int64_t> numbers) {
-  std::string text;
-  for (int64_t d = 1; d <= *numbers.begin(); ++d) {
-    if (std::all_of(numbers.begin(), numbers.end(), [d](int64_t n) { return n % d == 0; }))
-      text += concat(text.empty() ? "" : ", ", d);
-  }
-  return text;
+void ParallelConfig::resolve_model(int world_size, const ModelSizes& model) {
+  check_heads(model);
+  check_experts(world_size, model);
 }
 
-}  // namespace
+void ParallelConfig::check_heads(const ModelSizes& model) {
+  const int64_t tp = tensor_parallel_size, heads = model.heads, kv = model.kv_heads;
+  ORTHANT_CHECK(heads % tp == 0, kConfig, "parallel.tensor_parallel_size: ", tp,
+                " does not divide model.num_attention_heads ", heads, "; it can be ",
+                divisors(heads));
+  ORTHANT_CHECK(kv % tp == 0 || tp % kv == 0, kConfig, "parallel.tensor_parallel_size: ", tp,
+                " ranks cannot share model.num_key_value_heads ", kv,
+                ": one must divide the other");
+  key_value_copies = std::max<int64_t>(1, tp / kv);
+}
 
-void ParallelConfig::check_experts(int world_size, int64_t num_experts,
-                                   int64_t expert_width) const {
+void ParallelConfig::check_experts(int world_size, const ModelSizes& model) const {
   const int64_t ep = expert_parallel_size, etp = expert_tensor_parallel_size;
-  if (num_experts == 0) {
+  if (model.experts == 0) {
     ORTHANT_CHECK(ep == 1 && etp == 1, kConfig,
                   "parallel.expert_parallel_size: the model has no experts "
                   "(model.n_routed_experts is 0), got ",
@@ -84,12 +120,12 @@ void ParallelConfig::check_experts(int world_size, int64_t num_experts,
   ORTHANT_CHECK(world_size % (ep * etp) == 0, kConfig, "parallel.expert_parallel_size: ", ep,
                 " x expert_tensor_parallel_size ", etp, " = ", ep * etp, " does not divide ",
                 world_size, " ranks");
-  ORTHANT_CHECK(num_experts % ep == 0, kConfig, "parallel.expert_parallel_size: ", ep,
-                " does not divide model.n_routed_experts ", num_experts, "; with ", world_size,
-                " ranks it can be ", common_divisors({world_size, num_experts}));
-  ORTHANT_CHECK(expert_width % etp == 0, kConfig, "parallel.expert_tensor_parallel_size: ", etp,
-                " does not divide model.moe_intermediate_size ", expert_width, "; with ",
-                world_size, " ranks it can be ", common_divisors({world_size, expert_width}));
+  ORTHANT_CHECK(model.experts % ep == 0, kConfig, "parallel.expert_parallel_size: ", ep,
+                " does not divide model.n_routed_experts ", model.experts, "; with ", world_size,
+                " ranks it can be ", common_divisors({world_size, model.experts}));
+  ORTHANT_CHECK(model.expert_width % etp == 0, kConfig, "parallel.expert_tensor_parallel_size: ",
+                etp, " does not divide model.moe_intermediate_size ", model.expert_width, "; with ",
+                world_size, " ranks it can be ", common_divisors({world_size, model.expert_width}));
 }
 
 }  // namespace orthant

@@ -8,8 +8,16 @@
 
 namespace orthant {
 
+// What of a model a layout cuts.
+struct ModelSizes {
+  int64_t heads = 1, kv_heads = 1;
+  int64_t experts = 0, expert_width = 0;  // routed ones; 0: a dense model
+};
+
 struct ParallelConfig {
   int64_t data_parallel_size = 0;  // 0: what the number of ranks leaves
+  int64_t tensor_parallel_size = 1;
+  bool sequence_parallel = true;
   int64_t zero_stage = 1;
   int64_t expert_parallel_size = 1;
   int64_t expert_tensor_parallel_size = 1;
@@ -18,14 +26,26 @@ struct ParallelConfig {
   int64_t bucket_bytes = 8 << 20;  // of gradients that are reduced at once; no key
   std::string device_transport = "auto";
   bool check_collectives = false;
+  // Settled by resolve(): tensor-parallel ranks that hold the same key and value heads.
+  int64_t key_value_copies = 1;
 
   void fields(FieldVisitor& v);
   std::string text() const;  // "dp 4, ep 2"; of a resolved one
-  // Settles data_parallel_size.  `micro_batches` is their number in a step: Error(kConfig) when the
-  // ranks cannot share them evenly, naming the nearest world sizes that can.
-  void resolve(int world_size, int64_t micro_batches);
-  // Error(kConfig) when the ranks cannot share the experts; num_experts 0: a dense model.
-  void check_experts(int world_size, int64_t num_experts, int64_t expert_width) const;
+  // Ranks that hold one copy of the dense model, and of the micro-batch they compute.
+  int64_t ranks_per_replica() const { return tensor_parallel_size; }
+  // Settles what the number of ranks leaves open: before the batch is known.  Error(kConfig) where
+  // the sizes do not multiply to it.
+  void resolve(int world_size);
+  // Error(kConfig) when data-parallel ranks cannot share a step's micro-batches evenly, naming the
+  // nearest numbers that can.
+  void check_batch(int64_t micro_batches) const;
+  // Settles key_value_copies; Error(kConfig) when the ranks cannot share the model, naming the
+  // nearest sizes that can.
+  void resolve_model(int world_size, const ModelSizes& model);
+
+ private:
+  void check_heads(const ModelSizes& model);
+  void check_experts(int world_size, const ModelSizes& model) const;
 };
 
 }  // namespace orthant

@@ -1,52 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "parallel/gradient_norm.h"
 
+#include <algorithm>
 #include <cmath>
 #include <map>
 #include <numeric>
-#include <span>
+#include <set>
 #include <sstream>
 
+#include "base/error.h"
 #include "tensor/ops/elementwise.h"
 
 namespace orthant {
+namespace {
 
-GradientNorm::GradientNorm(const GradientBuffers& gradients, const Group& experts)
-    : experts_(experts) {
-  for (const bool expert : {false, true}) {
-    if (expert) num_dense_ = names_.size();
-    Exchange exchange;
-    for (size_t b = 0; b < gradients.buckets().size(); ++b) {
-      const Bucket& bucket = gradients.buckets()[b];
-      if (bucket.expert == expert) add_bucket(b, bucket, exchange);
-    }
-    if (!exchange.pieces.empty()) exchanges_.push_back(std::move(exchange));
-  }
-  order_by_name();
+// "model.norm.weight 0": the name, then where the rectangle begins.
+std::string key_of(const LogicalTensor& logical) {
+  std::string key = logical.name;
+  for (const int64_t begin : logical.begin) key += concat(" ", begin);
+  return key;
 }
 
-// All ranks agree on one order of all names.
-void GradientNorm::order_by_name() {
-  std::string own;
-  for (size_t i = num_dense_; i < names_.size(); ++i) own += names_[i] + "\n";
-  std::vector<std::string> gathered;
-  for (const std::string& text : experts_.gather_text(own)) {
-    std::istringstream lines(text);
-    for (std::string name; std::getline(lines, name);) gathered.push_back(name);
-  }
-  std::map<std::string, size_t> positions;
-  for (const std::string& name : gathered) positions[name] = 0;
-  for (size_t i = 0; i < num_dense_; ++i) positions[names_[i]] = 0;
-  for (auto& [name, position] : positions) position = num_positions_++;
-  for (size_t i = 0; i < num_dense_; ++i) dense_positions_.push_back(positions.at(names_[i]));
-  for (const std::string& name : gathered) expert_positions_.push_back(positions.at(name));
+std::string name_in(const std::string& key) { return key.substr(0, key.find(' ')); }
+
+}  // namespace
+
+GradientNorm::GradientNorm(const GradientBuffers& gradients, const Group& model) : model_(model) {
+  for (size_t b = 0; b < gradients.buckets().size(); ++b) add_bucket(b, gradients.buckets()[b]);
+  share_out();
 }
 
-void GradientNorm::add_bucket(size_t index, const Bucket& bucket, Exchange& exchange) {
+void GradientNorm::add_bucket(size_t index, const Bucket& bucket) {
   const auto ranks = static_cast<size_t>(bucket.group.size());
-  exchange.group = bucket.group;
-  exchange.pieces.resize(ranks);
-  exchange.num_blocks.resize(ranks, 0);
+  auto exchange = std::find_if(exchanges_.begin(), exchanges_.end(), [&](const Exchange& e) {
+    return e.group.impl() == bucket.group.impl();
+  });
+  if (exchange == exchanges_.end()) {
+    exchange = exchanges_.insert(exchanges_.end(), {.group = bucket.group});
+    exchange->pieces.resize(ranks);
+    exchange->num_blocks.resize(ranks, 0);
+  }
   for (const Bucket::Member& member : bucket.members) {
     // A tied head's gradient has been added to the lookup's; its table is empty.
     for (const LogicalTensor& logical : member.parameter->logical()) {
@@ -54,18 +47,44 @@ void GradientNorm::add_bucket(size_t index, const Bucket& bucket, Exchange& exch
         const Piece piece{
             index,
             intersection(Bucket::range_of(member, logical), bucket.slice(static_cast<int>(r))),
-            names_.size()};
+            rectangles_.size()};
         if (piece.range.empty()) continue;
-        exchange.pieces[r].push_back(piece);
-        exchange.num_blocks[r] += piece.num_blocks();
+        exchange->pieces[r].push_back(piece);
+        exchange->num_blocks[r] += piece.num_blocks();
       }
-      names_.push_back(logical.name);
+      rectangles_.push_back(key_of(logical));
     }
   }
 }
 
-std::vector<double> GradientNorm::squares_by_tensor(const GradientBuffers& gradients) const {
-  std::vector<double> squares(names_.size(), 0.0);
+// All ranks agree on who tells what, and on one order of all names.
+void GradientNorm::share_out() {
+  std::string own;
+  for (const std::string& key : rectangles_) own += key + "\n";
+  std::map<std::string, size_t> names;
+  std::set<std::string> told;
+  std::vector<std::vector<std::string>> told_keys;  // by rank
+  for (const std::string& text : model_.gather_text(own)) {
+    std::istringstream lines(text);
+    std::vector<std::string>& keys = told_keys.emplace_back();
+    for (std::string key; std::getline(lines, key);) {
+      names[name_in(key)] = 0;
+      if (told.insert(key).second) keys.push_back(key);
+    }
+  }
+  for (auto& [name, place] : names) place = num_names_++;
+  for (const std::vector<std::string>& keys : told_keys) {
+    std::vector<size_t>& places = told_names_.emplace_back();
+    for (const std::string& key : keys) places.push_back(names.at(name_in(key)));
+  }
+  std::map<std::string, size_t> index;
+  for (size_t i = 0; i < rectangles_.size(); ++i) index[rectangles_[i]] = i;
+  for (const std::string& key : told_keys[static_cast<size_t>(model_.rank())])
+    told_.push_back(index.at(key));
+}
+
+std::vector<double> GradientNorm::squares_by_rectangle(const GradientBuffers& gradients) const {
+  std::vector<double> squares(rectangles_.size(), 0.0);
   for (const Exchange& exchange : exchanges_) {
     std::vector<double> own;
     for (const Piece& piece : exchange.pieces[static_cast<size_t>(exchange.group.rank())]) {
@@ -79,11 +98,11 @@ std::vector<double> GradientNorm::squares_by_tensor(const GradientBuffers& gradi
     exchange.group
         .all_gather(Tensor::from({std::ssize(own)}, own, DType::kF64), all, exchange.num_blocks)
         .wait();
-    // Slices ascend with the ranks: a tensor's blocks come in their order.
+    // Slices ascend with the ranks: a rectangle's blocks come in their order.
     const double* block = all.as<double>();
     for (const std::vector<Piece>& pieces : exchange.pieces) {
       for (const Piece& piece : pieces) {
-        for (int64_t i = 0; i < piece.num_blocks(); ++i) squares[piece.tensor] += *block++;
+        for (int64_t i = 0; i < piece.num_blocks(); ++i) squares[piece.rectangle] += *block++;
       }
     }
   }
@@ -91,15 +110,20 @@ std::vector<double> GradientNorm::squares_by_tensor(const GradientBuffers& gradi
 }
 
 double GradientNorm::norm(const GradientBuffers& gradients, double grad_scale) const {
-  const std::vector<double> squares = squares_by_tensor(gradients);
-  std::vector<double> sums(num_positions_, 0.0);
-  for (size_t i = 0; i < num_dense_; ++i) sums[dense_positions_[i]] = squares[i];
-  const std::span<const double> own = std::span(squares).subspan(num_dense_);
-  const Tensor all = Tensor::empty({std::ssize(expert_positions_)}, DType::kF64);
-  experts_.all_gather(Tensor::from({std::ssize(own)}, own, DType::kF64), all).wait();
-  // Expert-tensor ranks hold parts of the same tensor: added in the order of ranks.
-  for (size_t i = 0; i < expert_positions_.size(); ++i)
-    sums[expert_positions_[i]] += all.as<double>()[i];
+  const std::vector<double> squares = squares_by_rectangle(gradients);
+  std::vector<double> own;
+  for (const size_t rectangle : told_) own.push_back(squares[rectangle]);
+  std::vector<int64_t> counts;
+  for (const std::vector<size_t>& names : told_names_) counts.push_back(std::ssize(names));
+  const Tensor all =
+      Tensor::empty({std::accumulate(counts.begin(), counts.end(), int64_t{0})}, DType::kF64);
+  model_.all_gather(Tensor::from({std::ssize(own)}, own, DType::kF64), all, counts).wait();
+  // Rectangles of one tensor are added in the order of the ranks that tell them.
+  std::vector<double> sums(num_names_, 0.0);
+  const double* square = all.as<double>();
+  for (const std::vector<size_t>& names : told_names_) {
+    for (const size_t name : names) sums[name] += *square++;
+  }
   double total = 0;
   for (const double sum : sums) total += sum;
   return std::sqrt(total) * grad_scale;

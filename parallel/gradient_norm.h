@@ -4,8 +4,9 @@
 // in block order, then in the order of names.
 //
 // Each rank squares the blocks of its own slices, with and without ZeRO; the sums of the blocks are
-// exchanged (8 bytes for 4,096 elements), and everybody adds them up.  Experts' tensors are then
-// exchanged between the ranks that hold different ones, a number each.
+// exchanged (8 bytes for 4,096 elements) between the ranks that hold the same parameters.  Then the
+// ranks that hold the model together tell each other a number for each rectangle of a tensor: of
+// those that several ranks hold the first one's counts.
 #pragma once
 
 #include <string>
@@ -17,38 +18,36 @@ namespace orthant {
 
 class GradientNorm {
  public:
-  // experts: the ranks that hold each expert once, together; what is not an expert's is the same
-  // on all of them.  Collective over it.
-  GradientNorm(const GradientBuffers& gradients, const Group& experts);
-  // Of grad_scale * (summed gradients).  Collective over the buckets' groups and the experts'.
+  // model: ranks that hold all of the model together.  Collective over it.
+  GradientNorm(const GradientBuffers& gradients, const Group& model);
+  // Of grad_scale * (summed gradients).  Collective over the buckets' groups and `model`.
   double norm(const GradientBuffers& gradients, double grad_scale) const;
 
  private:
-  // What one rank squares of one logical tensor.
+  // What one rank squares of one rectangle.
   struct Piece {
     size_t bucket = 0;
-    ElementRange range;  // in the bucket
-    size_t tensor = 0;   // index into names_
+    ElementRange range;    // in the bucket
+    size_t rectangle = 0;  // index into rectangles_
     int64_t num_blocks() const { return (range.size() + kNormBlock - 1) / kNormBlock; }
   };
-  // The buckets of one group, dense or expert.
+  // The buckets of one group.
   struct Exchange {
     Group group;
     std::vector<std::vector<Piece>> pieces;  // by rank, then bucket, then place
     std::vector<int64_t> num_blocks;         // by rank
   };
-  void add_bucket(size_t index, const Bucket& bucket, Exchange& exchange);
-  void order_by_name();
-  std::vector<double> squares_by_tensor(const GradientBuffers& gradients) const;
+  void add_bucket(size_t index, const Bucket& bucket);
+  void share_out();
+  std::vector<double> squares_by_rectangle(const GradientBuffers& gradients) const;
 
-  Group experts_;
+  Group model_;
   std::vector<Exchange> exchanges_;
-  std::vector<std::string> names_;  // of this rank's logical tensors, experts' last
-  size_t num_dense_ = 0;
-  // Where squares are added: positions in the order of the names of all ranks' tensors.
-  std::vector<size_t> dense_positions_;
-  std::vector<size_t> expert_positions_;  // of all ranks' experts' tensors, by rank
-  size_t num_positions_ = 0;
+  std::vector<std::string> rectangles_;  // of this rank: name and where it begins
+  std::vector<size_t> told_;             // those of rectangles_ that this rank tells
+  // Of all that ranks tell, in order: the place among the names.
+  std::vector<std::vector<size_t>> told_names_;  // by rank
+  size_t num_names_ = 0;
 };
 
 }  // namespace orthant

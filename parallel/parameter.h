@@ -34,6 +34,15 @@ LogicalTensor whole_tensor(std::string name, const Shape& shape, int64_t offset,
 class GradientBuffers;
 class ValueBuckets;
 
+// Which ranks hold the same values of a parameter, add up their gradients of it and share its
+// optimizer state: a group of ReplicaGroups (parallel/buckets.h).
+enum class Replicas {
+  kDense,     // what tensor-parallel ranks cut, or compute alike
+  kRows,      // what tensor-parallel ranks hold whole, each for rows of its own
+  kKeyValue,  // keys and values of heads that several tensor-parallel ranks have
+  kExpert,    // experts
+};
+
 class Parameter final : public Weight {
  public:
   struct Options {
@@ -42,8 +51,7 @@ class Parameter final : public Weight {
     DType dtype = DType::kF32;
     Device device;
     std::vector<LogicalTensor> logical;
-    // Sharded over the expert axis: reduced over the expert data-parallel group.
-    bool expert = false;
+    Replicas replicas = Replicas::kDense;
     // A second use of another parameter's value (tied head).  It has a gradient of its own, which
     // is added to the other's once both are reduced; optimizer, norm and checkpoints see only the
     // other.
@@ -52,7 +60,8 @@ class Parameter final : public Weight {
   explicit Parameter(Options options);
 
   const std::string& name() const { return options_.name; }
-  bool is_expert() const { return options_.expert; }
+  // A tied one goes with the parameter whose value it uses.
+  Replicas replicas() const { return own_or_tied().options_.replicas; }
   Parameter* tied_to() const { return options_.tied_to; }
   const std::vector<LogicalTensor>& logical() const { return options_.logical; }
   const Shape& shape() const { return own_or_tied().value_.shape(); }

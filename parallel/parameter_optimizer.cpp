@@ -6,8 +6,8 @@
 namespace orthant {
 
 ParameterOptimizer::ParameterOptimizer(const OptimizerConfig& config,
-                                       const GradientBuffers& gradients, const Group& experts)
-    : config_(config), gradients_(gradients), norm_(gradients, experts) {
+                                       const GradientBuffers& gradients, const Group& model)
+    : config_(config), gradients_(gradients), norm_(gradients, model) {
   if (gradients.zero()) values_ = ValueBuckets::adopt(gradients.buckets());
   for (Parameter* parameter : gradients.parameters()) {
     const ElementRange range = gradients.owned(*parameter);

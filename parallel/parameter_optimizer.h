@@ -19,9 +19,9 @@ namespace orthant {
 class ParameterOptimizer {
  public:
   // Takes masters from the parameters' present values.  `gradients` says who owns what and must
-  // outlive this.  experts: the ranks that hold each expert once, together.  Collective over it.
+  // outlive this.  model: ranks that hold all of the model together.  Collective over it.
   ParameterOptimizer(const OptimizerConfig& config, const GradientBuffers& gradients,
-                     const Group& experts);
+                     const Group& model);
 
   // The norm of grad_scale * (summed gradients), see parallel/gradient_norm.h.  Collective.
   double gradient_norm(double grad_scale) const;

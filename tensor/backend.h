@@ -106,10 +106,19 @@ struct SoftmaxArgs {  // over the last dimension, W
 struct SoftmaxGradArgs {
   View y, dy, dx;
 };
+// Cross-entropy over a vocabulary of which logits W [N, V] may be one of P parts: ids from
+// first_label on.  A label < 0 counts nowhere.  sums f64 [N, 3]: the part's largest logit, the sum
+// of exp(logit - largest), the label's logit or 0 where it is in another part.
+struct VocabSumsArgs {
+  View logits, labels, sums;
+  int64_t first_label;
+};
 // losses f64 [N] = logsumexp(logits) - logit of the label; dlogits M [N, V] (optional) = softmax -
-// onehot.  A label < 0 gives 0 and zeros.  logits W.
+// onehot.  A label < 0 gives 0 and zeros.  sums f64 [P * N, 3]: VocabSumsArgs of every part, in
+// order; not given: logits are the whole vocabulary.
 struct CrossEntropyArgs {
-  View logits, labels, losses, dlogits;
+  View logits, labels, sums, losses, dlogits;
+  int64_t first_label;
 };
 struct BinaryArgs {  // y = a + b, same dtype; y may be a or b
   View a, b, y;
@@ -150,7 +159,8 @@ struct CombineGradArgs {
 enum class ScoreKind : int32_t { kSoftmax = 0, kSigmoid = 1 };
 // What kernels add to a sum of scores before they divide by it.
 inline constexpr double kScoreEpsilon = 1e-20;
-// Routing of one micro-batch of N = S * T tokens.  logits W [N, E]; valid i32 [N] (0 = padding,
+// Routing of N consecutive tokens of a micro-batch of S sequences of T = sequence_length: row n is
+// the micro-batch's token first_row + n.  logits W [N, E]; valid i32 [N] (0 = padding,
 // routed nowhere: ids -1, weights 0).  scores W [N, E] = softmax or sigmoid of the logits; lse W
 // [N] (optional) = logsumexp(logits); totals W [N] = sum of a token's scores + kScoreEpsilon
 // (sigmoid), 1 (softmax). Choice: experts form num_groups contiguous groups of equal size; a group
@@ -168,7 +178,7 @@ struct RouterArgs {
   View scores, totals, lse, ids, weights, chosen_scores, plain_ids;
   View counts, group_counts, plain_counts, score_sums;
   ScoreKind score;
-  int64_t sequence_length, num_groups, top_groups, group_best;
+  int64_t sequence_length, first_row, num_groups, top_groups, group_best;
   int32_t normalize;
   double scale;
 };
@@ -178,7 +188,7 @@ struct RouterArgs {
 struct RouterGradArgs {
   View logits, scores, totals, valid, ids, weights, lse, dweights, score_coef, dlogits;
   ScoreKind score;
-  int64_t sequence_length;
+  int64_t sequence_length, first_row;
   int32_t normalize;
   double scale, z_coef;
 };
@@ -281,7 +291,7 @@ struct BackendComm {
 };
 
 // Bumped with every change of this file; a plugin of another version is refused.
-inline constexpr int32_t kBackendVersion = 3;
+inline constexpr int32_t kBackendVersion = 4;
 
 struct Backend {
   int32_t version;
@@ -321,6 +331,7 @@ struct Backend {
   X(swiglu_grad, SwigluGradArgs)       \
   X(softmax, SoftmaxArgs)              \
   X(softmax_grad, SoftmaxGradArgs)     \
+  X(vocab_sums, VocabSumsArgs)         \
   X(cross_entropy, CrossEntropyArgs)   \
   X(add, BinaryArgs)                   \
   X(scale, ScaleArgs)                  \

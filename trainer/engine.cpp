@@ -79,15 +79,13 @@ Engine::Engine(const RunConfig& config, const Group& world)
           .dtype = config.dtype(),
           .device = device_,
           .recompute = config.parallel.recompute == "full" ? Recompute::kFull : Recompute::kNone,
-          .experts = {.group = groups_.experts,
-                      .expert_parallel_size = groups_.expert_parallel_size,
-                      .tensor_parallel_size = groups_.expert_tensor_parallel_size},
+          .ranks = groups_,
           .seed = static_cast<uint64_t>(config.run.seed)},
       store_);
   gradients_ = std::make_unique<GradientBuffers>(
-      store_, ReplicaGroups{groups_.data, groups_.expert_data}, lanes_,
+      store_, groups_.replicas, lanes_,
       GradientBuffers::Options{config.parallel.zero_stage == 1, config.parallel.bucket_bytes});
-  optimizer_ = std::make_unique<ParameterOptimizer>(config.optimizer, *gradients_, groups_.experts);
+  optimizer_ = std::make_unique<ParameterOptimizer>(config.optimizer, *gradients_, groups_.model);
   optimizer_->initialize(static_cast<uint64_t>(config.run.seed));
 }
 
@@ -142,7 +140,7 @@ void Engine::run_micro_batch(const Batch& batch, int64_t index, int64_t step, do
 
 StepResult Engine::accumulate(std::span<const Batch> micro_batches, int64_t step, bool stop) {
   plan_step(static_cast<int64_t>(micro_batches.size()), step);
-  groups_.data.set_step(step);
+  groups_.world.set_step(step);
   std::vector<double> local = {0.0, 0.0, stop ? 1.0 : 0.0};
   for (const Batch& batch : micro_batches) {
     local[0] += static_cast<double>(batch.num_labels());
@@ -183,7 +181,7 @@ StepResult Engine::step(std::span<const Batch> micro_batches, int64_t step, bool
   if (failpoint("step.norm", step)) result.grad_norm = std::nan("");
   // Gradients, and so the norm, are the same on every rank; a rank that sees another value (a fail
   // point) still must not differ.
-  const double finite = groups_.data.sum(std::isfinite(result.grad_norm) ? 0.0 : 1.0);
+  const double finite = groups_.world.sum(std::isfinite(result.grad_norm) ? 0.0 : 1.0);
   result.skipped = finite > 0 || result.labelled_tokens == 0;
   if (result.skipped) return result;
   double factor = mean;

@@ -66,14 +66,14 @@ Tensor replayed_ids(const std::vector<RowChoices>& rows, int64_t begin, int64_t 
                           ids);
 }
 
-// Appends the rows of one micro-batch.
-void record_choices(const MoeContext& moe, int64_t sequences, int64_t layers,
-                    std::vector<RowChoices>& rows) {
+// Appends the rows of one micro-batch.  Collective over the ranks that share it.
+void record_choices(const MoeContext& moe, int64_t layers, std::vector<RowChoices>& rows) {
   const size_t first = rows.size();
+  const int64_t sequences = moe.rows.sequences;
   rows.resize(first + static_cast<size_t>(sequences), RowChoices(static_cast<size_t>(layers)));
   for (const LayerRouting& routing : moe.routings) {
-    const int64_t per_row = routing.ids.numel() / sequences;
-    const Tensor host_ids = routing.ids.to(Device{});
+    const Tensor host_ids = moe.rows.gather(routing.ids).to(Device{});
+    const int64_t per_row = host_ids.numel() / sequences;
     const int32_t* ids = host_ids.as<int32_t>();
     for (int64_t s = 0; s < sequences; ++s)
       rows[first + static_cast<size_t>(s)][static_cast<size_t>(routing.layer)].assign(
@@ -158,7 +158,7 @@ LayoutRun run_layout(const RunConfig& config, const MicroBatchSource& batches,
     run.gradients = mean_gradients(engine, result.labelled_tokens);
   }
   engine.set_routing_observer([&](int64_t, const MoeContext& moe) {
-    record_choices(moe, sequences, config.model.num_hidden_layers, run.choices.back());
+    record_choices(moe, config.model.num_hidden_layers, run.choices.back());
   });
   for (; step <= options.steps; ++step) {
     run.choices.emplace_back();

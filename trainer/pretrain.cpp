@@ -139,8 +139,10 @@ void Pretrainer::open_run() {
     metrics_ = std::make_unique<MetricsWriter>(paths_.metrics(), step_);
     if (config_.logging.tensorboard) events_ = std::make_unique<EventFile>(paths_.dir, step_);
   }
-  loader_ = make_loader(config_, data_, world_);
-  if (config_.evaluation.interval > 0) evaluation_.emplace(make_evaluation(config_, data_, world_));
+  const Group& data_ranks = engine_->groups().data;
+  loader_ = make_loader(config_, data_, data_ranks);
+  if (config_.evaluation.interval > 0)
+    evaluation_.emplace(make_evaluation(config_, data_, data_ranks));
   const double rate = config_.logging.peak_tflops > 0 ? config_.logging.peak_tflops * 1e12
                                                       : measure_product_rate(config_.dtype());
   peak_flops_ = world_.sum(rate);
@@ -225,10 +227,11 @@ void Pretrainer::describe_run() {
 
 StepMetrics Pretrainer::train_step(int64_t step, bool& stop) {
   const double begin = now_seconds();
-  const int64_t per_rank = config_.batch.micro_batches_of_step(step) / world_.size();
+  const Group& data_ranks = engine_->groups().data;
+  const int64_t per_rank = config_.batch.micro_batches_of_step(step) / data_ranks.size();
   std::vector<Batch> batches;
   for (int64_t i = 0; i < per_rank; ++i)
-    batches.push_back(loader_->micro_batch(step - 1, world_.rank() * per_rank + i));
+    batches.push_back(loader_->micro_batch(step - 1, data_ranks.rank() * per_rank + i));
   const StepResult result = engine_->step(batches, step, options_.stop && options_.stop->load());
   stop = result.stop_requested;
   skipped_in_a_row_ = result.skipped ? skipped_in_a_row_ + 1 : 0;
@@ -393,8 +396,8 @@ void Pretrainer::write_report() {
 }
 
 void Pretrainer::finish() {
-  // Whoever holds experts that rank 0 needs takes part in its decoding.
-  if (engine_->groups().experts.world_ranks().front() == 0) make_samples();
+  // All ranks take part in decoding: each holds a part of the model that others need.
+  make_samples();
   if (!is_first()) return;
   for (const ReportSample& sample : samples_) {
     log::info("sample: ", printable(sample.prompt + sample.completion));

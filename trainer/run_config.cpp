@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/run_config.h"
 
+#include <algorithm>
 #include <functional>
 
 #include "base/error.h"
@@ -32,7 +33,7 @@ void BatchConfig::fields(FieldVisitor& v) {
   v.field("micro_batch_size", micro_batch_size, at_least(1),
           "sequences that a rank computes at once");
   v.field("global_batch_size", global_batch_size, at_least(0),
-          "sequences of an optimizer step; 0 = one micro-batch a rank");
+          "sequences of an optimizer step; 0 = one micro-batch a data-parallel rank");
   v.field("sequence_length", sequence_length, at_least(1), "tokens of a sequence");
   v.field("ramp_start", ramp_start, at_least(0),
           "sequences of the first step, where the batch grows to global_batch_size; 0 = no ramp");
@@ -45,7 +46,7 @@ void BatchConfig::fields(FieldVisitor& v) {
   v.alias("cutoff_len", "sequence_length");
 }
 
-void BatchConfig::validate(int world_size) const {
+void BatchConfig::validate(int64_t replicas) const {
   ORTHANT_CHECK(global_batch_size % micro_batch_size == 0, kConfig,
                 "batch.global_batch_size: ", global_batch_size,
                 " is no multiple of micro_batch_size ", micro_batch_size);
@@ -57,10 +58,10 @@ void BatchConfig::validate(int world_size) const {
       ramp_start < global_batch_size && (global_batch_size - ramp_start) % ramp_increment == 0,
       kConfig, "batch.ramp_increment: want a whole number of them from ramp_start ", ramp_start,
       " to global_batch_size ", global_batch_size, ", got ", ramp_increment);
-  const int64_t unit = micro_batch_size * world_size;
+  const int64_t unit = micro_batch_size * replicas;
   ORTHANT_CHECK(ramp_start % unit == 0 && ramp_increment % unit == 0, kConfig,
                 "batch.ramp_start, batch.ramp_increment: want multiples of micro_batch_size ",
-                micro_batch_size, " x ", world_size, " ranks = ", unit, ", got ", ramp_start,
+                micro_batch_size, " x ", replicas, " replicas = ", unit, ", got ", ramp_start,
                 " and ", ramp_increment, "; every batch of the ramp must be shared evenly");
 }
 
@@ -137,7 +138,9 @@ void RunConfig::resolve(int world_size) {
     }
   };
   if (run.dir.empty()) run.dir = "runs/" + run.name;
-  if (batch.global_batch_size == 0) batch.global_batch_size = batch.micro_batch_size * world_size;
+  collect([&] { parallel.resolve(world_size); });
+  const int64_t replicas = std::max<int64_t>(1, parallel.data_parallel_size);
+  if (batch.global_batch_size == 0) batch.global_batch_size = batch.micro_batch_size * replicas;
   if (evaluation.micro_batch_size == 0) evaluation.micro_batch_size = batch.micro_batch_size;
   if (schedule.total_steps == 0) {
     schedule.total_steps = run.max_steps;
@@ -168,11 +171,14 @@ void RunConfig::resolve(int world_size) {
                   "'; run.dir may be any path");
   });
   collect([&] {
-    batch.validate(world_size);
-    parallel.resolve(world_size, batch.micro_batches());
+    batch.validate(replicas);
+    parallel.check_batch(batch.micro_batches());
   });
   collect([&] {
-    parallel.check_experts(world_size, model.n_routed_experts, model.moe_intermediate_size);
+    parallel.resolve_model(world_size, {.heads = model.num_attention_heads,
+                                        .kv_heads = model.num_key_value_heads,
+                                        .experts = model.n_routed_experts,
+                                        .expert_width = model.moe_intermediate_size});
   });
   if (!problems.empty()) throw_error(ErrorKind::kConfig, problems);
 }

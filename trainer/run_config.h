@@ -33,7 +33,7 @@ struct BatchConfig {
   int64_t ramp_start = 0, ramp_increment = 0, ramp_samples = 0;  // all 0: no ramp
   void fields(FieldVisitor& v);
   // Error(kConfig) for sizes that do not fit together, or that the ranks cannot share.
-  void validate(int world_size) const;
+  void validate(int64_t replicas) const;
   BatchSizes sizes() const { return {global_batch_size, ramp_start, ramp_increment, ramp_samples}; }
   int64_t micro_batches() const { return global_batch_size / micro_batch_size; }  // after the ramp
   int64_t micro_batches_of_step(int64_t step) const {                             // from 1

@@ -115,13 +115,8 @@ class Verifier {
     c.run.determinism = "layout";
     c.optimizer.name = trial.optimizer;
     c.optimizer.learning_rate = trial.learning_rate;
-    c.parallel.data_parallel_size = 0;
-    c.parallel.expert_parallel_size = layout.expert_parallel_size;
-    c.parallel.expert_tensor_parallel_size = layout.expert_tensor_parallel_size;
-    c.parallel.recompute = layout.recompute ? "full" : "none";
-    if (layout.zero_stage >= 0) c.parallel.zero_stage = layout.zero_stage;
-    if (layout.micro_batch_size > 0) c.batch.micro_batch_size = layout.micro_batch_size;
-    c.resolve(layout.ranks);
+    c = layout.applied_to(c);
+    c.resolve(layout.ranks());
     return c;
   }
 
@@ -138,10 +133,10 @@ class Verifier {
                                    .gradients = trial.gradients,
                                    .weights = weights_,
                                    .replay = trial.replay};
-    if (layout.ranks == 1) return run_layout(config, batches, options, Group::self());
+    if (layout.ranks() == 1) return run_layout(config, batches, options, Group::self());
     if (world_.size() > 1) return run_layout(config, batches, options, world_);
     LayoutRun result;
-    run_ranks(layout.ranks,
+    run_ranks(layout.ranks(),
               [&](const Group& ranks) {
                 LayoutRun own = run_layout(config, batches, options, ranks);
                 if (ranks.rank() == 0) result = std::move(own);
@@ -188,32 +183,56 @@ class Verifier {
 
 }  // namespace
 
+RunConfig LayoutSpec::applied_to(RunConfig c) const {
+  ParallelConfig& p = c.parallel;
+  p.data_parallel_size = data_parallel_size;
+  p.tensor_parallel_size = tensor_parallel_size;
+  p.sequence_parallel = sequence_parallel;
+  p.expert_parallel_size = expert_parallel_size;
+  p.expert_tensor_parallel_size = expert_tensor_parallel_size;
+  p.recompute = recompute ? "full" : "none";
+  if (zero_stage >= 0) p.zero_stage = zero_stage;
+  if (micro_batch_size > 0) c.batch.micro_batch_size = micro_batch_size;
+  return c;
+}
+
+namespace {
+
+// Error(kUsage) when a layout has no such part.
+void set_part(LayoutSpec& layout, const std::string& part) {
+  const auto [word, number] = split_part(part);
+  const std::pair<const char*, int64_t*> sizes[] = {
+      {"dp", &layout.data_parallel_size},   {"tp", &layout.tensor_parallel_size},
+      {"ep", &layout.expert_parallel_size}, {"etp", &layout.expert_tensor_parallel_size},
+      {"mb", &layout.micro_batch_size},
+  };
+  for (const auto& [name, size] : sizes) {
+    if (word != name || number < 1 || number > 4096) continue;
+    *size = number;
+    return;
+  }
+  if (part == "recompute") {
+    layout.recompute = true;
+  } else if (part == "nosp") {
+    layout.sequence_parallel = false;
+  } else if (part == "zero0" || part == "zero1") {
+    layout.zero_stage = number;
+  } else {
+    throw_error(ErrorKind::kUsage,
+                concat("layout '", layout.text, "': '", part,
+                       "' is none of dpN, tpN, nosp, epN, etpN, mbN, zero0, zero1, recompute "
+                       "(joined by +, as dp4+ep2)"));
+  }
+}
+
+}  // namespace
+
 LayoutSpec parse_layout(const std::string& text) {
   LayoutSpec layout{.text = text};
   for (size_t at = 0; at <= text.size();) {
     const size_t end = std::min(text.find('+', at), text.size());
-    const std::string part = text.substr(at, end - at);
-    const auto [word, number] = split_part(part);
+    set_part(layout, text.substr(at, end - at));
     at = end + 1;
-    if (word == "recompute" && number < 0) {
-      layout.recompute = true;
-      continue;
-    }
-    if (word == "zero" && (number == 0 || number == 1)) {
-      layout.zero_stage = number;
-      continue;
-    }
-    int64_t ranks = layout.ranks;
-    int64_t* value = word == "dp"    ? &ranks
-                     : word == "ep"  ? &layout.expert_parallel_size
-                     : word == "etp" ? &layout.expert_tensor_parallel_size
-                     : word == "mb"  ? &layout.micro_batch_size
-                                     : nullptr;
-    ORTHANT_CHECK(
-        value && number >= 1 && number <= 4096, kUsage, "layout '", text, "': '", part,
-        "' is none of dpN, epN, etpN, mbN, zero0, zero1, recompute (joined by +, as dp4+ep2)");
-    *value = number;
-    layout.ranks = static_cast<int>(ranks);
   }
   return layout;
 }
@@ -222,13 +241,8 @@ std::vector<LayoutSpec> default_layouts(const RunConfig& config, int max_ranks) 
   std::vector<LayoutSpec> layouts;
   const auto offer = [&](const std::string& text) {
     const LayoutSpec layout = parse_layout(text);
-    RunConfig c = config;
-    c.parallel.data_parallel_size = 0;
-    c.parallel.expert_parallel_size = layout.expert_parallel_size;
-    c.parallel.expert_tensor_parallel_size = layout.expert_tensor_parallel_size;
-    if (layout.micro_batch_size > 0) c.batch.micro_batch_size = layout.micro_batch_size;
     try {
-      c.resolve(layout.ranks);
+      layout.applied_to(config).resolve(layout.ranks());
       layouts.push_back(layout);
     } catch (const Error&) {  // this configuration does not allow it
     }
@@ -237,10 +251,13 @@ std::vector<LayoutSpec> default_layouts(const RunConfig& config, int max_ranks) 
   offer("dp1+mb1");
   for (int ranks = 2; ranks <= max_ranks; ranks *= 2) {
     offer(concat("dp", ranks));
+    offer(concat("tp", ranks));
+    if (ranks >= 4) offer(concat("dp", ranks / 2, "+tp2+nosp"));
     if (!config.model.is_moe()) continue;
     for (int ep = 2; ep <= ranks; ep *= 2) offer(concat("dp", ranks, "+ep", ep));
     offer(concat("dp", ranks, "+etp2"));
     if (ranks >= 4) offer(concat("dp", ranks, "+ep2+etp2+recompute"));
+    if (ranks >= 4) offer(concat("dp", ranks / 2, "+tp2+ep", ranks));
   }
   return layouts;
 }
@@ -278,8 +295,8 @@ std::vector<LayoutVerdict> verify_layouts(
     const VerifyLayoutOptions& options, const Group& world,
     const std::function<void(const LayoutVerdict&)>& on_verdict) {
   for (const LayoutSpec& layout : options.layouts) {
-    ORTHANT_CHECK(world.size() == 1 || layout.ranks == world.size(), kUsage, "layout ", layout.text,
-                  " has ", layout.ranks, " ranks, the job ", world.size(),
+    ORTHANT_CHECK(world.size() == 1 || layout.ranks() == world.size(), kUsage, "layout ", layout.text,
+                  " has ", layout.ranks(), " ranks, the job ", world.size(),
                   "; without mpirun any layout runs, its ranks as threads");
   }
   const Verifier verifier(config, rows, options, world);

@@ -12,14 +12,19 @@
 
 namespace orthant {
 
-// A layout as users write it: "dp4+zero0+ep2+etp2+recompute+mb2".
+// A layout as users write it: "dp4+tp2+nosp+zero0+ep2+etp2+recompute+mb2".
 struct LayoutSpec {
   std::string text;
-  int ranks = 1;
-  int64_t expert_parallel_size = 1, expert_tensor_parallel_size = 1;
+  int64_t data_parallel_size = 1, tensor_parallel_size = 1;
+  int64_t expert_parallel_size = 1, expert_tensor_parallel_size = 1;  // folded over the same ranks
+  bool sequence_parallel = true;
   int64_t micro_batch_size = 0;  // 0: the configuration's
   int64_t zero_stage = -1;       // -1: the configuration's
   bool recompute = false;
+
+  int ranks() const { return static_cast<int>(data_parallel_size * tensor_parallel_size); }
+  // The configuration, not resolved, on this layout.
+  RunConfig applied_to(RunConfig config) const;
 };
 // Error(kUsage) naming what is not understood.
 LayoutSpec parse_layout(const std::string& text);

@@ -31,6 +31,34 @@ Var cast(const Var& x, DType dtype) {
                 [from](const Tensor& dy) -> Grads { return {dy.to(from)}; });
 }
 
+namespace {
+
+void copy_columns(const Tensor& from, const View& from_view, const Tensor& to,
+                  const View& to_view) {
+  if (from.numel() == 0 || to.numel() == 0) return;
+  ops::call(&Backend::cast, "join_columns", {&from, &to},
+            CastArgs{.x = from_view, .y = to_view, .accumulate = 0});
+}
+
+}  // namespace
+
+Var join_columns(const Var& a, const Var& b) {
+  const Tensor &av = a.value(), &bv = b.value();
+  ORTHANT_OP_CHECK("join_columns", av.rank() == 2 && bv.rank() == 2 && av.dim(0) == bv.dim(0), av,
+                   bv);
+  const int64_t middle = av.dim(1), end = middle + bv.dim(1);
+  const Tensor y = Tensor::empty({av.dim(0), end}, av.dtype(), av.device());
+  copy_columns(av, view_of(av), y, ops::columns_of(y, 0, middle));
+  copy_columns(bv, view_of(bv), y, ops::columns_of(y, middle, end));
+  return record("join_columns", {a, b}, y, [middle, end](const Tensor& dy) -> Grads {
+    const Tensor da = Tensor::empty({dy.dim(0), middle}, dy.dtype(), dy.device());
+    const Tensor db = Tensor::empty({dy.dim(0), end - middle}, dy.dtype(), dy.device());
+    copy_columns(dy, ops::columns_of(dy, 0, middle), da, view_of(da));
+    copy_columns(dy, ops::columns_of(dy, middle, end), db, view_of(db));
+    return {da, db};
+  });
+}
+
 Var dropout(const Var& x, double probability, PhiloxKey key, uint64_t step, uint64_t first_index) {
   if (probability == 0.0) return x;
   const auto apply = [=](const Tensor& from) {

@@ -22,6 +22,8 @@ Var linear(const Var& x, Weight& w);
 Var grouped_linear(const Var& x, Weight& w, std::shared_ptr<const std::vector<int64_t>> offsets);
 // table [V, D] rows at ids i32 [N]; an id < 0 gives zeros.
 Var embedding(const Tensor& ids, Weight& table);
+// [N, A] and [N, B] side by side.
+Var join_columns(const Var& a, const Var& b);
 // y = x / sqrt(mean(x^2) + eps) * weight; weight in wide_of(x).  Zhang and Sennrich,
 // arXiv:1910.07467.
 Var rms_norm(const Var& x, Weight& weight, double eps);
@@ -58,13 +60,21 @@ Var cast(const Var& x, DType dtype);
 Var dropout(const Var& x, double probability, PhiloxKey key, uint64_t step, uint64_t first_index);
 
 // Sum over labelled rows of -log softmax(x head^T)[label], [1] in wide_of(x).  labels i32 [N], < 0
-// = not counted.  The rows' losses (f64 [N]) are returned beside it.  Works in chunks of rows;
-// keeps dlogits in x's dtype for backward.
+// = not counted.  The rows' losses (f64 [N]) are returned beside it.  Works in chunks of rows: [N, V]
+// never exists.  Gradients are made chunk by chunk in forward, the head's added there too: backward
+// must start at this loss, with 1.
 struct HeadLoss {
   Var sum;
   Tensor losses;
 };
-HeadLoss head_loss(const Var& x, Weight& head, const Tensor& labels);
+// A head whose rows are a part of the vocabulary: ids from `first` on.
+struct VocabPart {
+  int64_t first = 0;
+  // The VocabSumsArgs::sums of all parts [P * n, 3], in order, from this part's [n, 3]; not given:
+  // the head is whole.  dx is then a partial sum.
+  std::function<Tensor(const Tensor& sums)> gather = {};
+};
+HeadLoss head_loss(const Var& x, Weight& head, const Tensor& labels, const VocabPart& part = {});
 // The logits themselves, [N, V] in wide_of(x); no gradient.
 Tensor head_logits(const Tensor& x, Weight& head);
 
@@ -96,7 +106,8 @@ struct RouteSums {
 };
 struct RouterOptions {
   int64_t experts_per_token = 1;
-  int64_t sequence_length = 1;
+  // The rows are the micro-batch's tokens from first_row on, of `sequences` x sequence_length.
+  int64_t sequence_length = 1, sequences = 0, first_row = 0;  // sequences 0: as the rows fill
   ScoreKind score = ScoreKind::kSoftmax;
   Tensor bias;  // W [E], added to the scores for the choice only; optional
   // The choice is limited to the best groups of experts; a group counts as the sum of its

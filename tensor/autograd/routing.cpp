@@ -91,9 +91,8 @@ RouteSums RouteSums::to(Device device) const {
 namespace {
 
 // Room for what the router computes.
-Routes make_routes(const Tensor& logits, const RouterOptions& o) {
+Routes make_routes(const Tensor& logits, const RouterOptions& o, int64_t sequences) {
   const int64_t rows = logits.dim(0), experts = logits.dim(1), slots = o.experts_per_token;
-  const int64_t sequences = rows / o.sequence_length;
   const DType wide = logits.dtype();
   const Device device = logits.device();
   Routes routes;
@@ -119,11 +118,14 @@ Routes route(const Var& logits, const Tensor& valid, const RouterOptions& option
     ORTHANT_OP_CHECK("route",
                      options.bias.numel() == lv.dim(1) && options.bias.dtype() == lv.dtype(), lv,
                      options.bias);
-  ORTHANT_CHECK(lv.dim(0) % options.sequence_length == 0 && options.experts_per_token <= lv.dim(1),
-                kInternal, "route: ", lv.dim(0), " tokens in sequences of ",
-                options.sequence_length, ", ", options.experts_per_token, " of ", lv.dim(1),
-                " experts");
-  Routes routes = make_routes(lv, options);
+  const int64_t sequences =
+      options.sequences > 0 ? options.sequences : lv.dim(0) / options.sequence_length;
+  ORTHANT_CHECK(options.first_row + lv.dim(0) <= sequences * options.sequence_length &&
+                    options.experts_per_token <= lv.dim(1),
+      kInternal, "route: ", lv.dim(0), " tokens from ", options.first_row, " on of ",
+      sequences, " sequences of ", options.sequence_length, ", ",
+      options.experts_per_token, " of ", lv.dim(1), " experts");
+  Routes routes = make_routes(lv, options, sequences);
   const Tensor weights = routes.weights.value();
   const Tensor totals = Tensor::like(routes.lse);
   Tensor plain_ids;
@@ -146,6 +148,7 @@ Routes route(const Var& logits, const Tensor& valid, const RouterOptions& option
                        .score_sums = view_of(routes.sums.score_sums),
                        .score = options.score,
                        .sequence_length = options.sequence_length,
+                       .first_row = options.first_row,
                        .num_groups = options.num_groups,
                        .top_groups = options.top_groups,
                        .group_best = options.group_best,
@@ -161,7 +164,7 @@ Routes route(const Var& logits, const Tensor& valid, const RouterOptions& option
   routes.weights =
       record("route", {logits}, weights,
              [=, scores = routes.scores, ids = routes.ids, score = options.score,
-              length = options.sequence_length, normalize = options.normalize,
+              length = options.sequence_length, first_row = options.first_row, normalize = options.normalize,
               factor = options.scale, z_coef = options.z_coef](const Tensor& dweights) -> Grads {
                const Tensor dlogits = Tensor::like(scores);
                ops::call(&Backend::router_grad, "route_grad", {&scores, &dweights},
@@ -177,6 +180,7 @@ Routes route(const Var& logits, const Tensor& valid, const RouterOptions& option
                                         .dlogits = view_of(dlogits),
                                         .score = score,
                                         .sequence_length = length,
+                                        .first_row = first_row,
                                         .normalize = normalize,
                                         .scale = factor,
                                         .z_coef = z_coef});

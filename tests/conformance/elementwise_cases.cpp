@@ -71,6 +71,28 @@ void cross_entropy(Trial& run, int64_t rows, int64_t vocab, bool grad) {
                grad ? run.out("dlogits", Kind::kModel, {rows, vocab}, Near::kModel, 2) : View{}});
 }
 
+// The second of three parts of a vocabulary: labels are in it, before it and behind it.
+void cross_entropy_of_part(Trial& run) {
+  const int64_t rows = 9, vocab = 37, first = 20;
+  const Values labels = [=](int64_t i) {
+    return i % 4 == 2 ? -1.0 : static_cast<double>(i * 11 % (3 * vocab));
+  };
+  const View logits = run.in(Kind::kWide, {rows, vocab}, normal(1, 5.0), 3);
+  const View label_view = run.in(Kind::kI32, {rows}, labels);
+  CALL(run, vocab_sums,
+       VocabSumsArgs{.logits = logits,
+                     .labels = label_view,
+                     .sums = run.out("sums", Kind::kF64, {rows, 3}, Near::kWide),
+                     .first_label = first});
+  CALL(run, cross_entropy,
+       CrossEntropyArgs{.logits = logits,
+                        .labels = label_view,
+                        .sums = run.in(Kind::kF64, {3 * rows, 3}, uniform(2, 12, 20)),
+                        .losses = run.out("losses", Kind::kF64, {rows}, Near::kWide),
+                        .dlogits = run.out("dlogits", Kind::kModel, {rows, vocab}, Near::kModel, 2),
+                        .first_label = first});
+}
+
 void cast(Trial& run, Kind from, Kind to, bool accumulate, Near near) {
   for (size_t i = 0; i < kSizes.size(); ++i) {
     const Size s = kSizes[i];
@@ -179,6 +201,7 @@ void add_elementwise_cases(std::vector<ConformanceCase>& cases) {
       }));
   add("cross_entropy", "with gradient", [](Trial& run) { cross_entropy(run, 9, 37, true); });
   add("cross_entropy", "losses only", [](Trial& run) { cross_entropy(run, 9, 37, false); });
+  add("vocab_sums", "and the cross-entropy of a part", cross_entropy_of_part);
   add("cross_entropy", "one row, large vocabulary",
       [](Trial& run) { cross_entropy(run, 1, 5003, true); });
 

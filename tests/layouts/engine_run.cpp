@@ -59,6 +59,8 @@ RunConfig resolved_config(const Variant& variant, const EngineOptions& options, 
   config.parallel.recompute = options.recompute;
   config.parallel.zero_stage = options.zero_stage;
   config.parallel.bucket_bytes = options.bucket_bytes;
+  config.parallel.tensor_parallel_size = options.tensor_parallel_size;
+  config.parallel.sequence_parallel = options.sequence_parallel;
   config.parallel.expert_parallel_size = options.expert_parallel_size;
   config.parallel.expert_tensor_parallel_size = options.expert_tensor_parallel_size;
   config.optimizer.name = options.optimizer;

@@ -68,8 +68,8 @@ NamedValues values_of(const Matrices& matrices) {
 }
 
 ReferenceRun compute(const Variant& variant, const EngineOptions& options) {
-  EngineOptions one_rank = options;
-  one_rank.expert_parallel_size = one_rank.expert_tensor_parallel_size = 1;
+  const EngineOptions one_rank{.optimizer = options.optimizer,
+                               .learning_rate = options.learning_rate};
   const RunConfig config = resolved_config(variant, one_rank, 1);
   Matrices weights = matrices_of(variant, initial_weights(variant));
   ReferenceOptimizer optimizer{.adamw = config.optimizer.name == "adamw",

@@ -36,13 +36,15 @@ Batch row_of(const Variant& variant, int64_t step, int64_t row) {
   return batches_of(with_micro_batch_size(variant, 1), step)[static_cast<size_t>(row)];
 }
 
-std::string expert_differences(const Variant& variant, const Group& world) {
+std::string layout_differences(const Variant& variant, const Group& world) {
   std::vector<LayoutSpec> layouts;
   for (const char* cut : {"ep2", "ep4", "etp2", "ep2+etp2+recompute", "ep2+mb1", "ep2+zero0"}) {
     const LayoutSpec layout = parse_layout(concat("dp", world.size(), "+", cut));
     if (layout.expert_parallel_size * layout.expert_tensor_parallel_size <= world.size())
       layouts.push_back(layout);
   }
+  for (const char* cut : {"tp2", "tp2+nosp+ep2", "tp2+ep2+recompute"})
+    layouts.push_back(parse_layout(concat("dp", world.size() / 2, "+", cut)));
   std::string differences;
   verify_layouts(
       variant.config, [&](int64_t step, int64_t row) { return row_of(variant, step, row); },
@@ -62,7 +64,7 @@ int compare(const Group& world, const std::string& device) {
     Variant variant = find_variant(name);
     variant.config.device = device;
     variant.config.run.max_steps = 20;
-    differences += expert_differences(variant, world);
+    differences += layout_differences(variant, world);
   }
   for (const char* name :
        {"dense_gqa", "dense_tied_deep", "moe", "moe_normalized_tied", "moe_v2", "moe_v3"}) {

@@ -64,7 +64,7 @@ Parameter::Options options(const std::string& name, const Shape& shape, DType dt
           .shape = shape,
           .dtype = dtype,
           .logical = {whole_tensor(name + ".weight", shape, 0, 0.1)},
-          .expert = expert};
+          .replicas = expert ? Replicas::kExpert : Replicas::kDense};
 }
 
 TEST(BucketsTest, EveryTrainableParameterIsInOneBucketOfItsKind) {
@@ -93,8 +93,10 @@ TEST(BucketsTest, EveryTrainableParameterIsInOneBucketOfItsKind) {
         end = member.offset + member.parameter->numel();
       }
       EXPECT_EQ(bucket.numel, end);
-      EXPECT_EQ(bucket.group.size(), bucket.expert ? 3 : 6);
-      EXPECT_EQ(bucket.bounds.size(), bucket.expert ? 4U : 7U);
+      const bool is_expert =
+          bucket.members.front().parameter->replicas() == Replicas::kExpert;
+      EXPECT_EQ(bucket.group.size(), is_expert ? 3 : 6);
+      EXPECT_EQ(bucket.bounds.size(), is_expert ? 4U : 7U);
       EXPECT_EQ(bucket.bounds.back(), bucket.numel);
       names.push_back(text);
     }

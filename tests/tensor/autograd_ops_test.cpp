@@ -108,7 +108,11 @@ std::vector<OpCase> op_cases() {
        .run =
            [](OpInputs& in) {
              return head_loss(in.x[0], *in.w[0], ints({5}, {0, 8, -1, 3, 3})).sum;
-           }},
+           },
+       .is_loss = true},
+      {.name = "join_columns",
+       .inputs = {{3, 2}, {3, 5}},
+       .run = [](OpInputs& in) { return join_columns(in.x[0], in.x[1]); }},
       {.name = "gather_rows",
        .inputs = {{3, 4}},
        .run =
@@ -181,12 +185,16 @@ double projected(const Tensor& y, const std::vector<double>& r) {
 class OpTest : public ::testing::TestWithParam<size_t> {
  protected:
   OpCase c = op_cases()[GetParam()];
+  Tensor start_of_backward(const Var& y) const {
+    if (c.is_loss) return Tensor::from({1}, {{1.0}}, DType::kF64);
+    return random_tensor(y.value().shape(), DType::kF64, "r");
+  }
 };
 
 TEST_P(OpTest, GradientsMatchFiniteDifferences) {
   OpInputs in = make_inputs(c, DType::kF64);
   const Var y = c.run(in);
-  const Tensor r = random_tensor(y.value().shape(), DType::kF64, "r");
+  const Tensor r = start_of_backward(y);
   const std::vector<double> rv = r.to_doubles();
   backward(y, r);
   // Moves one element of `place`, in place, and asks for the loss.
@@ -216,7 +224,7 @@ TEST_P(OpTest, GradientsMatchFiniteDifferences) {
 TEST_P(OpTest, NarrowTypesFollowF64) {
   OpInputs wide = make_inputs(c, DType::kF64);
   const Var want = c.run(wide);
-  const Tensor r = random_tensor(want.value().shape(), DType::kF64, "r");
+  const Tensor r = start_of_backward(want);
   backward(want, r);
   const auto close = [&](const Tensor& got, const Tensor& expected, double tolerance,
                          const std::string& what) {

@@ -189,6 +189,51 @@ TEST_P(CpuKernelsFloat, ExponentialIsAccurateAndRightAtTheEnds) {
   EXPECT_TRUE(std::isnan(y.get(0, 0)) && std::isnan(y.get(0, 4)));
 }
 
+// Parts of a vocabulary, together, give what the whole gives.
+TEST_P(CpuKernels, CrossEntropyOfPartsMatchesTheWhole) {
+  const int64_t n = 5, v = 100, cuts[] = {0, 37, 38, 100};
+  Array logits(wide(), n, v), labels(DType::kI32, 1, n), losses(DType::kF64, 1, n);
+  Array dlogits(model(), n, v);
+  logits.random(1, -8, 8);
+  const double chosen[] = {0, 37, -1, 99, 50};
+  for (int64_t r = 0; r < n; ++r) labels.set(0, r, chosen[r]);
+  const CrossEntropyArgs args{.logits = logits.view(),
+                              .labels = labels.view1(),
+                              .losses = losses.view1(),
+                              .dlogits = dlogits.view()};
+  ok(table_.cross_entropy(&call_, &args));
+  const auto columns = [](const View& view, int64_t begin, int64_t end) {
+    View part = view;
+    part.data = static_cast<char*>(view.data) + begin * size_of(view.dtype);
+    part.shape[1] = end - begin;
+    return part;
+  };
+  Array sums(DType::kF64, 3 * n, 3);
+  for (int p = 0; p < 3; ++p) {
+    View rows = sums.view();
+    rows.data = static_cast<double*>(rows.data) + p * n * rows.row_stride;
+    rows.shape[0] = n;
+    const VocabSumsArgs part{columns(logits.view(), cuts[p], cuts[p + 1]), labels.view1(), rows,
+                             cuts[p]};
+    ok(table_.vocab_sums(&call_, &part));
+  }
+  for (int p = 0; p < 3; ++p) {
+    Array part_losses(DType::kF64, 1, n), part_dlogits(model(), n, cuts[p + 1] - cuts[p]);
+    const CrossEntropyArgs part{.logits = columns(logits.view(), cuts[p], cuts[p + 1]),
+                                .labels = labels.view1(),
+                                .sums = sums.view(),
+                                .losses = part_losses.view1(),
+                                .dlogits = part_dlogits.view(),
+                                .first_label = cuts[p]};
+    ok(table_.cross_entropy(&call_, &part));
+    for (int64_t r = 0; r < n; ++r) {
+      ASSERT_NEAR(part_losses.get(0, r), losses.get(0, r), 1e-6);
+      for (int64_t c = cuts[p]; c < cuts[p + 1]; ++c)
+        ASSERT_NEAR(part_dlogits.get(r, c - cuts[p]), dlogits.get(r, c), close());
+    }
+  }
+}
+
 TEST_P(CpuKernels, CrossEntropyMatchesReference) {
   for (const int64_t v : {1, 7, 100, 5003, 50304}) {
     Array logits(wide(), 4, v, 3), labels(DType::kI32, 1, 4), losses(DType::kF64, 1, 4);
@@ -196,7 +241,10 @@ TEST_P(CpuKernels, CrossEntropyMatchesReference) {
     logits.random(1, -8, 8), dlogits.constant(5);
     labels.set(0, 0, 0), labels.set(0, 1, static_cast<double>(v - 1)), labels.set(0, 2, -1);
     labels.set(0, 3, static_cast<double>(v / 2));
-    CrossEntropyArgs args{logits.view(), labels.view1(), losses.view1(), dlogits.view()};
+    CrossEntropyArgs args{.logits = logits.view(),
+                          .labels = labels.view1(),
+                          .losses = losses.view1(),
+                          .dlogits = dlogits.view()};
     ok(table_.cross_entropy(&call_, &args));
     for (int64_t r = 0; r < 4; ++r) {
       const int64_t label = static_cast<int64_t>(labels.get(0, r));
@@ -219,7 +267,8 @@ TEST_P(CpuKernels, CrossEntropyMatchesReference) {
   }
   Array logits(wide(), 1, 4), labels(DType::kI32, 1, 1), losses(DType::kF64, 1, 1);
   labels.set(0, 0, 4);
-  const CrossEntropyArgs args{logits.view(), labels.view1(), losses.view1(), {}};
+  const CrossEntropyArgs args{
+      .logits = logits.view(), .labels = labels.view1(), .losses = losses.view1()};
   EXPECT_NE(table_.cross_entropy(&call_, &args), 0);
   EXPECT_NE(std::string(error_).find("label"), std::string::npos);
 }

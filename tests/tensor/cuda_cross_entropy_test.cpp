@@ -17,18 +17,47 @@ TEST_P(CudaCrossEntropy, CrossEntropy) {
     for (const bool wants_gradient : {true, false})
       compare("cross_entropy", [&](const Backend& t, const BackendCall* call) {
         Array losses(DType::kF64, 1, n), dlogits = Array(model(), n, vocab, 1).constant(5);
-        const CrossEntropyArgs args{logits.view(), labels.view1(), losses.view1(),
-                                    wants_gradient ? dlogits.view() : View{}};
+        const CrossEntropyArgs args{.logits = logits.view(),
+                                    .labels = labels.view1(),
+                                    .losses = losses.view1(),
+                                    .dlogits = wants_gradient ? dlogits.view() : View{}};
         ok(t.cross_entropy(call, &args));
         return Arrays{losses, dlogits};
       });
     labels.set(0, 3, static_cast<double>(vocab));
     expect_refused([&](const Backend& t, const BackendCall* call) {
       Array losses(DType::kF64, 1, n);
-      const CrossEntropyArgs args{logits.view(), labels.view1(), losses.view1(), View{}};
+      const CrossEntropyArgs args{
+          .logits = logits.view(), .labels = labels.view1(), .losses = losses.view1()};
       return t.cross_entropy(call, &args);
     });
   }
+}
+
+// The middle of three parts: labels are in it, before it and behind it.
+TEST_P(CudaCrossEntropy, PartOfAVocabulary) {
+  const int64_t n = 7, vocab = 300, first = 250;
+  const Array logits = Array(wide(), n, vocab, 2).random(1, -8, 8);
+  Array labels(DType::kI32, 1, n);
+  for (int64_t r = 0; r < n; ++r) labels.set(0, r, r == 2 ? -1 : static_cast<double>(r * 97));
+  compare("vocab_sums", [&](const Backend& t, const BackendCall* call) {
+    Array sums(DType::kF64, n, 3);
+    const VocabSumsArgs args{logits.view(), labels.view1(), sums.view(), first};
+    ok(t.vocab_sums(call, &args));
+    return Arrays{sums};
+  });
+  Array sums = Array(DType::kF64, 3 * n, 3).random(2, 1, 9);
+  compare("cross_entropy of a part", [&](const Backend& t, const BackendCall* call) {
+    Array losses(DType::kF64, 1, n), dlogits(model(), n, vocab, 1);
+    const CrossEntropyArgs args{.logits = logits.view(),
+                                .labels = labels.view1(),
+                                .sums = sums.view(),
+                                .losses = losses.view1(),
+                                .dlogits = dlogits.view(),
+                                .first_label = first};
+    ok(t.cross_entropy(call, &args));
+    return Arrays{losses, dlogits};
+  });
 }
 
 ORTHANT_INSTANTIATE_BODIES(CudaCrossEntropy);

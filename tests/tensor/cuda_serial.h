@@ -153,6 +153,7 @@ inline Backend serial_backend() {
   table.swiglu_grad = kernels::swiglu_grad<Exec>;
   table.softmax = kernels::softmax<Exec>;
   table.softmax_grad = kernels::softmax_grad<Exec>;
+  table.vocab_sums = kernels::vocab_sums<Exec>;
   table.cross_entropy = kernels::cross_entropy<Exec>;
   table.add = kernels::add<Exec>;
   table.scale = kernels::scale<Exec>;

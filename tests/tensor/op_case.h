@@ -38,6 +38,7 @@ struct OpCase {
   double narrow_tolerance =
       0.03;                  // largest error of bf16 against f64, relative to the largest entry
   bool skip_narrow = false;  // discrete choices differ between precisions
+  bool is_loss = false;      // backward starts here, with 1
 };
 
 inline bool is_wide(const OpCase& c, size_t i) {

@@ -118,8 +118,9 @@ template <class T>
 const char* Routing<T>::problem() const {
   if (experts > kMaxExperts) return "more than 4096 experts";
   if (slots > experts) return "more slots than experts";
-  if (a.sequence_length <= 0 || logits.rows % a.sequence_length)
-    return "the tokens are no whole number of sequences";
+  if (a.sequence_length <= 0 || a.first_row < 0 ||
+      a.first_row + logits.rows > counts.rows * a.sequence_length)
+    return "the tokens are beyond the sequences";
   if (a.num_groups < 1 || experts % a.num_groups) return "the groups do not divide the experts";
   if (a.top_groups < 1 || a.top_groups > a.num_groups ||
       a.top_groups * (experts / a.num_groups) < slots)
@@ -204,7 +205,9 @@ void Routing<T>::sum_sequence(int64_t s) const {
   for (int64_t d = 0; d < a.num_groups; ++d) group_counts[s][d] = 0;
   if (plain_counts.data)
     for (int64_t e = 0; e < experts; ++e) plain_counts[s][e] = 0;
-  for (int64_t n = s * a.sequence_length; n < (s + 1) * a.sequence_length; ++n) {
+  const int64_t begin = max_of(0, s * a.sequence_length - a.first_row);
+  const int64_t end = min_of(logits.rows, (s + 1) * a.sequence_length - a.first_row);
+  for (int64_t n = begin; n < end; ++n) {
     if (valid && !valid[n]) continue;
     count_chosen(ids[n], slots, counts[s]);
     count_groups(ids[n], slots, experts / a.num_groups, group_counts[s]);
@@ -221,7 +224,7 @@ int route(const BackendCall* call, const RouterArgs* args) {
   if (const char* problem = routing.problem()) return fail(call, "router", problem);
   for_rows(routing.logits.rows, routing.experts * (routing.slots + 4),
            [&](int64_t n) { routing.route_token(n); });
-  parallel_for(routing.logits.rows / args->sequence_length, 1, [&](int64_t begin, int64_t end) {
+  parallel_for(routing.counts.rows, 1, [&](int64_t begin, int64_t end) {
     for (int64_t s = begin; s < end; ++s) routing.sum_sequence(s);
   });
   return 0;

@@ -87,7 +87,8 @@ int router_grad_rows(const BackendCall* call, const RouterGradArgs* args) {
       return;
     }
     T dscores[kMaxExperts];
-    balance_gradient<T>(*args, coef.data ? coef[n / args->sequence_length] : nullptr, scores[n],
+    const int64_t s = (args->first_row + n) / args->sequence_length;
+    balance_gradient<T>(*args, coef.data ? coef[s] : nullptr, scores[n],
                         softmax ? T{1} : totals[n], dscores, experts);
     if (dweights.data)
       add_weight_gradient<T>(*args, dweights[n], scores[n], ids[n], slots, dscores);

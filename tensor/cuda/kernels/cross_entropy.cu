@@ -6,6 +6,9 @@
 
 namespace orthant::cuda::kernels {
 
-void fill_cross_entropy(Backend& table) { table.cross_entropy = cross_entropy<DeviceExec>; }
+void fill_cross_entropy(Backend& table) {
+  table.vocab_sums = vocab_sums<DeviceExec>;
+  table.cross_entropy = cross_entropy<DeviceExec>;
+}
 
 }  // namespace orthant::cuda::kernels

@@ -182,6 +182,18 @@ struct RouteToken {
   }
 };
 
+// Where a sequence's tokens are among the rows of a call.
+struct SequenceRows {
+  int64_t length, first_row, rows;
+  ORTHANT_HD int64_t begin(int64_t s) const {
+    return s * length > first_row ? s * length - first_row : 0;
+  }
+  ORTHANT_HD int64_t end(int64_t s) const {
+    const int64_t end = (s + 1) * length - first_row;
+    return end < rows ? end : rows;
+  }
+};
+
 // Element (sequence, expert) of counts and score sums: over the sequence's tokens, in order.
 template <class T>
 struct RouterSums {
@@ -190,11 +202,11 @@ struct RouterSums {
   Rows<const int32_t> ids, plain_ids;
   const int32_t* valid;
   Rows<double> counts, plain_counts, score_sums;
-  int64_t sequence_length;
+  SequenceRows rows;
   ORTHANT_HD void operator()(int64_t i) const {
     const int64_t s = i / scores.cols, e = i % scores.cols;
     double count = 0, plain = 0, sum = 0;
-    for (int64_t n = s * sequence_length; n < (s + 1) * sequence_length; ++n) {
+    for (int64_t n = rows.begin(s); n < rows.end(s); ++n) {
       if (valid && !valid[n]) continue;
       for (int64_t a = 0; a < ids.cols; ++a) {
         if (ids[n][a] == e) count += 1;
@@ -212,11 +224,12 @@ struct RouterSums {
 struct GroupSums {
   Rows<const int32_t> ids;
   Rows<double> group_counts;
-  int64_t sequence_length, group_size;
+  SequenceRows rows;
+  int64_t group_size;
   ORTHANT_HD void operator()(int64_t i) const {
     const int64_t s = i / group_counts.cols, d = i % group_counts.cols;
     double count = 0;
-    for (int64_t n = s * sequence_length; n < (s + 1) * sequence_length; ++n) {
+    for (int64_t n = rows.begin(s); n < rows.end(s); ++n) {
       bool sent = false;
       for (int64_t a = 0; a < ids.cols; ++a)
         sent = sent || (ids[n][a] >= 0 && ids[n][a] / group_size == d);
@@ -238,7 +251,7 @@ struct RouterGrad {
   Rows<const T> dweights;
   Rows<const double> coef;
   Rows<T> dlogits;
-  int64_t sequence_length;
+  int64_t sequence_length, first_row;
   bool sigmoid, normalize;
   T scale, lse_factor;
   template <class Team>
@@ -269,7 +282,7 @@ struct RouterGrad {
   template <class Team>
   ORTHANT_HD void balance_gradient(Team team, int64_t n, T* dscores) const {
     const int64_t num_experts = scores.cols;
-    const double* c = coef.data ? coef[n / sequence_length] : nullptr;
+    const double* c = coef.data ? coef[(first_row + n) / sequence_length] : nullptr;
     if (!c || !sigmoid) {
       team.each(num_experts, [&](int64_t e) { dscores[e] = c ? static_cast<T>(c[e]) : T{0}; });
       return;
@@ -307,8 +320,10 @@ int check_routing(Exec& exec, const RouterArgs& args) {
   const Rows<const int32_t> replay = rows_of<const int32_t>(args.replay);
   if (num_experts > kMaxExperts) return exec.fail("more than 4096 experts");
   if (ids.cols > num_experts) return exec.fail("more slots than experts");
-  if (args.sequence_length <= 0 || ids.rows % args.sequence_length)
-    return exec.fail("the tokens are no whole number of sequences");
+  const int64_t sequences = rows_of<double>(args.counts).rows;
+  if (args.sequence_length <= 0 || args.first_row < 0 ||
+      args.first_row + ids.rows > sequences * args.sequence_length)
+    return exec.fail("the tokens are beyond the sequences");
   if (args.num_groups < 1 || num_experts % args.num_groups)
     return exec.fail("the groups do not divide the experts");
   if (args.top_groups < 1 || args.top_groups > args.num_groups ||
@@ -323,8 +338,9 @@ template <class T, class Exec>
 int router_rows(Exec& exec, const RouterArgs* args) {
   if (const int status = check_routing<T>(exec, *args)) return status;
   const Routing<T> routing = routing_of<T>(*args);
-  const int64_t num_experts = routing.logits.cols, length = args->sequence_length;
-  const int64_t sequences = routing.logits.rows / length;
+  const int64_t num_experts = routing.logits.cols;
+  const int64_t sequences = rows_of<double>(args->counts).rows;
+  const SequenceRows of_sequence{args->sequence_length, args->first_row, routing.logits.rows};
   if (const int status =
           exec.rows(routing.logits.rows, RouteToken<T>{routing}, 2 * num_experts * kBytes<T>))
     return status;
@@ -337,11 +353,12 @@ int router_rows(Exec& exec, const RouterArgs* args) {
                            rows_of<double>(args->counts),
                            rows_of<double>(args->plain_counts),
                            rows_of<double>(args->score_sums),
-                           length};
+                           of_sequence};
   if (const int status = exec.elements(sequences * num_experts, sums)) return status;
   return exec.elements(
       sequences * args->num_groups,
-      GroupSums{ids, rows_of<double>(args->group_counts), length, num_experts / args->num_groups});
+      GroupSums{ids, rows_of<double>(args->group_counts), of_sequence,
+                num_experts / args->num_groups});
 }
 template <class Exec>
 int router(const BackendCall* call, const RouterArgs* args) {
@@ -364,6 +381,7 @@ int router_grad(const BackendCall* call, const RouterGradArgs* args) {
                              .coef = rows_of<const double>(args->score_coef),
                              .dlogits = rows_of<T>(args->dlogits),
                              .sequence_length = args->sequence_length,
+                             .first_row = args->first_row,
                              .sigmoid = args->score == ScoreKind::kSigmoid,
                              .normalize = args->normalize != 0,
                              .scale = static_cast<T>(args->scale),
