@@ -37,62 +37,57 @@ class Checker {
     return seen_[static_cast<size_t>(act)][s_.index(stage, micro_batch)];
   }
 
-  // `what` is wanted of the action at hand.
-  void want(bool good, const std::string& what) const {
-    ORTHANT_CHECK(good, kInternal, place_of(s_, rank_, index_), ": want ", what);
+  [[noreturn]] void fail(const std::string& wanted) const {
+    throw_error(ErrorKind::kInternal, concat(place_of(s_, rank_, index_), ": want ", wanted));
   }
 
   void check(const Action& action) {
     const auto [act, stage, micro_batch] = action;
-    want(stage >= 0 && stage < s_.stages() && micro_batch >= 0 && micro_batch < s_.micro_batches,
-         concat("a stage below ", s_.stages(), " and a micro-batch below ", s_.micro_batches));
-    want(s_.rank(stage) == rank_,
-         concat("an action of this rank; the stage is rank ", s_.rank(stage), "'s"));
-    want(!seen(act, stage, micro_batch), "it once; it is there twice");
-    if (is_send(act))
-      check_send(action);
-    else if (is_recv(act))
-      check_receive(action);
-    else
+    if (stage < 0 || stage >= s_.stages() || micro_batch < 0 || micro_batch >= s_.micro_batches)
+      fail(concat("a stage below ", s_.stages(), " and a micro-batch below ", s_.micro_batches));
+    if (s_.rank(stage) != rank_)
+      fail(concat("an action of this rank; the stage is rank ", s_.rank(stage), "'s"));
+    if (seen(act, stage, micro_batch)) fail("it once; it is there twice");
+    if (is_compute(act))
       check_compute(action);
+    else
+      check_message(action);
     seen(act, stage, micro_batch) = 1;
   }
 
-  void check_send(const Action& action) {
-    const Value value = made_by(action);
-    want(is_message(s_, value), "no message: its neighbour is on this rank, or there is none");
-    want(is_made(value), "its value to be made before it is sent");
-    ends_[channel_of(s_, value)].sent.push_back(value);
-  }
-
-  void check_receive(const Action& action) {
-    const Value value = needed_by(action);
-    want(is_message(s_, value), "no message: its neighbour is on this rank, or there is none");
-    ends_[channel_of(s_, value)].received.push_back(value);
+  void check_message(const Action& action) {
+    const Value value = is_send(action.act) ? made_by(action) : needed_by(action);
+    if (!is_message(s_, value)) fail("no message: its neighbour is on this rank, or there is none");
+    Ends& ends = ends_[channel_of(s_, value)];
+    if (is_send(action.act) && !is_made(value)) fail("its value to be made before it is sent");
+    (is_send(action.act) ? ends.sent : ends.received).push_back(value);
   }
 
   void check_compute(const Action& action) {
     const auto [act, stage, m] = action;
-    if (act != Act::kForward) want(seen(Act::kForward, stage, m), "its forward before it");
-    if (act == Act::kBackward || act == Act::kBackwardInput)
-      want(!seen(Act::kBackward, stage, m) && !seen(Act::kBackwardInput, stage, m), "one backward");
-    if (act == Act::kBackwardWeight)
-      want(seen(Act::kBackwardInput, stage, m), "its backward_input before it");
-    if (makes_weight_gradient(act)) {
-      int& next = next_weight_[static_cast<size_t>(stage)];
-      want(
-          next == m,
-          concat("weight gradients in ascending order; the stage's next is of micro-batch ", next));
-      ++next;
+    if (act != Act::kForward && !seen(Act::kForward, stage, m)) fail("its forward before it");
+    if (act == Act::kBackwardWeight) {
+      if (!seen(Act::kBackwardInput, stage, m)) fail("its backward_input before it");
+    } else if (act != Act::kForward && is_made({Flow::kGradients, stage, m})) {
+      fail("one backward");
     }
+    if (makes_weight_gradient(act)) check_ascends(action);
     if (!has_value_needed(act)) return;
     const Value value = needed_by(action);
     if (!is_between(s_, value)) return;
-    if (is_message(s_, value))
-      want(seen(act == Act::kForward ? Act::kRecvForward : Act::kRecvBackward, stage, m),
-           concat("the ", text_of(value), " to be received before"));
-    else
-      want(is_made(value), concat("the ", text_of(value), " to be made before, on this rank"));
+    if (!is_message(s_, value)) {
+      if (!is_made(value)) fail(concat("the ", text_of(value), " to be made before, on this rank"));
+    } else if (!seen(act == Act::kForward ? Act::kRecvForward : Act::kRecvBackward, stage, m)) {
+      fail(concat("the ", text_of(value), " to be received before"));
+    }
+  }
+
+  void check_ascends(const Action& action) {
+    int& next = next_weight_[static_cast<size_t>(action.stage)];
+    if (next != action.micro_batch)
+      fail(
+          concat("weight gradients in ascending order; the stage's next is of micro-batch ", next));
+    ++next;
   }
 
   bool is_made(const Value& value) {
@@ -127,14 +122,13 @@ class Checker {
       const Ends& ends = ends_[channel];
       sent += ends.sent.size();
       for (size_t i = 0; i < std::max(ends.sent.size(), ends.received.size()); ++i) {
-        const std::string where = concat(s_.name, ", ", text_of(channel), ", message ", i);
-        ORTHANT_CHECK(i < ends.sent.size(), kInternal, where, ": ", text_of(ends.received[i]),
-                      " is received and not sent");
-        ORTHANT_CHECK(i < ends.received.size(), kInternal, where, ": ", text_of(ends.sent[i]),
-                      " is sent and not received");
-        ORTHANT_CHECK(ends.sent[i] == ends.received[i], kInternal, where, ": ",
-                      text_of(ends.sent[i]), " is sent, ", text_of(ends.received[i]),
-                      " is received");
+        const auto end = [i](const std::vector<Value>& values) {
+          return i < values.size() ? text_of(values[i]) : std::string("nothing");
+        };
+        ORTHANT_CHECK(
+            i < ends.sent.size() && i < ends.received.size() && ends.sent[i] == ends.received[i],
+            kInternal, s_.name, ", ", text_of(channel), ", message ", i, ": ", end(ends.sent),
+            " is sent, ", end(ends.received), " is received");
       }
     }
     ORTHANT_CHECK(sent == messages, kInternal, s_.name, ": want ", messages, " messages, got ",

@@ -15,20 +15,17 @@ class Interpreter {
       : s_(schedule), groups_(groups), stages_(stages), begin_(now_seconds()) {}
 
   std::vector<Span> run() {
-    const int rank = groups_.pipeline.rank();
-    const Program& program = s_.programs[static_cast<size_t>(rank)];
+    const Program& program = s_.programs[static_cast<size_t>(groups_.pipeline.rank())];
     spans_.reserve(program.size());
     for (size_t i = 0; i < program.size(); ++i) {
-      try {
+      naming(i, [&] {
         perform(program[i]);
-      } catch (const Error& error) {
-        throw_error(error.kind(), concat(place_of(s_, rank, i), ": ", error.what()));
-      }
-      poll();
+        poll();
+      });
     }
     for (Transfer& transfer : transfers_) {
-      transfer.work.wait();
-      spans_[transfer.span].end = seconds();
+      naming(transfer.index, [&] { transfer.work.wait(); });
+      spans_[transfer.index].end = seconds();
     }
     return std::move(spans_);
   }
@@ -36,12 +33,22 @@ class Interpreter {
  private:
   struct Transfer {
     Work work;
-    size_t span;
+    size_t index;  // of its action, and so of its span
   };
   struct Arrival {
     Tensor value;
     Work work;  // done for what was made on this rank
   };
+
+  // Errors say which action they came from.
+  void naming(size_t index, const std::function<void()>& body) const {
+    try {
+      body();
+    } catch (const Error& error) {
+      throw_error(error.kind(),
+                  concat(place_of(s_, groups_.pipeline.rank(), index), ": ", error.what()));
+    }
+  }
 
   double seconds() const { return now_seconds() - begin_; }
   const Group& group_of(const Value& value) const {
@@ -110,7 +117,7 @@ class Interpreter {
   void poll() {
     std::erase_if(transfers_, [&](Transfer& transfer) {
       const bool done = transfer.work.test();
-      if (done) spans_[transfer.span].end = seconds();
+      if (done) spans_[transfer.index].end = seconds();
       return done;
     });
   }

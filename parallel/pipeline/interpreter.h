@@ -42,8 +42,8 @@ PipelineGroups make_pipeline_groups(const Group& pipeline, const Schedule& sched
 
 // Runs the program of this rank, of a schedule from make_schedule; every rank of the pipeline calls
 // it.  Returns what was measured, in program order, in seconds since the call.  Everything has been
-// sent and received when it returns.  Errors of an action get its place in the schedule in front:
-// a message that never comes is an Error(kComm) that names stage and micro-batch.
+// sent and received when it returns.  An error gets the place in the schedule in front where it was
+// met: one who waits in vain for a message says of which stage and micro-batch.
 std::vector<Span> run_schedule(const Schedule& schedule, const PipelineGroups& groups,
                                const StageFunctions& stages);
 
