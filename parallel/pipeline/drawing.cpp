@@ -126,14 +126,13 @@ std::string colour_of(const Bar& bar) {
 std::string svg_bar(const Bar& bar, double scale, double y) {
   const double x = kLeft + bar.start * scale, width = (bar.end - bar.start) * scale;
   std::string svg = format(
-      "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.0f\" fill=\"%s\">"
-      "<title>%c%d, chunk %d: %.4g to %.4g</title></rect>\n",
-      x, y, std::max(0.5, width - 0.6), kBar, colour_of(bar).c_str(), bar.letter, bar.micro_batch,
-      bar.chunk, bar.start, bar.end);
+      "<path d=\"M%.1f %.0fh%.1fv%.0fh%.1fz\" fill=\"%s\"><title>%c%d %.4g-%.4g</title></path>", x,
+      y, std::max(0.5, width - 0.6), kBar, -std::max(0.5, width - 0.6), colour_of(bar).c_str(),
+      bar.letter, bar.micro_batch, bar.start, bar.end);
   if (width >= 13)
-    svg += format("<text x=\"%.1f\" y=\"%.1f\" text-anchor=\"middle\">%d</text>\n", x + width / 2,
-                  y + kBar - 5, bar.micro_batch);
-  return svg;
+    svg += format("<text x=\"%.1f\" y=\"%.0f\">%d</text>", x + width / 2, y + kBar - 5,
+                  bar.micro_batch);
+  return svg + "\n";
 }
 
 }  // namespace
@@ -173,7 +172,9 @@ std::string timeline_svg(const std::vector<NamedTimeline>& timelines) {
     const Bars bars = bars_of(named.timeline);
     for (size_t rank = 0; rank < bars.size(); ++rank, y += kRow) {
       svg += format("<text x=\"8\" y=\"%.1f\">rank %zu</text>\n", y + kBar - 5, rank);
+      svg += "<g text-anchor=\"middle\">\n";
       for (const Bar& bar : bars[rank]) svg += svg_bar(bar, scale, y);
+      svg += "</g>\n";
     }
   }
   svg += format(

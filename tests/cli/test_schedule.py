@@ -12,7 +12,7 @@ class Schedule(CliTest):
     def test_timeline_and_table(self):
         done = self.check(orthant("inspect", "schedule", "1f1b", "zb_h1"), 0, "1f1b: 33, bubble 27.3 %", "zb_h1: 27, bubble 11.1 %")
         self.assertIn("rank 3   ......F0B0F1B1F2B2F3B3W0F4B4W1F5B5W2F6B6W3F7B7W4W5W6W7............\n", done.out)
-        self.assertIn("0            24          3    11.1%            4             1\n", done.out)
+        self.assertIn("0            24          3     11.1%            4             1\n", done.out)
         self.assertTrue(all(len(line) <= 100 for line in done.out.splitlines()))
 
     def test_every_schedule_fits_its_terminal(self):
@@ -29,10 +29,10 @@ class Schedule(CliTest):
         self.check(slow, 0, "gpipe: 36,")  # three messages up, three down
 
     def test_picture(self):
-        self.check(orthant("inspect", "schedule", *SCHEDULES, "--svg", self.dir / "a.svg"), 0)
+        self.check(orthant("inspect", "schedule", "gpipe", "zb_h1", "--svg", self.dir / "a.svg"), 0)
         root = xml.etree.ElementTree.parse(self.dir / "a.svg").getroot()
         self.assertTrue(root.tag.endswith("svg"))
-        self.assertGreater(len(root), 5 * 4 * 16)
+        self.assertEqual(len(root.findall('.//{*}path')), 4 * (16 + 24))
         self.check(orthant("inspect", "schedule", "gpipe", "--svg", self.dir / "no/a.svg"), 73, "no/a.svg")
 
     def test_refusals(self):

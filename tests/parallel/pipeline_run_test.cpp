@@ -177,6 +177,7 @@ TEST(PipelineRun, AMessageThatNeverComesIsNamed) {
                 ToyModel toy(schedule, world.rank());
                 const StageFunctions functions = toy.functions();
                 run_schedule(schedule, groups, functions);
+                std::this_thread::sleep_for(std::chrono::seconds(1));  // rank 1 lives on
               },
               {.deadline_seconds = 0.3});
     FAIL() << "want an error";
