@@ -168,14 +168,14 @@ TEST(PipelineCommunication, ReceivesArePostedOneComputationAhead) {
   EXPECT_EQ(channels_of(make_schedule("dualpipev", 2, 4)).size(), 4u);
 }
 
-// The receiver wants 1 before 0: both receives are posted by then, 0 first.
+// The receiver wants 2, 1, 0: all receives are posted before its first computation, 0 first.
 TEST(PipelineCommunication, ReceivesFollowTheOrderOfTheSends) {
-  Schedule schedule = generate_schedule("gpipe", 2, 2);
-  std::swap(schedule.programs[1][0], schedule.programs[1][1]);
+  Schedule schedule = generate_schedule("gpipe", 2, 3);
+  std::swap(schedule.programs[1][0], schedule.programs[1][2]);
   schedule = insert_communication(schedule);
   check_schedule(schedule);
-  EXPECT_EQ(schedule.programs[1][0], (Action{Act::kRecvForward, 1, 0}));
-  EXPECT_EQ(schedule.programs[1][1], (Action{Act::kRecvForward, 1, 1}));
+  for (int m = 0; m < 3; ++m)
+    EXPECT_EQ(schedule.programs[1][static_cast<size_t>(m)], (Action{Act::kRecvForward, 1, m}));
   EXPECT_EQ(simulate(schedule, {}).deadlock, "");
 }
 
