@@ -20,6 +20,7 @@ struct Commands {
   GenerateCommand generate;
   InspectConfigCommand config;
   InspectRoutingCommand routing;
+  InspectScheduleCommand schedule;
   VerifyLayoutCommand verify_layout;
   TokenizerTrainCommand tokenizer;
   std::string tokenizer_spec;
@@ -136,9 +137,43 @@ void add_generate(CLI::App& app, Commands& c) {
   sub->callback([&c] { c.chosen = [&c] { return run_generate(c.generate); }; });
 }
 
+void add_inspect_schedule(CLI::App& inspect, Commands& c) {
+  InspectScheduleCommand& s = c.schedule;
+  CLI::App* schedule =
+      inspect.add_subcommand("schedule", "timeline, bubble and activations of pipeline schedules");
+  schedule
+      ->add_option("names", s.names,
+                   "gpipe, 1f1b, interleaved, zb_h1, dualpipev; several are drawn to one scale")
+      ->required();
+  schedule->add_option("--ranks", s.ranks, "ranks of the pipeline")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 1024));
+  schedule->add_option("--micro-batches", s.micro_batches, "micro-batches of a step")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 65536));
+  schedule->add_option("--chunks", s.chunks, "stages on a rank; by default what the schedule needs")
+      ->check(CLI::Range(1, 1024));
+  schedule
+      ->add_option(
+          "--costs", s.costs,
+          "F,B,W[,transfer]: time of a micro-batch's forward, backward by the input and by "
+          "the weights in all stages of a rank; of a message")
+      ->delimiter(',')
+      ->capture_default_str();
+  schedule->add_option("--svg", s.svg, "also write a picture to this file");
+  schedule->add_option("--columns", s.columns, "width of the terminal")
+      ->capture_default_str()
+      ->check(CLI::Range(20, 10000));
+  schedule->footer(
+      "F3 forward of micro-batch 3, B3 backward (by the input alone where a W3 follows), W3 by the "
+      "weights;\nsmall letters: chunks above the first; dots: idle.  Activations and weights put "
+      "off count micro-batches in\nall stages of a rank.  docs/pipeline.md.");
+  schedule->callback([&c] { c.chosen = [&c] { return run_inspect_schedule(c.schedule); }; });
+}
+
 void add_inspect(CLI::App& app, Commands& c) {
-  CLI::App* sub =
-      app.add_subcommand("inspect", "look at a configuration, corpus, checkpoint or routing");
+  CLI::App* sub = app.add_subcommand(
+      "inspect", "look at a configuration, corpus, checkpoint, routing or schedule");
   sub->require_subcommand(1);
   CLI::App* config = sub->add_subcommand("config", "check a YAML file and print it resolved");
   config->add_option("config", c.config.config, "YAML file");
@@ -170,6 +205,7 @@ void add_inspect(CLI::App& app, Commands& c) {
       ->check(CLI::Range(1, 1 << 30));
   routing->add_flag("--json", c.routing.json, "one JSON object instead of tables");
   routing->callback([&c] { c.chosen = [&c] { return run_inspect_routing(c.routing); }; });
+  add_inspect_schedule(*sub, c);
 }
 
 void add_verify(CLI::App& app, Commands& c) {

@@ -60,6 +60,15 @@ struct InspectRoutingCommand {
   bool json = false;
 };
 int run_inspect_routing(const InspectRoutingCommand& command);
+
+struct InspectScheduleCommand {
+  std::vector<std::string> names;  // drawn one above the other
+  int ranks = 4, micro_batches = 8, chunks = 0, columns = 100;
+  std::vector<double> costs = {1, 1,
+                               1};  // forward, backward by the input, by the weights[, transfer]
+  std::string svg;
+};
+int run_inspect_schedule(const InspectScheduleCommand& command);
 int run_doctor();
 
 struct VerifyLayoutCommand {

@@ -13,6 +13,7 @@ class Mutant:
     filter: str = "*ExpertParallel*:*DataParallel*Reference*"
 
 
+PIPELINE = {"target": "test_parallel", "filter": "Pipeline*-*AllSizes*:*Times*"}
 ZERO = {"filter": "*Zero*:*Fp64EqualsReference*"}
 
 MUTANTS = [
@@ -169,4 +170,40 @@ MUTANTS = [
            "sample_id >= 0 && xxh3_64(&sample_id, sizeof(sample_id)) % 10 == 0",
            "sample_id % 10 == 0",
            target="test_moe", filter="*"),
+    # Pipeline schedules.
+    Mutant("a rank posts receives in the order of its needs, not of the sends", "parallel/pipeline/communication.cpp",
+           "    for (size_t i = mine.size() - 1; i > begin; --i)\n      mine[i - 1].place = std::min(mine[i - 1].place, mine[i].place);\n",
+           "    (void)begin;\n", **PIPELINE),
+    Mutant("the receive of the last micro-batch is dropped", "parallel/pipeline/communication.cpp",
+           "        out.push_back(receive->action);\n", "        if (receive->action.micro_batch + 1 < schedule.micro_batches || receive->action.act == Act::kRecvForward) out.push_back(receive->action);\n", **PIPELINE),
+    Mutant("sends of a channel are swapped", "parallel/pipeline/communication.cpp",
+           "                     action.stage, action.micro_batch});", "                     action.stage, action.micro_batch ^ 1});", **PIPELINE),
+    Mutant("a value between chunks of one rank is sent", "parallel/pipeline/schedule.cpp",
+           "schedule.rank(value.stage) != schedule.rank(value.consumer());", "value.stage != value.consumer();", **PIPELINE),
+    Mutant("a weight gradient is made before its backward", "parallel/pipeline/generators.cpp",
+           "    write(Act::kBackwardInput, stage, micro_batch);", "    write(Act::kBackwardWeight, stage, micro_batch);\n    write(Act::kBackwardInput, stage, micro_batch);", **PIPELINE),
+    Mutant("the newest weight gradient is made first", "parallel/pipeline/generators.cpp",
+           "program_->push_back(late_[num_weights_++]);", "program_->push_back(late_.back()); late_.pop_back();", **PIPELINE),
+    Mutant("backward takes the chunks in the order of forward", "parallel/pipeline/generators.cpp",
+           "(s.chunks - 1 - chunks[static_cast<size_t>(i - warm_up)])", "chunks[static_cast<size_t>(i - warm_up)]", **PIPELINE),
+    Mutant("groups smaller than the number of ranks", "parallel/pipeline/generators.cpp",
+           "std::max(1, s.micro_batches / s.ranks);", "(s.micro_batches + s.ranks - 1) / s.ranks;",
+           target="test_parallel", filter="*AllSizes*_interleaved"),
+    Mutant("one forward too many before the first backward", "parallel/pipeline/generators.cpp",
+           "void one_forward_one_backward(const Schedule& s, int rank, Writer& out) {\n  const int warm_up = std::min(s.ranks - 1 - rank,",
+           "void one_forward_one_backward(const Schedule& s, int rank, Writer& out) {\n  const int warm_up = std::min(s.ranks - rank,", **PIPELINE),
+    Mutant("the peak forgets what waits for its weight gradient", "parallel/pipeline/schedule.cpp",
+           "    now.activations -= makes_weight_gradient(action.act);",
+           "    now.activations -= action.act == Act::kBackward || action.act == Act::kBackwardInput;", **PIPELINE),
+    Mutant("the simulator delivers what nobody has posted a receive for", "parallel/pipeline/simulator.cpp",
+           "std::max({line.free, sent.start, received.start})", "std::max({line.free, sent.start})", **PIPELINE),
+    Mutant("messages of a channel overtake each other in the simulator", "parallel/pipeline/simulator.cpp",
+           "std::max({line.free, sent.start, received.start})", "std::max({sent.start, received.start})", **PIPELINE),
+    Mutant("the check lets a channel's order pass", "parallel/pipeline/check.cpp",
+           " && ends.sent[i] == ends.received[i],", ",", **PIPELINE),
+    Mutant("weight gradients put off are forgotten", "parallel/pipeline/interpreter.cpp",
+           "    take(late_weights_, key).run();", "    take(late_weights_, key);", **PIPELINE),
+    Mutant("a gradient goes where an activation belongs", "parallel/pipeline/schedule.cpp",
+           "return {schedule.rank(value.stage), schedule.rank(value.consumer()), value.flow};",
+           "return {schedule.rank(value.stage), schedule.rank(value.consumer()), Flow::kActivations};", **PIPELINE),
 ]

@@ -1,0 +1,30 @@
+// SPDX-License-Identifier: Apache-2.0
+// The orders of pipeline schedules (docs/pipeline.md): pure functions of their sizes.
+//
+//   gpipe        all forwards, then all backwards; with several chunks chunk by chunk.
+//                Huang et al., arXiv:1811.06965; chunks: Lamy-Poirier, arXiv:2211.05953
+//   1f1b         one forward, one backward.  Narayanan et al., arXiv:2104.04473, section 2.2
+//   interleaved  the same with several chunks on a rank; stage s on rank s mod ranks.  Section 2.2
+//   zb_h1        1f1b with weight gradients put off into its gaps.  Qi et al., arXiv:2401.10241
+//   dualpipev    stages r and 2 ranks - 1 - r on rank r: two flows that meet.  DeepSeek-AI,
+//                arXiv:2412.19437, section 3.2.1, cut in half along its symmetry
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "parallel/pipeline/schedule.h"
+
+namespace orthant::pipeline {
+
+const std::vector<std::string>& schedule_names();
+
+// The computations of a schedule.  chunks 0: as many as the schedule has by itself (interleaved
+// and dualpipev 2, others 1).  Error(kConfig), saying what fits, when the sizes do not fit the
+// schedule.
+Schedule generate_schedule(const std::string& name, int ranks, int micro_batches, int chunks = 0);
+
+// The same with messages, checked (check.h): what run_schedule takes.
+Schedule make_schedule(const std::string& name, int ranks, int micro_batches, int chunks = 0);
+
+}  // namespace orthant::pipeline
