@@ -164,7 +164,7 @@ void bench_grouped(Bench& bench, int64_t experts, int64_t rows_each, int64_t in,
 
 // Causal attention needs half the products of a full one: 2 of them forward, 5 backward.
 void bench_attention(Bench& bench, int64_t batch, int64_t length, int64_t heads, int64_t kv_heads,
-                     int64_t width) {
+                     int64_t width, int64_t window = 0) {
   length = bench.rows(length);
   const int64_t n = batch * length;
   const auto filled = [&](int64_t h) { return bench.random({n, h * width}, DType::kBF16); };
@@ -180,17 +180,21 @@ void bench_attention(Bench& bench, int64_t batch, int64_t length, int64_t heads,
                               .doc_start = {},
                               .batch = batch,
                               .q_len = length,
+                              .q_stride = length,
+                              .kv_len = length,
                               .kv_stride = length,
-                              .q_offset = 0,
                               .heads = heads,
                               .kv_heads = kv_heads,
                               .qk_dim = width,
                               .v_dim = width,
+                              .window = window,
                               .scale = 0.1};
+  // Twice the keys that all queries see.
+  const int64_t most = window > 0 ? std::min(window, length) : length;
   const double product =
-      static_cast<double>(batch * heads * width) * static_cast<double>(length * length);
-  const std::string shape =
-      concat(" b", batch, " t", length, " h", heads, "/", kv_heads, " d", width);
+      static_cast<double>(batch * heads * width) * static_cast<double>(most * (2 * length - most));
+  const std::string shape = concat(" b", batch, " t", length, " h", heads, "/", kv_heads, " d",
+                                   width, window > 0 ? concat(" w", window) : "");
   bench.products("attention" + shape, 2 * product, &Backend::attention, q, forward, DType::kBF16);
   bench.products("attention gradient" + shape, 5 * product, &Backend::attention_grad, q,
                  AttentionGradArgs{.forward = forward,
@@ -284,6 +288,7 @@ int run(int argc, char** argv) {
   bench_grouped(bench, 64, 512, 2048, 1024);
   bench_attention(bench, 8, 512, 12, 12, 64);
   bench_attention(bench, 2, 4096, 32, 8, 128);
+  bench_attention(bench, 2, 4096, 32, 8, 128, 128);
   bench_rows(bench);
   bench_vocabulary(bench);
   bench_optimizer(bench);
