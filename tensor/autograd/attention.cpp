@@ -16,10 +16,10 @@ AttentionArgs AttentionShape::args() const {
 
 Var attention(const Var& qkv, const Tensor& doc_start, const AttentionShape& shape) {
   const Tensor x = qkv.value().view({qkv.value().rows(), qkv.value().dim(-1)});
-  ORTHANT_OP_CHECK("attention",
-                   x.dim(1) == shape.v_end() && x.dim(0) % shape.batch == 0 &&
-                       shape.heads % shape.kv_heads == 0,
-                   x);
+  ORTHANT_OP_CHECK(
+      "attention",
+      x.dim(1) == shape.v_end() && x.dim(0) % shape.batch == 0 && shape.heads % shape.kv_heads == 0,
+      x);
   ORTHANT_OP_CHECK("attention", doc_start.numel() == x.dim(0) && doc_start.dtype() == DType::kI32,
                    x, doc_start);
   Shape out_shape = qkv.value().shape();
@@ -37,15 +37,16 @@ Var attention(const Var& qkv, const Tensor& doc_start, const AttentionShape& sha
   ops::call(&Backend::attention, "attention", {&x, &doc_start}, args);
   return record("attention", {qkv}, o,
                 // x, o, lse and doc_start keep alive what the views in args point to.
-                [x, o, lse, doc_start, args, shape, dx_shape = qkv.value().shape()](const Tensor& dy) -> Grads {
+                [x, o, lse, doc_start, args, shape,
+                 dx_shape = qkv.value().shape()](const Tensor& dy) -> Grads {
                   const Tensor dx = Tensor::empty(dx_shape, x.dtype(), x.device());
-                  ops::call(&Backend::attention_grad, "attention_grad", {&x, &dy},
-                            AttentionGradArgs{
-                                .forward = args,
-                                .do_ = ops::columns_of(dy, 0, dy.dim(-1)),
-                                .dq = ops::columns_of(dx, 0, shape.q_end()),
-                                .dk = ops::columns_of(dx, shape.q_end(), shape.k_end()),
-                                .dv = ops::columns_of(dx, shape.k_end(), shape.v_end())});
+                  ops::call(
+                      &Backend::attention_grad, "attention_grad", {&x, &dy},
+                      AttentionGradArgs{.forward = args,
+                                        .do_ = ops::columns_of(dy, 0, dy.dim(-1)),
+                                        .dq = ops::columns_of(dx, 0, shape.q_end()),
+                                        .dk = ops::columns_of(dx, shape.q_end(), shape.k_end()),
+                                        .dv = ops::columns_of(dx, shape.k_end(), shape.v_end())});
                   return {dx};
                 });
 }

@@ -51,8 +51,9 @@ struct AttentionShape {
   // The sizes of a call of the backend's entry; views and lengths are the caller's.
   AttentionArgs args() const;
 };
-// Causal attention within documents.  qkv [B*T, v_end] -> [B*T, heads*v_dim]; doc_start i32 [B*T] is the first position of the token's document in its row.
-// Never materialises T x T. Dao et al., arXiv:2205.14135.
+// Causal attention within documents.  qkv [B*T, v_end] -> [B*T, heads*v_dim]; doc_start i32 [B*T]
+// is the first position of the token's document in its row. Never materialises T x T. Dao et al.,
+// arXiv:2205.14135.
 Var attention(const Var& qkv, const Tensor& doc_start, const AttentionShape& shape);
 
 // gate_up [N, 2F] -> silu(gate) * up [N, F].  Shazeer, arXiv:2002.05202.

@@ -79,7 +79,7 @@ TEST(WindowConfig, NotesWhatItLeavesOut) {
 
 // Keys that a token sees on average, by hand: of 16 tokens, 8 within the limit of the formula.
 TEST(WindowConfig, FlopsCountWhatIsSeen) {
-  const ModelConfig full = resolved("vocab_size: 9"), all = resolved("sliding_window: 4");
+  const ModelConfig full = resolved("head_dim: 8"), all = resolved("sliding_window: 4");
   const double per_key = 6.0 * 4 * (8 + 8);
   EXPECT_DOUBLE_EQ(flops_per_token(full, 16) - flops_per_token(all, 16),
                    4 * (8.0 - (4.0 - 16.0 / 32)) * per_key);
