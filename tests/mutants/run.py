@@ -32,9 +32,14 @@ def run(command, cwd, timeout):
 def copy_tree(tree):
     """What git knows or would add; files that are equal stay untouched, so that little is built again."""
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, check=True, capture_output=True, text=True)
-    for name in listed.stdout.splitlines():
+    names = {name for name in listed.stdout.splitlines() if (ROOT / name).is_file()}
+    for old in tree.rglob("*"):
+        name = old.relative_to(tree)
+        if name.parts[0] != "build" and old.is_file() and str(name) not in names:
+            old.unlink()
+    for name in names:
         source, target = ROOT / name, tree / name
-        if not source.is_file() or target.is_file() and filecmp.cmp(source, target, shallow=False):
+        if target.is_file() and filecmp.cmp(source, target, shallow=False):
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, target)
