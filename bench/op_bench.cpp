@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // How fast a device computes single ops of the table: products and attention in TFLOP/s, what only
 // moves memory in GB/s (every operand once), each beside the device's ceiling where that is known.
-//   op_bench [cpu|cuda] [--small]      --small: a sixteenth of the rows, to try it out
+//   op_bench [cpu|cuda] [--small] [--window]
+//   --small: a sixteenth of the rows, to try it out; --window: attention with and without a window,
+//   nothing else
 #include <algorithm>
 #include <cstdio>
 #include <map>
@@ -164,7 +166,7 @@ void bench_grouped(Bench& bench, int64_t experts, int64_t rows_each, int64_t in,
 
 // Causal attention needs half the products of a full one: 2 of them forward, 5 backward.
 void bench_attention(Bench& bench, int64_t batch, int64_t length, int64_t heads, int64_t kv_heads,
-                     int64_t width) {
+                     int64_t width, int64_t window = 0) {
   length = bench.rows(length);
   const int64_t n = batch * length;
   const auto filled = [&](int64_t h) { return bench.random({n, h * width}, DType::kBF16); };
@@ -180,17 +182,21 @@ void bench_attention(Bench& bench, int64_t batch, int64_t length, int64_t heads,
                               .doc_start = {},
                               .batch = batch,
                               .q_len = length,
+                              .q_stride = length,
+                              .kv_len = length,
                               .kv_stride = length,
-                              .q_offset = 0,
                               .heads = heads,
                               .kv_heads = kv_heads,
                               .qk_dim = width,
                               .v_dim = width,
+                              .window = window,
                               .scale = 0.1};
+  // Twice the keys that all queries see.
+  const int64_t most = window > 0 ? std::min(window, length) : length;
   const double product =
-      static_cast<double>(batch * heads * width) * static_cast<double>(length * length);
-  const std::string shape =
-      concat(" b", batch, " t", length, " h", heads, "/", kv_heads, " d", width);
+      static_cast<double>(batch * heads * width) * static_cast<double>(most * (2 * length - most));
+  const std::string shape = concat(" b", batch, " t", length, " h", heads, "/", kv_heads, " d",
+                                   width, window > 0 ? concat(" w", window) : "");
   bench.products("attention" + shape, 2 * product, &Backend::attention, q, forward, DType::kBF16);
   bench.products("attention gradient" + shape, 5 * product, &Backend::attention_grad, q,
                  AttentionGradArgs{.forward = forward,
@@ -268,15 +274,25 @@ void bench_optimizer(Bench& bench) {
 
 int run(int argc, char** argv) {
   std::string name = "cuda";
-  bool small = false;
+  bool small = false, window_alone = false;
   for (int i = 1; i < argc; ++i) {
-    const bool is_flag = std::string(argv[i]) == "--small";
-    if (is_flag) small = true;
-    if (!is_flag) name = argv[i];
+    const std::string word = argv[i];
+    if (word == "--small") {
+      small = true;
+    } else if (word == "--window") {
+      window_alone = true;
+    } else {
+      name = word;
+    }
   }
   const Device device = device_of(name);
   Bench bench(device, small);
   const int64_t large = small ? 512 : 8192;
+  bench_attention(bench, 1, 4096, 8, 4, 64);
+  bench_attention(bench, 1, 4096, 8, 4, 64, 128);
+  if (window_alone) return 0;
+  bench_attention(bench, 8, 512, 12, 12, 64);
+  bench_attention(bench, 2, 4096, 32, 8, 128);
   bench_matmul(bench, DType::kBF16, large, large, large);
   bench_matmul(bench, DType::kBF16, 4096, 4096, 4096);
   bench_matmul(bench, DType::kBF16, 4096, 2304, 768);
@@ -285,8 +301,6 @@ int run(int argc, char** argv) {
   bench_matmul(bench, DType::kF64, 2048, 2048, 2048);
   bench_grouped(bench, 16, 1024, 512, 512);
   bench_grouped(bench, 64, 512, 2048, 1024);
-  bench_attention(bench, 8, 512, 12, 12, 64);
-  bench_attention(bench, 2, 4096, 32, 8, 128);
   bench_rows(bench);
   bench_vocabulary(bench);
   bench_optimizer(bench);

@@ -51,12 +51,13 @@ std::vector<WeightPart> fused_parts(const std::string& prefix, const ModelConfig
 }  // namespace
 
 SelfAttention::SelfAttention(const LayerBuilder& build, const std::string& prefix,
-                             const ModelConfig& c)
+                             const ModelConfig& c, int64_t layer)
     : tensor_(build.tensor()),
       shape_{.heads = tensor_.part(c.num_attention_heads).size,
              .kv_heads = kv_heads_of(tensor_, c.num_key_value_heads).size,
              .qk_dim = c.head_dim,
              .v_dim = c.v_head_dim,
+             .window = c.window_of(layer),
              .scale = 1.0 / std::sqrt(static_cast<double>(c.head_dim))},
       qkv_(build, prefix + "qkv", c.hidden_size, fused_parts(prefix, c, tensor_),
            {.dtype = build.dtype}),
@@ -97,9 +98,6 @@ Tensor SelfAttention::decode(const Tensor& x, int64_t batch, int64_t length, int
       rotary(project(Var(x), rows), Tensor::from_i32({rows}, positions, x.device()), table,
              shape_.heads + shape_.kv_heads, shape_.qk_dim)
           .value();
-  const int64_t q_end = shape_.heads * shape_.qk_dim,
-                k_end = q_end + shape_.kv_heads * shape_.qk_dim;
-  const int64_t v_end = k_end + shape_.kv_heads * shape_.v_dim;
   const auto store = [&](int64_t begin, int64_t end, const Tensor& into) {
     for (int64_t b = 0; b < batch; ++b) {
       const Tensor from = qkv.slice(b * length, (b + 1) * length);
@@ -109,26 +107,23 @@ Tensor SelfAttention::decode(const Tensor& x, int64_t batch, int64_t length, int
           CastArgs{.x = ops::columns_of(from, begin, end), .y = ops::view_of(to), .accumulate = 0});
     }
   };
-  store(q_end, k_end, cache.k);
-  store(k_end, v_end, cache.v);
+  store(shape_.q_end(), shape_.k_end(), cache.k);
+  store(shape_.k_end(), shape_.v_end(), cache.v);
   const Tensor o = Tensor::empty({rows, shape_.heads * shape_.v_dim}, x.dtype(), x.device());
   const Tensor lse = Tensor::empty({rows, shape_.heads}, wide_of(x.dtype()), x.device());
-  ops::call(&Backend::attention, "attention", {&qkv, &cache.k},
-            AttentionArgs{.q = ops::columns_of(qkv, 0, q_end),
-                          .k = ops::view_of(cache.k),
-                          .v = ops::view_of(cache.v),
-                          .o = ops::view_of(o),
-                          .lse = ops::view_of(lse),
-                          .doc_start = {},
-                          .batch = batch,
-                          .q_len = length,
-                          .kv_stride = capacity,
-                          .q_offset = start,
-                          .heads = shape_.heads,
-                          .kv_heads = shape_.kv_heads,
-                          .qk_dim = shape_.qk_dim,
-                          .v_dim = shape_.v_dim,
-                          .scale = shape_.scale});
+  AttentionShape shape = shape_;
+  shape.batch = batch;
+  AttentionArgs args = shape.args();
+  args.q = ops::columns_of(qkv, 0, shape.q_end());
+  args.k = ops::view_of(cache.k);
+  args.v = ops::view_of(cache.v);
+  args.o = ops::view_of(o);
+  args.lse = ops::view_of(lse);
+  args.q_len = args.q_stride = length;
+  args.q_offset = start;
+  args.kv_len = start + length;
+  args.kv_stride = capacity;
+  ops::call(&Backend::attention, "attention", {&qkv, &cache.k}, args);
   return tensor_.leave(out_.forward(Var(o)), rows).value();
 }
 

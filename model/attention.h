@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Grouped-query causal self-attention with rotary positions.
+// Grouped-query causal self-attention with rotary positions, in a window where the layer has one.
 #pragma once
 
 #include <optional>
@@ -18,14 +18,15 @@ struct LayerCache {
 // Tensor-parallel ranks share the heads; with fewer KV heads than ranks, several hold the same one.
 class SelfAttention {
  public:
-  SelfAttention(const LayerBuilder& build, const std::string& prefix, const ModelConfig& config);
+  SelfAttention(const LayerBuilder& build, const std::string& prefix, const ModelConfig& config,
+                int64_t layer);
   const AttentionShape& shape() const { return shape_; }  // of this rank's heads
   // x of the stream; positions and doc_start i32 [B*T].
   Var forward(const Var& x, int64_t batch, const Tensor& positions, const Tensor& doc_start,
               const RotaryTable& rotary) const;
   // x of the stream: T = length new tokens of each of B sequences, at positions start .. start + T -
   // 1.  Writes their keys and values into the cache, which holds `capacity` tokens of each sequence,
-  // and attends to everything before.
+  // and attends to everything before that its window reaches.
   Tensor decode(const Tensor& x, int64_t batch, int64_t length, int64_t start, int64_t capacity,
                 LayerCache& cache, const RotaryTable& rotary) const;
 

@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/config.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace orthant {
+
+void LayerType::fields(FieldVisitor& v) {
+  v.field("type", type, one_of({"full_attention", "sliding_attention"}),
+          "sliding_attention: tokens see the last sliding_window tokens, themselves included");
+}
 
 void ModelConfig::fields(FieldVisitor& v) {
   v.field("vocab_size", vocab_size, at_least(2), "tokens of the vocabulary");
@@ -24,6 +31,17 @@ void ModelConfig::fields(FieldVisitor& v) {
   v.field("initializer_range", initializer_range, positive(),
           "standard deviation of initial weights");
   v.field("tie_word_embeddings", tie_word_embeddings, "one weight for embedding and head");
+  v.field("sliding_window", sliding_window, at_least(0),
+          "tokens that a token of a sliding layer sees, itself included; 0 or null = no limit");
+  v.field("use_sliding_window", use_sliding_window, "false: no layer slides");
+  v.list(
+      "layer_types",
+      "what each layer's tokens see; without it all layers slide where sliding_window is given, or "
+      "go by sliding_window_pattern",
+      layer_types.size(), [this](size_t n) { layer_types.resize(n); },
+      [this](size_t i, FieldVisitor& item) { layer_types[i].fields(item); });
+  v.field("sliding_window_pattern", sliding_window_pattern, at_least(0),
+          "P = every P-th layer sees everything, the others slide; 0 = all slide");
   v.field("hidden_dropout", hidden_dropout, below_one(),
           "dropout on the output of attention and feed-forward");
   v.field("n_routed_experts", n_routed_experts, at_least(0),
@@ -60,7 +78,7 @@ void ModelConfig::fields(FieldVisitor& v) {
   v.foreign("moe_layer_freq", {"1"});
   v.foreign("seq_aux", {"true"});
   v.foreign("rope_scaling", {""});  // null
-  v.foreign("sliding_window", {""});
+  v.foreign("max_window_layers", {}, "model.layer_types");
   v.foreign("router_aux_loss_coef", {}, "moe.balance.expert");
   v.alias("num_experts", "n_routed_experts");
   v.alias("num_local_experts", "n_routed_experts");
@@ -94,6 +112,15 @@ void ModelConfig::resolve(int64_t sequence_length) {
   want(sequence_length <= max_position_embeddings,
        concat("batch.sequence_length: ", sequence_length,
               " is longer than model.max_position_embeddings ", max_position_embeddings));
+  want(layer_types.empty() || static_cast<int64_t>(layer_types.size()) == num_hidden_layers,
+       concat("model.layer_types: want one for each of ", num_hidden_layers, " layers, got ",
+              layer_types.size()));
+  const bool has_sliding_layer =
+      std::any_of(layer_types.begin(), layer_types.end(),
+                  [](const LayerType& layer) { return layer.type == "sliding_attention"; });
+  want(!has_sliding_layer || sliding_window > 0 || !use_sliding_window,
+       "model.sliding_window: want how many tokens a token of a sliding_attention layer sees, got "
+       "0; set it, or make all model.layer_types full_attention");
   if (is_moe()) {
     want(num_experts_per_tok >= 1 && num_experts_per_tok <= n_routed_experts,
          concat("model.num_experts_per_tok: want 1 to ", n_routed_experts,
@@ -110,6 +137,14 @@ void ModelConfig::resolve(int64_t sequence_length) {
          "given");
   }
   if (!problems.empty()) throw_error(ErrorKind::kConfig, problems);
+}
+
+int64_t ModelConfig::window_of(int64_t layer) const {
+  if (!use_sliding_window) return 0;
+  if (!layer_types.empty())
+    return layer_types[static_cast<size_t>(layer)].type == "sliding_attention" ? sliding_window : 0;
+  const bool is_full = sliding_window_pattern > 0 && (layer + 1) % sliding_window_pattern == 0;
+  return is_full ? 0 : sliding_window;
 }
 
 namespace {
@@ -155,10 +190,15 @@ int64_t total_parameters(const ModelConfig& c) {
 }
 
 double flops_per_token(const ModelConfig& c, int64_t sequence_length) {
-  const double attention =
-      static_cast<double>(c.num_hidden_layers * sequence_length * c.num_attention_heads) *
-      static_cast<double>(c.head_dim + c.v_head_dim) / 2;
-  return 6.0 * (static_cast<double>(active_matmul_parameters(c)) + attention);
+  const auto length = static_cast<double>(sequence_length);
+  double keys = 0;  // that a token sees on average, over all layers
+  for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer) {
+    const int64_t window = c.window_of(layer);
+    const double most = window > 0 ? std::min(static_cast<double>(window), length) : length;
+    keys += most - most * most / (2 * length);  // the first tokens see fewer
+  }
+  const double per_key = static_cast<double>(c.num_attention_heads * (c.head_dim + c.v_head_dim));
+  return 6.0 * (static_cast<double>(active_matmul_parameters(c)) + keys * per_key);
 }
 
 }  // namespace orthant

@@ -3,11 +3,18 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/fields.h"
 #include "moe/config.h"
 
 namespace orthant {
+
+// What a layer's tokens see: everything before them, or sliding_window tokens.
+struct LayerType {
+  std::string type = "full_attention";
+  void fields(FieldVisitor& v);
+};
 
 struct ModelConfig {
   int64_t vocab_size = 257;
@@ -23,6 +30,10 @@ struct ModelConfig {
   double rms_norm_eps = 1e-6;
   double initializer_range = 0.02;
   bool tie_word_embeddings = false;
+  int64_t sliding_window = 0;  // tokens that a token sees in sliding layers; 0 = no limit
+  bool use_sliding_window = true;
+  std::vector<LayerType> layer_types;  // empty: by the pattern
+  int64_t sliding_window_pattern = 0;  // 0 = all layers slide; P = all but every P-th
   double hidden_dropout = 0.0;
 
   int64_t n_routed_experts = 0;  // 0 = dense model
@@ -41,6 +52,8 @@ struct ModelConfig {
   // Fills in what was left 0 and checks relations; Error(kConfig) listing all that is wrong.
   void resolve(int64_t sequence_length);
 
+  // Tokens that a token of the layer sees, itself included; 0: no limit.
+  int64_t window_of(int64_t layer) const;
   bool is_moe() const { return n_routed_experts > 0; }
   bool has_router_bias() const { return is_moe() && topk_method == "noaux_tc"; }
   bool is_moe_layer(int64_t layer) const { return is_moe() && layer >= first_k_dense_replace; }
@@ -54,8 +67,8 @@ void resolve_routing(const ModelConfig& model, MoeConfig& moe);
 // FLOPs count.
 int64_t active_matmul_parameters(const ModelConfig& config);
 int64_t total_parameters(const ModelConfig& config);
-// Operations per trained token, forward and backward: 6 per active parameter and attention's causal
-// half.
+// Operations per trained token, forward and backward: 6 per active parameter, and attention to the
+// keys that are seen: half of them, or fewer in a window.
 double flops_per_token(const ModelConfig& config, int64_t sequence_length);
 
 }  // namespace orthant

@@ -37,7 +37,7 @@ Transformer::Layer::Layer(const LayerBuilder& build, int64_t i, const Transforme
                      options.config.rms_norm_eps),
       ffn_norm(build, layer_prefix(i) + "post_attention_layernorm.weight",
                options.config.hidden_size, options.config.rms_norm_eps),
-      attention(build, layer_prefix(i) + "self_attn.", options.config) {
+      attention(build, layer_prefix(i) + "self_attn.", options.config, i) {
   const std::string prefix = layer_prefix(i) + "mlp.";
   if (options.config.is_moe_layer(i)) {
     moe.emplace(build, prefix, i, moe_sizes(options.config), options.moe);

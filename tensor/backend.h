@@ -81,18 +81,28 @@ struct RotaryArgs {
   int64_t heads, head_dim;
   int32_t inverse;
 };
-// Causal attention, never materialising T x T.  q M [B*Tq, Hq*Kqk], k [B*S, Hkv*Kqk], v [B*S,
-// Hkv*Kv], o [B*Tq, Hq*Kv], lse W [B*Tq, Hq].  Row i of sequence b sees keys doc_start[b*Tq + i] ..
-// q_offset + i of its sequence (doc_start i32, 0 when not given).  S = kv_stride rows lie between
-// sequences in k and v.  Query head h uses KV head h / (Hq / Hkv).
+// Causal attention, never materialising T x T, of a chunk of queries over a chunk of keys of each
+// sequence.  q M [.., Hq*Kqk], k [.., Hkv*Kqk], v [.., Hkv*Kv], o M [.., Hq*Kv], lse W [.., Hq]
+// (optional).  Row i < q_len of sequence b stands in row b * q_stride + i of q, o, lse and
+// doc_start, at position q_offset + i of the sequence; key j < kv_len in row b * kv_stride + j of k
+// and v, at position kv_offset + j.  A query at position p sees the keys at max(doc_start, p -
+// window + 1) .. p that are there (doc_start i32, 0 when not given; window 0: no such limit).
+// Without one o is 0 and lse -inf.  Query head h uses KV head h / (Hq / Hkv).
+// With accumulate, o (then W) and lse hold attention over other keys, and get that over all of
+// them.
 struct AttentionArgs {
   View q, k, v, o, lse, doc_start;
-  int64_t batch, q_len, kv_stride, q_offset, heads, kv_heads, qk_dim, v_dim;
+  int64_t batch, q_len, q_stride, q_offset, kv_len, kv_stride, kv_offset;
+  int64_t heads, kv_heads, qk_dim, v_dim, window;
   double scale;
+  int32_t accumulate;
 };
-struct AttentionGradArgs {  // needs q_offset = 0, kv_stride = q_len
+// forward.o (M) and forward.lse are those over all keys, also where k and v are a chunk.  With
+// accumulate, dq, dk and dv are W and added to.
+struct AttentionGradArgs {
   AttentionArgs forward;
   View do_, dq, dk, dv;
+  int32_t accumulate;
 };
 struct SwigluArgs {  // x [N, 2F] = gate | up; y [N, F] = silu(gate) * up
   View x, y;

@@ -13,6 +13,7 @@
 #include "base/philox.h"
 #include "tensor/autograd/var.h"
 #include "tensor/autograd/weight.h"
+#include "tensor/backend.h"
 
 namespace orthant {
 
@@ -42,11 +43,19 @@ Var rotary(const Var& x, const Tensor& positions, const RotaryTable& table, int6
 
 struct AttentionShape {
   int64_t batch = 1, heads = 1, kv_heads = 1, qk_dim = 0, v_dim = 0;
+  int64_t window = 0;  // keys that a query sees at most, its own included; 0: no limit
   double scale = 1.0;
+
+  // Where q, k and v end in the columns of a row.
+  int64_t q_end() const { return heads * qk_dim; }
+  int64_t k_end() const { return q_end() + kv_heads * qk_dim; }
+  int64_t v_end() const { return k_end() + kv_heads * v_dim; }
+  // The sizes of a call of the backend's entry; views and lengths are the caller's.
+  AttentionArgs args() const;
 };
-// Causal attention within documents.  qkv [B*T, heads*qk_dim + kv_heads*qk_dim + kv_heads*v_dim] ->
-// [B*T, heads*v_dim]; doc_start i32 [B*T] is the first position of the token's document in its row.
-// Never materialises T x T. Dao et al., arXiv:2205.14135.
+// Causal attention within documents.  qkv [B*T, v_end] -> [B*T, heads*v_dim]; doc_start i32 [B*T]
+// is the first position of the token's document in its row. Never materialises T x T. Dao et al.,
+// arXiv:2205.14135.
 Var attention(const Var& qkv, const Tensor& doc_start, const AttentionShape& shape);
 
 // gate_up [N, 2F] -> silu(gate) * up [N, F].  Shazeer, arXiv:2002.05202.

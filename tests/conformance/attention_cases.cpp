@@ -11,6 +11,7 @@ struct Shape {
   int64_t batch = 2, length = 7, heads = 4, kv_heads = 2, qk_dim = 6, v_dim = 6;
   std::vector<double> documents;  // doc_start of all tokens; empty: not given
   int64_t pad = 0;
+  int64_t window = 0;
 };
 
 // Forward, and backward with `grad`.
@@ -30,12 +31,14 @@ void attend(Trial& run, const Shape& s, bool grad, bool wants_lse = true) {
       .doc_start = doc_start,
       .batch = s.batch,
       .q_len = s.length,
+      .q_stride = s.length,
+      .kv_len = s.length,
       .kv_stride = s.length,
-      .q_offset = 0,
       .heads = s.heads,
       .kv_heads = s.kv_heads,
       .qk_dim = s.qk_dim,
       .v_dim = s.v_dim,
+      .window = s.window,
       .scale = 0.4};
   CALL(run, attention, forward);
   if (!grad) return;
@@ -50,7 +53,7 @@ void attend(Trial& run, const Shape& s, bool grad, bool wants_lse = true) {
 
 // q_len new tokens behind q_offset old ones in a cache of `capacity` rows a sequence.  Rows behind
 // them were never written: they hold NaN, and nobody may look.
-void decode(Trial& run, int64_t q_len, int64_t q_offset, int64_t capacity) {
+void decode(Trial& run, int64_t q_len, int64_t q_offset, int64_t capacity, int64_t window = 0) {
   const int64_t batch = 3, heads = 4, kv_heads = 2, qk_dim = 8, v_dim = 10;
   const auto cached = [&](int64_t width, uint64_t seed) {
     const Values values = normal(seed);
@@ -69,13 +72,75 @@ void decode(Trial& run, int64_t q_len, int64_t q_offset, int64_t capacity) {
                      .doc_start = {},
                      .batch = batch,
                      .q_len = q_len,
-                     .kv_stride = capacity,
+                     .q_stride = q_len,
                      .q_offset = q_offset,
+                     .kv_len = q_offset + q_len,
+                     .kv_stride = capacity,
                      .heads = heads,
                      .kv_heads = kv_heads,
                      .qk_dim = qk_dim,
                      .v_dim = v_dim,
+                     .window = window,
                      .scale = 0.35});
+}
+
+// The last 40 of 100 tokens as queries, over two chunks of keys, one after the other; both in
+// memory with other rows between the sequences.  Sums go on from what is there.
+void attend_chunks(Trial& run, bool grad, bool has_documents, int64_t window) {
+  const int64_t batch = 2, heads = 4, kv_heads = 2, qk_dim = 8, v_dim = 10;
+  const int64_t rows = 40, q_stride = 47, kv_stride = 43;
+  const auto starts = [=](int64_t i) {
+    return i / q_stride == 0 ? 25.0 : i % q_stride < 11 ? 7.0 : 71.0;
+  };
+  // Some rows have seen nothing yet.
+  const auto seen_before = [=](int64_t i) {
+    const int64_t row = i / heads % q_stride;
+    return row < rows && row % 3 == 0 ? -std::numeric_limits<double>::infinity() : normal(8)(i);
+  };
+  AttentionArgs args{
+      .q = run.in(Kind::kModel, {batch * q_stride, heads * qk_dim}, normal(1), 4),
+      .k = {},
+      .v = {},
+      .o = run.inout("o", Kind::kWide, {batch * q_stride, heads * v_dim}, normal(2), Near::kModel),
+      .lse = run.inout("lse", Kind::kWide, {batch * q_stride, heads}, seen_before),
+      .doc_start = has_documents ? run.in(Kind::kI32, {batch * q_stride}, starts) : View{},
+      .batch = batch,
+      .q_len = rows,
+      .q_stride = q_stride,
+      .q_offset = 60,
+      .kv_len = rows,
+      .kv_stride = kv_stride,
+      .heads = heads,
+      .kv_heads = kv_heads,
+      .qk_dim = qk_dim,
+      .v_dim = v_dim,
+      .window = window,
+      .scale = 0.35,
+      .accumulate = 1};
+  std::vector<AttentionArgs> chunks;
+  for (const int64_t kv_offset : {int64_t{60}, int64_t{0}, int64_t{80}}) {
+    const auto seed = static_cast<uint64_t>(kv_offset);
+    args.k = run.in(Kind::kModel, {batch * kv_stride, kv_heads * qk_dim}, normal(3 + seed));
+    args.v = run.in(Kind::kModel, {batch * kv_stride, kv_heads * v_dim}, normal(4 + seed));
+    args.kv_offset = kv_offset;
+    CALL(run, attention, args);
+    chunks.push_back(args);
+  }
+  if (!grad) return;
+  const View o = run.in(Kind::kModel, {batch * q_stride, heads * v_dim}, normal(5));
+  const View dout = run.in(Kind::kModel, {batch * q_stride, heads * v_dim}, normal(6));
+  const auto sum = [&](const char* name, int64_t count, int64_t width) {
+    return run.inout(name, Kind::kWide, {count, width}, normal(7), Near::kModel);
+  };
+  const View dq = sum("dq", batch * q_stride, heads * qk_dim);
+  const View dk = sum("dk", batch * kv_stride, kv_heads * qk_dim);
+  const View dv = sum("dv", batch * kv_stride, kv_heads * v_dim);
+  for (AttentionArgs& chunk : chunks) {
+    chunk.o = o;
+    CALL(run, attention_grad,
+         AttentionGradArgs{
+             .forward = chunk, .do_ = dout, .dq = dq, .dk = dk, .dv = dv, .accumulate = 1});
+  }
 }
 
 // Documents of the given lengths, one row of them after the other.
@@ -122,7 +187,14 @@ void add_attention_cases(std::vector<ConformanceCase>& cases) {
         .documents = documents({{140, 60}, {200}})}},
       {"packed documents", {.length = 9, .documents = documents({{4, 1, 4}, {9}})}},
       {"packed documents longer than a block",
-       {.length = 150, .documents = documents({{70, 1, 79}, {3, 140, 7}}), .pad = 1}}};
+       {.length = 150, .documents = documents({{70, 1, 79}, {3, 140, 7}}), .pad = 1}},
+      {"window of one", {.window = 1}},
+      {"window within a block", {.length = 100, .window = 9}},
+      {"window of several blocks", {.length = 203, .window = 131}},
+      {"window longer than the sequence", {.length = 20, .window = 21}},
+      {"window, heads of 64", {.length = 130, .qk_dim = 64, .v_dim = 64, .window = 40}},
+      {"window over packed documents",
+       {.length = 150, .documents = documents({{70, 1, 79}, {3, 140, 7}}), .window = 33}}};
   for (const auto& [name, shape] : shapes) {
     cases.push_back({"attention", name, [s = shape](Trial& run) { attend(run, s, false); }});
     cases.push_back({"attention_grad", name, [s = shape](Trial& run) { attend(run, s, true); }});
@@ -130,6 +202,13 @@ void add_attention_cases(std::vector<ConformanceCase>& cases) {
   cases.push_back({"attention", "no lse wanted", [](Trial& run) {
                      attend(run, {.length = 70, .qk_dim = 64, .v_dim = 64}, false, false);
                    }});
+  for (const bool grad : {false, true})
+    for (const bool has_documents : {false, true})
+      for (const int64_t window : {int64_t{0}, int64_t{50}, int64_t{7}})
+        cases.push_back({grad ? "attention_grad" : "attention",
+                         "chunks" + std::string(has_documents ? ", packed documents" : "") +
+                             (window ? ", window " + std::to_string(window) : ""),
+                         [=](Trial& run) { attend_chunks(run, grad, has_documents, window); }});
   cases.push_back(
       {"attention", "first token of a cache", [](Trial& run) { decode(run, 1, 0, 5); }});
   cases.push_back(
@@ -138,6 +217,8 @@ void add_attention_cases(std::vector<ConformanceCase>& cases) {
       {"attention", "tokens behind a cache", [](Trial& run) { decode(run, 3, 5, 11); }});
   cases.push_back(
       {"attention", "behind a long cache", [](Trial& run) { decode(run, 2, 300, 320); }});
+  cases.push_back({"attention", "behind a cache, in a window",
+                   [](Trial& run) { decode(run, 2, 300, 320, 90); }});
 }
 
 }  // namespace orthant::testing

@@ -12,6 +12,9 @@ namespace {
 
 ReferenceShape shape_of(const RunConfig& config) {
   const ModelConfig& m = config.model;
+  std::vector<int64_t> windows;
+  for (int64_t layer = 0; layer < m.num_hidden_layers; ++layer)
+    windows.push_back(m.window_of(layer));
   return {.vocab = m.vocab_size,
           .width = m.hidden_size,
           .layers = m.num_hidden_layers,
@@ -22,6 +25,7 @@ ReferenceShape shape_of(const RunConfig& config) {
           .rope_theta = m.rope_theta,
           .norm_eps = m.rms_norm_eps,
           .tied = m.tie_word_embeddings,
+          .windows = windows,
           .experts = m.n_routed_experts,
           .experts_per_token = m.num_experts_per_tok,
           .shared_experts = m.n_shared_experts,

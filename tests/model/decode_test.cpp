@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "base/philox.h"
 #include "model/transformer.h"
 
@@ -30,23 +32,61 @@ Tensor tokens(int64_t n) {
   return Tensor::from_i32({n}, ids);
 }
 
+// Windows below and above a block of keys, and a layer without.
+ModelConfig small_sliding() {
+  ModelConfig c = small_moe();
+  c.sliding_window = 20;
+  c.layer_types = {{"sliding_attention"}, {"full_attention"}, {"sliding_attention"}};
+  return c;
+}
+
 class DecodeTest : public ::testing::TestWithParam<DType> {};
 
 // A row's result depends on its own keys alone, so token by token, in pieces and at once give the
 // same bits.
 TEST_P(DecodeTest, TokenByTokenGivesTheBitsOfOnePass) {
+  for (const ModelConfig& config : {small_moe(), small_sliding()}) {
+    ParameterStore store;
+    const Transformer model({.config = config, .dtype = GetParam()}, store);
+    store.initialize(11);
+    const Tensor ids = tokens(90);
+    KvCache whole = model.make_cache(1, 96), pieces = model.make_cache(1, 96),
+            single = model.make_cache(1, 96);
+    const std::vector<double> want = model.decode(ids, whole).to_doubles();
+    model.decode(ids.slice(0, 70), pieces);
+    EXPECT_EQ(model.decode(ids.slice(70, 90), pieces).to_doubles(), want);
+    Tensor last;
+    for (int64_t i = 0; i < 90; ++i) last = model.decode(ids.slice(i, i + 1), single);
+    EXPECT_EQ(last.to_doubles(), want);
+  }
+}
+
+// One token's logits, decoded, are those of the training pass: the loss of its label.
+TEST_P(DecodeTest, DecodingIsTheTrainingPass) {
   ParameterStore store;
-  const Transformer model({.config = small_moe(), .dtype = GetParam()}, store);
+  const Transformer model({.config = small_sliding(), .dtype = GetParam()}, store);
   store.initialize(11);
-  const Tensor ids = tokens(90);
-  KvCache whole = model.make_cache(1, 96), pieces = model.make_cache(1, 96),
-          single = model.make_cache(1, 96);
-  const std::vector<double> want = model.decode(ids, whole).to_doubles();
-  model.decode(ids.slice(0, 70), pieces);
-  EXPECT_EQ(model.decode(ids.slice(70, 90), pieces).to_doubles(), want);
-  Tensor last;
-  for (int64_t i = 0; i < 90; ++i) last = model.decode(ids.slice(i, i + 1), single);
-  EXPECT_EQ(last.to_doubles(), want);
+  const int64_t length = 90;
+  const Tensor ids = tokens(length);
+  std::vector<int32_t> labels(static_cast<size_t>(length), -1), positions;
+  labels.back() = 17;
+  for (int32_t i = 0; i < length; ++i) positions.push_back(i);
+  const Tensor doc_start =
+      Tensor::from_i32({length}, std::vector<int32_t>(static_cast<size_t>(length), 0));
+  MoeContext moe;
+  const HeadLoss loss = model.loss({.batch = 1,
+                                    .length = length,
+                                    .ids = ids,
+                                    .labels = Tensor::from_i32({length}, labels),
+                                    .positions = Tensor::from_i32({length}, positions),
+                                    .doc_start = doc_start},
+                                   moe, 1, 0);
+  KvCache cache = model.make_cache(1, length);
+  const std::vector<double> logits = model.decode(ids, cache).to_doubles();
+  double sum = 0;
+  for (const double logit : logits) sum += std::exp(logit - logits[17]);
+  const double tolerance = GetParam() == DType::kF64 ? 1e-13 : 1e-5;
+  EXPECT_NEAR(loss.losses.to_doubles().back(), std::log(sum), tolerance);
 }
 
 TEST_P(DecodeTest, BatchesDoNotMix) {

@@ -14,6 +14,8 @@ class Mutant:
 
 
 PIPELINE = {"target": "test_parallel", "filter": "Pipeline*-*AllSizes*:*Times*"}
+ATTENTION = {"target": "test_tensor", "filter": "*CpuAttention*"}
+CONTEXT = {"target": "test_parallel", "filter": "*ContextAttention*"}
 ZERO = {"filter": "*Zero*:*Fp64EqualsReference*"}
 
 MUTANTS = [
@@ -206,4 +208,51 @@ MUTANTS = [
     Mutant("a gradient goes where an activation belongs", "parallel/pipeline/schedule.cpp",
            "return {schedule.rank(value.stage), schedule.rank(value.consumer()), value.flow};",
            "return {schedule.rank(value.stage), schedule.rank(value.consumer()), Flow::kActivations};", **PIPELINE),
+    # Windows, and sequences cut among ranks.
+    Mutant("a window is one token wider", "tensor/cpu/kernels/attention.h",
+           "first_row + shift - window + 1)", "first_row + shift - window)", **ATTENTION),
+    Mutant("keys whose window ends among the last queries of a group lose them", "tensor/cpu/kernels/attention_grad.cpp",
+           "offset + group - 1 + document.window", "offset + document.window", **ATTENTION),
+    Mutant("every P-th layer from the first on is full", "model/config.cpp",
+           "(layer + 1) % sliding_window_pattern == 0", "layer % sliding_window_pattern == 0",
+           target="test_launch", filter="*WindowConfig*"),
+    Mutant("a merge forgets the weight of what was merged before", "tensor/cpu/kernels/attention.cpp",
+           "static_cast<T>(-kInfinity) ? T{0} : T{1};", "static_cast<T>(-kInfinity) ? T{0} : T{0};", **CONTEXT),
+    Mutant("a merge does not rescale the sums before", "tensor/cpu/kernels/attention.cpp",
+           "store(o + v * kL, load(o + v * kL) * factor)", "store(o + v * kL, load(o + v * kL))", **CONTEXT),
+    Mutant("the first keys of a document are counted from the chunk", "tensor/cpu/kernels/attention.h",
+           "max_of(start, args.kv_offset);", "start + args.kv_offset;", **CONTEXT),
+    Mutant("the second chunk has the documents of the first", "parallel/context/ring_attention.cpp",
+           "doc_start_.slice(first_row(half), doc_start_.dim(0))", "doc_start_.slice(0 * half, doc_start_.dim(0))", **CONTEXT),
+    Mutant("a rank holds its late chunk first", "parallel/context/sequence_split.h",
+           "half == 0 ? rank", "half == 1 ? rank", target="test_parallel", filter="*SequenceSplit*"),
+    Mutant("keys are taken for those of the rank behind", "parallel/context/ring_attention.cpp",
+           "(group_.rank() + size - step) % size", "(group_.rank() + step) % size", **CONTEXT),
+    Mutant("the owner's chunks are swapped", "parallel/context/ring_attention.cpp",
+           "const int64_t first_key = split_.chunk_begin(owner, key_half);",
+           "const int64_t first_key = split_.chunk_begin(owner, 1 - key_half);", **CONTEXT),
+    Mutant("a chunk that the window just reaches is left out", "parallel/context/ring_attention.cpp",
+           "last_key <= first - shape_.window;", "last_key <= first - shape_.window + 1;", **CONTEXT),
+    Mutant("gradients of keys make one hop too few", "parallel/context/ring_attention.cpp",
+           "    const Tensor own = sums->finish();",
+           "    const Tensor home = sums->finish(), own = Tensor::like(home);\n"
+           "    Work back = group_.send(home, (group_.rank() + group_.size() - 1) % group_.size(), site_);\n"
+           "    group_.recv(own, (group_.rank() + 1) % group_.size(), site_).wait();\n"
+           "    back.wait();", **CONTEXT),
+    Mutant("backward takes the logsumexp of the chunk", "parallel/context/ring_attention.cpp",
+           "        args.do_ = rows_from(dy,",
+           "        const Tensor chunk_lse = Tensor::like(lse_), chunk_o = Tensor::zeros(o.shape(), wide(), o.device());\n"
+           "        ops::fill(chunk_lse, -std::numeric_limits<double>::infinity());\n"
+           "        AttentionArgs again = args.forward;\n"
+           "        again.o = rows_from(chunk_o, half, 0, o.dim(1));\n"
+           "        again.lse = args.forward.lse = rows_from(chunk_lse, half, 0, shape_.heads);\n"
+           "        again.accumulate = 1;\n"
+           "        ops::call(&Backend::attention, \"again\", {&x_, &kv}, again);\n"
+           "        args.do_ = rows_from(dy,", **CONTEXT),
+    Mutant("gradients of a pair overwrite those of the pairs before", "tensor/cpu/kernels/attention_grad.cpp",
+           "accumulate ? load(at, count) + x : x", "accumulate ? load(at, count) * T{0} + x : x", **CONTEXT),
+    Mutant("Ulysses attends in the order of arrival", "parallel/context/ulysses_attention.cpp",
+           "permute_rows(came, order.row_to_came, order.came_to_row)", "came", **CONTEXT),
+    Mutant("Ulysses gives every rank the first heads", "parallel/context/ulysses_attention.cpp",
+           "begin = block + rank * own;", "begin = block + 0 * rank;", **CONTEXT),
 ]

@@ -154,7 +154,8 @@ RowChoices RowPass::forward(const RowChoices* replay) {
     p.attention.v = product(p.normed, weight(name + "self_attn.v_proj.weight"));
     turn(p.attention.q, row_.positions, s_.qk_dim, s_.rope_theta, 1.0);
     turn(p.attention.k, row_.positions, s_.qk_dim, s_.rope_theta, 1.0);
-    attend(s_, row_.doc_start, p.attention);
+    const int64_t window = s_.windows.empty() ? 0 : s_.windows[static_cast<size_t>(layer)];
+    attend(s_, row_.doc_start, window, p.attention);
     p.h = x;
     add_to(p.h, product(p.attention.out, weight(name + "self_attn.o_proj.weight")));
     p.ffn_normed = rms_norm(p.h, weight(name + "post_attention_layernorm.weight"), s_.norm_eps);

@@ -33,7 +33,8 @@ struct ReferenceShape {
   int64_t vocab = 0, width = 0, layers = 0;
   int64_t heads = 0, kv_heads = 0, qk_dim = 0, v_dim = 0;
   double rope_theta = 10000.0, norm_eps = 1e-6;
-  bool tied = false;  // the head is the embedding
+  bool tied = false;             // the head is the embedding
+  std::vector<int64_t> windows;  // by layer: tokens that a token sees; 0: all before it
   // MoE layers are those from first_moe_layer on; with experts == 0 there are none.
   int64_t experts = 0, experts_per_token = 0, shared_experts = 0, first_moe_layer = 0;
   bool normalize = false;     // divide the chosen scores by their sum
@@ -50,7 +51,8 @@ struct ReferenceShape {
 };
 
 // One row of tokens.  ids < 0 are padding: a zero embedding, routed nowhere.  labels < 0 do not
-// count.  Token i sees tokens doc_start[i] .. i.
+// count.  Token i sees tokens doc_start[i] .. i,
+// or the last ones of them in a window.
 struct ReferenceRow {
   std::vector<int> ids, labels, positions, doc_start;
   bool is_protected = false;  // nothing of it is dropped

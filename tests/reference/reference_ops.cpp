@@ -83,7 +83,8 @@ double softmax(double* x, int64_t n) {
   return top + std::log(sum);
 }
 
-void attend(const ReferenceShape& s, const std::vector<int>& doc_start, Attention& a) {
+void attend(const ReferenceShape& s, const std::vector<int>& doc_start, int64_t window,
+            Attention& a) {
   const int64_t length = a.q.rows;
   const double scale = 1.0 / std::sqrt(static_cast<double>(s.qk_dim));
   a.out = Matrix(length, s.heads * s.v_dim);
@@ -91,7 +92,8 @@ void attend(const ReferenceShape& s, const std::vector<int>& doc_start, Attentio
     const int64_t kv = h / (s.heads / s.kv_heads);
     Matrix& probs = a.probs.emplace_back(length, length);
     for (int64_t i = 0; i < length; ++i) {
-      const int64_t first = doc_start[static_cast<size_t>(i)];
+      int64_t first = doc_start[static_cast<size_t>(i)];
+      if (window > 0) first = std::max(first, i - window + 1);
       for (int64_t j = first; j <= i; ++j)
         for (int64_t d = 0; d < s.qk_dim; ++d)
           probs[i][j] += a.q[i][h * s.qk_dim + d] * a.k[j][kv * s.qk_dim + d] * scale;

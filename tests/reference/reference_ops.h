@@ -29,7 +29,8 @@ struct Attention {
   Matrix out;
 };
 // From q, k and v to probs and out.
-void attend(const ReferenceShape& shape, const std::vector<int>& doc_start, Attention& attention);
+void attend(const ReferenceShape& shape, const std::vector<int>& doc_start, int64_t window,
+            Attention& attention);
 void attend_backward(const ReferenceShape& shape, const Attention& attention, const Matrix& dout,
                      Matrix& dq, Matrix& dk, Matrix& dv);
 

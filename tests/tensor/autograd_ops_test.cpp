@@ -69,6 +69,14 @@ std::vector<OpCase> op_cases() {
       {.name = "attention",
        .inputs = {{14, 4 * 6 + 2 * 6 + 2 * 4}},
        .run = [=](OpInputs& in) { return attention(in.x[0], docs, gqa); }},
+      {.name = "attention_window",
+       .inputs = {{14, 4 * 6 + 2 * 6 + 2 * 4}},
+       .run =
+           [=](OpInputs& in) {
+             AttentionShape shape = gqa;
+             shape.window = 3;
+             return attention(in.x[0], docs, shape);
+           }},
       {.name = "attention_long",
        .inputs = {{150, 3 * 8}},
        .run =

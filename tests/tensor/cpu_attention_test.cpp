@@ -9,6 +9,7 @@ namespace {
 struct Problem {
   int64_t batch, length, heads, kv_heads, qk, vd;
   std::vector<int32_t> starts = {};  // doc_start of one sequence; empty: one document
+  int64_t window = 0;
 };
 
 class CpuAttention : public CpuKernels {
@@ -47,11 +48,16 @@ class CpuAttention : public CpuKernels {
             p.length,
             p.length,
             0,
+            p.length,
+            p.length,
+            0,
             p.heads,
             p.kv_heads,
             p.qk,
             p.vd,
-            1 / std::sqrt(static_cast<double>(p.qk))};
+            p.window,
+            1 / std::sqrt(static_cast<double>(p.qk)),
+            0};
   }
   void forward(Run* run) {
     run->args = args_of(*run);
@@ -65,8 +71,10 @@ class CpuAttention : public CpuKernels {
                                  run->dqkv.columns(v_first, p.kv_heads * p.vd)};
     ok(table_.attention_grad(&call_, &grad));
   }
+  // The first key that row i sees.
   static int64_t start_of(const Problem& p, int64_t i) {
-    return p.starts.empty() ? 0 : p.starts[static_cast<size_t>(i)];
+    const int64_t start = p.starts.empty() ? 0 : p.starts[static_cast<size_t>(i)];
+    return p.window > 0 ? std::max(start, i - p.window + 1) : start;
   }
 
   // Probabilities of one query row over keys [0, i], and the logsumexp.
@@ -170,7 +178,16 @@ std::vector<Problem> problems() {
           {1, 130, 6, 2, 40, 24},
           {1, 200, 2, 1, 80, 128},
           {2, 150, 4, 2, 24, 16, packed({1, 63, 2, 70, 14})},
-          {1, 129, 3, 3, 33, 65, packed({128, 1})}};
+          {1, 129, 3, 3, 33, 65, packed({128, 1})},
+          {1, 5, 1, 1, 8, 8, {}, 1},
+          {1, 70, 4, 2, 16, 8, {}, 2},
+          {2, 200, 4, 2, 24, 16, {}, 17},
+          {1, 64, 2, 2, 16, 16, {}, 64},
+          {1, 200, 4, 1, 20, 36, {}, 65},
+          {1, 130, 2, 1, 16, 16, {}, 300},
+          {1, 600, 2, 1, 8, 8, {}, 100},
+          {2, 150, 4, 2, 24, 16, packed({1, 63, 2, 70, 14}), 30},
+          {1, 330, 2, 2, 16, 16, packed({128, 1, 201}), 90}};
 }
 
 TEST_P(CpuAttention, ForwardMatchesReference) {
@@ -193,7 +210,9 @@ TEST_P(CpuAttention, BackwardMatchesReference) {
 class CpuAttentionF64 : public CpuAttention {};
 
 TEST_P(CpuAttentionF64, GradientMatchesFiniteDifferences) {
-  for (const Problem& p : {Problem{1, 9, 4, 2, 6, 5, packed({3, 6})}, Problem{1, 66, 1, 1, 2, 3}}) {
+  for (const Problem& p :
+       {Problem{1, 9, 4, 2, 6, 5, packed({3, 6})}, Problem{1, 66, 1, 1, 2, 3},
+        Problem{1, 9, 4, 2, 6, 5, packed({3, 6}), 4}, Problem{1, 70, 1, 1, 2, 3, {}, 5}}) {
     Run run = make(p);
     forward(&run);
     backward(&run);
@@ -235,10 +254,12 @@ TEST_P(CpuAttention, ThreadsAndBatchChangeNoBit) {
 }
 
 TEST_P(CpuAttention, DocumentHasTheSameBitsWhereverItStands) {
-  for (const int before : {1, 3, 64, 77}) {
+  for (const auto& [before, window] :
+       {std::pair{1, 0}, {3, 0}, {64, 0}, {77, 0}, {3, 50}, {64, 5}, {77, 130}}) {
     const int length = 141;
-    Run alone = make({1, length, 4, 2, 20, 36});
-    Run inside = make({1, before + length + 5, 4, 2, 20, 36, packed({before, length, 5})}, 9);
+    Run alone = make({1, length, 4, 2, 20, 36, {}, window});
+    Run inside =
+        make({1, before + length + 5, 4, 2, 20, 36, packed({before, length, 5}), window}, 9);
     for (int64_t r = 0; r < length; ++r) {
       for (int64_t c = 0; c < alone.qkv.cols(); ++c)
         inside.qkv.set(before + r, c, alone.qkv.get(r, c));
@@ -261,51 +282,118 @@ TEST_P(CpuAttention, DocumentHasTheSameBitsWhereverItStands) {
 }
 
 TEST_P(CpuAttention, DecodingFromACacheHasTheBitsOfTheWholeSequence) {
-  Run whole = make({2, 140, 4, 2, 20, 36});
-  forward(&whole);
-  const int64_t capacity = 150, qw = 80, kw = 40, vw = 72;
-  Array k(model(), 2 * capacity, kw), v(model(), 2 * capacity, vw);
-  k.constant(NAN), v.constant(NAN);  // what lies beyond the last key must not matter
-  for (const int64_t chunk : {1, 3, 70}) {
-    for (int64_t first = 0; first < 140; first += chunk) {
-      const int64_t rows = std::min<int64_t>(chunk, 140 - first);
-      Array q(model(), 2 * rows, qw), o(model(), 2 * rows, vw * 2);
-      for (int64_t b = 0; b < 2; ++b)
-        for (int64_t r = 0; r < rows; ++r) {
-          const int64_t from = b * 140 + first + r, at = b * capacity + first + r;
-          for (int64_t c = 0; c < qw; ++c) q.set(b * rows + r, c, whole.qkv.get(from, c));
-          for (int64_t c = 0; c < kw; ++c) k.set(at, c, whole.qkv.get(from, qw + c));
-          for (int64_t c = 0; c < vw; ++c) v.set(at, c, whole.qkv.get(from, qw + kw + c));
-        }
-      AttentionArgs args = args_of(whole);
-      args.q = q.view(), args.k = k.view(), args.v = v.view(), args.o = o.view(), args.lse = {};
-      args.q_len = rows, args.kv_stride = capacity, args.q_offset = first;
-      ok(table_.attention(&call_, &args));
-      for (int64_t b = 0; b < 2; ++b)
-        for (int64_t r = 0; r < rows; ++r)
-          ASSERT_EQ(o.row_bytes(b * rows + r, 0, o.cols()),
-                    whole.o.row_bytes(b * 140 + first + r, 0, o.cols()))
-              << "row " << first + r << " in chunks of " << chunk;
+  for (const int64_t window : {0, 37}) {
+    Run whole = make({2, 140, 4, 2, 20, 36, {}, window});
+    forward(&whole);
+    const int64_t capacity = 150, qw = 80, kw = 40, vw = 72;
+    Array k(model(), 2 * capacity, kw), v(model(), 2 * capacity, vw);
+    k.constant(NAN), v.constant(NAN);  // what lies beyond the last key must not matter
+    for (const int64_t chunk : {1, 3, 70}) {
+      for (int64_t first = 0; first < 140; first += chunk) {
+        const int64_t rows = std::min<int64_t>(chunk, 140 - first);
+        Array q(model(), 2 * rows, qw), o(model(), 2 * rows, vw * 2);
+        for (int64_t b = 0; b < 2; ++b)
+          for (int64_t r = 0; r < rows; ++r) {
+            const int64_t from = b * 140 + first + r, at = b * capacity + first + r;
+            for (int64_t c = 0; c < qw; ++c) q.set(b * rows + r, c, whole.qkv.get(from, c));
+            for (int64_t c = 0; c < kw; ++c) k.set(at, c, whole.qkv.get(from, qw + c));
+            for (int64_t c = 0; c < vw; ++c) v.set(at, c, whole.qkv.get(from, qw + kw + c));
+          }
+        AttentionArgs args = args_of(whole);
+        args.q = q.view(), args.k = k.view(), args.v = v.view(), args.o = o.view(), args.lse = {};
+        args.q_len = args.q_stride = rows, args.q_offset = first;
+        args.kv_len = first + rows, args.kv_stride = capacity;
+        ok(table_.attention(&call_, &args));
+        for (int64_t b = 0; b < 2; ++b)
+          for (int64_t r = 0; r < rows; ++r)
+            ASSERT_EQ(o.row_bytes(b * rows + r, 0, o.cols()),
+                      whole.o.row_bytes(b * 140 + first + r, 0, o.cols()))
+                << "row " << first + r << " in chunks of " << chunk << ", window " << window;
+      }
     }
   }
 }
 
 TEST_P(CpuAttention, LaterKeysAndOtherDocumentsCannotReachARow) {
-  Run run = make({1, 140, 2, 1, 16, 16, packed({30, 110})});
-  forward(&run);
-  const Array before = run.o;
-  for (int64_t poisoned = 0; poisoned < 140; poisoned += 23) {
-    Run other = make({1, 140, 2, 1, 16, 16, packed({30, 110})});
-    for (int64_t c = 0; c < other.qkv.cols(); ++c) other.qkv.set(poisoned, c, NAN);
-    forward(&other);
-    for (int64_t r = 0; r < 140; ++r) {
-      const bool sees = r >= poisoned && (poisoned >= 30 || r < 30);
-      if (sees) {
-        ASSERT_TRUE(std::isnan(other.o.get(r, 0))) << r;
-      } else {
-        ASSERT_EQ(other.o.row_bytes(r, 0, 32), before.row_bytes(r, 0, 32)) << r << " " << poisoned;
+  for (const int64_t window : {0, 1, 2, 33})
+    for (int64_t poisoned = 0; poisoned < 140; poisoned += 23) {
+      Run run = make({1, 140, 2, 1, 16, 16, packed({30, 110}), window});
+      forward(&run);
+      const Array before = run.o;
+      Run other = make({1, 140, 2, 1, 16, 16, packed({30, 110}), window});
+      for (int64_t c = 0; c < other.qkv.cols(); ++c) other.qkv.set(poisoned, c, NAN);
+      forward(&other);
+      for (int64_t r = 0; r < 140; ++r) {
+        const bool sees =
+            r >= poisoned && (poisoned >= 30 || r < 30) && (window == 0 || r < poisoned + window);
+        if (sees) {
+          ASSERT_TRUE(std::isnan(other.o.get(r, 0))) << r;
+        } else {
+          ASSERT_EQ(other.o.row_bytes(r, 0, 32), before.row_bytes(r, 0, 32))
+              << r << " " << poisoned;
+        }
       }
     }
+}
+
+// Queries and keys in chunks of unequal lengths: sums over chunks of keys, in any order, are the
+// whole, and pairs that see nothing change nothing.
+TEST_P(CpuAttention, ChunksAddUpToTheWhole) {
+  const std::vector<int64_t> borders = {0, 30, 101, 133, 200};
+  for (const Problem& p : {Problem{2, 200, 4, 2, 20, 36}, Problem{1, 200, 2, 1, 16, 8, {}, 40},
+                           Problem{2, 200, 2, 2, 8, 8, packed({20, 1, 99, 80})},
+                           Problem{1, 200, 4, 1, 24, 16, packed({90, 110}), 25}}) {
+    Run whole = make(p);
+    forward(&whole);
+    backward(&whole);
+    const int64_t rows = p.batch * p.length, qw = p.heads * p.qk, ow = p.heads * p.vd;
+    const int64_t kw = p.kv_heads * p.qk, vw = p.kv_heads * p.vd;
+    Array o(wide(), rows, ow, 1), lse(wide(), rows, p.heads);
+    Array dqkv(wide(), rows, qw + kw + vw, 2);
+    lse.constant(-INFINITY);
+    const auto rows_from = [](View view, int64_t row) {
+      view.data = static_cast<char*>(view.data) + row * view.row_stride * size_of(view.dtype);
+      return view;
+    };
+    // Of queries chunk i over keys chunk j.
+    const auto args_of_pair = [&](size_t i, size_t j) {
+      AttentionArgs args = args_of(whole);
+      args.q_offset = borders[i], args.q_len = borders[i + 1] - borders[i];
+      args.kv_offset = borders[j], args.kv_len = borders[j + 1] - borders[j];
+      args.q = rows_from(args.q, args.q_offset), args.lse = rows_from(lse.view(), args.q_offset);
+      args.k = rows_from(args.k, args.kv_offset), args.v = rows_from(args.v, args.kv_offset);
+      if (args.doc_start.data)
+        args.doc_start.data = static_cast<int32_t*>(args.doc_start.data) + args.q_offset;
+      return args;
+    };
+    const auto each_pair = [&](const std::function<void(size_t, size_t)>& f) {
+      for (size_t i = 0; i + 1 < borders.size(); ++i)
+        for (const size_t j : {2, 0, 3, 1}) f(i, j);
+    };
+    each_pair([&](size_t i, size_t j) {
+      AttentionArgs args = args_of_pair(i, j);
+      args.o = rows_from(o.view(), args.q_offset);
+      args.accumulate = 1;
+      ok(table_.attention(&call_, &args));
+    });
+    each_pair([&](size_t i, size_t j) {
+      AttentionGradArgs args{.forward = args_of_pair(i, j), .accumulate = 1};
+      const int64_t first = args.forward.q_offset, first_key = args.forward.kv_offset;
+      args.forward.o = rows_from(whole.o.view(), first);
+      args.do_ = rows_from(whole.do_.view(), first);
+      args.dq = rows_from(dqkv.columns(0, qw), first);
+      args.dk = rows_from(dqkv.columns(qw, kw), first_key);
+      args.dv = rows_from(dqkv.columns(qw + kw, vw), first_key);
+      ok(table_.attention_grad(&call_, &args));
+    });
+    const auto near_whole = [&](const Array& got, const Array& want, const char* what) {
+      expect_near(
+          got, [&](int64_t r, int64_t c) { return want.get(r, c); },
+          model() == DType::kF64 ? 1e-12 : 2 * close(), what);
+    };
+    near_whole(o, whole.o, "o");
+    near_whole(lse, whole.lse, "lse");
+    near_whole(dqkv, whole.dqkv, "dqkv");
   }
 }
 

@@ -10,6 +10,7 @@ using CudaAttention = CudaBodies;
 struct Problem {
   int64_t batch, q_len, kv_stride, q_offset, heads, kv_heads, qk, vd;
   std::vector<int> documents = {};  // lengths; empty: one document
+  int64_t window = 0;
 };
 
 TEST_P(CudaAttention, Attention) {
@@ -19,7 +20,11 @@ TEST_P(CudaAttention, Attention) {
                                          {1, 66, 66, 0, 2, 2, 24, 48},
                                          {2, 80, 80, 0, 4, 2, 9, 16, {1, 31, 2, 33, 13}},
                                          {2, 1, 90, 71, 4, 2, 16, 8},
-                                         {2, 3, 50, 40, 2, 2, 16, 8}};
+                                         {2, 3, 50, 40, 2, 2, 16, 8},
+                                         {1, 5, 5, 0, 1, 1, 8, 8, {}, 1},
+                                         {2, 80, 80, 0, 4, 2, 9, 16, {}, 33},
+                                         {2, 80, 80, 0, 4, 2, 9, 16, {1, 31, 2, 33, 13}, 20},
+                                         {2, 3, 50, 40, 2, 2, 16, 8, {}, 7}};
   for (const Problem& p : problems) {
     const int64_t rows = p.batch * p.q_len, keys = p.batch * p.kv_stride;
     const Array q = Array(model(), rows, p.heads * p.qk, 3).random(1, -1.5, 1.5);
@@ -43,13 +48,18 @@ TEST_P(CudaAttention, Attention) {
                            p.documents.empty() ? View{} : starts.view1(),
                            p.batch,
                            p.q_len,
-                           p.kv_stride,
+                           p.q_len,
                            p.q_offset,
+                           p.q_offset + p.q_len,
+                           p.kv_stride,
+                           0,
                            p.heads,
                            p.kv_heads,
                            p.qk,
                            p.vd,
-                           1 / std::sqrt(static_cast<double>(p.qk))};
+                           p.window,
+                           1 / std::sqrt(static_cast<double>(p.qk)),
+                           0};
     };
     for (const bool wants_lse : {true, false})
       compare(
@@ -70,7 +80,7 @@ TEST_P(CudaAttention, Attention) {
         [&](const Backend& t, const BackendCall* call) {
           Array dq(model(), rows, p.heads * p.qk, 1), dk(model(), keys, p.kv_heads * p.qk, 2);
           Array dv(model(), keys, p.kv_heads * p.vd, 3);
-          const AttentionGradArgs args{forward, dout.view(), dq.view(), dk.view(), dv.view()};
+          const AttentionGradArgs args{forward, dout.view(), dq.view(), dk.view(), dv.view(), 0};
           ok(t.attention_grad(call, &args));
           return Arrays{dq, dk, dv};
         },

@@ -60,11 +60,13 @@ class CudnnGraph : public ::testing::TestWithParam<std::tuple<Shape, DType>> {
     return {q.view(), k.view(),   v.view(),
             o.view(), lse.view(), s.documents.empty() ? View{} : starts.view1(),
             s.batch,  s.length,   s.length,
+            0,        s.length,   s.length,
             0,        s.heads,    s.kv_heads,
-            s.qk_dim, s.v_dim,    0.3};
+            s.qk_dim, s.v_dim,    0,
+            0.3,      0};
   }
   AttentionGradArgs grad_args() const {
-    return {args(), dout.view(), dq.view(), dk.view(), dv.view()};
+    return {args(), dout.view(), dq.view(), dk.view(), dv.view(), 0};
   }
   // `got` against what `compute` writes there on the CPU.
   void expect_cpu(const std::vector<std::pair<const char*, Array*>>& outputs,

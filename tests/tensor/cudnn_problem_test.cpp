@@ -25,9 +25,23 @@ View view(int64_t rows, int64_t cols, int64_t row_stride, DType dtype = DType::k
 AttentionGradArgs training() {
   const View qkv = view(200, 256, 512), o = view(200, 256, 256);
   const View kv = view(200, 128, 512);
-  const AttentionArgs forward{
-      qkv, kv, kv, o, view(200, 4, 4, DType::kF32), View{}, 2, 100, 100, 0, 4, 2, 64, 64, 0.125};
-  return {forward, o, qkv, kv, kv};
+  const AttentionArgs forward{.q = qkv,
+                              .k = kv,
+                              .v = kv,
+                              .o = o,
+                              .lse = view(200, 4, 4, DType::kF32),
+                              .doc_start = {},
+                              .batch = 2,
+                              .q_len = 100,
+                              .q_stride = 100,
+                              .kv_len = 100,
+                              .kv_stride = 100,
+                              .heads = 4,
+                              .kv_heads = 2,
+                              .qk_dim = 64,
+                              .v_dim = 64,
+                              .scale = 0.125};
+  return {forward, o, qkv, kv, kv, 0};
 }
 
 TEST(CudnnRule, TakesTraining) {
@@ -51,11 +65,17 @@ TEST(CudnnRule, LeavesTheRestToPlainKernels) {
       {"bf16", [](auto& a) { a.forward.q.dtype = DType::kF32; }},
       {"bf16", [](auto& a) { a.forward.q.dtype = DType::kF64; }},
       {"no tokens", [](auto& a) { a.forward.batch = 0; }},
-      {"no tokens", [](auto& a) { a.forward.q_len = a.forward.kv_stride = 0; }},
+      {"no tokens", [](auto& a) { a.forward.q_len = a.forward.kv_len = 0; }},
       {"heads", [](auto& a) { a.forward.kv_heads = 3; }},
       {"heads", [](auto& a) { a.forward.kv_heads = 0; }},
       {"decoding", [](auto& a) { a.forward.q_offset = 1; }},
-      {"decoding", [](auto& a) { a.forward.kv_stride = 101; }},
+      {"chunk", [](auto& a) { a.forward.kv_offset = 1; }},
+      {"chunk", [](auto& a) { a.forward.kv_len = 90; }},
+      {"chunk", [](auto& a) { a.forward.accumulate = 1; }},
+      {"gaps", [](auto& a) { a.forward.kv_stride = 101; }},
+      {"gaps", [](auto& a) { a.forward.q_stride = 101; }},
+      {"window", [](auto& a) { a.forward.window = 100; }},
+      {"added", [](auto& a) { a.accumulate = 1; }, false},
       {"multiple of 8", [](auto& a) { a.forward.qk_dim = 60; }},
       {"multiple of 8", [](auto& a) { a.forward.v_dim = 63; }},
       {"16 bytes", [](auto& a) { a.forward.q.row_stride = 516; }},

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // What forward and backward attention share: documents of a sequence, tiles in scratch memory.
 //
-// Keys come in blocks of kBlock counted from the first key of a document, and query tiles do not
-// cross a document border, so that a row's result depends on its query and its visible keys alone.
-// In scratch memory tiles are of the wide type, row widths padded with zeros to whole vectors.
+// Keys come in blocks of kBlock counted from the first key of a document (or of the call, where it
+// has only later ones), and query tiles do not cross a document border, so that a row's result
+// depends on its query and its visible keys alone.  In scratch memory tiles are of the wide type,
+// row widths padded with zeros to whole vectors.
 #pragma once
 
 #include <cstdint>
@@ -22,17 +23,51 @@ inline int64_t padded(int64_t n) {
 }
 inline int64_t blocks_of(int64_t n) { return (n + kBlock - 1) / kBlock; }
 
-// Consecutive query rows [begin, end) of one sequence that see the same first key.
-struct Document {
-  int64_t begin, end, first_key;
+struct KeyRange {
+  int64_t begin, end;
+  bool is_empty() const { return begin >= end; }
 };
-inline Document next_document(const AttentionArgs& args, int64_t sequence, int64_t begin) {
-  const int32_t* starts = static_cast<const int32_t*>(args.doc_start.data);
-  if (!starts) return {begin, args.q_len, 0};
-  starts += sequence * args.q_len;
-  int64_t end = begin + 1;
-  while (end < args.q_len && starts[end] == starts[begin]) ++end;
-  return {begin, end, starts[begin]};
+
+// Consecutive query rows [begin, end) of one sequence with the same document.  Its keys are counted
+// from the first one that the call has, which stands in row first_key.
+struct Document {
+  int64_t begin, end;
+  int64_t first_key, num_keys;
+  int64_t shift;  // of a query's row to its key
+  int64_t window;
+
+  // Keys that the queries [first_row, last_row] see.
+  KeyRange seen_by(int64_t first_row, int64_t last_row) const {
+    return {max_of(0, first_row + shift - window + 1), min_of(num_keys, last_row + shift + 1)};
+  }
+  // The same from a whole block on.
+  KeyRange blocks_seen_by(int64_t first_row, int64_t last_row) const {
+    const KeyRange seen = seen_by(first_row, last_row);
+    return {seen.begin / kBlock * kBlock, seen.end};
+  }
+  // The same in the block that starts at key `first`, counted from there.
+  KeyRange seen_in_block(int64_t first_row, int64_t last_row, int64_t first) const {
+    const KeyRange seen = seen_by(first_row, last_row);
+    return {max_of(0, seen.begin - first), min_of(kBlock, seen.end - first)};
+  }
+};
+// The one that begins at row `begin`, up to row `end`.
+inline Document next_document(const AttentionArgs& args, int64_t sequence, int64_t begin,
+                              int64_t end) {
+  constexpr int64_t kNoWindow = int64_t{1} << 60;
+  int64_t start = 0, stop = end;
+  if (const int32_t* starts = static_cast<const int32_t*>(args.doc_start.data)) {
+    starts += sequence * args.q_stride;
+    start = starts[begin];
+    for (stop = begin + 1; stop < end && starts[stop] == start;) ++stop;
+  }
+  const int64_t origin = max_of(start, args.kv_offset);
+  return {.begin = begin,
+          .end = stop,
+          .first_key = sequence * args.kv_stride + origin - args.kv_offset,
+          .num_keys = args.kv_offset + args.kv_len - origin,
+          .shift = args.q_offset - origin,
+          .window = args.window > 0 ? args.window : kNoWindow};
 }
 
 // Cuts `T` arrays out of one scratch block; with base null it only counts.
@@ -82,11 +117,6 @@ template <class M, class T>
       }
     }
   }
-}
-
-// Keys of the block that starts at `first` which the query at key position `position` sees.
-inline int64_t visible_keys(int64_t position, int64_t first) {
-  return max_of(0, min_of(kBlock, position + 1 - first));
 }
 
 }  // namespace orthant::cpu::ORTHANT_ISA

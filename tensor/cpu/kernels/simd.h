@@ -144,6 +144,13 @@ inline Vec<T> first_lanes(Vec<T> x, int64_t count, T other) {
   limit += static_cast<decltype(limit[0] + 0)>(count);
   return lane_index<T>() < limit ? x : splat<T>(other);
 }
+// x in lanes [begin, end), `other` in the rest.
+template <class T>
+inline Vec<T> lanes_between(Vec<T> x, int64_t begin, int64_t end, T other) {
+  typename VecOf<T>::integer low = {};
+  low += static_cast<decltype(low[0] + 0)>(begin);
+  return lane_index<T>() < low ? splat<T>(other) : first_lanes<T>(x, end, other);
+}
 template <class T>
 inline T sum_lanes(Vec<T> x) {
   for (int step = kLanes<T> / 2; step > 0; step /= 2)

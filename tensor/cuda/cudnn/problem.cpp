@@ -27,7 +27,10 @@ const char* why_plain(const AttentionArgs& args) {
   if (args.q.dtype != DType::kBF16) return "only bf16";
   if (args.batch == 0 || args.q_len == 0) return "no tokens";
   if (args.kv_heads <= 0 || args.heads % args.kv_heads) return "heads do not fit";
-  if (args.q_offset != 0 || args.kv_stride != args.q_len) return "decoding";
+  if (args.q_offset != 0 || args.kv_offset != 0 || args.kv_len != args.q_len || args.accumulate)
+    return "decoding, or a chunk of a sequence";
+  if (args.q_stride != args.q_len || args.kv_stride != args.q_len) return "sequences with gaps";
+  if (args.window != 0) return "a window";
   if (args.qk_dim % kHeadMultiple || args.v_dim % kHeadMultiple)
     return "a head is no multiple of 8 elements";
   for (const View* view : {&args.q, &args.k, &args.v, &args.o})
@@ -37,6 +40,7 @@ const char* why_plain(const AttentionArgs& args) {
 
 const char* why_plain(const AttentionGradArgs& args) {
   if (const char* why = why_plain(args.forward)) return why;
+  if (args.accumulate) return "gradients are added";
   for (const View* view : {&args.do_, &args.dq, &args.dk, &args.dv})
     if (!is_aligned(*view)) return "rows do not begin at 16 bytes";
   return nullptr;

@@ -2,10 +2,10 @@
 // Causal attention with an online softmax, and its gradient; no T x T matrix, no atomics.
 //
 // One team per query row and head, keys in blocks of 32 counted from the first key of the row's
-// document: a row depends on its query and its visible keys alone.  The gradient makes
-// probabilities again from the logsumexp: dq (and delta = do . o) per query row and head, dk and dv
-// per key row and KV head, which adds over query heads, then queries, in order. Sources: Milakov
-// and Gimelshein, arXiv:1805.02867; Dao et al., "FlashAttention", arXiv:2205.14135.
+// document that the call has: a row depends on its query and its visible keys alone.  The gradient
+// makes probabilities again from the logsumexp: dq (and delta = do . o) per query row and head, dk
+// and dv per key row and KV head, which adds over query heads, then queries, in order. Sources:
+// Milakov and Gimelshein, arXiv:1805.02867; Dao et al., "FlashAttention", arXiv:2205.14135.
 #pragma once
 
 #include "tensor/cuda/kernels/element.h"
@@ -26,40 +26,63 @@ template <class M>
 struct AttentionRows {
   using T = Wide<M>;
   Rows<const M> q, k, v;
-  Rows<M> o;
   Rows<T> lse;
   const int32_t* doc_start;
-  int64_t q_len, kv_stride, q_offset, heads, kv_heads, qk, vd;
+  int64_t q_len, q_stride, q_offset, kv_len, kv_stride, kv_offset, heads, kv_heads, qk, vd, window;
   T scale;
 
-  ORTHANT_HD int64_t kv_head_of(int64_t head) const { return head / (heads / kv_heads); }
+  // One query row and head of all.
+  struct Query {
+    int64_t row, head, kv_head;
+    // Its keys are [begin, end), counted from the document's first one, in row key_row.
+    int64_t key_row, begin, end;
+    ORTHANT_HD int64_t first_block() const { return begin / kAttentionBlock * kAttentionBlock; }
+  };
+  ORTHANT_HD Query query_of(int64_t item) const {
+    const int64_t index = item / heads, head = item % heads;
+    const int64_t sequence = index / q_len, i = index % q_len, position = q_offset + i;
+    const int64_t row = sequence * q_stride + i;
+    const int64_t origin = max_of(first_key_of(row), kv_offset);
+    const int64_t begin = window > 0 ? max_of(0, position - window + 1 - origin) : 0;
+    const int64_t end = min_of(position + 1, kv_offset + kv_len) - origin;
+    return {row,
+            head,
+            head / (heads / kv_heads),
+            sequence * kv_stride + origin - kv_offset,
+            begin,
+            begin < end ? end : 0};
+  }
   ORTHANT_HD int64_t first_key_of(int64_t row) const { return doc_start ? doc_start[row] : 0; }
   ORTHANT_HD const M* query(int64_t row, int64_t head) const { return q[row] + head * qk; }
   ORTHANT_HD const M* key(int64_t row, int64_t kv_head) const { return k[row] + kv_head * qk; }
   ORTHANT_HD const M* value(int64_t row, int64_t kv_head) const { return v[row] + kv_head * vd; }
 };
 
-template <class M>
+// O: of o.
+template <class M, class O>
 struct Attend {
   using T = Wide<M>;
   AttentionRows<M> a;
+  Rows<O> out;
+  bool accumulate;
 
   static int64_t scratch_bytes(int64_t vd) { return (kAttentionBlock + vd) * kBytes<T>; }
 
   template <class Team>
   ORTHANT_HD void operator()(Team team, int64_t item, void* scratch) const {
-    const int64_t row = item / a.heads, head = item % a.heads, kv_head = a.kv_head_of(head);
-    const int64_t key_row = row / a.q_len * a.kv_stride;
-    const int64_t end = a.q_offset + row % a.q_len + 1;
+    const auto at = a.query_of(item);
     T* scores = static_cast<T*>(scratch);
     T* o = scores + kAttentionBlock;
-    const M* query = a.query(row, head);
-    T max = static_cast<T>(-kInfinity), sum = 0;
-    team.each(a.vd, [&](int64_t c) { o[c] = 0; });
-    for (int64_t first = a.first_key_of(row); first < end; first += kAttentionBlock) {
-      const int64_t count = min_of(kAttentionBlock, end - first);
+    const M* query = a.query(at.row, at.head);
+    O* own = out[at.row] + at.head * a.vd;
+    const T nothing = static_cast<T>(-kInfinity);
+    T max = accumulate ? a.lse[at.row][at.head] : nothing, sum = max == nothing ? T{0} : T{1};
+    team.each(a.vd, [&](int64_t c) { o[c] = accumulate ? widen(own[c]) : T{0}; });
+    for (int64_t block = at.first_block(); block < at.end; block += kAttentionBlock) {
+      const int64_t first = max_of(block, at.begin), row = at.key_row + first;
+      const int64_t count = min_of(block + kAttentionBlock, at.end) - first;
       team.each(count, [&](int64_t j) {
-        scores[j] = a.scale * dot_of(query, a.key(key_row + first + j, kv_head), a.qk);
+        scores[j] = a.scale * dot_of(query, a.key(row + j, at.kv_head), a.qk);
       });
       const T block_max = team.template max<T>(count, [&](int64_t j) { return scores[j]; });
       const T new_max = block_max > max ? block_max : max;
@@ -70,69 +93,75 @@ struct Attend {
       team.each(a.vd, [&](int64_t c) {
         T total = o[c] * factor;
         for (int64_t j = 0; j < count; ++j)
-          total += scores[j] * widen(a.value(key_row + first + j, kv_head)[c]);
+          total += scores[j] * widen(a.value(row + j, at.kv_head)[c]);
         o[c] = total;
       });
     }
     const T inverse = sum == T{0} ? T{0} : T{1} / sum;
-    M* out = a.o[row] + head * a.vd;
-    team.each(a.vd, [&](int64_t c) { narrow(o[c] * inverse, out + c); });
-    if (a.lse.data) team.once([&] { a.lse[row][head] = max + log_of(sum); });
+    team.each(a.vd, [&](int64_t c) { narrow(o[c] * inverse, own + c); });
+    if (a.lse.data) team.once([&] { a.lse[at.row][at.head] = max + log_of(sum); });
   }
 };
 
-// dq of one query row and head; delta [rows, heads] for AttendKeyGrad.
-template <class M>
+// y = x, or y += x.
+template <class T, class G>
+ORTHANT_HD void put(T x, G* y, bool accumulate) {
+  narrow(accumulate ? widen(*y) + x : x, y);
+}
+
+// dq of one query row and head; delta [rows, heads] for AttendKeyGrad.  G: of dq.
+template <class M, class G>
 struct AttendQueryGrad {
   using T = Wide<M>;
   AttentionRows<M> a;
-  Rows<const M> do_;
-  Rows<M> dq;
+  Rows<const M> o, do_;
+  Rows<G> dq;
   T* delta;
+  bool accumulate;
 
   static int64_t scratch_bytes(int64_t qk) { return (kAttentionBlock + qk) * kBytes<T>; }
 
   template <class Team>
   ORTHANT_HD void operator()(Team team, int64_t item, void* scratch) const {
-    const int64_t row = item / a.heads, head = item % a.heads, kv_head = a.kv_head_of(head);
-    const int64_t key_row = row / a.q_len * a.q_len, end = row % a.q_len + 1;
+    const auto at = a.query_of(item);
     T* dscores = static_cast<T*>(scratch);
     T* sum = dscores + kAttentionBlock;
-    const M* query = a.query(row, head);
-    const M* dout = do_[row] + head * a.vd;
-    const M* out = a.o[row] + head * a.vd;
-    const T lse = a.lse[row][head];
+    const M* query = a.query(at.row, at.head);
+    const M* dout = do_[at.row] + at.head * a.vd;
+    const M* out = o[at.row] + at.head * a.vd;
+    const T lse = a.lse[at.row][at.head];
     const T own_delta =
         team.template sum<T>(a.vd, [&](int64_t c) { return widen(dout[c]) * widen(out[c]); });
     team.once([&] { delta[item] = own_delta; });
     team.each(a.qk, [&](int64_t c) { sum[c] = 0; });
-    for (int64_t first = a.first_key_of(row); first < end; first += kAttentionBlock) {
-      const int64_t count = min_of(kAttentionBlock, end - first);
+    for (int64_t block = at.first_block(); block < at.end; block += kAttentionBlock) {
+      const int64_t first = max_of(block, at.begin), row = at.key_row + first;
+      const int64_t count = min_of(block + kAttentionBlock, at.end) - first;
       team.each(count, [&](int64_t j) {
-        const int64_t at = key_row + first + j;
-        const T prob = exp_of(a.scale * dot_of(query, a.key(at, kv_head), a.qk) - lse);
-        dscores[j] = prob * (dot_of(dout, a.value(at, kv_head), a.vd) - own_delta);
+        const T prob = exp_of(a.scale * dot_of(query, a.key(row + j, at.kv_head), a.qk) - lse);
+        dscores[j] = prob * (dot_of(dout, a.value(row + j, at.kv_head), a.vd) - own_delta);
       });
       team.each(a.qk, [&](int64_t c) {
         T total = sum[c];
         for (int64_t j = 0; j < count; ++j)
-          total += dscores[j] * widen(a.key(key_row + first + j, kv_head)[c]);
+          total += dscores[j] * widen(a.key(row + j, at.kv_head)[c]);
         sum[c] = total;
       });
     }
-    M* slope = dq[row] + head * a.qk;
-    team.each(a.qk, [&](int64_t c) { narrow(sum[c] * a.scale, slope + c); });
+    G* slope = dq[at.row] + at.head * a.qk;
+    team.each(a.qk, [&](int64_t c) { put(sum[c] * a.scale, slope + c, accumulate); });
   }
 };
 
-// dk and dv of one key row and KV head.
-template <class M>
+// dk and dv of one key row and KV head.  G: of dk and dv.
+template <class M, class G>
 struct AttendKeyGrad {
   using T = Wide<M>;
   AttentionRows<M> a;
   Rows<const M> do_;
-  Rows<M> dk, dv;
+  Rows<G> dk, dv;
   const T* delta;
+  bool accumulate;
 
   static int64_t scratch_bytes(int64_t qk, int64_t vd) {
     return (2 * kAttentionBlock + qk + vd) * kBytes<T>;
@@ -140,8 +169,12 @@ struct AttendKeyGrad {
 
   template <class Team>
   ORTHANT_HD void operator()(Team team, int64_t item, void* scratch) const {
-    const int64_t key_row = item / a.kv_heads, kv_head = item % a.kv_heads;
-    const int64_t base = key_row / a.q_len * a.q_len, position = key_row % a.q_len;
+    const int64_t index = item / a.kv_heads, kv_head = item % a.kv_heads;
+    const int64_t sequence = index / a.kv_len, position = a.kv_offset + index % a.kv_len;
+    const int64_t key_row = sequence * a.kv_stride + index % a.kv_len;
+    // Queries that may see it.
+    const int64_t begin = max_of(0, position - a.q_offset);
+    const int64_t end = a.window > 0 ? min_of(a.q_len, position + a.window - a.q_offset) : a.q_len;
     const int64_t group = a.heads / a.kv_heads;
     T* probs = static_cast<T*>(scratch);
     T* dscores = probs + kAttentionBlock;
@@ -152,18 +185,19 @@ struct AttendKeyGrad {
     team.each(a.qk, [&](int64_t c) { k_sum[c] = 0; });
     team.each(a.vd, [&](int64_t c) { v_sum[c] = 0; });
     for (int64_t head = kv_head * group; head < (kv_head + 1) * group; ++head) {
-      for (int64_t first = position; first < a.q_len; first += kAttentionBlock) {
-        const int64_t count = min_of(kAttentionBlock, a.q_len - first);
-        const int64_t seen = team.first(
-            count, [&](int64_t i) { return a.first_key_of(base + first + i) <= position; });
+      for (int64_t first = begin; first < end; first += kAttentionBlock) {
+        const int64_t count = min_of(kAttentionBlock, end - first);
+        const int64_t base = sequence * a.q_stride + first;
+        const int64_t seen =
+            team.first(count, [&](int64_t i) { return a.first_key_of(base + i) <= position; });
         if (seen == count) continue;  // all these queries are of later documents
         team.each(count, [&](int64_t i) {
-          const int64_t row = base + first + i;
+          const int64_t row = base + i;
           T prob = 0, dscore = 0;
           if (a.first_key_of(row) <= position) {
             prob = exp_of(a.scale * dot_of(a.query(row, head), key, a.qk) - a.lse[row][head]);
-            dscore =
-                prob * (dot_of(do_[row] + head * a.vd, value, a.vd) - delta[row * a.heads + head]);
+            dscore = prob * (dot_of(do_[row] + head * a.vd, value, a.vd) -
+                             delta[(sequence * a.q_len + first + i) * a.heads + head]);
           }
           probs[i] = prob;
           dscores[i] = dscore * a.scale;
@@ -171,21 +205,21 @@ struct AttendKeyGrad {
         team.each(a.qk, [&](int64_t c) {
           T total = k_sum[c];
           for (int64_t i = 0; i < count; ++i)
-            total += dscores[i] * widen(a.query(base + first + i, head)[c]);
+            total += dscores[i] * widen(a.query(base + i, head)[c]);
           k_sum[c] = total;
         });
         team.each(a.vd, [&](int64_t c) {
           T total = v_sum[c];
           for (int64_t i = 0; i < count; ++i)
-            total += probs[i] * widen(do_[base + first + i][head * a.vd + c]);
+            total += probs[i] * widen(do_[base + i][head * a.vd + c]);
           v_sum[c] = total;
         });
       }
     }
-    M* dkey = dk[key_row] + kv_head * a.qk;
-    M* dvalue = dv[key_row] + kv_head * a.vd;
-    team.each(a.qk, [&](int64_t c) { narrow(k_sum[c], dkey + c); });
-    team.each(a.vd, [&](int64_t c) { narrow(v_sum[c], dvalue + c); });
+    G* dkey = dk[key_row] + kv_head * a.qk;
+    G* dvalue = dv[key_row] + kv_head * a.vd;
+    team.each(a.qk, [&](int64_t c) { put(k_sum[c], dkey + c, accumulate); });
+    team.each(a.vd, [&](int64_t c) { put(v_sum[c], dvalue + c, accumulate); });
   }
 };
 
@@ -195,16 +229,19 @@ AttentionRows<M> attention_rows(const AttentionArgs& args) {
   return {rows_of<const M>(args.q),
           rows_of<const M>(args.k),
           rows_of<const M>(args.v),
-          rows_of<M>(args.o),
           rows_of<T>(args.lse),
           data_of<const int32_t>(args.doc_start),
           args.q_len,
-          args.kv_stride,
+          args.q_stride,
           args.q_offset,
+          args.kv_len,
+          args.kv_stride,
+          args.kv_offset,
           args.heads,
           args.kv_heads,
           args.qk_dim,
           args.v_dim,
+          args.window,
           static_cast<T>(args.scale)};
 }
 
@@ -213,34 +250,49 @@ int attention(const BackendCall* call, const AttentionArgs* args) {
   Exec exec(call, "attention");
   if (args->kv_heads <= 0 || args->heads % args->kv_heads)
     return exec.fail("the query heads are no multiple of the KV heads");
+  if (args->accumulate && !args->lse.data) return exec.fail("lse is needed to accumulate");
+  const int64_t items = args->batch * args->q_len * args->heads;
   return with_dtype(exec, args->q.dtype, [&]<class M>(M) {
-    return exec.rows(args->batch * args->q_len * args->heads, Attend<M>{attention_rows<M>(*args)},
-                     Attend<M>::scratch_bytes(args->v_dim));
+    const auto run = [&]<class O>(O) {
+      return exec.rows(
+          items, Attend<M, O>{attention_rows<M>(*args), rows_of<O>(args->o), args->accumulate != 0},
+          Attend<M, O>::scratch_bytes(args->v_dim));
+    };
+    return args->accumulate ? run(Wide<M>{}) : run(M{});
   });
+}
+
+template <class M, class G, class Exec>
+int attention_grad_of(Exec& exec, const AttentionGradArgs& args) {
+  using T = Wide<M>;
+  const AttentionArgs& forward = args.forward;
+  const AttentionRows<M> rows = attention_rows<M>(forward);
+  const Rows<const M> dout = rows_of<const M>(args.do_);
+  const bool accumulate = args.accumulate != 0;
+  const int64_t queries = forward.batch * forward.q_len * forward.heads;
+  const int64_t keys = forward.batch * forward.kv_len * forward.kv_heads;
+  T* delta = static_cast<T*>(exec.scratch(queries * kBytes<T>));
+  if (!delta) return 1;
+  const AttendQueryGrad<M, G> of_queries{
+      rows, rows_of<const M>(forward.o), dout, rows_of<G>(args.dq), delta, accumulate};
+  if (const int status =
+          exec.rows(queries, of_queries, AttendQueryGrad<M, G>::scratch_bytes(forward.qk_dim)))
+    return status;
+  const AttendKeyGrad<M, G> of_keys{rows,  dout,      rows_of<G>(args.dk), rows_of<G>(args.dv),
+                                    delta, accumulate};
+  return exec.rows(keys, of_keys,
+                   AttendKeyGrad<M, G>::scratch_bytes(forward.qk_dim, forward.v_dim));
 }
 
 template <class Exec>
 int attention_grad(const BackendCall* call, const AttentionGradArgs* args) {
   Exec exec(call, "attention_grad");
   const AttentionArgs& forward = args->forward;
-  if (forward.q_offset != 0 || forward.kv_stride != forward.q_len)
-    return exec.fail("wants q_offset 0 and kv_stride equal to q_len");
   if (forward.kv_heads <= 0 || forward.heads % forward.kv_heads)
     return exec.fail("the query heads are no multiple of the KV heads");
   return with_dtype(exec, forward.q.dtype, [&]<class M>(M) {
-    using T = Wide<M>;
-    const AttentionRows<M> rows = attention_rows<M>(forward);
-    const Rows<const M> dout = rows_of<const M>(args->do_);
-    const int64_t num_rows = forward.batch * forward.q_len;
-    T* delta = static_cast<T*>(exec.scratch(num_rows * forward.heads * kBytes<T>));
-    if (!delta) return 1;
-    const AttendQueryGrad<M> of_queries{rows, dout, rows_of<M>(args->dq), delta};
-    if (const int status = exec.rows(num_rows * forward.heads, of_queries,
-                                     AttendQueryGrad<M>::scratch_bytes(forward.qk_dim)))
-      return status;
-    const AttendKeyGrad<M> of_keys{rows, dout, rows_of<M>(args->dk), rows_of<M>(args->dv), delta};
-    return exec.rows(num_rows * forward.kv_heads, of_keys,
-                     AttendKeyGrad<M>::scratch_bytes(forward.qk_dim, forward.v_dim));
+    return args->accumulate ? attention_grad_of<M, Wide<M>>(exec, *args)
+                            : attention_grad_of<M, M>(exec, *args);
   });
 }
 
