@@ -3,6 +3,8 @@
 
 #include <cmath>
 
+#include "parallel/context/ring_attention.h"
+#include "parallel/context/ulysses_attention.h"
 #include "tensor/ops/call.h"
 
 namespace orthant {
@@ -53,6 +55,8 @@ std::vector<WeightPart> fused_parts(const std::string& prefix, const ModelConfig
 SelfAttention::SelfAttention(const LayerBuilder& build, const std::string& prefix,
                              const ModelConfig& c, int64_t layer)
     : tensor_(build.tensor()),
+      context_(build.ranks.context),
+      ulysses_(build.ranks.ulysses),
       shape_{.heads = tensor_.part(c.num_attention_heads).size,
              .kv_heads = kv_heads_of(tensor_, c.num_key_value_heads).size,
              .qk_dim = c.head_dim,
@@ -78,14 +82,19 @@ Var SelfAttention::project(const Var& x, int64_t rows) const {
   return key_value_ ? join_columns(fused, key_value_->forward(all)) : fused;
 }
 
-Var SelfAttention::forward(const Var& x, int64_t batch, const Tensor& positions,
-                           const Tensor& doc_start, const RotaryTable& table) const {
+Var SelfAttention::attend(const Var& qkv, const Places& places) const {
   AttentionShape shape = shape_;
-  shape.batch = batch;
+  shape.batch = places.batch;
+  return ulysses_ ? ulysses_attention(qkv, places.whole_doc_start, shape, context_)
+                  : ring_attention(qkv, places.doc_start, shape, context_);
+}
+
+Var SelfAttention::forward(const Var& x, const Places& places, const RotaryTable& table) const {
+  const int64_t rows = places.positions.numel();
   // q and k stand side by side in the product's rows, so one call turns both.
-  const Var qkv = rotary(project(x, positions.numel()), positions, table,
-                         shape.heads + shape.kv_heads, shape.qk_dim);
-  return tensor_.leave(out_.forward(attention(qkv, doc_start, shape)), positions.numel());
+  const Var qkv = rotary(project(x, rows), places.positions, table,
+                         shape_.heads + shape_.kv_heads, shape_.qk_dim);
+  return tensor_.leave(out_.forward(attend(qkv, places)), rows);
 }
 
 Tensor SelfAttention::decode(const Tensor& x, int64_t batch, int64_t length, int64_t start,

@@ -32,7 +32,7 @@ struct LayerRouting {
 
 // What a forward pass tells its MoE layers, and what they tell back.
 struct MoeContext {
-  TokenRows rows;        // N = rows.total() tokens
+  TokenRows rows;        // of a micro-batch of N tokens
   Tensor valid;          // i32 [N]: 0 for padding, which is routed nowhere
   Tensor routed_tokens;  // f64 [S], on the host: tokens of a sequence that are no padding
   // i32 [S]: sequences whose tokens are never dropped (moe/protected_rows.h).  Given in training

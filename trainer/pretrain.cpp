@@ -128,7 +128,9 @@ void Pretrainer::open_run() {
           .keep = config_.checkpoint.keep,
           .asynchronous = config_.checkpoint.asynchronous,
           .timeout_seconds = std::max(60.0, config_.parallel.timeout_seconds)});
-  if (const int64_t layers = engine_->model().check_routing(); layers > 0)
+  int64_t layers = 0;
+  for (const auto& stage : engine_->pipeline().stages()) layers += stage->check_routing();
+  if (layers > 0)
     log::info("routing: in ", layers, " layers the experts that the losses count are those that ",
               "tokens are sent to");
   if (manifest) resume(*manifest);
@@ -397,7 +399,8 @@ void Pretrainer::write_report() {
 
 void Pretrainer::finish() {
   // All ranks take part in decoding: each holds a part of the model that others need.
-  make_samples();
+  if (config_.parallel.pipeline_parallel_size == 1 && engine_->pipeline().stages().size() == 1)
+    make_samples();
   if (!is_first()) return;
   for (const ReportSample& sample : samples_) {
     log::info("sample: ", printable(sample.prompt + sample.completion));
