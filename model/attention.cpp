@@ -66,10 +66,10 @@ SelfAttention::SelfAttention(const LayerBuilder& build, const std::string& prefi
       qkv_(build, prefix + "qkv", c.hidden_size, fused_parts(prefix, c, tensor_),
            {.dtype = build.dtype}),
       key_value_(copies_kv_heads(tensor_, c)
-                     ? std::optional<Linear>(std::in_place, build, prefix + "kv", c.hidden_size,
-                                             key_value_parts(prefix, c, tensor_),
-                                             LinearOptions{.dtype = build.dtype,
-                                                           .replicas = Replicas::kKeyValue})
+                     ? std::optional<Linear>(
+                           std::in_place, build, prefix + "kv", c.hidden_size,
+                           key_value_parts(prefix, c, tensor_),
+                           LinearOptions{.dtype = build.dtype, .replicas = Replicas::kKeyValue})
                      : std::nullopt),
       out_(build, prefix + "o", c.num_attention_heads * c.v_head_dim,
            {{prefix + "o_proj.weight", c.hidden_size}},
@@ -92,8 +92,8 @@ Var SelfAttention::attend(const Var& qkv, const Places& places) const {
 Var SelfAttention::forward(const Var& x, const Places& places, const RotaryTable& table) const {
   const int64_t rows = places.positions.numel();
   // q and k stand side by side in the product's rows, so one call turns both.
-  const Var qkv = rotary(project(x, rows), places.positions, table,
-                         shape_.heads + shape_.kv_heads, shape_.qk_dim);
+  const Var qkv = rotary(project(x, rows), places.positions, table, shape_.heads + shape_.kv_heads,
+                         shape_.qk_dim);
   return tensor_.leave(out_.forward(attend(qkv, places)), rows);
 }
 
@@ -103,10 +103,9 @@ Tensor SelfAttention::decode(const Tensor& x, int64_t batch, int64_t length, int
   std::vector<int32_t> positions(static_cast<size_t>(rows));
   for (size_t i = 0; i < positions.size(); ++i)
     positions[i] = static_cast<int32_t>(start + static_cast<int64_t>(i) % length);
-  const Tensor qkv =
-      rotary(project(Var(x), rows), Tensor::from_i32({rows}, positions, x.device()), table,
-             shape_.heads + shape_.kv_heads, shape_.qk_dim)
-          .value();
+  const Tensor qkv = rotary(project(Var(x), rows), Tensor::from_i32({rows}, positions, x.device()),
+                            table, shape_.heads + shape_.kv_heads, shape_.qk_dim)
+                         .value();
   const auto store = [&](int64_t begin, int64_t end, const Tensor& into) {
     for (int64_t b = 0; b < batch; ++b) {
       const Tensor from = qkv.slice(b * length, (b + 1) * length);

@@ -28,9 +28,10 @@ class SelfAttention {
     Tensor positions, doc_start, whole_doc_start;
   };
   Var forward(const Var& x, const Places& places, const RotaryTable& rotary) const;
-  // x of the stream: T = length new tokens of each of B sequences, at positions start .. start + T -
-  // 1.  Writes their keys and values into the cache, which holds `capacity` tokens of each sequence,
-  // and attends to everything before that its window reaches.
+  // x of the stream: T = length new tokens of each of B sequences, at positions start .. start + T
+  // -
+  // 1.  Writes their keys and values into the cache, which holds `capacity` tokens of each
+  // sequence, and attends to everything before that its window reaches.
   Tensor decode(const Tensor& x, int64_t batch, int64_t length, int64_t start, int64_t capacity,
                 LayerCache& cache, const RotaryTable& rotary) const;
 

@@ -76,9 +76,10 @@ std::vector<StageLayers> split_stages(const ModelConfig& model, int64_t sequence
   const bool positive =
       std::all_of(layers_of.begin(), layers_of.end(), [](int64_t n) { return n > 0; });
   ORTHANT_CHECK(std::ssize(layers_of) == stages && positive && sum == layers, kConfig,
-                "parallel.pipeline_layers: want ", stages, " numbers above 0 (one a stage) that add "
-                "up to model.num_hidden_layers ", layers, ", got ", layers_of.size(),
-                " that add up to ", sum);
+                "parallel.pipeline_layers: want ", stages,
+                " numbers above 0 (one a stage) that add "
+                "up to model.num_hidden_layers ",
+                layers, ", got ", layers_of.size(), " that add up to ", sum);
   return from_counts(layers_of);
 }
 

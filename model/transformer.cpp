@@ -54,22 +54,19 @@ Var Transformer::Layer::feed_forward(const Var& x, MoeContext& context) const {
 Transformer::Transformer(const TransformerOptions& options, ParameterStore& store,
                          const Transformer* first)
     : options_(options),
-      build_{store,          options.dtype, options.device, options.config.initializer_range,
-             options.ranks},
+      build_{store, options.dtype, options.device, options.config.initializer_range, options.ranks},
       rotary_(make_rotary_table(options.config.max_position_embeddings, options.config.head_dim,
                                 options.config.rope_theta, build_.wide(), options.device)) {
   const ModelConfig& c = options_.config;
   const auto [begin, end] = options_.layers = settled(options.layers, c);
   if (begin == 0)
-    embedding_.emplace(build_, kEmbedding, c.vocab_size, c.hidden_size,
-                       c.tie_word_embeddings && !options_.holds_both_ends ? Tied::kOwner
-                                                                          : Tied::kNo);
+    embedding_.emplace(
+        build_, kEmbedding, c.vocab_size, c.hidden_size,
+        c.tie_word_embeddings && !options_.holds_both_ends ? Tied::kOwner : Tied::kNo);
   layers_.reserve(static_cast<size_t>(end - begin));
   for (int64_t i = begin; i < end; ++i) layers_.emplace_back(build_, i, options_);
   if (end < c.num_hidden_layers) return;
-  const Embedding* embedding = embedding_            ? &*embedding_
-                               : first               ? &*first->embedding_
-                                                     : nullptr;
+  const Embedding* embedding = embedding_ ? &*embedding_ : first ? &*first->embedding_ : nullptr;
   norm_.emplace(build_, "model.norm.weight", c.hidden_size, c.rms_norm_eps);
   if (!c.tie_word_embeddings) {
     head_.emplace(build_, "lm_head.weight", c.vocab_size, c.hidden_size);
@@ -102,8 +99,7 @@ struct Transformer::Pass {
 Transformer::Pass Transformer::begin_pass(const ModelInput& input, MoeContext& moe) const {
   const ModelConfig& c = options_.config;
   ORTHANT_CHECK(input.length <= c.max_position_embeddings, kConfig, "a sequence of ", input.length,
-                " tokens is longer than model.max_position_embeddings ",
-                c.max_position_embeddings);
+                " tokens is longer than model.max_position_embeddings ", c.max_position_embeddings);
   set_rows(input.ids, input.length, moe);
   const TokenRows& rows = moe.rows;
   Pass pass{.places = {.batch = input.batch,

@@ -37,7 +37,7 @@ struct TransformerOptions {
   RankGroups ranks = {};
   StageLayers layers = {};
   bool holds_both_ends = true;  // this rank has the first and the last stage
-  uint64_t seed = 0;  // of dropout
+  uint64_t seed = 0;            // of dropout
 };
 
 // Keys and values of past tokens, for decoding a batch of sequences of equal length.

@@ -8,7 +8,8 @@
 namespace orthant {
 namespace {
 
-// Sums over each sequence's valid tokens of factor * lse^2, on the host.  lse and valid: own tokens.
+// Sums over each sequence's valid tokens of factor * lse^2, on the host.  lse and valid: own
+// tokens.
 Tensor z_losses(const Tensor& lse, const Tensor& valid, const TokenRows& rows, double factor) {
   const Tensor sums = Tensor::zeros({rows.sequences()}, DType::kF64);
   if (factor == 0.0) return sums;
@@ -17,7 +18,8 @@ Tensor z_losses(const Tensor& lse, const Tensor& valid, const TokenRows& rows, d
   const int32_t* counts = host_valid.as<int32_t>();
   for (int64_t t = 0; t < lse.numel(); ++t) {
     const double value = values[static_cast<size_t>(t)];
-    if (counts[t]) sums.as<double>()[(rows.first() + t) / rows.local_length()] += factor * value * value;
+    if (counts[t])
+      sums.as<double>()[(rows.first() + t) / rows.local_length()] += factor * value * value;
   }
   rows.sum(sums);
   return sums;

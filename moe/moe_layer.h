@@ -23,7 +23,8 @@ namespace orthant {
 // Routing of one layer and micro-batch, for metrics, balance and replay.
 struct LayerRouting {
   int64_t layer = 0;
-  Tensor ids;  // i32 [N, A] of this rank's own tokens, before any are dropped, on the model's device
+  Tensor
+      ids;  // i32 [N, A] of this rank's own tokens, before any are dropped, on the model's device
   // All that follows is on the host, of all tokens.
   Tensor counts;                    // f64 [S, E], likewise
   Tensor dropped;                   // f64 [S]: assignments; undefined where nothing can be dropped

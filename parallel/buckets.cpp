@@ -77,7 +77,8 @@ std::vector<Bucket> plan_buckets(const ParameterStore& store, const ReplicaGroup
     if (parameter->tied_to()) tied.insert({parameter.get(), parameter->tied_to()});
   }
   std::vector<Bucket> buckets;
-  std::map<std::pair<const GroupImpl*, DType>, size_t> open;  // the bucket that parameters of a kind go into
+  std::map<std::pair<const GroupImpl*, DType>, size_t>
+      open;  // the bucket that parameters of a kind go into
   for (size_t i = store.all().size(); i-- > 0;) {
     Parameter& parameter = *store.all()[i];
     if (!parameter.trainable()) continue;

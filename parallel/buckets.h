@@ -54,7 +54,7 @@ struct Bucket {
     int64_t offset = 0;  // of its first element
   };
 
-  Group group;  // that holds the same parameters
+  Group group;                // that holds the same parameters
   DType dtype = DType::kF32;  // of the values; gradients are in wide_of(dtype)
   int64_t numel = 0;
   std::vector<Member> members;  // by descending index, ascending offset

@@ -93,8 +93,9 @@ void ParallelConfig::resolve(int world_size) {
   const int64_t left = world_size / replica;
   ORTHANT_CHECK(data_parallel_size == 0 || data_parallel_size == left, kConfig,
                 "parallel.data_parallel_size: want what the number of ranks leaves, ", world_size,
-                " / ", replica, " = ", left, ", got ", data_parallel_size, "; start it with mpirun -n ",
-                data_parallel_size * replica, ", or leave the key out");
+                " / ", replica, " = ", left, ", got ", data_parallel_size,
+                "; start it with mpirun -n ", data_parallel_size * replica,
+                ", or leave the key out");
   data_parallel_size = left;
 }
 
@@ -161,18 +162,18 @@ void ParallelConfig::check_experts(int world_size, const ModelSizes& model) cons
   }
   const int64_t stage = world_size / pipeline_parallel_size;  // ranks that share a stage's experts
   const char* ranks = pipeline_parallel_size > 1 ? " ranks of a stage" : " ranks";
-  ORTHANT_CHECK(stage % (ep * etp) == 0, kConfig, "parallel.",
-                ep > 1 ? "expert_parallel_size: " : "expert_tensor_parallel_size: ",
-                ep > 1 ? ep : etp,
-                ep > 1 && etp > 1 ? concat(" x expert_tensor_parallel_size ", etp, " = ", ep * etp)
-                                  : "",
-                " does not divide ", stage, stage == 1 ? " rank" : ranks, "; start ", ep * etp,
-                " ranks or a multiple (launch/mpirun.sh -n ", ep * etp, ")");
+  ORTHANT_CHECK(
+      stage % (ep * etp) == 0, kConfig, "parallel.",
+      ep > 1 ? "expert_parallel_size: " : "expert_tensor_parallel_size: ", ep > 1 ? ep : etp,
+      ep > 1 && etp > 1 ? concat(" x expert_tensor_parallel_size ", etp, " = ", ep * etp) : "",
+      " does not divide ", stage, stage == 1 ? " rank" : ranks, "; start ", ep * etp,
+      " ranks or a multiple (launch/mpirun.sh -n ", ep * etp, ")");
   ORTHANT_CHECK(model.experts % ep == 0, kConfig, "parallel.expert_parallel_size: ", ep,
                 " does not divide model.n_routed_experts ", model.experts, "; with ", stage, ranks,
                 " it can be ", common_divisors({stage, model.experts}));
-  ORTHANT_CHECK(model.expert_width % etp == 0, kConfig, "parallel.expert_tensor_parallel_size: ",
-                etp, " does not divide model.moe_intermediate_size ", model.expert_width, "; with ",
+  ORTHANT_CHECK(model.expert_width % etp == 0, kConfig,
+                "parallel.expert_tensor_parallel_size: ", etp,
+                " does not divide model.moe_intermediate_size ", model.expert_width, "; with ",
                 stage, ranks, " it can be ", common_divisors({stage, model.expert_width}));
 }
 

@@ -22,7 +22,7 @@ struct ParallelConfig {
   bool sequence_parallel = true;
   int64_t pipeline_parallel_size = 1;
   std::string pipeline_schedule = "1f1b";
-  int64_t pipeline_chunks = 0;          // stages of a rank; 0: as many as the schedule has by itself
+  int64_t pipeline_chunks = 0;  // stages of a rank; 0: as many as the schedule has by itself
   std::vector<double> pipeline_layers;  // of each stage; empty: balanced by cost
   int64_t context_parallel_size = 1;
   std::string context_parallel_kind = "ring";

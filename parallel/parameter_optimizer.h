@@ -20,7 +20,8 @@ namespace orthant {
 class ParameterOptimizer {
  public:
   // Takes masters from the parameters' present values.  `gradients` says who owns what and must
-  // outlive this.  tied: of a weight that two stages share; may be null.  model: ranks that hold all of the model together.  Collective over it.
+  // outlive this.  tied: of a weight that two stages share; may be null.  model: ranks that hold
+  // all of the model together.  Collective over it.
   ParameterOptimizer(const OptimizerConfig& config, const GradientBuffers& gradients,
                      const Group& model, std::shared_ptr<const TiedStages> tied = nullptr);
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The groups that a rank is in: made once, all of them, in one fixed order.
 //
-// The same ranks are seen twice: by the dense part of the model as (pipeline, data, context, tensor), and by its
-// experts, folded over the same ranks as (pipeline, expert data, expert, expert tensor); the last axis
-// varies fastest.
+// The same ranks are seen twice: by the dense part of the model as (pipeline, data, context,
+// tensor), and by its experts, folded over the same ranks as (pipeline, expert data, expert, expert
+// tensor); the last axis varies fastest.
 #pragma once
 
 #include "parallel/buckets.h"
@@ -15,13 +15,13 @@ namespace orthant {
 
 struct RankGroups {
   Group world = Group::self();
-  Group data = Group::self();    // ranks that differ in their micro-batches alone
-  Group pipeline = Group::self();  // hold the stages of one replica
-  Group context = Group::self();  // share the tokens of every sequence
-  Group tensor = Group::self();  // share the layers' heads, inner widths and the vocabulary
+  Group data = Group::self();         // ranks that differ in their micro-batches alone
+  Group pipeline = Group::self();     // hold the stages of one replica
+  Group context = Group::self();      // share the tokens of every sequence
+  Group tensor = Group::self();       // share the layers' heads, inner widths and the vocabulary
   Group micro_batch = Group::self();  // work on one micro-batch, in a stage: context x tensor
   Group losses = Group::self();       // have parts of a micro-batch's losses: pipeline x context
-  Group model = Group::self();   // hold all of the model together, some of it more than once
+  Group model = Group::self();        // hold all of the model together, some of it more than once
   ReplicaGroups replicas = {Group::self(), Group::self(), Group::self(), Group::self()};
   // Hold each expert once, together: what tokens travel in.  Rank = expert-parallel rank *
   // expert-tensor size + expert-tensor rank.

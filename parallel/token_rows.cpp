@@ -72,9 +72,9 @@ std::vector<TokenRows::Run> TokenRows::runs(int64_t begin, int64_t end) const {
   while (begin < end) {
     const int64_t next = std::min(end, (begin / chunk + 1) * chunk);
     const int64_t sequence = begin / local_length();
-    runs.push_back({begin, next,
-                    sequence * length_ +
-                        split().position(context_rank_, begin - sequence * local_length())});
+    runs.push_back(
+        {begin, next,
+         sequence * length_ + split().position(context_rank_, begin - sequence * local_length())});
     begin = next;
   }
   return runs;

@@ -15,8 +15,8 @@
 #include "parallel/comm/group.h"
 #include "parallel/parameter_optimizer.h"
 #include "parallel/rank_groups.h"
-#include "trainer/stage_pipeline.h"
 #include "trainer/run_config.h"
+#include "trainer/stage_pipeline.h"
 
 namespace orthant {
 

@@ -149,9 +149,8 @@ void load_weights(Engine& engine, const NamedValues& weights) {
 void add_state(Engine& engine, LayoutRun& run) {
   run.weights = collect(engine, [](const State& s) { return s.span.master; });
   run.values = collect_values(engine);
-  for (const Parameter* parameter : fixed_parameters(engine.store()))
-    for (const LogicalTensor& logical : parameter->logical())
-      run.weights[logical.name] = run.values.at(logical.name);
+  // What no optimizer changes has no master.
+  for (const auto& [name, values] : run.values) run.weights.try_emplace(name, values);
   run.m = collect(engine, [](const State& s) { return s.span.m; });
   run.v = collect(engine, [](const State& s) { return s.span.v; });
 }

@@ -27,8 +27,8 @@ StagePipeline::StagePipeline(const RunConfig& config, const RankGroups& ranks, D
                              ParameterStore& store)
     : config_(config), device_(device) {
   const pipeline::Schedule& schedule = schedule_of(1);
-  const std::vector<StageLayers> layers = split_stages(
-      config.model, config.batch.sequence_length, schedule.stages(), pipeline_layers(config));
+  const std::vector<StageLayers> layers = split_stages(config.model, config.batch.sequence_length,
+                                                       schedule.stages(), pipeline_layers(config));
   const int own = ranks.pipeline.rank();
   const int first_rank = schedule.rank(0), last_rank = schedule.rank(schedule.stages() - 1);
   for (int s = 0; s < schedule.stages(); ++s) {
@@ -38,8 +38,7 @@ StagePipeline::StagePipeline(const RunConfig& config, const RankGroups& ranks, D
         .moe = config.moe,
         .dtype = config.dtype(),
         .device = device,
-        .recompute =
-            config.parallel.recompute == "full" ? Recompute::kFull : Recompute::kNone,
+        .recompute = config.parallel.recompute == "full" ? Recompute::kFull : Recompute::kNone,
         .ranks = ranks,
         .layers = layers[static_cast<size_t>(s)],
         .holds_both_ends = first_rank == last_rank,
@@ -53,8 +52,9 @@ StagePipeline::StagePipeline(const RunConfig& config, const RankGroups& ranks, D
   const bool at_an_end = own == first_rank || own == last_rank;
   const Group pair = ranks.pipeline.split(at_an_end ? 0 : -1, own == last_rank, "tied");
   if (at_an_end)
-    tied_ = std::make_shared<TiedStages>(pair, own == first_rank ? *stages_.front()->embedding_weight()
-                                                                 : *stages_.back()->head_weight());
+    tied_ =
+        std::make_shared<TiedStages>(pair, own == first_rank ? *stages_.front()->embedding_weight()
+                                                             : *stages_.back()->head_weight());
 }
 
 const pipeline::Schedule& StagePipeline::schedule_of(int64_t step) {
@@ -97,7 +97,8 @@ void StagePipeline::train(int64_t step, const Prepare& prepare, const Observe& o
     const auto run = running.extract({index, micro_batch});
     const Var y = run.mapped().y;
     run.mapped().y = Var();  // the tape goes as backward runs
-    backward(y, stage(index).is_last() ? Tensor::from({1}, {{1.0}}, y.value().dtype(), device_) : dy,
+    backward(y,
+             stage(index).is_last() ? Tensor::from({1}, {{1.0}}, y.value().dtype(), device_) : dy,
              queue, poll);
     failpoint("step.backward", step);
     return run.mapped().x.defined() ? run.mapped().x.grad() : Tensor();

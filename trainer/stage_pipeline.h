@@ -57,7 +57,7 @@ class StagePipeline {
   const RunConfig& config_;
   Device device_;
   std::vector<std::unique_ptr<Transformer>> stages_;
-  std::map<int, size_t> slot_of_;  // by stage: place in stages_
+  std::map<int, size_t> slot_of_;                    // by stage: place in stages_
   std::map<int64_t, pipeline::Schedule> schedules_;  // by micro-batches of a step
   pipeline::PipelineGroups groups_;
   std::shared_ptr<const TiedStages> tied_;

@@ -209,11 +209,10 @@ namespace {
 void set_part(LayoutSpec& layout, const std::string& part) {
   const auto [word, number] = split_part(part);
   const std::pair<const char*, int64_t*> sizes[] = {
-      {"dp", &layout.data_parallel_size},   {"tp", &layout.tensor_parallel_size},
-      {"ep", &layout.expert_parallel_size}, {"etp", &layout.expert_tensor_parallel_size},
-      {"mb", &layout.micro_batch_size},     {"cp", &layout.context_parallel_size},
-      {"pp", &layout.pipeline_parallel_size},
-      {"chunks", &layout.pipeline_chunks},
+      {"dp", &layout.data_parallel_size},     {"tp", &layout.tensor_parallel_size},
+      {"ep", &layout.expert_parallel_size},   {"etp", &layout.expert_tensor_parallel_size},
+      {"mb", &layout.micro_batch_size},       {"cp", &layout.context_parallel_size},
+      {"pp", &layout.pipeline_parallel_size}, {"chunks", &layout.pipeline_chunks},
   };
   for (const auto& [name, size] : sizes) {
     if (word != name || number < 1 || number > 4096) continue;
@@ -231,10 +230,11 @@ void set_part(LayoutSpec& layout, const std::string& part) {
   } else if (part == "zero0" || part == "zero1") {
     layout.zero_stage = number;
   } else {
-    throw_error(ErrorKind::kUsage,
-                concat("layout '", layout.text, "': '", part,
-                       "' is none of dpN, tpN, nosp, cpN, ulysses, ppN, a pipeline schedule, chunksN, "
-                       "epN, etpN, mbN, zero0, zero1, recompute (joined by +, as dp4+ep2)"));
+    throw_error(
+        ErrorKind::kUsage,
+        concat("layout '", layout.text, "': '", part,
+               "' is none of dpN, tpN, nosp, cpN, ulysses, ppN, a pipeline schedule, chunksN, "
+               "epN, etpN, mbN, zero0, zero1, recompute (joined by +, as dp4+ep2)"));
   }
 }
 
@@ -312,8 +312,8 @@ std::vector<LayoutVerdict> verify_layouts(
     const VerifyLayoutOptions& options, const Group& world,
     const std::function<void(const LayoutVerdict&)>& on_verdict) {
   for (const LayoutSpec& layout : options.layouts) {
-    ORTHANT_CHECK(world.size() == 1 || layout.ranks() == world.size(), kUsage, "layout ", layout.text,
-                  " has ", layout.ranks(), " ranks, the job ", world.size(),
+    ORTHANT_CHECK(world.size() == 1 || layout.ranks() == world.size(), kUsage, "layout ",
+                  layout.text, " has ", layout.ranks(), " ranks, the job ", world.size(),
                   "; without mpirun any layout runs, its ranks as threads");
   }
   const Verifier verifier(config, rows, options, world);

@@ -74,9 +74,9 @@ Var dropout(const Var& x, double probability, PhiloxKey key, uint64_t step,
             std::span<const DropoutRun> runs);
 
 // Sum over labelled rows of -log softmax(x head^T)[label], [1] in wide_of(x).  labels i32 [N], < 0
-// = not counted.  The rows' losses (f64 [N]) are returned beside it.  Works in chunks of rows: [N, V]
-// never exists.  Gradients are made chunk by chunk in forward, the head's added there too: backward
-// must start at this loss, with 1.
+// = not counted.  The rows' losses (f64 [N]) are returned beside it.  Works in chunks of rows: [N,
+// V] never exists.  Gradients are made chunk by chunk in forward, the head's added there too:
+// backward must start at this loss, with 1.
 struct HeadLoss {
   Var sum;
   Tensor losses;

@@ -12,6 +12,7 @@
 namespace orthant::testing {
 namespace {
 
+constexpr int kRounds = 2;  // layouts that every pair meets in, at least
 constexpr int kLayers = 8, kHeads = 4, kKvHeads = 2, kRows = 8;
 
 const char* const kModels[] = {"grid_dense", "grid_v2", "grid_v3"};
@@ -19,8 +20,23 @@ const char* const kSchedules[] = {"1f1b", "gpipe", "interleaved", "zb_h1", "dual
 
 // A layout as an index into the values of each axis.
 enum AxisIndex {
-  kDp, kTp, kCp, kPp, kEp, kEtp, kModel, kNoSp, kUlysses, kSchedule, kNoZero, kTwoRows,
-  kRecompute, kTied, kWindow, kDrop, kAxes
+  kDp,
+  kTp,
+  kCp,
+  kPp,
+  kEp,
+  kEtp,
+  kModel,
+  kNoSp,
+  kUlysses,
+  kSchedule,
+  kNoZero,
+  kTwoRows,
+  kRecompute,
+  kTied,
+  kWindow,
+  kDrop,
+  kAxes
 };
 constexpr std::array<int, kAxes> kCounts = {3, 3, 3, 3, 3, 2, 3, 2, 2, 5, 2, 2, 2, 2, 2, 2};
 using Choice = std::array<int, kAxes>;
@@ -53,8 +69,8 @@ bool schedule_fits(int schedule, int ranks, int micro_batches) {
   if (found != known.end()) return found->second;
   bool fits = false;
   try {
-    fits = pipeline::generate_schedule(kSchedules[schedule], ranks, micro_batches).stages() <=
-           kLayers;
+    fits =
+        pipeline::generate_schedule(kSchedules[schedule], ranks, micro_batches).stages() <= kLayers;
   } catch (const Error&) {  // it says what would fit
   }
   return known[key] = fits;
@@ -111,6 +127,21 @@ class PairSet {
   std::array<bool, kAxes * 5 * kAxes * 5> has_{};
 };
 
+// The best of some; where luck fails, the first that helps at all.
+Choice most_helpful(const std::vector<Choice>& choices, const PairSet& open,
+                    std::mt19937_64& random) {
+  Choice best{};
+  int most = 0;
+  for (int i = 0; i < 400; ++i) {
+    const Choice& candidate = choices[random() % choices.size()];
+    const int common = open.common(candidate);
+    if (common > most) most = common, best = candidate;
+  }
+  if (most > 0) return best;
+  return *std::find_if(choices.begin(), choices.end(),
+                       [&](const Choice& c) { return open.common(c) > 0; });
+}
+
 Variant grid_model(const std::string& name) {
   const Variant& like = find_variant(name == "grid_dense" ? "dense_gqa"
                                      : name == "grid_v2"  ? "moe_v2"
@@ -125,16 +156,15 @@ Variant grid_model(const std::string& name) {
   m.num_key_value_heads = kKvHeads;
   m.moe_intermediate_size = std::min<int64_t>(m.moe_intermediate_size, 6);
   variant.config.moe.capacity_factor = 0;
-  variant.config.batch = {
-      .micro_batch_size = 1, .global_batch_size = kRows, .sequence_length = 16};
+  variant.config.batch = {.micro_batch_size = 1, .global_batch_size = kRows, .sequence_length = 16};
   return variant;
 }
 
 }  // namespace
 
 std::string GridLayout::text() const {
-  std::string text = concat(model, tied ? " tied" : "", window ? " window" : "",
-                            drop ? " drop" : "", ": dp", dp);
+  std::string text =
+      concat(model, tied ? " tied" : "", window ? " window" : "", drop ? " drop" : "", ": dp", dp);
   if (tp > 1) text += concat(" tp", tp, sp ? "" : " nosp");
   if (cp > 1) text += concat(" cp", cp, ulysses ? " ulysses" : "");
   if (pp > 1) text += concat(" pp", pp, " ", schedule);
@@ -174,24 +204,17 @@ EngineOptions GridLayout::options() const {
 
 GridCover pairwise_layouts(int max_ranks) {
   const std::vector<Choice> choices = all_choices(max_ranks);
-  PairSet open;
-  for (const Choice& choice : choices) open.add(choice);
-  GridCover cover{.pairs = open.size()};
+  PairSet all;
+  for (const Choice& choice : choices) all.add(choice);
+  GridCover cover{.pairs = all.size()};
   std::mt19937_64 random(7);
-  while (open.size() > 0) {
-    // The best of some; where luck fails, the first that helps at all.
-    Choice best{};
-    int most = 0;
-    for (int i = 0; i < 400; ++i) {
-      const Choice& candidate = choices[random() % choices.size()];
-      const int common = open.common(candidate);
-      if (common > most) most = common, best = candidate;
+  PairSet open = all;
+  for (int round = 0; round < kRounds; open = all, ++round) {
+    while (open.size() > 0) {
+      const Choice best = most_helpful(choices, open, random);
+      open.remove(best);
+      cover.layouts.push_back(layout_of(best));
     }
-    if (most == 0)
-      best = *std::find_if(choices.begin(), choices.end(),
-                           [&](const Choice& c) { return open.common(c) > 0; });
-    open.remove(best);
-    cover.layouts.push_back(layout_of(best));
   }
   return cover;
 }

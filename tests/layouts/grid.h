@@ -27,7 +27,7 @@ struct GridLayout {
 };
 
 // A list of valid layouts of at most max_ranks ranks, in which every two values of two axes meet
-// that meet in any valid one.  The same list on every call.
+// twice that meet in any valid one.  The same list on every call.
 struct GridCover {
   std::vector<GridLayout> layouts;
   int pairs = 0;  // that can meet
