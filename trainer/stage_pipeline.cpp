@@ -4,25 +4,8 @@
 #include "base/context.h"
 #include "base/error.h"
 #include "model/stage_split.h"
-#include "parallel/pipeline/communication.h"
 
 namespace orthant {
-namespace {
-
-// Every micro-batch once through all stages, for evaluation.
-pipeline::Schedule forward_only(const pipeline::Schedule& like, int micro_batches) {
-  pipeline::Schedule schedule = like;
-  schedule.micro_batches = micro_batches;
-  schedule.programs.assign(static_cast<size_t>(schedule.ranks), {});
-  for (int i = 0; i < micro_batches; ++i)
-    for (int s = 0; s < schedule.stages(); ++s)
-      schedule.programs[static_cast<size_t>(schedule.rank(s))].push_back(
-          {pipeline::Act::kForward, s, i});
-  return insert_communication(schedule);
-}
-
-}  // namespace
-
 StagePipeline::StagePipeline(const RunConfig& config, const RankGroups& ranks, Device device,
                              ParameterStore& store)
     : config_(config), device_(device) {
@@ -129,7 +112,8 @@ void StagePipeline::evaluate(int num_micro_batches, const Prepare& prepare,
     return Tensor::empty(stages_.front()->stream_shape(sequences, length), config_.dtype(),
                          device_);
   };
-  run_schedule(forward_only(schedules_.begin()->second, num_micro_batches), groups_, functions);
+  run_schedule(make_forward_schedule(schedules_.begin()->second, num_micro_batches), groups_,
+               functions);
 }
 
 }  // namespace orthant

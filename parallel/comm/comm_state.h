@@ -51,6 +51,7 @@ struct Call {
   int64_t sequence = -1;  // of the collectives of the group; of the pair for send and recv
   int64_t record = -1;    // in the ring; -1 for the inner phases of another operation
   int64_t place = -1;     // among the group's collectives as callers count them; -1: send, recv
+  std::string message;    // of send and recv: which one it is, where the caller said so
   // What arrives is not looked at before this is done (contract.h); for recv.
   std::shared_ptr<WorkImpl> guard;
 };

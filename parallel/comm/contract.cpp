@@ -13,7 +13,7 @@ namespace {
 
 // One rank's view of a call, as it travels; a collective's rows follow it.
 struct Record {
-  char op[24] = "", group[32] = "", site[64] = "";
+  char op[24] = "", group[32] = "", site[64] = "", message[64] = "";
   int64_t dtype = 0, width = -1, count = -1, root = -1, step = 0, bytes = 0;
 };
 static_assert(sizeof(Record) % sizeof(int64_t) == 0);
@@ -28,6 +28,7 @@ Record record_of(const GroupImpl& impl, const Call& call, const Terms& terms) {
   set_text(record.op, sizeof(record.op), call.op);
   set_text(record.group, sizeof(record.group), impl.name());
   set_text(record.site, sizeof(record.site), text_of(call.site), /*keep_end=*/true);
+  set_text(record.message, sizeof(record.message), call.message);
   return record;
 }
 
@@ -37,6 +38,7 @@ std::string text_of(const GroupImpl& impl, int rank, const Record& record) {
   if (record.count >= 0) what += concat(" of ", record.count, " elements");
   if (record.width >= 0) what += concat(" of rows of ", record.width);
   if (record.root >= 0) what += concat(" with root ", record.root);
+  if (record.message[0] != '\0') what += concat(" (", record.message, ")");
   return concat("rank ", impl.world_rank(rank), " calls ", record.op, " on group ", record.group,
                 what, " in ", name_of(static_cast<DType>(record.dtype)), " at ", record.site,
                 " (step ", record.step, ")");
@@ -173,6 +175,7 @@ class HeaderCheck : public WorkImpl {
     std::string what;
     if (!is_same(theirs.group, mine_.group)) what = "the group";
     if (theirs.step != mine_.step) what = "the step";
+    if (!is_same(theirs.message, mine_.message)) what = "which one it is: one was lost, or is late";
     if (theirs.dtype != mine_.dtype) what = "the dtype";
     if (theirs.bytes != mine_.bytes) {
       what = concat("the size: wants ", mine_.bytes, " bytes of ",

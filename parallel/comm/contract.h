@@ -9,7 +9,8 @@
 // memory alone would get away with it.
 //
 // Rows that differ from rank to rank are checked against each other: what one sends is what the
-// other expects.  send and recv carry a header with the same record in front.
+// other expects.  send and recv carry a header with the same record in front, and which message it
+// is: one that is lost is noticed at the next one, which would else be taken for it.
 #pragma once
 
 #include <cstdint>

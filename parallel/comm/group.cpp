@@ -135,22 +135,24 @@ Work Group::broadcast(const Tensor& tensor, int root, Site site) const {
   return Work(impl.broadcast(call, tensor, root));
 }
 
-Work Group::send(const Tensor& tensor, int to, Site site) const {
+Work Group::send(const Tensor& tensor, int to, Site site, const std::string& message) const {
   GroupImpl& impl = checked(impl_);
   comm::check_peer("send", impl, to, site);
   ORTHANT_CHECK(to != impl.rank(), kInternal, "send on group ", impl.name(), " at ", text_of(site),
                 ": to this rank itself");
-  const Call call = make_call(impl, OpKind::kSendRecv, "send", tensor, site);
+  Call call = make_call(impl, OpKind::kSendRecv, "send", tensor, site);
+  call.message = message;
   if (impl.state().check_collectives) comm::send_header(impl, call, tensor, to);
   return Work(impl.send(call, tensor, to));
 }
 
-Work Group::recv(const Tensor& tensor, int from, Site site) const {
+Work Group::recv(const Tensor& tensor, int from, Site site, const std::string& message) const {
   GroupImpl& impl = checked(impl_);
   comm::check_peer("recv", impl, from, site);
   ORTHANT_CHECK(from != impl.rank(), kInternal, "recv on group ", impl.name(), " at ",
                 text_of(site), ": from this rank itself");
   Call call = make_call(impl, OpKind::kSendRecv, "recv", tensor, site);
+  call.message = message;
   if (impl.state().check_collectives) call.guard = comm::expect_header(impl, call, tensor, from);
   return Work(impl.recv(call, tensor, from));
 }

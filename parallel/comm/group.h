@@ -65,8 +65,12 @@ class Group {
   Work all_gather(const Tensor& send, const Tensor& recv,
                   Site site = Site::current()) const;  // equal counts
   Work broadcast(const Tensor& tensor, int root, Site site = Site::current()) const;
-  Work send(const Tensor& tensor, int to, Site site = Site::current()) const;
-  Work recv(const Tensor& tensor, int from, Site site = Site::current()) const;
+  // message: which one it is, "activations of stage 2, micro-batch 0".  It does not travel but in
+  // checked mode (contract.h), where both sides must say the same.
+  Work send(const Tensor& tensor, int to, Site site = Site::current(),
+            const std::string& message = "") const;
+  Work recv(const Tensor& tensor, int from, Site site = Site::current(),
+            const std::string& message = "") const;
   void barrier(Site site = Site::current()) const;
 
   // Sum over ranks of floating tensors, in the fixed tree, in the tensor's dtype.  In place for

@@ -15,7 +15,8 @@ constexpr size_t kNumActs = 8;
 
 class Checker {
  public:
-  explicit Checker(const Schedule& schedule) : s_(schedule), next_weight_(schedule.rank_of.size()) {
+  Checker(const Schedule& schedule, Pass pass)
+      : s_(schedule), pass_(pass), next_weight_(schedule.rank_of.size()) {
     for (auto& seen : seen_) seen.resize(s_.num_indices());
   }
 
@@ -48,6 +49,7 @@ class Checker {
     if (s_.rank(stage) != rank_)
       fail(concat("an action of this rank; the stage is rank ", s_.rank(stage), "'s"));
     if (seen(act, stage, micro_batch)) fail("it once; it is there twice");
+    if (pass_ == Pass::kForward && !goes_up(act)) fail("forwards and their messages alone");
     if (is_compute(act))
       check_compute(action);
     else
@@ -102,6 +104,7 @@ class Checker {
     for (int stage = 0; stage < s_.stages(); ++stage) {
       for (int m = 0; m < s_.micro_batches; ++m) {
         for (const Act act : {Act::kForward, Act::kBackwardWeight}) {
+          if (pass_ == Pass::kForward && act != Act::kForward) continue;
           const bool there = seen(act, stage, m) ||
                              (act == Act::kBackwardWeight && seen(Act::kBackward, stage, m));
           ORTHANT_CHECK(there, kInternal, s_.name, ", rank ", s_.rank(stage), ": no ",
@@ -114,6 +117,7 @@ class Checker {
   void check_channels() {
     size_t messages = 0, sent = 0;
     for (const Channel& channel : channels_of(s_)) {
+      if (pass_ == Pass::kForward && channel.flow == Flow::kGradients) continue;
       for (int stage = 0; stage < s_.stages(); ++stage) {
         const Value value{channel.flow, stage, 0};
         if (is_message(s_, value) && channel_of(s_, value) == channel)
@@ -136,6 +140,7 @@ class Checker {
   }
 
   const Schedule& s_;
+  const Pass pass_;
   int rank_ = 0;
   size_t index_ = 0;
   std::array<std::vector<uint8_t>, kNumActs> seen_;
@@ -145,6 +150,6 @@ class Checker {
 
 }  // namespace
 
-void check_schedule(const Schedule& schedule) { Checker(schedule).run(); }
+void check_schedule(const Schedule& schedule, Pass pass) { Checker(schedule, pass).run(); }
 
 }  // namespace orthant::pipeline

@@ -6,6 +6,9 @@
 
 namespace orthant::pipeline {
 
+// What a step takes micro-batches through.
+enum class Pass { kTraining, kForward };
+
 // Error(kInternal) that names rank, index and action unless
 //   - every (stage, micro-batch) has, on the rank of its stage, one forward, and after it one
 //     backward or one backward_input and one backward_weight in this order;
@@ -15,6 +18,7 @@ namespace orthant::pipeline {
 //     other value is;
 //   - the messages of a channel are received in the order in which they are sent (P3);
 //   - the weight gradients of a stage are in ascending order (P1).
-void check_schedule(const Schedule& schedule);
+// A schedule of forwards alone has nothing but these and their messages.
+void check_schedule(const Schedule& schedule, Pass pass = Pass::kTraining);
 
 }  // namespace orthant::pipeline

@@ -209,6 +209,30 @@ Schedule generate_schedule(const std::string& name, int ranks, int micro_batches
   return schedule;
 }
 
+Schedule make_forward_schedule(const Schedule& like, int micro_batches) {
+  Schedule schedule = like;
+  schedule.name = like.name + ", forward only";
+  schedule.micro_batches = micro_batches;
+  schedule.programs.assign(static_cast<size_t>(like.ranks), {});
+  // When a forward begins; no two of a rank at once.  Where the stages fold, a micro-batch comes by
+  // a rank again in between two others; elsewhere a group goes through one chunk after the other.
+  const int p = like.ranks, chunks = like.chunks;
+  const bool folds = chunks > 1 && like.rank(p) == p - 1;
+  const auto begin_of = [&](const Action& action) {
+    const int m = action.micro_batch;
+    return action.stage + (folds ? chunks * m : m % p + m / p * chunks * p);
+  };
+  for (int s = 0; s < schedule.stages(); ++s)
+    for (int m = 0; m < micro_batches; ++m)
+      schedule.programs[static_cast<size_t>(like.rank(s))].push_back({Act::kForward, s, m});
+  for (Program& program : schedule.programs)
+    std::sort(program.begin(), program.end(),
+              [&](const Action& a, const Action& b) { return begin_of(a) < begin_of(b); });
+  schedule = insert_communication(schedule);
+  check_schedule(schedule, Pass::kForward);
+  return schedule;
+}
+
 Schedule make_schedule(const std::string& name, int ranks, int micro_batches, int chunks) {
   Schedule schedule = insert_communication(generate_schedule(name, ranks, micro_batches, chunks));
   check_schedule(schedule);

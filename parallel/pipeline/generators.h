@@ -27,4 +27,10 @@ Schedule generate_schedule(const std::string& name, int ranks, int micro_batches
 // The same with messages, checked (check.h): what run_schedule takes.
 Schedule make_schedule(const std::string& name, int ranks, int micro_batches, int chunks = 0);
 
+// Every micro-batch (any number, also 0) forward through the stages of `like` and no further, for
+// evaluation; with messages, checked.  A rank takes its forwards in the order in which they would
+// begin if stages took a unit of time: it is idle for ranks - 1 of them, on a map that folds for
+// 2 (ranks - 1), where chunks divide the groups of `ranks` micro-batches.
+Schedule make_forward_schedule(const Schedule& like, int micro_batches);
+
 }  // namespace orthant::pipeline

@@ -58,13 +58,14 @@ class Interpreter {
   void perform(const Action& action) {
     if (is_send(action.act)) {
       const Value value = made_by(action);
-      start_transfer(action, group_of(value).send(take(departures_, value), 1));
+      start_transfer(action, group_of(value).send(take(departures_, value), 1, Site::current(),
+                                                  text_of(value)));
     } else if (is_recv(action.act)) {
       const Value value = needed_by(action);
       // A gradient has the shape of the input of the stage that it comes from.
       const int like = std::max(value.stage, value.consumer());
       const Tensor buffer = stages_.input_like(like, action.micro_batch);
-      const Work work = group_of(value).recv(buffer, 0);
+      const Work work = group_of(value).recv(buffer, 0, Site::current(), text_of(value));
       arrivals_[value] = {buffer, work};
       start_transfer(action, work);
     } else {

@@ -9,6 +9,10 @@
 namespace orthant::pipeline {
 namespace {
 
+const char* name_of(Flow flow) { return flow == Flow::kActivations ? "activations" : "gradients"; }
+
+}  // namespace
+
 const char* name_of(Act act) {
   switch (act) {
     case Act::kForward:
@@ -30,14 +34,6 @@ const char* name_of(Act act) {
   }
   return "?";
 }
-
-const char* name_of(Flow flow) { return flow == Flow::kActivations ? "activations" : "gradients"; }
-
-bool goes_up(Act act) {
-  return act == Act::kForward || act == Act::kSendForward || act == Act::kRecvForward;
-}
-
-}  // namespace
 
 bool has_value_made(Act act) { return act != Act::kBackwardWeight && !is_recv(act); }
 bool has_value_needed(Act act) { return act != Act::kBackwardWeight && !is_send(act); }

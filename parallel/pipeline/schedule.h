@@ -69,6 +69,9 @@ struct Value {
 
 inline bool is_send(Act act) { return act == Act::kSendForward || act == Act::kSendBackward; }
 inline bool is_recv(Act act) { return act == Act::kRecvForward || act == Act::kRecvBackward; }
+inline bool goes_up(Act act) {  // from stage to stage, as forward does
+  return act == Act::kForward || act == Act::kSendForward || act == Act::kRecvForward;
+}
 inline bool is_compute(Act act) { return !is_send(act) && !is_recv(act); }
 inline bool makes_weight_gradient(Act act) {
   return act == Act::kBackward || act == Act::kBackwardWeight;
@@ -95,6 +98,7 @@ Channel channel_of(const Schedule& schedule, const Value& value);
 // All that the schedule's messages use, ascending: the same on every rank.
 std::vector<Channel> channels_of(const Schedule& schedule);
 
+const char* name_of(Act act);                 // "backward_input"
 std::string text_of(const Action& action);    // "forward of stage 2, micro-batch 0"
 std::string text_of(const Value& value);      // "activations of stage 2, micro-batch 0"
 std::string text_of(const Channel& channel);  // "activations from rank 0 to rank 1"

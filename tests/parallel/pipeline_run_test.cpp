@@ -58,6 +58,22 @@ TEST(PipelineRun, AMessageThatNeverComesIsNamed) {
   }
 }
 
+// In checked mode the next message of the channel is not taken for the one that is lost.
+TEST(PipelineRun, AMessageLostInTheMiddleIsNamed) {
+  Schedule schedule = make_schedule("gpipe", 2, 4);
+  std::erase(schedule.programs[0], Action{Act::kSendForward, 0, 1});
+  try {
+    run_ranks(2, [&](const Group& world) { run_toy_pipeline(world, schedule, 3); },
+              {.deadline_seconds = 20, .check_collectives = true});
+    FAIL() << "want an error";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kComm);
+    EXPECT_THAT(error.what(), HasSubstr("which one it is"));
+    EXPECT_THAT(error.what(), HasSubstr("(activations of stage 0, micro-batch 1)"));
+    EXPECT_THAT(error.what(), HasSubstr("(activations of stage 0, micro-batch 2)"));
+  }
+}
+
 // Stages that sleep for what they cost.
 class SleepingModel {
  public:

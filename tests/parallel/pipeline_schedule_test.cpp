@@ -129,6 +129,52 @@ TEST(PipelineFormula, DualPipeV) {
   });
 }
 
+// All stage maps: complete (checked when made), free of deadlock, and no more idle time than
+// documented where groups are full.
+TEST(PipelineForward, EveryMapRunsWithoutBackward) {
+  for (const std::string& name : schedule_names()) {
+    for (const int p : {1, 2, 3, 4, 8}) {
+      for (const int chunks : {1, 2, 3, 4}) {
+        const int some = 2 * p;
+        if (!fits(name, p, some, chunks)) continue;
+        const Schedule like = make_schedule(name, p, some, chunks);
+        for (const int m : {0, 1, 2, 3, 5, 8, 16, 17, 24}) {
+          const Schedule schedule = make_forward_schedule(like, m);
+          EXPECT_EQ(schedule.rank_of, like.rank_of);
+          const Simulation run = simulate(schedule, {.all = kCosts[0]});
+          const std::string what = concat(name, " ", p, " ranks ", m, " chunks ", chunks);
+          ASSERT_EQ(run.deadlock, "") << what;
+          const bool folds = name == "dualpipev";
+          if (m == 0 || (chunks > 1 && !folds && m % p != 0)) continue;
+          for (int rank = 0; rank < p; ++rank)
+            ASSERT_NEAR(run.timeline.bubble(rank), (folds ? 2 : 1) * (p - 1), kTolerance) << what;
+        }
+      }
+    }
+  }
+}
+
+TEST(PipelineForward, NamesWhatIsWrong) {
+  const auto fault = [](const Schedule& schedule) -> std::string {
+    try {
+      check_schedule(schedule, Pass::kForward);
+    } catch (const Error& error) {
+      return error.what();
+    }
+    return "";
+  };
+  const Schedule whole = make_schedule("1f1b", 2, 2), forward = make_forward_schedule(whole, 2);
+  EXPECT_EQ(fault(forward), "");
+  EXPECT_THAT(fault(whole), HasSubstr("want forwards and their messages alone"));
+  EXPECT_THROW(check_schedule(forward), Error);  // no backward: not for training
+  Schedule short_of_one = forward;
+  std::erase(short_of_one.programs[1], Action{Act::kForward, 1, 1});
+  EXPECT_THAT(fault(short_of_one), HasSubstr("no forward of stage 1, micro-batch 1"));
+  Schedule lost = forward;
+  std::erase(lost.programs[0], Action{Act::kSendForward, 0, 1});
+  EXPECT_THAT(fault(lost), HasSubstr("activations of stage 0, micro-batch 1 is received"));
+}
+
 TEST(PipelineSchedule, RefusalsSayWhatFits) {
   const auto refusal = [](const std::string& name, int ranks, int m, int chunks) -> std::string {
     try {
