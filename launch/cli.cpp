@@ -197,12 +197,15 @@ void add_inspect(CLI::App& app, Commands& c) {
   routing->add_option("model", c.routing.model, "a run directory, or one of its checkpoints")
       ->required();
   routing->add_option("files", c.routing.files,
-                      "files of text, or corpora (.h5); with several, the share of each by expert");
+                      ".txt (one document each) or .jsonl ({\"text\": ...} a line), either also "
+                      ".gz, or corpora (.h5); with several, the share of each by expert");
   routing->add_option("--text", c.routing.texts, "text itself; may be given again")
       ->allow_extra_args(false);
   routing->add_option("--tokens", c.routing.most_tokens, "most tokens of a file")
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 30));
+  routing->add_option("--format", c.routing.format, "auto, text, jsonl or hdf5")
+      ->capture_default_str();
   routing->add_flag("--json", c.routing.json, "one JSON object instead of tables");
   routing->callback([&c] { c.chosen = [&c] { return run_inspect_routing(c.routing); }; });
   add_inspect_schedule(*sub, c);
