@@ -129,8 +129,9 @@ void Pretrainer::open_run() {
           .asynchronous = config_.checkpoint.asynchronous,
           .timeout_seconds = std::max(60.0, config_.parallel.timeout_seconds)});
   if (const int64_t layers = engine_->model().check_routing(); layers > 0)
-    log::info("routing: in ", layers, " layers the experts that the losses count are those that ",
-              "tokens are sent to");
+    log::info("routing: checked in ", layers, layers == 1 ? " layer" : " layers",
+              " that a token which chooses an expert is counted for it and sent to its weights ",
+              "(docs/balance.md)");
   if (manifest) resume(*manifest);
   if (is_first()) {
     write_file_atomically(paths_.config(), config_yaml_);
