@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Wrong command lines, configurations and inputs: the message says where, what was wanted and what to do; the exit code its kind."""
+import os
+import pathlib
+import shutil
+import subprocess
 import unittest
 
-from harness import CliTest, TINY, orthant
+from harness import ROOT, CliTest, Result, TINY, orthant
 
 
 class CommandLine(CliTest):
@@ -147,6 +151,32 @@ class Inputs(CliTest):
 
     def test_generate_without_a_model(self):
         self.check(orthant("generate", self.dir / "no"), 66, "no", "run directory")
+
+
+class Scripts(CliTest):
+    """Each explains itself, and refuses what it does not know, before it does anything."""
+    OURS = ["bench/balance.sh", "bench/gpu/run.sh", "bench/gpu/pack.sh", "launch/bundle.sh", "launch/install_packages.sh",
+            "launch/make_corpus.sh", "launch/quickstart.sh"]
+
+    def run_copy(self, name, *arguments):
+        """In an empty tree, where it can do nothing."""
+        copy = self.dir / "tree" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, copy)
+        return Result(subprocess.run([copy, *arguments], capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL,
+                                     cwd=self.dir / "tree", env={**os.environ, "ORTHANT": "/bin/false"}))
+
+    def test_help_and_unknown_options(self):
+        for name in self.OURS:
+            with self.subTest(name):
+                usage = self.check(self.run_copy(name, "--help"), 0).out
+                self.assertIn(name, usage)
+                self.assertNotIn("SPDX", usage)
+                for arguments in [["--no-such-option"], ["-x", "y"]]:
+                    refused = self.check(self.run_copy(name, *arguments), 2)
+                    self.assertEqual(refused.err, usage)
+        self.assertEqual(sorted(path.name for path in (self.dir / "tree").rglob("*") if path.is_file()),
+                         sorted(pathlib.Path(name).name for name in self.OURS))
 
 
 if __name__ == "__main__":
