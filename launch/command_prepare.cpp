@@ -21,8 +21,7 @@ int run_prepare(const PrepareCommand& command) {
                .progress = [&](double fraction, double rate) {
                  if (fraction < next) return;
                  while (next <= fraction) next += 0.1;
-                 log::info("prepare: ", static_cast<int>(fraction * 100), "%  ",
-                           with_thousands(static_cast<int64_t>(rate)), " tokens/s");
+                 log::info("prepare: ", prepare_progress_text(fraction, rate));
                }});
   const auto split = [](const char* name, const SplitInfo& info) {
     log::info("  ", name, with_thousands(info.num_tokens), " tokens, ",

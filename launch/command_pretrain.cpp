@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <unistd.h>
-
 #include <cstdio>
 #include <cstdlib>
 
@@ -21,10 +19,7 @@ namespace {
 // What a run would do, without doing any of it.
 void print_plan(const RunFile& file, int world_size) {
   const RunConfig& c = file.config;
-  for (const DataSource& source : c.data.train) {
-    ORTHANT_CHECK(access(source.path.c_str(), R_OK) == 0, kMissingInput,
-                  "data.train: ", source.path, " cannot be read");
-  }
+  check_inputs(c);
   const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(c.data.tokenizer);
   check_vocabulary(c, *tokenizer);
   const double parameters = static_cast<double>(total_parameters(c.model));

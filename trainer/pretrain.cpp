@@ -109,6 +109,7 @@ class Pretrainer {
 
 void Pretrainer::open_run() {
   first_rank_does(world_, [&] {
+    check_inputs(config_);  // a run that cannot begin leaves nothing behind
     create_run_dir(paths_);
     lock_ = std::make_unique<RunLock>(paths_);
     return std::string();

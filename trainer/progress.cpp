@@ -109,6 +109,12 @@ std::string clock_text(double seconds) {
   return format("%lld:%02lld:%02lld", whole / 3600, whole / 60 % 60, whole % 60);
 }
 
+std::string prepare_progress_text(double fraction, double tokens_per_second) {
+  const std::string share = concat(static_cast<int>(fraction * 100), "%");
+  const int64_t rate = std::llround(tokens_per_second);
+  return rate == 0 ? share : concat(share, ", ", with_thousands(rate), " tokens/s");
+}
+
 std::string progress_line(const StepMetrics& m, int64_t max_steps, double eta_seconds) {
   std::string line = concat("step ", m.step, "/", max_steps, format(" loss %.3f", m.loss), " lr ",
                             short_exponent(m.learning_rate), format(" gnorm %.2f", m.grad_norm));

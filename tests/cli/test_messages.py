@@ -116,7 +116,18 @@ class Configuration(CliTest):
 class Inputs(CliTest):
     def test_missing_corpus(self):
         result = orthant("pretrain", self.config(), f"data.train={self.dir}/no.h5")
-        self.check(result, 66, "no.h5", "launch/make_corpus.sh")
+        self.check(result, 66, "data.train", "no.h5", "launch/make_corpus.sh", "bench/balance.sh", "orthant prepare")
+
+    def test_a_run_without_its_inputs_leaves_nothing(self):
+        for key, hint in [("data.train", "orthant prepare"), ("data.validation", "orthant prepare"),
+                          ("data.tokenizer", "orthant tokenizer train")]:
+            missing = f"{self.dir}/no.model" if key == "data.tokenizer" else f"{self.dir}/no.txt"
+            for ranks, options in [(0, []), (2, []), (0, ["--dry-run"])]:
+                with self.subTest(f"{key}, {ranks} ranks {options}"):
+                    result = orthant("pretrain", self.config(), f"{key}={missing}", *options, ranks=ranks)
+                    self.check(result, 66, key, missing, hint, "bench/balance.sh")
+                    self.assertFalse((self.dir / "run").exists(), "the run directory")
+        self.check(orthant("verify", "layout", self.config(), f"data.train={self.dir}/no.txt"), 66, "orthant prepare")
 
     def test_missing_text_under_mpirun(self):
         self.check(orthant("pretrain", self.config(), f"data.train={self.dir}/no.txt", ranks=2), 66, "no.txt")
