@@ -34,9 +34,9 @@ int run_inspect_config(const InspectConfigCommand& command) {
 int run_inspect_corpus(const std::string& path) {
   const CorpusInfo info = inspect_corpus(path);
   const auto split = [](const char* name, const SplitInfo& s) {
-    std::printf("%-12s %s tokens, %s bytes of text, %s documents\n", name,
+    std::printf("%-12s %s tokens, %s bytes of text, %s\n", name,
                 with_thousands(s.num_tokens).c_str(), with_thousands(s.num_bytes).c_str(),
-                with_thousands(s.num_documents).c_str());
+                counted(s.num_documents, "document").c_str());
   };
   std::printf("%s: format %lld, made by %s\n", path.c_str(),
               static_cast<long long>(info.format_version), info.created_by.c_str());

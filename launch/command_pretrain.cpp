@@ -35,8 +35,8 @@ void print_plan(const RunFile& file, int world_size) {
               with_thousands(active_matmul_parameters(c.model)).c_str());
   std::printf("#   tokenizer         %s, %s ids\n", tokenizer->name().c_str(),
               with_thousands(tokenizer->vocab_size()).c_str());
-  std::printf("#   ranks             %d (%s), %d threads each\n", world_size,
-              c.parallel.text().c_str(), context().num_threads);
+  std::printf("#   ranks             %d (%s), %s each\n", world_size, c.parallel.text().c_str(),
+              counted(context().num_threads, "thread").c_str());
   std::printf("#   a step            %s sequences of %s tokens, %s micro-batches, %s a rank\n",
               with_thousands(c.batch.global_batch_size).c_str(),
               with_thousands(c.batch.sequence_length).c_str(),

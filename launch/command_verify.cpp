@@ -11,6 +11,7 @@
 #include "parallel/comm/transport.h"
 #include "trainer/datasets.h"
 #include "trainer/device.h"
+#include "trainer/progress.h"
 #include "trainer/verify_layout.h"
 
 namespace orthant {
@@ -100,10 +101,9 @@ int run_verify_layout(const VerifyLayoutCommand& command) {
       config.precision == "bf16" ? std::max(options.steps, options.bf16_steps) : options.steps;
   const auto rows = read_rows(config, steps, world);
   if (world.rank() == 0)
-    std::fprintf(stderr, "%zu layout%s against one rank, %s and fp64, %lld step%s\n",
-                 options.layouts.size(), options.layouts.size() == 1 ? "" : "s",
-                 config.precision.c_str(), static_cast<long long>(options.steps),
-                 options.steps == 1 ? "" : "s");
+    std::fprintf(stderr, "%s against one rank, %s and fp64, %s\n",
+                 counted(std::ssize(options.layouts), "layout").c_str(), config.precision.c_str(),
+                 counted(options.steps, "step").c_str());
   bool passed = true, first = true;
   verify_layouts(
       config,

@@ -130,7 +130,7 @@ void Pretrainer::open_run() {
           .asynchronous = config_.checkpoint.asynchronous,
           .timeout_seconds = std::max(60.0, config_.parallel.timeout_seconds)});
   if (const int64_t layers = engine_->model().check_routing(); layers > 0)
-    log::info("routing: checked in ", layers, layers == 1 ? " layer" : " layers",
+    log::info("routing: checked in ", counted(layers, "layer"),
               " that a token which chooses an expert is counted for it and sent to its weights ",
               "(docs/balance.md)");
   if (manifest) resume(*manifest);
@@ -205,8 +205,7 @@ void Pretrainer::describe_run() {
   const auto count = [](int64_t n) { return with_thousands(n); };
   log::info(config_.run.name, ": ", count(total_parameters(config_.model)), " parameters (",
             count(active_matmul_parameters(config_.model)), " active), ", config_.precision, " on ",
-            world_.size(), world_.size() == 1 ? " rank of " : " ranks of ", context().num_threads,
-            context().num_threads == 1 ? " thread, " : " threads, ",
+            counted(world_.size(), "rank"), " of ", counted(context().num_threads, "thread"), ", ",
             cpu::name_of(cpu::active_isa()));
   log::info("data: ", count(loader_->num_windows()), " windows of ", config_.batch.sequence_length,
             " tokens; a step: ", config_.batch.global_batch_size, " sequences in ",
@@ -385,7 +384,8 @@ void Pretrainer::write_report() {
                  {"parameters", concat(with_thousands(total_parameters(m)), ", ",
                                        with_thousands(active_matmul_parameters(m)), " active")},
                  {"layout",
-                  concat(config_.parallel.text(), ", ", context().num_threads, " threads a rank")},
+                  concat(config_.parallel.text(), ", ", counted(context().num_threads, "thread"),
+                         " a rank")},
                  {"precision",
                   concat(config_.precision, " at level ", cpu::name_of(cpu::active_isa()))},
                  {"machine", host}},

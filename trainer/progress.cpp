@@ -102,6 +102,10 @@ std::string with_thousands(int64_t value) {
   return text;
 }
 
+std::string counted(int64_t number, const char* noun) {
+  return concat(with_thousands(number), " ", noun, number == 1 ? "" : "s");
+}
+
 std::string clock_text(double seconds) {
   constexpr double kLongest = 1e9;  // 30 years: nothing that is worth a number
   if (!(seconds >= 0) || seconds > kLongest) return "-:--:--";

@@ -15,6 +15,8 @@
 
 namespace orthant {
 
+// "1 step", "1,234 steps".
+std::string counted(int64_t number, const char* noun);
 // "1,234,567"; "0:12:31" (hours may exceed 24; "-:--:--" when not finite or negative).
 std::string with_thousands(int64_t value);
 std::string clock_text(double seconds);

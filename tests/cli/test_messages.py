@@ -141,7 +141,7 @@ class Inputs(CliTest):
         self.check(orthant("pretrain", self.config(), f"data.train={self.dir}/bad.h5"), 65, "bad.h5")
 
     def test_damaged_corpus(self):
-        self.check(orthant("prepare", self.dir / "text.txt", "-o", self.dir / "c.h5"), 0, "unigram entropy")
+        self.check(orthant("prepare", self.dir / "text.txt", "-o", self.dir / "c.h5"), 0, "unigram entropy", " 1 document in ")
         data = bytearray((self.dir / "c.h5").read_bytes())
         at = data.index("First Citizen".encode("utf-16-le"))
         data[at] ^= 1
@@ -152,6 +152,13 @@ class Inputs(CliTest):
         (self.dir / "a.jsonl").write_text('{"text": "fine"}\n{"text": \n')
         self.check(orthant("prepare", self.dir / "a.jsonl", "-o", self.dir / "a.h5"), 65, "a.jsonl:2")
         self.assertFalse((self.dir / "a.h5").exists())
+
+    def test_a_file_that_is_replaced_is_said(self):
+        (self.dir / "ten.txt").write_text("ten words of text " * 2000)
+        train = ["tokenizer", "train", self.dir / "ten.txt", "--vocab-size", 300, "-o", self.dir / "t.model"]
+        for arguments in [["prepare", self.dir / "ten.txt", "-o", self.dir / "c.h5"], train]:
+            self.assertNotIn("replaces", self.check(orthant(*arguments), 0).err)
+            self.check(orthant(*arguments), 0, f"{arguments[-1]} (replaces an older file): ")
 
     def test_output_cannot_be_written(self):
         self.check(orthant("prepare", self.dir / "text.txt", "-o", self.dir / "text.txt/x.h5"), 73, "text.txt/x.h5")

@@ -143,7 +143,7 @@ class Run(CliTest):
                          "run: build/bin/orthant inspect config --reference > docs/configuration.md")
 
     def test_dry_run_starts_nothing(self):
-        self.check(orthant("pretrain", self.config(), "--dry-run"), 0, "parameters", "micro-batches")
+        self.check(orthant("pretrain", self.config(), "--dry-run"), 0, "parameters", "micro-batches", "1 thread each")
         self.assertFalse((self.dir / "run").exists())
 
     def test_doctor(self):
