@@ -112,7 +112,8 @@ void add_tokenizer(CLI::App& app, Commands& c) {
 void add_generate(CLI::App& app, Commands& c) {
   CLI::App* sub =
       app.add_subcommand("generate", "text from a trained model; only the text goes to stdout");
-  sub->add_option("model", c.generate.model, "a run directory")->required();
+  sub->add_option("model", c.generate.model, "a run directory, or one of its checkpoints")
+      ->required();
   sub->add_option("--prompt", c.generate.prompt, "text to go on from");
   sub->add_option("--max-new-tokens", c.generate.max_new_tokens, "most tokens to generate")
       ->capture_default_str()
@@ -189,7 +190,8 @@ void add_inspect(CLI::App& app, Commands& c) {
   CLI::App* checkpoint = sub->add_subcommand("checkpoint", "content and checksums of a checkpoint");
   checkpoint
       ->add_option("path", c.checkpoint,
-                   "directory such as runs/quickstart/checkpoints/step-00000100")
+                   "a checkpoint, such as runs/quickstart/checkpoints/step-00000100, or a run "
+                   "directory, for its newest valid one")
       ->required();
   checkpoint->callback([&c] { c.chosen = [&c] { return run_inspect_checkpoint(c.checkpoint); }; });
   CLI::App* routing = sub->add_subcommand(

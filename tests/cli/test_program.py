@@ -74,7 +74,10 @@ class Run(CliTest):
         self.assertTrue((run / "logs/rank-00000.log").exists())
         self.assertEqual((run / "checkpoints/latest").read_text().strip(), "step-00000008")
         self.check(orthant("inspect", "checkpoint", run / "checkpoints/step-00000008"), 0)
-        self.check(orthant("inspect", "checkpoint", run), 66, "manifest.json")
+        newest = self.check(orthant("inspect", "checkpoint", run), 0, "step-00000008")
+        self.assertEqual(newest.out, orthant("inspect", "checkpoint", run / "checkpoints/step-00000008").out)
+        self.check(orthant("inspect", "checkpoint", run / "logs"), 66, "logs has no checkpoint")
+        self.check(orthant("inspect", "checkpoint", self.dir / "no"), 66, "no does not exist")
 
     def test_generate_prints_only_text_and_the_same_for_a_seed(self):
         self.check(orthant("pretrain", self.config()), 0)
