@@ -86,8 +86,11 @@ void add_tokenizer(CLI::App& app, Commands& c) {
                    "share of the text's characters that get pieces of their own")
       ->capture_default_str()
       ->check(CLI::Range(0.9, 1.0));
-  train->add_flag("--byte-fallback,!--no-byte-fallback", t.byte_fallback,
+  train->add_flag("--byte-fallback", t.byte_fallback,
                   "spell other characters in bytes, so that all text comes back exactly (default)");
+  train->add_flag_callback(
+      "--no-byte-fallback", [&t] { t.byte_fallback = false; },
+      "other characters become the unknown id");
   train->add_flag("--split-digits", t.split_digits, "every digit is a piece of its own");
   train
       ->add_option("--sample-bytes", t.sample_bytes,

@@ -154,9 +154,8 @@ class Inputs(CliTest):
         self.assertFalse((self.dir / "a.h5").exists())
 
     def test_a_file_that_is_replaced_is_said(self):
-        (self.dir / "ten.txt").write_text("ten words of text " * 2000)
-        train = ["tokenizer", "train", self.dir / "ten.txt", "--vocab-size", 300, "-o", self.dir / "t.model"]
-        for arguments in [["prepare", self.dir / "ten.txt", "-o", self.dir / "c.h5"], train]:
+        train = ["tokenizer", "train", self.dir / "text.txt", "--vocab-size", 400, "-o", self.dir / "t.model"]
+        for arguments in [["prepare", self.dir / "text.txt", "-o", self.dir / "c.h5"], train]:
             self.assertNotIn("replaces", self.check(orthant(*arguments), 0).err)
             self.check(orthant(*arguments), 0, f"{arguments[-1]} (replaces an older file): ")
 
