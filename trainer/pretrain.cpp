@@ -216,10 +216,10 @@ void Pretrainer::describe_run() {
               count(config_.batch.global_batch_size), " by ", count(config_.batch.ramp_increment),
               ", over ", count(config_.batch.sizes().ramp_steps()), " steps");
   }
-  if (config_.schedule.warmup_steps > config_.schedule.total_steps) {
-    log::warn("schedule.warmup_steps: ", config_.schedule.warmup_steps, " is more than the ",
-              config_.schedule.total_steps,
-              " steps of the schedule: the learning rate never reaches its peak");
+  if (config_.schedule.warmup_steps >= config_.schedule.total_steps) {
+    log::warn("schedule.warmup_steps: ", config_.schedule.warmup_steps, " is no less than the ",
+              counted(config_.schedule.total_steps, "step"),
+              " of the schedule: the learning rate never reaches its peak, or only at the end");
   }
   log::info("first step after ", hundredths(now_seconds() - options_.start_seconds), " s (",
             hundredths(seconds_before_data_), " s before data was opened); run directory ",
@@ -383,9 +383,8 @@ void Pretrainer::write_report() {
        .facts = {{"model", shape},
                  {"parameters", concat(with_thousands(total_parameters(m)), ", ",
                                        with_thousands(active_matmul_parameters(m)), " active")},
-                 {"layout",
-                  concat(config_.parallel.text(), ", ", counted(context().num_threads, "thread"),
-                         " a rank")},
+                 {"layout", concat(config_.parallel.text(), ", ",
+                                   counted(context().num_threads, "thread"), " a rank")},
                  {"precision",
                   concat(config_.precision, " at level ", cpu::name_of(cpu::active_isa()))},
                  {"machine", host}},
