@@ -43,10 +43,10 @@ void add_pretrain(CLI::App& app, Commands& c) {
   sub->add_flag("--allow-failpoints", c.pretrain.allow_failpoints,
                 "honour ORTHANT_FAILPOINT (for tests)");
   sub->footer(
-      "On several ranks: mpirun -n 8 orthant pretrain CONFIG.  Exit codes: 0 done, 64 "
-      "configuration, 65 data, 66 missing input,\n"
-      "75 stopped by a signal and saved (run the same command to go on), 76 communication, 77 "
-      "numeric; docs/architecture.md.");
+      "On several ranks: launch/mpirun.sh -n 8 build/bin/orthant pretrain CONFIG.\n"
+      "Exit codes: 0 done, 64 configuration, 65 data, 66 missing input, 75 stopped by a signal and "
+      "saved (run the\nsame command to go on), 76 communication, 77 numeric; "
+      "docs/architecture.md.");
   sub->callback([&c] { c.chosen = [&c] { return run_pretrain(c.pretrain); }; });
 }
 

@@ -70,8 +70,9 @@ void ParallelConfig::resolve(int world_size) {
   const int64_t left = world_size / replica;
   ORTHANT_CHECK(data_parallel_size == 0 || data_parallel_size == left, kConfig,
                 "parallel.data_parallel_size: want what the number of ranks leaves, ", world_size,
-                " / ", replica, " = ", left, ", got ", data_parallel_size, "; start it with mpirun -n ",
-                data_parallel_size * replica, ", or leave the key out");
+                " / ", replica, " = ", left, ", got ", data_parallel_size,
+                "; start it with launch/mpirun.sh -n ", data_parallel_size * replica,
+                ", or leave the key out");
   data_parallel_size = left;
 }
 
@@ -117,13 +118,12 @@ void ParallelConfig::check_experts(int world_size, const ModelSizes& model) cons
                   ep, " x expert_tensor_parallel_size ", etp, "; leave both at 1");
     return;
   }
-  ORTHANT_CHECK(world_size % (ep * etp) == 0, kConfig, "parallel.",
-                ep > 1 ? "expert_parallel_size: " : "expert_tensor_parallel_size: ",
-                ep > 1 ? ep : etp,
-                ep > 1 && etp > 1 ? concat(" x expert_tensor_parallel_size ", etp, " = ", ep * etp)
-                                  : "",
-                " does not divide ", world_size, world_size == 1 ? " rank" : " ranks", "; start ",
-                ep * etp, " ranks or a multiple (launch/mpirun.sh -n ", ep * etp, ")");
+  ORTHANT_CHECK(
+      world_size % (ep * etp) == 0, kConfig, "parallel.",
+      ep > 1 ? "expert_parallel_size: " : "expert_tensor_parallel_size: ", ep > 1 ? ep : etp,
+      ep > 1 && etp > 1 ? concat(" x expert_tensor_parallel_size ", etp, " = ", ep * etp) : "",
+      " does not divide ", world_size, world_size == 1 ? " rank" : " ranks", "; start ", ep * etp,
+      " ranks or a multiple (launch/mpirun.sh -n ", ep * etp, ")");
   ORTHANT_CHECK(model.experts % ep == 0, kConfig, "parallel.expert_parallel_size: ", ep,
                 " does not divide model.n_routed_experts ", model.experts, "; with ", world_size,
                 " ranks it can be ", common_divisors({world_size, model.experts}));
