@@ -243,12 +243,11 @@ void bench_vocabulary(Bench& bench) {
   const Tensor logits = bench.random({n, vocab}, DType::kF32),
                dlogits = bench.empty({n, vocab}, DType::kBF16),
                losses = bench.empty({n}, DType::kF64), labels = bench.indices(n, vocab);
-  bench.memory(
-      "cross_entropy with gradient", &Backend::cross_entropy, {&logits, &dlogits},
-      CrossEntropyArgs{.logits = view_of(logits),
-                       .labels = view_of(labels),
-                       .losses = view_of(losses),
-                       .dlogits = view_of(dlogits)});
+  bench.memory("cross_entropy with gradient", &Backend::cross_entropy, {&logits, &dlogits},
+               CrossEntropyArgs{.logits = view_of(logits),
+                                .labels = view_of(labels),
+                                .losses = view_of(losses),
+                                .dlogits = view_of(dlogits)});
   const Tensor table = bench.random({vocab, d}, DType::kBF16),
                out = bench.random({n, d}, DType::kBF16),
                dtable = bench.random({vocab, d}, DType::kF32);

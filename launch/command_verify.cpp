@@ -86,8 +86,10 @@ int run_verify_layout(const VerifyLayoutCommand& command) {
   world.set_check_collectives(true);
   // Layouts say how the ranks share the work, not the file.
   std::vector<std::string> overrides = command.overrides;
-  for (const char* size : {"data_parallel_size=0", "tensor_parallel_size=1",
-                           "expert_parallel_size=1", "expert_tensor_parallel_size=1"})
+  for (const char* size :
+       {"data_parallel_size=0", "tensor_parallel_size=1", "pipeline_parallel_size=1",
+        "pipeline_chunks=0", "pipeline_schedule=1f1b", "context_parallel_size=1",
+        "expert_parallel_size=1", "expert_tensor_parallel_size=1"})
     overrides.push_back(concat("parallel.", size));
   const RunFile file = load_run_file(command.config, overrides, world, world.size());
   RunConfig config = file.config;

@@ -37,7 +37,8 @@ Linear::Linear(const LayerBuilder& build, const std::string& storage_name, int64
                               .dtype = options.dtype,
                               .device = build.device,
                               .logical = std::move(logical),
-                              .replicas = options.replicas});
+                              .replicas = options.replicas,
+                              .tied = options.tied});
 }
 
 Linear::Linear(const LayerBuilder& build, const std::string& storage_name, Parameter& tied_to)
@@ -92,14 +93,15 @@ RmsNorm::RmsNorm(const LayerBuilder& build, const std::string& name, int64_t wid
 }
 
 Embedding::Embedding(const LayerBuilder& build, const std::string& name, int64_t vocab,
-                     int64_t width)
+                     int64_t width, Tied tied)
     : tensor_(build.tensor()), own_(tensor_.part(vocab)) {
   weight_ = &build.store.add(
       {.name = name,
        .shape = {own_.size, width},
        .dtype = build.dtype,
        .device = build.device,
-       .logical = {rectangle({name, vocab, own_}, width, {0, width}, 0, build.init_std)}});
+       .logical = {rectangle({name, vocab, own_}, width, {0, width}, 0, build.init_std)},
+       .tied = tied});
 }
 
 Var Embedding::forward(const Tensor& ids) const {
@@ -112,11 +114,12 @@ Var Embedding::forward(const Tensor& ids) const {
   return tensor_.leave(embedding(host.to(ids.device()), *weight_), ids.numel());
 }
 
-Head::Head(const LayerBuilder& build, const std::string& name, int64_t vocab, int64_t width)
+Head::Head(const LayerBuilder& build, const std::string& name, int64_t vocab, int64_t width,
+           Tied tied)
     : tensor_(build.tensor()),
       vocab_(vocab),
       linear_(build, "lm_head", width, {{name, vocab, tensor_.part(vocab)}},
-              {.dtype = build.dtype}) {}
+              {.dtype = build.dtype, .tied = tied}) {}
 
 Head::Head(const LayerBuilder& build, int64_t vocab, const Embedding& tied_to)
     : tensor_(build.tensor()), vocab_(vocab), linear_(build, "lm_head", tied_to.weight()) {}

@@ -39,6 +39,7 @@ struct LinearOptions {
   DType dtype;
   DimPart own_in = {};  // of the columns
   Replicas replicas = Replicas::kDense;
+  Tied tied = Tied::kNo;
 };
 
 // y = x W^T; several logical weights may share one product (q, k and v; gate and up).
@@ -96,7 +97,9 @@ class RmsNorm {
 // Tensor-parallel ranks share the vocabulary.
 class Embedding {
  public:
-  Embedding(const LayerBuilder& build, const std::string& name, int64_t vocab, int64_t width);
+  // tied kOwner: another stage has the head.
+  Embedding(const LayerBuilder& build, const std::string& name, int64_t vocab, int64_t width,
+            Tied tied = Tied::kNo);
   // ids i32 [N] of all rows -> the stream.
   Var forward(const Tensor& ids) const;
   Parameter& weight() const { return *weight_; }
@@ -110,13 +113,16 @@ class Embedding {
 // From the final norm to the loss; tensor-parallel ranks share the vocabulary.
 class Head {
  public:
-  Head(const LayerBuilder& build, const std::string& name, int64_t vocab, int64_t width);
+  // tied kMirror: of the embedding that is called so, on another stage.
+  Head(const LayerBuilder& build, const std::string& name, int64_t vocab, int64_t width,
+       Tied tied = Tied::kNo);
   // The same weight as the embedding, as a second use of it.
   Head(const LayerBuilder& build, int64_t vocab, const Embedding& tied_to);
   // x of the stream; labels i32 [N] of all rows.  Loss and losses are the same on every rank.
   HeadLoss loss(const Var& x, const Tensor& labels) const;
   // x of all rows -> [N, vocab] in the wide type; no gradient.
   Tensor logits(const Tensor& x) const;
+  Parameter& weight() const { return linear_.weight(); }
 
  private:
   TensorParallel tensor_;

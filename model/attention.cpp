@@ -3,6 +3,8 @@
 
 #include <cmath>
 
+#include "parallel/context/ring_attention.h"
+#include "parallel/context/ulysses_attention.h"
 #include "tensor/ops/call.h"
 
 namespace orthant {
@@ -53,6 +55,8 @@ std::vector<WeightPart> fused_parts(const std::string& prefix, const ModelConfig
 SelfAttention::SelfAttention(const LayerBuilder& build, const std::string& prefix,
                              const ModelConfig& c, int64_t layer)
     : tensor_(build.tensor()),
+      context_(build.ranks.context),
+      ulysses_(build.ranks.ulysses),
       shape_{.heads = tensor_.part(c.num_attention_heads).size,
              .kv_heads = kv_heads_of(tensor_, c.num_key_value_heads).size,
              .qk_dim = c.head_dim,
@@ -62,10 +66,10 @@ SelfAttention::SelfAttention(const LayerBuilder& build, const std::string& prefi
       qkv_(build, prefix + "qkv", c.hidden_size, fused_parts(prefix, c, tensor_),
            {.dtype = build.dtype}),
       key_value_(copies_kv_heads(tensor_, c)
-                     ? std::optional<Linear>(std::in_place, build, prefix + "kv", c.hidden_size,
-                                             key_value_parts(prefix, c, tensor_),
-                                             LinearOptions{.dtype = build.dtype,
-                                                           .replicas = Replicas::kKeyValue})
+                     ? std::optional<Linear>(
+                           std::in_place, build, prefix + "kv", c.hidden_size,
+                           key_value_parts(prefix, c, tensor_),
+                           LinearOptions{.dtype = build.dtype, .replicas = Replicas::kKeyValue})
                      : std::nullopt),
       out_(build, prefix + "o", c.num_attention_heads * c.v_head_dim,
            {{prefix + "o_proj.weight", c.hidden_size}},
@@ -78,14 +82,19 @@ Var SelfAttention::project(const Var& x, int64_t rows) const {
   return key_value_ ? join_columns(fused, key_value_->forward(all)) : fused;
 }
 
-Var SelfAttention::forward(const Var& x, int64_t batch, const Tensor& positions,
-                           const Tensor& doc_start, const RotaryTable& table) const {
+Var SelfAttention::attend(const Var& qkv, const Places& places) const {
   AttentionShape shape = shape_;
-  shape.batch = batch;
+  shape.batch = places.batch;
+  return ulysses_ ? ulysses_attention(qkv, places.whole_doc_start, shape, context_)
+                  : ring_attention(qkv, places.doc_start, shape, context_);
+}
+
+Var SelfAttention::forward(const Var& x, const Places& places, const RotaryTable& table) const {
+  const int64_t rows = places.positions.numel();
   // q and k stand side by side in the product's rows, so one call turns both.
-  const Var qkv = rotary(project(x, positions.numel()), positions, table,
-                         shape.heads + shape.kv_heads, shape.qk_dim);
-  return tensor_.leave(out_.forward(attention(qkv, doc_start, shape)), positions.numel());
+  const Var qkv = rotary(project(x, rows), places.positions, table, shape_.heads + shape_.kv_heads,
+                         shape_.qk_dim);
+  return tensor_.leave(out_.forward(attend(qkv, places)), rows);
 }
 
 Tensor SelfAttention::decode(const Tensor& x, int64_t batch, int64_t length, int64_t start,
@@ -94,10 +103,9 @@ Tensor SelfAttention::decode(const Tensor& x, int64_t batch, int64_t length, int
   std::vector<int32_t> positions(static_cast<size_t>(rows));
   for (size_t i = 0; i < positions.size(); ++i)
     positions[i] = static_cast<int32_t>(start + static_cast<int64_t>(i) % length);
-  const Tensor qkv =
-      rotary(project(Var(x), rows), Tensor::from_i32({rows}, positions, x.device()), table,
-             shape_.heads + shape_.kv_heads, shape_.qk_dim)
-          .value();
+  const Tensor qkv = rotary(project(Var(x), rows), Tensor::from_i32({rows}, positions, x.device()),
+                            table, shape_.heads + shape_.kv_heads, shape_.qk_dim)
+                         .value();
   const auto store = [&](int64_t begin, int64_t end, const Tensor& into) {
     for (int64_t b = 0; b < batch; ++b) {
       const Tensor from = qkv.slice(b * length, (b + 1) * length);

@@ -21,12 +21,17 @@ class SelfAttention {
   SelfAttention(const LayerBuilder& build, const std::string& prefix, const ModelConfig& config,
                 int64_t layer);
   const AttentionShape& shape() const { return shape_; }  // of this rank's heads
-  // x of the stream; positions and doc_start i32 [B*T].
-  Var forward(const Var& x, int64_t batch, const Tensor& positions, const Tensor& doc_start,
-              const RotaryTable& rotary) const;
-  // x of the stream: T = length new tokens of each of B sequences, at positions start .. start + T -
-  // 1.  Writes their keys and values into the cache, which holds `capacity` tokens of each sequence,
-  // and attends to everything before that its window reaches.
+  // x of the stream; positions i32 of the local rows (parallel/token_rows.h), doc_start of the
+  // local rows and of the whole micro-batch.
+  struct Places {
+    int64_t batch = 0;
+    Tensor positions, doc_start, whole_doc_start;
+  };
+  Var forward(const Var& x, const Places& places, const RotaryTable& rotary) const;
+  // x of the stream: T = length new tokens of each of B sequences, at positions start .. start + T
+  // -
+  // 1.  Writes their keys and values into the cache, which holds `capacity` tokens of each
+  // sequence, and attends to everything before that its window reaches.
   Tensor decode(const Tensor& x, int64_t batch, int64_t length, int64_t start, int64_t capacity,
                 LayerCache& cache, const RotaryTable& rotary) const;
 
@@ -34,7 +39,12 @@ class SelfAttention {
   // This rank's heads, q beside k beside v, of all rows.
   Var project(const Var& x, int64_t rows) const;
 
+  // Over keys that other context-parallel ranks hold too.
+  Var attend(const Var& qkv, const Places& places) const;
+
   TensorParallel tensor_;
+  Group context_;
+  bool ulysses_;
   AttentionShape shape_;  // of this rank's heads
   Linear qkv_;
   std::optional<Linear> key_value_;  // with fewer KV heads than ranks: then qkv_ is q alone

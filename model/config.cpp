@@ -165,15 +165,21 @@ Counts counts_of(const ModelConfig& c) {
 
 }  // namespace
 
-int64_t active_matmul_parameters(const ModelConfig& c) {
+namespace {
+
+// Parameters of a layer that a token meets.
+int64_t active_in_layer(const ModelConfig& c, int64_t layer) {
   const Counts n = counts_of(c);
+  return n.attention + (c.is_moe_layer(layer)
+                            ? n.expert * (c.num_experts_per_tok + c.n_shared_experts) + n.router
+                            : n.dense_ffn);
+}
+
+}  // namespace
+
+int64_t active_matmul_parameters(const ModelConfig& c) {
   int64_t total = c.vocab_size * c.hidden_size;
-  for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer) {
-    total += n.attention;
-    total += c.is_moe_layer(layer)
-                 ? n.expert * (c.num_experts_per_tok + c.n_shared_experts) + n.router
-                 : n.dense_ffn;
-  }
+  for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer) total += active_in_layer(c, layer);
   return total;
 }
 
@@ -189,16 +195,20 @@ int64_t total_parameters(const ModelConfig& c) {
   return total;
 }
 
-double flops_per_token(const ModelConfig& c, int64_t sequence_length) {
+double layer_flops_per_token(const ModelConfig& c, int64_t sequence_length, int64_t layer) {
   const auto length = static_cast<double>(sequence_length);
-  double keys = 0;  // that a token sees on average, over all layers
-  for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer) {
-    const int64_t window = c.window_of(layer);
-    const double most = window > 0 ? std::min(static_cast<double>(window), length) : length;
-    keys += most - most * most / (2 * length);  // the first tokens see fewer
-  }
+  const int64_t window = c.window_of(layer);
+  const double most = window > 0 ? std::min(static_cast<double>(window), length) : length;
+  const double keys = most - most * most / (2 * length);  // the first tokens see fewer
   const double per_key = static_cast<double>(c.num_attention_heads * (c.head_dim + c.v_head_dim));
-  return 6.0 * (static_cast<double>(active_matmul_parameters(c)) + keys * per_key);
+  return 6.0 * (static_cast<double>(active_in_layer(c, layer)) + keys * per_key);
+}
+
+double flops_per_token(const ModelConfig& c, int64_t sequence_length) {
+  double total = 6.0 * static_cast<double>(c.vocab_size * c.hidden_size);
+  for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer)
+    total += layer_flops_per_token(c, sequence_length, layer);
+  return total;
 }
 
 }  // namespace orthant

@@ -57,6 +57,10 @@ struct ModelConfig {
   bool is_moe() const { return n_routed_experts > 0; }
   bool has_router_bias() const { return is_moe() && topk_method == "noaux_tc"; }
   bool is_moe_layer(int64_t layer) const { return is_moe() && layer >= first_k_dense_replace; }
+  int64_t num_moe_layers() const {
+    return is_moe() ? num_hidden_layers - first_k_dense_replace : 0;
+  }
+  int64_t moe_index(int64_t layer) const { return layer - first_k_dense_replace; }  // of these
 };
 
 // Settles what was left open of routing and balance, and checks how the two blocks go together;
@@ -70,5 +74,7 @@ int64_t total_parameters(const ModelConfig& config);
 // Operations per trained token, forward and backward: 6 per active parameter, and attention to the
 // keys that are seen: half of them, or fewer in a window.
 double flops_per_token(const ModelConfig& config, int64_t sequence_length);
+// Those of one layer.
+double layer_flops_per_token(const ModelConfig& config, int64_t sequence_length, int64_t layer);
 
 }  // namespace orthant

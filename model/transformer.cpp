@@ -7,6 +7,8 @@
 namespace orthant {
 namespace {
 
+constexpr const char* kEmbedding = "model.embed_tokens.weight";
+
 std::string layer_prefix(int64_t index) { return concat("model.layers.", index, "."); }
 
 MoeSizes moe_sizes(const ModelConfig& c) {
@@ -24,9 +26,8 @@ MoeSizes moe_sizes(const ModelConfig& c) {
           .scale = c.routed_scaling_factor};
 }
 
-Head make_head(const LayerBuilder& build, const ModelConfig& c, const Embedding& embedding) {
-  if (c.tie_word_embeddings) return Head(build, c.vocab_size, embedding);
-  return Head(build, "lm_head.weight", c.vocab_size, c.hidden_size);
+StageLayers settled(const StageLayers& layers, const ModelConfig& c) {
+  return {layers.begin, layers.end < 0 ? c.num_hidden_layers : layers.end};
 }
 
 }  // namespace
@@ -47,31 +48,40 @@ Transformer::Layer::Layer(const LayerBuilder& build, int64_t i, const Transforme
 }
 
 Var Transformer::Layer::feed_forward(const Var& x, MoeContext& context) const {
-  return moe ? moe->forward(x, context) : dense->forward(x, context.rows.total());
+  return moe ? moe->forward(x, context) : dense->forward(x, context.rows.num_local());
 }
 
-Transformer::Transformer(const TransformerOptions& options, ParameterStore& store)
+Transformer::Transformer(const TransformerOptions& options, ParameterStore& store,
+                         const Transformer* first)
     : options_(options),
       build_{store, options.dtype, options.device, options.config.initializer_range, options.ranks},
-      embedding_(build_, "model.embed_tokens.weight", options.config.vocab_size,
-                 options.config.hidden_size),
-      layers_([&] {
-        std::vector<Layer> layers;
-        layers.reserve(static_cast<size_t>(options.config.num_hidden_layers));
-        for (int64_t i = 0; i < options.config.num_hidden_layers; ++i)
-          layers.emplace_back(build_, i, options);
-        return layers;
-      }()),
-      norm_(build_, "model.norm.weight", options.config.hidden_size, options.config.rms_norm_eps),
-      head_(make_head(build_, options.config, embedding_)),
       rotary_(make_rotary_table(options.config.max_position_embeddings, options.config.head_dim,
-                                options.config.rope_theta, build_.wide(), options.device)) {}
+                                options.config.rope_theta, build_.wide(), options.device)) {
+  const ModelConfig& c = options_.config;
+  const auto [begin, end] = options_.layers = settled(options.layers, c);
+  if (begin == 0)
+    embedding_.emplace(
+        build_, kEmbedding, c.vocab_size, c.hidden_size,
+        c.tie_word_embeddings && !options_.holds_both_ends ? Tied::kOwner : Tied::kNo);
+  layers_.reserve(static_cast<size_t>(end - begin));
+  for (int64_t i = begin; i < end; ++i) layers_.emplace_back(build_, i, options_);
+  if (end < c.num_hidden_layers) return;
+  const Embedding* embedding = embedding_ ? &*embedding_ : first ? &*first->embedding_ : nullptr;
+  norm_.emplace(build_, "model.norm.weight", c.hidden_size, c.rms_norm_eps);
+  if (!c.tie_word_embeddings) {
+    head_.emplace(build_, "lm_head.weight", c.vocab_size, c.hidden_size);
+  } else if (embedding) {
+    head_.emplace(build_, c.vocab_size, *embedding);
+  } else {
+    head_.emplace(build_, kEmbedding, c.vocab_size, c.hidden_size, Tied::kMirror);
+  }
+}
 
 void Transformer::set_rows(const Tensor& ids, int64_t length, MoeContext& moe) const {
-  moe.rows = TokenRows(options_.ranks.tensor, ids.numel() / length, length);
+  moe.rows = options_.ranks.rows_of(ids.numel() / length, length);
   std::vector<int32_t> valid(static_cast<size_t>(ids.numel()));
   const Tensor host = ids.to(Device{});
-  moe.routed_tokens = Tensor::zeros({moe.rows.sequences}, DType::kF64);
+  moe.routed_tokens = Tensor::zeros({moe.rows.sequences()}, DType::kF64);
   for (int64_t i = 0; i < ids.numel(); ++i) {
     const bool is_token = host.as<int32_t>()[i] >= 0;
     valid[static_cast<size_t>(i)] = is_token;
@@ -80,40 +90,69 @@ void Transformer::set_rows(const Tensor& ids, int64_t length, MoeContext& moe) c
   moe.valid = Tensor::from_i32({ids.numel()}, valid, ids.device());
 }
 
-// first_token: of x's first row.
-Var Transformer::drop(const Var& x, int64_t layer, const char* site, int64_t step,
-                      int64_t first_token) const {
+struct Transformer::Pass {
+  SelfAttention::Places places;
+  uint64_t step = 0;
+  std::vector<DropoutRun> stream_runs;  // where the stream's rows stand in the step
+};
+
+Transformer::Pass Transformer::begin_pass(const ModelInput& input, MoeContext& moe) const {
+  const ModelConfig& c = options_.config;
+  ORTHANT_CHECK(input.length <= c.max_position_embeddings, kConfig, "a sequence of ", input.length,
+                " tokens is longer than model.max_position_embeddings ", c.max_position_embeddings);
+  set_rows(input.ids, input.length, moe);
+  const TokenRows& rows = moe.rows;
+  Pass pass{.places = {.batch = input.batch,
+                       .positions = rows.local(input.positions),
+                       .doc_start = rows.local(input.doc_start),
+                       .whole_doc_start = input.doc_start},
+            .step = static_cast<uint64_t>(input.step)};
+  const int64_t begin = build_.tensor().cuts_rows() ? rows.first() : 0;
+  const int64_t end = build_.tensor().cuts_rows() ? begin + rows.count() : rows.num_local();
+  for (const TokenRows::Run& run : rows.runs(begin, end))
+    pass.stream_runs.push_back(
+        {run.begin - begin, run.end - begin,
+         static_cast<uint64_t>((input.first_token + run.token) * c.hidden_size)});
+  return pass;
+}
+
+Var Transformer::drop(const Var& x, int64_t layer, const char* site, const Pass& pass) const {
   if (options_.config.hidden_dropout == 0.0) return x;
   const PhiloxKey key =
       make_key(options_.seed, RandomPurpose::kDropout, layer_prefix(layer) + site);
-  return dropout(x, options_.config.hidden_dropout, key, static_cast<uint64_t>(step),
-                 static_cast<uint64_t>(first_token * options_.config.hidden_size));
+  return dropout(x, options_.config.hidden_dropout, key, pass.step, pass.stream_runs);
 }
 
-Var Transformer::run_layer(const Layer& layer, const Var& x, const ModelInput& input,
-                           MoeContext& moe, int64_t step, int64_t first_token) const {
-  const Var attended = layer.attention.forward(layer.attention_norm.forward(x), input.batch,
-                                               input.positions, input.doc_start, rotary_);
-  const Var h = add(x, drop(attended, layer.index, "attention", step, first_token));
+Var Transformer::run_layer(const Layer& layer, const Var& x, const Pass& pass,
+                           MoeContext& moe) const {
+  const Var attended =
+      layer.attention.forward(layer.attention_norm.forward(x), pass.places, rotary_);
+  const Var h = add(x, drop(attended, layer.index, "attention", pass));
   const Var fed = layer.feed_forward(layer.ffn_norm.forward(h), moe);
-  return add(h, drop(fed, layer.index, "ffn", step, first_token));
+  return add(h, drop(fed, layer.index, "ffn", pass));
 }
 
-HeadLoss Transformer::loss(const ModelInput& input, MoeContext& moe, int64_t step,
-                           int64_t first_token) const {
-  ORTHANT_CHECK(input.length <= options_.config.max_position_embeddings, kConfig, "a sequence of ",
-                input.length, " tokens is longer than model.max_position_embeddings ",
-                options_.config.max_position_embeddings);
-  set_rows(input.ids, input.length, moe);
-  if (build_.tensor().cuts_rows()) first_token += moe.rows.first;
-  Var x = embedding_.forward(input.ids);
+Var Transformer::forward(const Var& from_before, const ModelInput& input, MoeContext& moe) const {
+  const auto pass = std::make_shared<const Pass>(begin_pass(input, moe));
+  Var x = is_first() ? embedding_->forward(moe.rows.local(input.ids)) : from_before;
   for (const Layer& layer : layers_) {
-    const auto run = [this, &layer, &input, &moe, step, first_token](const Var& v) {
-      return run_layer(layer, v, input, moe, step, first_token);
+    const auto run = [this, &layer, pass, &moe](const Var& v) {
+      return run_layer(layer, v, *pass, moe);
     };
     x = options_.recompute == Recompute::kFull ? recompute(run, x) : run(x);
   }
-  return head_.loss(norm_.forward(x), input.labels);
+  return x;
+}
+
+HeadLoss Transformer::loss(const Var& x, const ModelInput& input, MoeContext& moe) const {
+  const Var last = forward(x, input, moe);
+  return head_->loss(norm_->forward(last), moe.rows.local(input.labels));
+}
+
+Shape Transformer::stream_shape(int64_t sequences, int64_t length) const {
+  const TokenRows rows = options_.ranks.rows_of(sequences, length);
+  return {build_.tensor().cuts_rows() ? rows.count() : rows.num_local(),
+          options_.config.hidden_size};
 }
 
 int64_t Transformer::check_routing() const {
@@ -128,9 +167,10 @@ int64_t Transformer::check_routing() const {
 
 void Transformer::update_router_biases(
     const std::vector<std::vector<double>>& expert_counts) const {
-  auto counts = expert_counts.begin();
   for (const Layer& layer : layers_)
-    if (layer.moe) layer.moe->update_bias(*counts++);
+    if (layer.moe)
+      layer.moe->update_bias(
+          expert_counts[static_cast<size_t>(options_.config.moe_index(layer.index))]);
 }
 
 KvCache Transformer::make_cache(int64_t batch, int64_t capacity) const {
@@ -149,11 +189,12 @@ KvCache Transformer::make_cache(int64_t batch, int64_t capacity) const {
 Tensor Transformer::decode(const Tensor& ids, KvCache& cache) const {
   const NoGradScope no_grad;
   const int64_t length = ids.numel() / cache.batch;
+  ORTHANT_CHECK(is_first() && is_last(), kInternal, "decode: this rank holds a stage of the model");
   ORTHANT_CHECK(cache.length + length <= cache.capacity, kInternal, "decode: the cache holds ",
                 cache.capacity, " tokens, want ", cache.length + length);
   MoeContext moe;
   set_rows(ids, length, moe);
-  Var x = embedding_.forward(ids);
+  Var x = embedding_->forward(ids);
   for (const Layer& layer : layers_) {
     const Tensor attended = layer.attention.decode(
         layer.attention_norm.forward(x).value(), cache.batch, length, cache.length, cache.capacity,
@@ -168,7 +209,7 @@ Tensor Transformer::decode(const Tensor& ids, KvCache& cache) const {
   for (int64_t b = 0; b < cache.batch; ++b) {
     copy(all.slice((b + 1) * length - 1, (b + 1) * length), last.slice(b, b + 1));
   }
-  return head_.logits(norm_.forward(Var(last)).value());
+  return head_->logits(norm_->forward(Var(last)).value());
 }
 
 }  // namespace orthant

@@ -13,10 +13,17 @@
 
 namespace orthant {
 
-// One micro-batch on the device: all i32 [B * T].  ids < 0 are padding; labels < 0 are not counted.
+// One whole micro-batch on the device: all i32 [B * T].  ids < 0 are padding; labels < 0 are not
+// counted.
 struct ModelInput {
   int64_t batch = 0, length = 0;
   Tensor ids, labels, positions, doc_start;
+  int64_t step = 0, first_token = 0;  // global index of the first token; both key dropout
+};
+
+// Consecutive layers of the model, the embedding with the first and the head with the last.
+struct StageLayers {
+  int64_t begin = 0, end = -1;  // -1: to the last
 };
 
 enum class Recompute { kNone, kFull };
@@ -28,7 +35,9 @@ struct TransformerOptions {
   Device device;
   Recompute recompute = Recompute::kNone;
   RankGroups ranks = {};
-  uint64_t seed = 0;        // of dropout
+  StageLayers layers = {};
+  bool holds_both_ends = true;  // this rank has the first and the last stage
+  uint64_t seed = 0;            // of dropout
 };
 
 // Keys and values of past tokens, for decoding a batch of sequences of equal length.
@@ -37,28 +46,41 @@ struct KvCache {
   std::vector<LayerCache> layers;
 };
 
+// The model, or the stage of it that a pipeline rank holds.  All its functions but those that say
+// otherwise are collective over the ranks that share its micro-batch and its experts.
 class Transformer {
  public:
   // Adds its parameters to the store, in the order of the layers; the store must outlive it.
-  Transformer(const TransformerOptions& options, ParameterStore& store);
+  // first: the first stage, where this rank holds it too.
+  Transformer(const TransformerOptions& options, ParameterStore& store,
+              const Transformer* first = nullptr);
 
-  // MoeLayer::check_routing of every layer; the number of layers that have experts.  Collective.
+  bool is_first() const { return embedding_.has_value(); }
+  bool is_last() const { return head_.has_value(); }
+  // MoeLayer::check_routing of every layer; the number of layers that have experts.
   int64_t check_routing() const;
-  // After an optimizer step: moves the routers' selection biases.  expert_counts: by MoE layer,
-  // tokens of the step by expert, over all ranks.
+  // After an optimizer step: moves the routers' selection biases.  expert_counts: by MoE layer of
+  // the whole model, tokens of the step by expert, over all ranks.  Not collective.
   void update_router_biases(const std::vector<std::vector<double>>& expert_counts) const;
 
-  // Sum of the labelled tokens' losses, the same on every rank that shares the micro-batch.  step
-  // and first_token (global index of the micro-batch's first token) key dropout.
-  HeadLoss loss(const ModelInput& input, MoeContext& moe, int64_t step, int64_t first_token) const;
+  // The stream (layers/tensor_parallel.h) behind the last layer; x: that in front of the first, not
+  // given to the first stage.  input and moe must stay where they are until backward has run.
+  Var forward(const Var& x, const ModelInput& input, MoeContext& moe) const;
+  // Of the last stage: sum of the local rows' losses, the same on every tensor-parallel rank.
+  HeadLoss loss(const Var& x, const ModelInput& input, MoeContext& moe) const;
+  // Shape of the stream of a micro-batch on this rank.
+  Shape stream_shape(int64_t sequences, int64_t length) const;
 
+  // Decoding: whole models only.
   KvCache make_cache(int64_t batch, int64_t capacity) const;
   // ids i32 [B * T]: the next T tokens of every sequence.  Appends to the cache; logits of the last
-  // one, [B, V] in the wide type. No tape.  Collective over the tensor and experts' groups.
+  // one, [B, V] in the wide type. No tape.
   Tensor decode(const Tensor& ids, KvCache& cache) const;
 
   const ModelConfig& config() const { return options_.config; }
   Device device() const { return options_.device; }
+  Parameter* embedding_weight() const { return embedding_ ? &embedding_->weight() : nullptr; }
+  Parameter* head_weight() const { return head_ ? &head_->weight() : nullptr; }
 
  private:
   struct Layer {
@@ -70,18 +92,19 @@ class Transformer {
     std::optional<MoeLayer> moe;
     Var feed_forward(const Var& x, MoeContext& context) const;
   };
-  Var run_layer(const Layer& layer, const Var& x, const ModelInput& input, MoeContext& moe,
-                int64_t step, int64_t first_token) const;
-  Var drop(const Var& x, int64_t layer, const char* site, int64_t step, int64_t first_token) const;
+  struct Pass;  // what layers need of a micro-batch
+  Pass begin_pass(const ModelInput& input, MoeContext& moe) const;
+  Var run_layer(const Layer& layer, const Var& x, const Pass& pass, MoeContext& moe) const;
+  Var drop(const Var& x, int64_t layer, const char* site, const Pass& pass) const;
   // How the ranks share the tokens of a micro-batch, and which of these are any.
   void set_rows(const Tensor& ids, int64_t length, MoeContext& moe) const;
 
   TransformerOptions options_;
   LayerBuilder build_;
-  Embedding embedding_;
+  std::optional<Embedding> embedding_;
   std::vector<Layer> layers_;
-  RmsNorm norm_;
-  Head head_;
+  std::optional<RmsNorm> norm_;
+  std::optional<Head> head_;
   RotaryTable rotary_;
 };
 

@@ -8,16 +8,18 @@
 namespace orthant {
 namespace {
 
-// Sums over each sequence's valid tokens of factor * lse^2, on the host.  lse and valid: own tokens.
+// Sums over each sequence's valid tokens of factor * lse^2, on the host.  lse and valid: own
+// tokens.
 Tensor z_losses(const Tensor& lse, const Tensor& valid, const TokenRows& rows, double factor) {
-  const Tensor sums = Tensor::zeros({rows.sequences}, DType::kF64);
+  const Tensor sums = Tensor::zeros({rows.sequences()}, DType::kF64);
   if (factor == 0.0) return sums;
   const std::vector<double> values = lse.to_doubles();
   const Tensor host_valid = valid.to(Device{});
   const int32_t* counts = host_valid.as<int32_t>();
   for (int64_t t = 0; t < lse.numel(); ++t) {
     const double value = values[static_cast<size_t>(t)];
-    if (counts[t]) sums.as<double>()[(rows.first + t) / rows.length] += factor * value * value;
+    if (counts[t])
+      sums.as<double>()[(rows.first() + t) / rows.local_length()] += factor * value * value;
   }
   rows.sum(sums);
   return sums;
@@ -57,9 +59,9 @@ MoeLayer::MoeLayer(const LayerBuilder& build, const std::string& prefix, int64_t
 
 RouterOptions MoeLayer::router_options(const MoeContext& context, Device device) const {
   RouterOptions options{.experts_per_token = sizes_.experts_per_token,
-                        .sequence_length = context.rows.length,
-                        .sequences = context.rows.sequences,
-                        .first_row = context.rows.first,
+                        .sequence_length = context.rows.local_length(),
+                        .sequences = context.rows.sequences(),
+                        .first_row = context.rows.first(),
                         .score = sizes_.score,
                         .num_groups = sizes_.groups,
                         .top_groups = sizes_.top_groups,
@@ -114,7 +116,7 @@ Tensor MoeLayer::keep_within_budget(const Routes& routes, const MoeContext& cont
   all.ids = context.rows.gather(routes.ids);
   all.chosen_scores = context.rows.gather(routes.chosen_scores);
   const KeptTokens kept = drop_tokens(all, context.valid, context.protected_rows,
-                                      {.sequence_length = context.rows.length,
+                                      {.sequence_length = context.rows.length(),
                                        .num_experts = sizes_.experts,
                                        .num_groups = sizes_.groups,
                                        .capacity_factor = config_.capacity_factor});
@@ -137,7 +139,7 @@ void MoeLayer::update_bias(std::span<const double> counts) const {
 }
 
 Var MoeLayer::forward(const Var& stream, MoeContext& context) const {
-  const int64_t rows = context.rows.total();
+  const int64_t rows = context.rows.num_local();
   const Var x = tensor_.own_rows(stream, rows);
   const Routes routes = choose(x, context);
   const Dispatch dispatch(placement_, sizes_.experts, routes.ids);

@@ -23,7 +23,8 @@ namespace orthant {
 // Routing of one layer and micro-batch, for metrics, balance and replay.
 struct LayerRouting {
   int64_t layer = 0;
-  Tensor ids;  // i32 [N, A] of this rank's own tokens, before any are dropped, on the model's device
+  Tensor
+      ids;  // i32 [N, A] of this rank's own tokens, before any are dropped, on the model's device
   // All that follows is on the host, of all tokens.
   Tensor counts;                    // f64 [S, E], likewise
   Tensor dropped;                   // f64 [S]: assignments; undefined where nothing can be dropped
@@ -32,7 +33,7 @@ struct LayerRouting {
 
 // What a forward pass tells its MoE layers, and what they tell back.
 struct MoeContext {
-  TokenRows rows;        // N = rows.total() tokens
+  TokenRows rows;        // of a micro-batch of N tokens
   Tensor valid;          // i32 [N]: 0 for padding, which is routed nowhere
   Tensor routed_tokens;  // f64 [S], on the host: tokens of a sequence that are no padding
   // i32 [S]: sequences whose tokens are never dropped (moe/protected_rows.h).  Given in training

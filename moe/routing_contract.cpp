@@ -27,7 +27,8 @@ void MoeLayer::check_routing() const {
     ORTHANT_CHECK(holds, kInternal, "routing contract of layer ", layer_, ": ", text...);
   };
   const std::vector<int32_t> ones(static_cast<size_t>(experts), 1);
-  const MoeContext context{.rows = TokenRows(Group::self(), 1, experts)};
+  const Group self = Group::self();
+  const MoeContext context{.rows = TokenRows(self, self, self, 1, experts)};
   RouterOptions options = router_options(context, device);
   options.replay = rotating_ids(experts, slots, device);
   const Routes routes = route(Var(Tensor::zeros({experts, experts}, wide, device)),

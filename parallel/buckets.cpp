@@ -13,15 +13,10 @@ namespace {
 // Members start where vector loads like them, in any dtype.
 constexpr int64_t kAlignElems = 64;
 
-// The table of a tied head is that of the parameter whose value it uses.
-const std::vector<LogicalTensor>& table_of(const Parameter& parameter) {
-  return parameter.tied_to() ? parameter.tied_to()->logical() : parameter.logical();
-}
-
 std::vector<int64_t> bounds_of(const Bucket& bucket) {
   std::vector<ElementRange> tensors;
   for (const Bucket::Member& member : bucket.members) {
-    for (const LogicalTensor& logical : table_of(*member.parameter))
+    for (const LogicalTensor& logical : member.parameter->table())
       tensors.push_back(Bucket::range_of(member, logical));
   }
   std::sort(tensors.begin(), tensors.end(),
@@ -82,11 +77,12 @@ std::vector<Bucket> plan_buckets(const ParameterStore& store, const ReplicaGroup
     if (parameter->tied_to()) tied.insert({parameter.get(), parameter->tied_to()});
   }
   std::vector<Bucket> buckets;
-  std::map<std::pair<const GroupImpl*, DType>, size_t> open;  // the bucket that parameters of a kind go into
+  std::map<std::pair<const GroupImpl*, DType>, size_t>
+      open;  // the bucket that parameters of a kind go into
   for (size_t i = store.all().size(); i-- > 0;) {
     Parameter& parameter = *store.all()[i];
     if (!parameter.trainable()) continue;
-    const bool alone = tied.contains(&parameter);
+    const bool alone = tied.contains(&parameter) || parameter.tied() != Tied::kNo;
     const Group& group = groups.of(parameter.replicas());
     const std::pair kind(group.impl().get(), parameter.dtype());
     const auto found = alone ? open.end() : open.find(kind);

@@ -54,7 +54,7 @@ struct Bucket {
     int64_t offset = 0;  // of its first element
   };
 
-  Group group;  // that holds the same parameters
+  Group group;                // that holds the same parameters
   DType dtype = DType::kF32;  // of the values; gradients are in wide_of(dtype)
   int64_t numel = 0;
   std::vector<Member> members;  // by descending index, ascending offset
@@ -73,7 +73,8 @@ struct Bucket {
 
 // Every trainable parameter of the store in one bucket.  Buckets come in the order in which
 // backward completes them, the reverse of the order in which forward first needs them.  Lookup and
-// head of a tied pair have a bucket each, cut alike: who owns a slice of one owns it of the other.
+// head of a tied pair have a bucket each, also on two stages, cut alike: who owns a slice of one
+// owns it of the other.
 std::vector<Bucket> plan_buckets(const ParameterStore& store, const ReplicaGroups& groups,
                                  int64_t bucket_bytes);
 

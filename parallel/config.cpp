@@ -5,6 +5,9 @@
 #include <initializer_list>
 
 #include "base/error.h"
+#include "parallel/context/sequence_split.h"
+#include "parallel/context/ulysses_attention.h"
+#include "parallel/pipeline/generators.h"
 
 namespace orthant {
 namespace {
@@ -31,6 +34,19 @@ void ParallelConfig::fields(FieldVisitor& v) {
           "ranks that share the heads and the inner widths of every layer, and the vocabulary");
   v.field("sequence_parallel", sequence_parallel,
           "tensor-parallel ranks keep rows of their own between the blocks, instead of all rows");
+  v.field("pipeline_parallel_size", pipeline_parallel_size, at_least(1),
+          "ranks that hold one stage of the layers, or several, each");
+  v.field("pipeline_schedule", pipeline_schedule, one_of(pipeline::schedule_names()),
+          "order of forwards and backwards of the stages (docs/pipeline.md)");
+  v.field("pipeline_chunks", pipeline_chunks, at_least(0),
+          "stages of a rank; 0 = as many as the schedule has by itself (interleaved and dualpipev "
+          "2, others 1)");
+  v.field("pipeline_layers", pipeline_layers, RealBounds{.low = 1},
+          "layers of each stage, in order; empty: balanced by operations");
+  v.field("context_parallel_size", context_parallel_size, at_least(1),
+          "ranks that share the tokens of every sequence");
+  v.field("context_parallel_kind", context_parallel_kind, one_of({"ring", "ulysses"}),
+          "ring: keys and values go round; ulysses: tokens go to the ranks of their heads");
   v.field("expert_parallel_size", expert_parallel_size, at_least(1),
           "ranks that share the routed experts of a layer");
   v.field("expert_tensor_parallel_size", expert_tensor_parallel_size, at_least(1),
@@ -47,6 +63,9 @@ void ParallelConfig::fields(FieldVisitor& v) {
   v.alias("dp", "data_parallel_size");
   v.alias("tp", "tensor_parallel_size");
   v.alias("tensor_model_parallel_size", "tensor_parallel_size");
+  v.alias("pp", "pipeline_parallel_size");
+  v.alias("pipeline_model_parallel_size", "pipeline_parallel_size");
+  v.alias("cp", "context_parallel_size");
   v.alias("ep", "expert_parallel_size");
   v.alias("etp", "expert_tensor_parallel_size");
   v.alias("expert_model_parallel_size", "expert_parallel_size");
@@ -56,6 +75,10 @@ std::string ParallelConfig::text() const {
   std::string text = concat("dp ", data_parallel_size);
   if (tensor_parallel_size > 1)
     text += concat(", tp ", tensor_parallel_size, sequence_parallel ? "" : " without sp");
+  if (pipeline_parallel_size > 1)
+    text += concat(", pp ", pipeline_parallel_size, " (", pipeline_schedule, ")");
+  if (context_parallel_size > 1)
+    text += concat(", cp ", context_parallel_size, " (", context_parallel_kind, ")");
   if (expert_parallel_size > 1) text += concat(", ep ", expert_parallel_size);
   if (expert_tensor_parallel_size > 1) text += concat(", etp ", expert_tensor_parallel_size);
   return text;
@@ -63,10 +86,10 @@ std::string ParallelConfig::text() const {
 
 void ParallelConfig::resolve(int world_size) {
   const int64_t replica = ranks_per_replica();
-  ORTHANT_CHECK(world_size % replica == 0, kConfig, "parallel.tensor_parallel_size: ", replica,
-                " does not divide ", world_size, world_size == 1 ? " rank" : " ranks",
-                "; it can be ", divisors(world_size), ", or start a multiple of ", replica,
-                " ranks");
+  ORTHANT_CHECK(world_size % replica == 0, kConfig, "parallel: a replica of the model takes ",
+                replica_text(), " = ", replica, " ranks, which does not divide ", world_size,
+                world_size == 1 ? " rank" : " ranks", "; it can take ", divisors(world_size),
+                ", or start a multiple of ", replica, " ranks (launch/mpirun.sh -n ", replica, ")");
   const int64_t left = world_size / replica;
   ORTHANT_CHECK(data_parallel_size == 0 || data_parallel_size == left, kConfig,
                 "parallel.data_parallel_size: want what the number of ranks leaves, ", world_size,
@@ -74,6 +97,11 @@ void ParallelConfig::resolve(int world_size) {
                 "; start it with launch/mpirun.sh -n ", data_parallel_size * replica,
                 ", or leave the key out");
   data_parallel_size = left;
+}
+
+std::string ParallelConfig::replica_text() const {
+  return concat("tensor_parallel_size ", tensor_parallel_size, " x context_parallel_size ",
+                context_parallel_size, " x pipeline_parallel_size ", pipeline_parallel_size);
 }
 
 void ParallelConfig::check_batch(int64_t micro_batches) const {
@@ -95,6 +123,7 @@ void ParallelConfig::check_batch(int64_t micro_batches) const {
 
 void ParallelConfig::resolve_model(int world_size, const ModelSizes& model) {
   check_heads(model);
+  check_context(model);
   check_experts(world_size, model);
 }
 
@@ -109,6 +138,19 @@ void ParallelConfig::check_heads(const ModelSizes& model) {
   key_value_copies = std::max<int64_t>(1, tp / kv);
 }
 
+void ParallelConfig::check_context(const ModelSizes& model) const {
+  const auto cp = static_cast<int>(context_parallel_size);
+  const std::string length = SequenceSplit::why_not(model.sequence_length, cp);
+  ORTHANT_CHECK(length.empty(), kConfig, "parallel.context_parallel_size: ", length);
+  if (context_parallel_kind != "ulysses") return;
+  const int64_t tp = tensor_parallel_size;
+  const std::string heads =
+      why_not_ulysses(model.heads / tp, std::max<int64_t>(1, model.kv_heads / tp), cp);
+  ORTHANT_CHECK(heads.empty(), kConfig, "parallel.context_parallel_kind: ulysses: ", heads,
+                tp > 1 ? concat(" (of each of ", tp, " tensor-parallel ranks)") : "",
+                "; context_parallel_kind: ring has no such limit");
+}
+
 void ParallelConfig::check_experts(int world_size, const ModelSizes& model) const {
   const int64_t ep = expert_parallel_size, etp = expert_tensor_parallel_size;
   if (model.experts == 0) {
@@ -118,18 +160,21 @@ void ParallelConfig::check_experts(int world_size, const ModelSizes& model) cons
                   ep, " x expert_tensor_parallel_size ", etp, "; leave both at 1");
     return;
   }
+  const int64_t stage = world_size / pipeline_parallel_size;  // ranks that share a stage's experts
+  const char* ranks = pipeline_parallel_size > 1 ? " ranks of a stage" : " ranks";
   ORTHANT_CHECK(
-      world_size % (ep * etp) == 0, kConfig, "parallel.",
+      stage % (ep * etp) == 0, kConfig, "parallel.",
       ep > 1 ? "expert_parallel_size: " : "expert_tensor_parallel_size: ", ep > 1 ? ep : etp,
       ep > 1 && etp > 1 ? concat(" x expert_tensor_parallel_size ", etp, " = ", ep * etp) : "",
-      " does not divide ", world_size, world_size == 1 ? " rank" : " ranks", "; start ", ep * etp,
+      " does not divide ", stage, stage == 1 ? " rank" : ranks, "; start ", ep * etp,
       " ranks or a multiple (launch/mpirun.sh -n ", ep * etp, ")");
   ORTHANT_CHECK(model.experts % ep == 0, kConfig, "parallel.expert_parallel_size: ", ep,
-                " does not divide model.n_routed_experts ", model.experts, "; with ", world_size,
-                " ranks it can be ", common_divisors({world_size, model.experts}));
-  ORTHANT_CHECK(model.expert_width % etp == 0, kConfig, "parallel.expert_tensor_parallel_size: ",
-                etp, " does not divide model.moe_intermediate_size ", model.expert_width, "; with ",
-                world_size, " ranks it can be ", common_divisors({world_size, model.expert_width}));
+                " does not divide model.n_routed_experts ", model.experts, "; with ", stage, ranks,
+                " it can be ", common_divisors({stage, model.experts}));
+  ORTHANT_CHECK(model.expert_width % etp == 0, kConfig,
+                "parallel.expert_tensor_parallel_size: ", etp,
+                " does not divide model.moe_intermediate_size ", model.expert_width, "; with ",
+                stage, ranks, " it can be ", common_divisors({stage, model.expert_width}));
 }
 
 }  // namespace orthant

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/fields.h"
 
@@ -12,12 +13,19 @@ namespace orthant {
 struct ModelSizes {
   int64_t heads = 1, kv_heads = 1;
   int64_t experts = 0, expert_width = 0;  // routed ones; 0: a dense model
+  int64_t sequence_length = 1;
 };
 
 struct ParallelConfig {
   int64_t data_parallel_size = 0;  // 0: what the number of ranks leaves
   int64_t tensor_parallel_size = 1;
   bool sequence_parallel = true;
+  int64_t pipeline_parallel_size = 1;
+  std::string pipeline_schedule = "1f1b";
+  int64_t pipeline_chunks = 0;  // stages of a rank; 0: as many as the schedule has by itself
+  std::vector<double> pipeline_layers;  // of each stage; empty: balanced by cost
+  int64_t context_parallel_size = 1;
+  std::string context_parallel_kind = "ring";
   int64_t zero_stage = 1;
   int64_t expert_parallel_size = 1;
   int64_t expert_tensor_parallel_size = 1;
@@ -32,7 +40,9 @@ struct ParallelConfig {
   void fields(FieldVisitor& v);
   std::string text() const;  // "dp 4, ep 2"; of a resolved one
   // Ranks that hold one copy of the dense model, and of the micro-batch they compute.
-  int64_t ranks_per_replica() const { return tensor_parallel_size; }
+  int64_t ranks_per_replica() const {
+    return tensor_parallel_size * context_parallel_size * pipeline_parallel_size;
+  }
   // Settles what the number of ranks leaves open: before the batch is known.  Error(kConfig) where
   // the sizes do not multiply to it.
   void resolve(int world_size);
@@ -44,7 +54,9 @@ struct ParallelConfig {
   void resolve_model(int world_size, const ModelSizes& model);
 
  private:
+  std::string replica_text() const;
   void check_heads(const ModelSizes& model);
+  void check_context(const ModelSizes& model) const;
   void check_experts(int world_size, const ModelSizes& model) const;
 };
 

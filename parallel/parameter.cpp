@@ -83,6 +83,11 @@ Tensor Parameter::logical_part(const Tensor& storage, const LogicalTensor& t) co
   return storage.flat(t.offset, t.offset + t.shape.numel()).view(t.shape);
 }
 
+const std::vector<LogicalTensor>& Parameter::logical() const {
+  static const std::vector<LogicalTensor> none;
+  return tied_to() || is_mirror() ? none : options_.logical;
+}
+
 const Tensor& Parameter::value() const {
   if (tied_to()) return tied_to()->value();
   if (arrivals_) arrivals_->wait(bucket_);
@@ -149,7 +154,7 @@ Parameter& ParameterStore::add(Parameter::Options options) {
 int64_t ParameterStore::numel() const {
   int64_t total = 0;
   for (const auto& parameter : parameters_) {
-    if (!parameter->tied_to()) total += parameter->numel();
+    if (!parameter->tied_to() && !parameter->is_mirror()) total += parameter->numel();
   }
   return total;
 }

@@ -34,6 +34,8 @@ LogicalTensor whole_tensor(std::string name, const Shape& shape, int64_t offset,
 class GradientBuffers;
 class ValueBuckets;
 
+enum class Tied { kNo, kOwner, kMirror };
+
 // Which ranks hold the same values of a parameter, add up their gradients of it and share its
 // optimizer state: a group of ReplicaGroups (parallel/buckets.h).
 enum class Replicas {
@@ -56,6 +58,9 @@ class Parameter final : public Weight {
     // is added to the other's once both are reduced; optimizer, norm and checkpoints see only the
     // other.
     Parameter* tied_to = nullptr;
+    // Shared with another pipeline rank (parallel/tied_stages.h).  A mirror has a value and a
+    // gradient of its own, but no logical tensors to others.
+    Tied tied = Tied::kNo;
   };
   explicit Parameter(Options options);
 
@@ -63,7 +68,12 @@ class Parameter final : public Weight {
   // A tied one goes with the parameter whose value it uses.
   Replicas replicas() const { return own_or_tied().options_.replicas; }
   Parameter* tied_to() const { return options_.tied_to; }
-  const std::vector<LogicalTensor>& logical() const { return options_.logical; }
+  Tied tied() const { return options_.tied; }
+  bool is_mirror() const { return tied() == Tied::kMirror; }
+  // Of what this rank answers for: none of a tied head or a mirror.
+  const std::vector<LogicalTensor>& logical() const;
+  // Of the storage, whoever answers for it.
+  const std::vector<LogicalTensor>& table() const { return own_or_tied().options_.logical; }
   const Shape& shape() const { return own_or_tied().value_.shape(); }
   int64_t numel() const { return shape().numel(); }
   DType dtype() const { return own_or_tied().value_.dtype(); }

@@ -6,12 +6,13 @@
 namespace orthant {
 
 ParameterOptimizer::ParameterOptimizer(const OptimizerConfig& config,
-                                       const GradientBuffers& gradients, const Group& model)
-    : config_(config), gradients_(gradients), norm_(gradients, model) {
+                                       const GradientBuffers& gradients, const Group& model,
+                                       std::shared_ptr<const TiedStages> tied)
+    : config_(config), gradients_(gradients), norm_(gradients, model), tied_(std::move(tied)) {
   if (gradients.zero()) values_ = ValueBuckets::adopt(gradients.buckets());
   for (Parameter* parameter : gradients.parameters()) {
     const ElementRange range = gradients.owned(*parameter);
-    if (parameter->tied_to() || range.empty()) continue;
+    if (parameter->tied_to() || parameter->is_mirror() || range.empty()) continue;
     const Tensor value = parameter->value().flat(range.begin, range.end);
     state_.push_back({parameter, range, make_span(config, value, parameter->decays())});
   }
@@ -64,6 +65,7 @@ void ParameterOptimizer::values_from_masters() {
 void ParameterOptimizer::publish_values() {
   if (values_) values_->gather();
   for (Parameter* parameter : gradients_.parameters()) parameter->bump_version();
+  if (tied_) tied_->share_value();
 }
 
 }  // namespace orthant

@@ -12,6 +12,7 @@
 #include "optim/optimizer.h"
 #include "parallel/gradient_buffers.h"
 #include "parallel/gradient_norm.h"
+#include "parallel/tied_stages.h"
 #include "parallel/value_buckets.h"
 
 namespace orthant {
@@ -19,9 +20,10 @@ namespace orthant {
 class ParameterOptimizer {
  public:
   // Takes masters from the parameters' present values.  `gradients` says who owns what and must
-  // outlive this.  model: ranks that hold all of the model together.  Collective over it.
+  // outlive this.  tied: of a weight that two stages share; may be null.  model: ranks that hold
+  // all of the model together.  Collective over it.
   ParameterOptimizer(const OptimizerConfig& config, const GradientBuffers& gradients,
-                     const Group& model);
+                     const Group& model, std::shared_ptr<const TiedStages> tied = nullptr);
 
   // The norm of grad_scale * (summed gradients), see parallel/gradient_norm.h.  Collective.
   double gradient_norm(double grad_scale) const;
@@ -60,6 +62,7 @@ class ParameterOptimizer {
   GradientNorm norm_;
   std::shared_ptr<ValueBuckets> values_;  // null without ZeRO
   std::vector<State> state_;
+  std::shared_ptr<const TiedStages> tied_;
 };
 
 }  // namespace orthant

@@ -1,26 +1,60 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which tokens of a micro-batch are a rank's own, where tensor-parallel ranks share them out: what
-// routing works on, in the order of ranks.
+// Which tokens of a micro-batch [sequences, length] a rank works on.
+//
+// Context-parallel ranks hold the parts of every sequence that SequenceSplit gives them: the local
+// rows, [sequences, local_length].  Tensor-parallel ranks share these out once more where each row
+// is one rank's own: routing, and with sequence parallelism all that stands between the blocks.
 #pragma once
 
+#include <vector>
+
 #include "parallel/comm/group.h"
+#include "parallel/context/sequence_split.h"
 
 namespace orthant {
 
-struct TokenRows {
-  Group group = Group::self();  // the ranks that share the tokens
-  int64_t sequences = 0, length = 0;
-  int64_t first = 0, count = 0;  // own tokens: [first, first + count) of sequences * length
-
+class TokenRows {
+ public:
   TokenRows() = default;
-  TokenRows(const Group& sharing, int64_t num_sequences, int64_t sequence_length);
-  int64_t total() const { return sequences * length; }
+  // The groups of the ranks that share the micro-batch, and all of them, tensor ranks varying
+  // fastest.
+  TokenRows(const Group& context, const Group& tensor, const Group& sharing, int64_t sequences,
+            int64_t length);
 
-  // Rows of a tensor [total(), ...]: own ones, and back.
-  Tensor own(const Tensor& all) const { return all.slice(first, first + count); }
-  Tensor gather(const Tensor& own) const;  // collective
-  // Sums over ranks of what was counted over own tokens, in place, on the host.  Collective.
+  int64_t sequences() const { return sequences_; }
+  int64_t length() const { return length_; }
+  int64_t local_length() const { return length_ / context_ranks_; }
+  int64_t num_local() const { return sequences_ * local_length(); }
+  // Own rows: [first, first + count) of the local ones.
+  int64_t first() const { return first_; }
+  int64_t count() const { return count_; }
+
+  // Out of rows of the whole micro-batch [sequences * length, ...]: this rank's local or own ones.
+  Tensor local(const Tensor& whole) const;
+  Tensor own(const Tensor& whole) const { return own_of_local(local(whole)); }
+  Tensor own_of_local(const Tensor& local) const { return local.slice(first_, first_ + count_); }
+  // The whole micro-batch's rows from everybody's own ones.  Collective.
+  Tensor gather(const Tensor& own) const;
+  // Sums over ranks of what was counted over own rows, in place, on the host.  Collective.
   void sum(const Tensor& counted) const;
+
+  // Local rows [begin, end) are tokens token, token + 1, ... of the whole micro-batch.
+  struct Run {
+    int64_t begin, end, token;
+  };
+  // Of local rows [begin, end).
+  std::vector<Run> runs(int64_t begin, int64_t end) const;
+
+ private:
+  SequenceSplit split() const { return {length_, context_ranks_}; }
+  std::vector<int64_t> whole_rows(int context_rank) const {
+    return split().rows_of(context_rank, sequences_);
+  }
+
+  Group sharing_ = Group::self();
+  int64_t sequences_ = 0, length_ = 0;
+  int context_ranks_ = 1, context_rank_ = 0, tensor_ranks_ = 1;
+  int64_t first_ = 0, count_ = 0;
 };
 
 }  // namespace orthant

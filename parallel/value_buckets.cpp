@@ -10,7 +10,7 @@ std::shared_ptr<ValueBuckets> ValueBuckets::adopt(const std::vector<Bucket>& buc
   auto result = std::make_shared<ValueBuckets>();
   for (auto bucket = buckets.rbegin(); bucket != buckets.rend(); ++bucket) {
     const Parameter& first = *bucket->members.front().parameter;
-    if (bucket->group.size() == 1 || first.tied_to()) continue;
+    if (bucket->group.size() == 1 || first.tied_to() || first.is_mirror()) continue;
     const Tensor flat = Tensor::zeros({bucket->numel}, bucket->dtype, first.device());
     for (const Bucket::Member& member : bucket->members) {
       const int64_t end = member.offset + member.parameter->numel();

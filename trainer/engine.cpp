@@ -18,15 +18,13 @@ int64_t count_routed(const Batch& batch) {
   return routed;
 }
 
-// f64 sums over each sequence's tokens, in order.
-void append_sequence_sums(const Tensor& losses, int64_t length, std::vector<double>& sums,
-                          size_t stride) {
+// f64 sums over each sequence's tokens, in order: into every stride-th number from `first` on.
+void add_sequence_sums(const Tensor& losses, int64_t length, std::vector<double>& sums,
+                       size_t first, size_t stride) {
   const std::vector<double> values = losses.to_doubles();
   for (size_t begin = 0; begin < values.size(); begin += static_cast<size_t>(length)) {
-    double sum = 0;
-    for (size_t i = begin; i < begin + static_cast<size_t>(length); ++i) sum += values[i];
-    sums.push_back(sum);
-    sums.resize(sums.size() + stride - 1, 0.0);
+    for (size_t i = begin; i < begin + static_cast<size_t>(length); ++i) sums[first] += values[i];
+    first += stride;
   }
 }
 
@@ -72,20 +70,12 @@ Engine::Engine(const RunConfig& config, const Group& world)
       device_(device_of(config.device)),
       lanes_(lanes_of_step(1)) {
   context().any_order = config.run.determinism == "none";
-  model_ = std::make_unique<Transformer>(
-      TransformerOptions{
-          .config = config.model,
-          .moe = config.moe,
-          .dtype = config.dtype(),
-          .device = device_,
-          .recompute = config.parallel.recompute == "full" ? Recompute::kFull : Recompute::kNone,
-          .ranks = groups_,
-          .seed = static_cast<uint64_t>(config.run.seed)},
-      store_);
+  pipeline_ = std::make_unique<StagePipeline>(config_, groups_, device_, store_);
   gradients_ = std::make_unique<GradientBuffers>(
       store_, groups_.replicas, lanes_,
       GradientBuffers::Options{config.parallel.zero_stage == 1, config.parallel.bucket_bytes});
-  optimizer_ = std::make_unique<ParameterOptimizer>(config.optimizer, *gradients_, groups_.model);
+  optimizer_ = std::make_unique<ParameterOptimizer>(config.optimizer, *gradients_, groups_.model,
+                                                    pipeline_->tied_stages());
   optimizer_->initialize(static_cast<uint64_t>(config.run.seed));
 }
 
@@ -102,46 +92,52 @@ void Engine::plan_step(int64_t num_micro_batches, int64_t step) {
   gradients_->set_lanes(lanes_);
 }
 
-// per_sequence gets two numbers for each sequence: language loss and balance loss, both as sums
-// over tokens.
-void Engine::run_micro_batch(const Batch& batch, int64_t index, int64_t step, double loss_scale,
-                             std::vector<double>& per_sequence, StepResult& result) {
-  const int64_t global_index = groups_.data.rank() * lanes_.micro_batches + index;
-  const ModelInput input = to_model_input(batch, device_);
-  MoeContext moe{.loss_scale = loss_scale};
+void Engine::prepare(const Batch& batch, StageMicroBatch& run) const {
+  run.input = to_model_input(batch, device_);
   if (config_.moe.capacity_factor > 0)
-    moe.protected_rows = protected_rows(batch.sample_ids, device_);
-  if (replay_) moe.replay = [&](int64_t layer) { return replay_(index, layer); };
-  HeadLoss loss = model_->loss(input, moe, step, global_index * batch.num_tokens());
-  failpoint("step.forward", step);
-  backward(loss.sum, Tensor::from({1}, {{1.0}}, loss.sum.value().dtype(), device_), nullptr,
-           [this] { gradients_->poll(); });
-  failpoint("step.backward", step);
+    run.moe.protected_rows = protected_rows(batch.sample_ids, device_);
+}
 
-  const size_t first = per_sequence.size();
-  append_sequence_sums(loss.losses, batch.length, per_sequence, 2);
-  result.expert_counts.resize(moe.routings.size());
-  result.dropped.resize(moe.routings.size());
-  for (size_t i = 0; i < moe.routings.size(); ++i) {
-    const LayerRouting& routing = moe.routings[i];
-    const int64_t experts = routing.counts.dim(1);
-    result.expert_counts[i].resize(static_cast<size_t>(experts), 0.0);
-    for (int64_t s = 0; s < batch.sequences; ++s) {
-      per_sequence[first + 2 * static_cast<size_t>(s) + 1] +=
-          routing.balance_losses.as<double>()[s] + routing.z_losses.as<double>()[s];
-      for (int64_t e = 0; e < experts; ++e)
-        result.expert_counts[i][static_cast<size_t>(e)] +=
-            routing.counts.as<double>()[s * experts + e];
-      if (routing.dropped.defined()) result.dropped[i] += routing.dropped.as<double>()[s];
+// per_sequence has 1 + (MoE layers) numbers for each sequence: language loss, and the balance
+// losses of each layer, as sums over tokens.  Every number is added by the one stage that has it.
+void Engine::record(const StageMicroBatch& run, std::vector<double>& per_sequence,
+                    StepResult& result) const {
+  const size_t stride = 1 + result.expert_counts.size();
+  const auto sequences = static_cast<size_t>(run.input.batch);
+  const size_t first = static_cast<size_t>(run.micro_batch) * sequences * stride;
+  if (run.losses.defined())
+    add_sequence_sums(run.losses, run.moe.rows.local_length(), per_sequence, first, stride);
+  for (const LayerRouting& routing : run.moe.routings) {
+    const auto layer = static_cast<size_t>(config_.model.moe_index(routing.layer));
+    std::vector<double>& counts = result.expert_counts[layer];
+    for (size_t s = 0; s < sequences; ++s) {
+      // Routing is the same on all ranks that share a micro-batch; one of them tells it.
+      if (groups_.context.rank() == 0)
+        per_sequence[first + s * stride + 1 + layer] =
+            routing.balance_losses.as<double>()[s] + routing.z_losses.as<double>()[s];
+      for (size_t e = 0; e < counts.size(); ++e)
+        counts[e] += routing.counts.as<double>()[s * counts.size() + e];
+      if (routing.dropped.defined()) result.dropped[layer] += routing.dropped.as<double>()[s];
     }
   }
-  if (observer_) observer_(index, moe);
+}
+
+void Engine::sum_losses(std::vector<double> per_sequence, StepResult& result) const {
+  if (groups_.losses.size() > 1) per_sequence = groups_.losses.sum(per_sequence);
+  const std::vector<double> all = gather_in_order(groups_.data, per_sequence);
+  const size_t stride = 1 + result.expert_counts.size();
+  for (size_t i = 0; i < all.size(); i += stride) {
+    result.lm_loss += all[i];
+    double balance = 0;
+    for (size_t layer = 1; layer < stride; ++layer) balance += all[i + layer];
+    result.balance_loss += balance;
+  }
 }
 
 StepResult Engine::accumulate(std::span<const Batch> micro_batches, int64_t step, bool stop) {
   plan_step(static_cast<int64_t>(micro_batches.size()), step);
   groups_.world.set_step(step);
-  std::vector<double> local = {0.0, 0.0, stop ? 1.0 : 0.0};
+  std::vector<double> local = {0.0, 0.0};
   for (const Batch& batch : micro_batches) {
     local[0] += static_cast<double>(batch.num_labels());
     local[1] += static_cast<double>(count_routed(batch));
@@ -150,25 +146,39 @@ StepResult Engine::accumulate(std::span<const Batch> micro_batches, int64_t step
   StepResult result;
   result.labelled_tokens = static_cast<int64_t>(counts[0]);
   result.routed_tokens = static_cast<int64_t>(counts[1]);
-  result.stop_requested = counts[2] > 0;
+  result.stop_requested = groups_.world.sum(stop ? 1.0 : 0.0) > 0;
+  const auto moe_layers = static_cast<size_t>(config_.model.num_moe_layers());
+  const auto experts = static_cast<size_t>(config_.model.n_routed_experts);
+  result.expert_counts.assign(moe_layers, std::vector<double>(experts, 0.0));
+  result.dropped.assign(moe_layers, 0.0);
 
   gradients_->begin_step();
   const double loss_scale = counts[1] > 0 ? counts[0] / counts[1] : 0.0;
-  std::vector<double> per_sequence;
-  for (size_t i = 0; i < micro_batches.size(); ++i) {
-    run_micro_batch(micro_batches[i], static_cast<int64_t>(i), step, loss_scale, per_sequence,
-                    result);
-  }
+  const auto sequences = static_cast<size_t>(config_.batch.micro_batch_size);
+  std::vector<double> per_sequence(micro_batches.size() * sequences * (1 + moe_layers), 0.0);
+  const auto prepare_run = [&](StageMicroBatch& run) {
+    const int64_t index = run.micro_batch;
+    const Batch& batch = micro_batches[static_cast<size_t>(index)];
+    prepare(batch, run);
+    run.input.step = step;
+    run.input.first_token =
+        (groups_.data.rank() * lanes_.micro_batches + index) * batch.num_tokens();
+    run.moe.loss_scale = loss_scale;
+    if (replay_) run.moe.replay = [this, index](int64_t layer) { return replay_(index, layer); };
+  };
+  const auto observe = [&](const StageMicroBatch& run) {
+    record(run, per_sequence, result);
+    if (observer_) observer_(run.micro_batch, run.moe);
+  };
+  pipeline_->train(step, prepare_run, observe, [this] { gradients_->poll(); });
   gradients_->finish_step();
+  if (pipeline_->tied_stages()) pipeline_->tied_stages()->add_gradients(*gradients_);
 
-  const std::vector<double> all = gather_in_order(groups_.data, per_sequence);
-  for (size_t i = 0; i < all.size(); i += 2) {
-    result.lm_loss += all[i];
-    result.balance_loss += all[i + 1];
-  }
+  sum_losses(std::move(per_sequence), result);
   if (counts[0] > 0) result.lm_loss /= counts[0];
   if (counts[1] > 0) result.balance_loss /= counts[1];
   sum_counts(groups_.data, result);
+  if (groups_.pipeline.size() > 1) sum_counts(groups_.pipeline, result);
   return result;
 }
 
@@ -190,29 +200,33 @@ StepResult Engine::step(std::span<const Batch> micro_batches, int64_t step, bool
   }
   failpoint("step.optimizer", step);
   optimizer_->step(result.learning_rate, factor, ++updates_);
-  model_->update_router_biases(result.expert_counts);
+  for (const auto& stage : pipeline_->stages()) stage->update_router_biases(result.expert_counts);
   return result;
 }
 
 EvaluationResult Engine::evaluate(const std::function<Batch(int64_t)>& batch,
                                   int64_t num_batches) const {
-  const NoGradScope no_grad;
-  std::vector<double> local = {0.0};  // the first entry counts labels
-  for (int64_t i = 0; i < num_batches; ++i) {
-    const Batch next = batch(i);
-    MoeContext moe;
-    local[0] += static_cast<double>(next.num_labels());
-    const HeadLoss loss = model_->loss(to_model_input(next, device_), moe, 0, 0);
-    append_sequence_sums(loss.losses, next.length, local, 1);
-  }
-  const std::vector<double> all = gather_in_order(groups_.data, local);
+  // By micro-batch, on every rank that sees it; by sequence, on the rank that has the losses.
+  std::vector<double> labels(static_cast<size_t>(num_batches), 0.0), losses;
+  const auto prepare_run = [&](StageMicroBatch& run) {
+    const Batch next = batch(run.micro_batch);
+    labels[static_cast<size_t>(run.micro_batch)] = static_cast<double>(next.num_labels());
+    losses.resize(labels.size() * static_cast<size_t>(next.sequences), 0.0);
+    run.input = to_model_input(next, device_);
+  };
+  const auto observe = [&](const StageMicroBatch& run) {
+    if (run.losses.defined())
+      add_sequence_sums(run.losses, run.moe.rows.local_length(), losses,
+                        static_cast<size_t>(run.micro_batch * run.input.batch), 1);
+  };
+  pipeline_->evaluate(static_cast<int>(num_batches), prepare_run, observe);
+  if (groups_.losses.size() > 1) losses = groups_.losses.sum(losses);
   EvaluationResult result;
-  double labels = 0;
-  for (size_t i = 0; i < all.size(); ++i) {
-    (i % local.size() == 0 ? labels : result.total_nats) += all[i];
-  }
-  result.labelled_tokens = static_cast<int64_t>(labels);
-  result.loss = labels > 0 ? result.total_nats / labels : 0.0;
+  for (const double nats : gather_in_order(groups_.data, losses)) result.total_nats += nats;
+  double total_labels = 0;
+  for (const double n : gather_in_order(groups_.data, labels)) total_labels += n;
+  result.labelled_tokens = static_cast<int64_t>(total_labels);
+  result.loss = total_labels > 0 ? result.total_nats / total_labels : 0.0;
   return result;
 }
 

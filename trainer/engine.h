@@ -16,6 +16,7 @@
 #include "parallel/parameter_optimizer.h"
 #include "parallel/rank_groups.h"
 #include "trainer/run_config.h"
+#include "trainer/stage_pipeline.h"
 
 namespace orthant {
 
@@ -54,7 +55,9 @@ class Engine {
   // Sum over this rank's batches and all ranks.  Collective.
   EvaluationResult evaluate(const std::function<Batch(int64_t)>& batch, int64_t num_batches) const;
 
-  const Transformer& model() const { return *model_; }
+  // The whole model: without pipeline parallelism.
+  const Transformer& model() const { return *pipeline_->stages().front(); }
+  const StagePipeline& pipeline() const { return *pipeline_; }
   const ParameterStore& store() const { return store_; }
   const GradientBuffers& gradients() const { return *gradients_; }
   ParameterOptimizer& optimizer() { return *optimizer_; }
@@ -66,7 +69,7 @@ class Engine {
   void set_replay(std::function<Tensor(int64_t micro_batch, int64_t layer)> replay) {
     replay_ = std::move(replay);
   }
-  // Called with every micro-batch's routing.
+  // Called with every micro-batch's routing, in every stage of this rank.
   void set_routing_observer(std::function<void(int64_t micro_batch, const MoeContext&)> observer) {
     observer_ = std::move(observer);
   }
@@ -75,14 +78,18 @@ class Engine {
   LanePlan lanes_of_step(int64_t step) const;
   // Settles how the step's gradients are added up.
   void plan_step(int64_t num_micro_batches, int64_t step);
-  void run_micro_batch(const Batch& batch, int64_t index, int64_t step, double loss_scale,
-                       std::vector<double>& per_sequence, StepResult& result);
+  void prepare(const Batch& batch, StageMicroBatch& run) const;
+  // Adds what a stage found out about a micro-batch.
+  void record(const StageMicroBatch& run, std::vector<double>& per_sequence,
+              StepResult& result) const;
+  // Losses of the step's sequences, from all ranks, into the result.
+  void sum_losses(std::vector<double> per_sequence, StepResult& result) const;
 
   RunConfig config_;
   RankGroups groups_;
   Device device_;
   ParameterStore store_;
-  std::unique_ptr<Transformer> model_;
+  std::unique_ptr<StagePipeline> pipeline_;
   LanePlan lanes_;
   std::unique_ptr<GradientBuffers> gradients_;
   std::unique_ptr<ParameterOptimizer> optimizer_;

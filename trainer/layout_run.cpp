@@ -66,11 +66,9 @@ Tensor replayed_ids(const std::vector<RowChoices>& rows, int64_t begin, int64_t 
                           ids);
 }
 
-// Appends the rows of one micro-batch.  Collective over the ranks that share it.
-void record_choices(const MoeContext& moe, int64_t layers, std::vector<RowChoices>& rows) {
-  const size_t first = rows.size();
-  const int64_t sequences = moe.rows.sequences;
-  rows.resize(first + static_cast<size_t>(sequences), RowChoices(static_cast<size_t>(layers)));
+// Into the rows of one micro-batch, from `first` on.  Collective over the ranks that share it.
+void record_choices(const MoeContext& moe, size_t first, std::vector<RowChoices>& rows) {
+  const int64_t sequences = moe.rows.sequences();
   for (const LayerRouting& routing : moe.routings) {
     const Tensor host_ids = moe.rows.gather(routing.ids).to(Device{});
     const int64_t per_row = host_ids.numel() / sequences;
@@ -78,6 +76,33 @@ void record_choices(const MoeContext& moe, int64_t layers, std::vector<RowChoice
     for (int64_t s = 0; s < sequences; ++s)
       rows[first + static_cast<size_t>(s)][static_cast<size_t>(routing.layer)].assign(
           ids + s * per_row, ids + (s + 1) * per_row);
+  }
+}
+
+// The layers of all stages, each of which has only its own; all choices are of one size.
+void gather_layers_of(const Group& pipeline, const ModelConfig& model, int64_t row_choices,
+                      std::vector<RowChoices>& rows) {
+  if (pipeline.size() == 1 || !model.is_moe()) return;
+  constexpr int kNotHere = -2;
+  const auto size = static_cast<size_t>(row_choices);
+  std::vector<int32_t> flat;
+  for (const RowChoices& row : rows) {
+    for (const std::vector<int>& layer : row) {
+      if (layer.empty()) flat.insert(flat.end(), size, kNotHere);
+      flat.insert(flat.end(), layer.begin(), layer.end());
+    }
+  }
+  const auto count = static_cast<int64_t>(flat.size());
+  const Tensor all = Tensor::empty({count * pipeline.size()}, DType::kI32);
+  pipeline.all_gather(Tensor::from_i32({count}, flat), all).wait();
+  for (int rank = 0; rank < pipeline.size(); ++rank) {
+    const int32_t* next = all.as<int32_t>() + rank * count;
+    for (RowChoices& row : rows) {
+      for (std::vector<int>& layer : row) {
+        if (*next != kNotHere) layer.assign(next, next + size);
+        next += size;
+      }
+    }
   }
 }
 
@@ -124,9 +149,8 @@ void load_weights(Engine& engine, const NamedValues& weights) {
 void add_state(Engine& engine, LayoutRun& run) {
   run.weights = collect(engine, [](const State& s) { return s.span.master; });
   run.values = collect_values(engine);
-  for (const Parameter* parameter : fixed_parameters(engine.store()))
-    for (const LogicalTensor& logical : parameter->logical())
-      run.weights[logical.name] = run.values.at(logical.name);
+  // What no optimizer changes has no master.
+  for (const auto& [name, values] : run.values) run.weights.try_emplace(name, values);
   run.m = collect(engine, [](const State& s) { return s.span.m; });
   run.v = collect(engine, [](const State& s) { return s.span.v; });
 }
@@ -157,12 +181,16 @@ LayoutRun run_layout(const RunConfig& config, const MicroBatchSource& batches,
     const StepResult result = engine.accumulate(own_batches(1), 1);
     run.gradients = mean_gradients(engine, result.labelled_tokens);
   }
-  engine.set_routing_observer([&](int64_t, const MoeContext& moe) {
-    record_choices(moe, config.model.num_hidden_layers, run.choices.back());
+  engine.set_routing_observer([&](int64_t micro_batch, const MoeContext& moe) {
+    record_choices(moe, static_cast<size_t>(micro_batch * sequences), run.choices.back());
   });
   for (; step <= options.steps; ++step) {
-    run.choices.emplace_back();
+    run.choices.emplace_back(static_cast<size_t>(own * sequences),
+                             RowChoices(static_cast<size_t>(config.model.num_hidden_layers)));
     run.steps.push_back(engine.step(own_batches(step), step));
+    gather_layers_of(engine.groups().pipeline, config.model,
+                     config.batch.sequence_length * config.model.num_experts_per_tok,
+                     run.choices.back());
     gather_rows_of(data, run.choices.back());
   }
   add_state(engine, run);

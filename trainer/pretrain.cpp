@@ -129,7 +129,9 @@ void Pretrainer::open_run() {
           .keep = config_.checkpoint.keep,
           .asynchronous = config_.checkpoint.asynchronous,
           .timeout_seconds = std::max(60.0, config_.parallel.timeout_seconds)});
-  if (const int64_t layers = engine_->model().check_routing(); layers > 0)
+  int64_t layers = 0;
+  for (const auto& stage : engine_->pipeline().stages()) layers += stage->check_routing();
+  if (layers > 0)
     log::info("routing: checked in ", counted(layers, "layer"),
               " that a token which chooses an expert is counted for it and sent to its weights ",
               "(docs/balance.md)");
@@ -398,7 +400,8 @@ void Pretrainer::write_report() {
 
 void Pretrainer::finish() {
   // All ranks take part in decoding: each holds a part of the model that others need.
-  make_samples();
+  if (config_.parallel.pipeline_parallel_size == 1 && engine_->pipeline().stages().size() == 1)
+    make_samples();
   if (!is_first()) return;
   for (const ReportSample& sample : samples_) {
     log::info("sample: ", printable(sample.prompt + sample.completion));

@@ -96,7 +96,8 @@ RoutingInspection inspect_routing(const Transformer& model, std::vector<RoutingD
       const std::span<const int32_t> row(tokens.data() + begin,
                                          std::min(longest, tokens.size() - begin));
       MoeContext moe;
-      model.loss(row_of(row, model.device()), moe, 0, 0);
+      const ModelInput input = row_of(row, model.device());
+      model.loss(Var(), input, moe);
       for (size_t i = 0; i < result.layers.size(); ++i)
         count(moe.routings[i], row, d, result.layers[i]);
     }

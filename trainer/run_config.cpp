@@ -2,9 +2,11 @@
 #include "trainer/run_config.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 
 #include "base/error.h"
+#include "model/stage_split.h"
 
 namespace orthant {
 
@@ -128,6 +130,31 @@ void RunConfig::fields(FieldVisitor& v) {
   block("generation", "samples", generation);
 }
 
+namespace {
+
+// Error(kConfig) when the layers or the micro-batches do not suffice for the pipeline.
+void check_pipeline(const RunConfig& config) {
+  if (config.parallel.pipeline_parallel_size == 1 && config.parallel.pipeline_chunks <= 1) return;
+  const int64_t stages = make_step_schedule(config, 1).stages();
+  split_stages(config.model, config.batch.sequence_length, stages, pipeline_layers(config));
+}
+
+}  // namespace
+
+std::vector<int64_t> pipeline_layers(const RunConfig& config) {
+  std::vector<int64_t> layers;
+  for (const double n : config.parallel.pipeline_layers) layers.push_back(std::llround(n));
+  return layers;
+}
+
+pipeline::Schedule make_step_schedule(const RunConfig& config, int64_t step) {
+  const ParallelConfig& p = config.parallel;
+  return pipeline::make_schedule(
+      p.pipeline_schedule, static_cast<int>(p.pipeline_parallel_size),
+      static_cast<int>(config.batch.micro_batches_of_step(step) / p.data_parallel_size),
+      static_cast<int>(p.pipeline_chunks));
+}
+
 void RunConfig::resolve(int world_size) {
   std::string problems;
   const auto collect = [&problems](const std::function<void()>& check) {
@@ -179,8 +206,10 @@ void RunConfig::resolve(int world_size) {
     parallel.resolve_model(world_size, {.heads = model.num_attention_heads,
                                         .kv_heads = model.num_key_value_heads,
                                         .experts = model.n_routed_experts,
-                                        .expert_width = model.moe_intermediate_size});
+                                        .expert_width = model.moe_intermediate_size,
+                                        .sequence_length = batch.sequence_length});
   });
+  if (problems.empty()) collect([&] { check_pipeline(*this); });
   if (!problems.empty()) throw_error(ErrorKind::kConfig, problems);
 }
 

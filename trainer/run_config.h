@@ -10,6 +10,7 @@
 #include "moe/config.h"
 #include "optim/config.h"
 #include "parallel/config.h"
+#include "parallel/pipeline/generators.h"
 #include "tensor/dtype.h"
 
 namespace orthant {
@@ -97,5 +98,10 @@ struct RunConfig {
   void resolve(int world_size);
   DType dtype() const;
 };
+
+// Of a step's micro-batches, on a resolved configuration.  Error(kConfig) when they do not fit.
+pipeline::Schedule make_step_schedule(const RunConfig& config, int64_t step);
+// parallel.pipeline_layers as whole numbers.
+std::vector<int64_t> pipeline_layers(const RunConfig& config);
 
 }  // namespace orthant

@@ -188,6 +188,13 @@ RunConfig LayoutSpec::applied_to(RunConfig c) const {
   p.data_parallel_size = data_parallel_size;
   p.tensor_parallel_size = tensor_parallel_size;
   p.sequence_parallel = sequence_parallel;
+  p.context_parallel_size = context_parallel_size;
+  p.context_parallel_kind = ulysses ? "ulysses" : "ring";
+  p.pipeline_parallel_size = pipeline_parallel_size;
+  p.pipeline_chunks = pipeline_chunks;
+  p.pipeline_layers.clear();
+  if (!pipeline_schedule.empty()) p.pipeline_schedule = pipeline_schedule;
+  if (ranks() == 1) p.pipeline_schedule = "1f1b";
   p.expert_parallel_size = expert_parallel_size;
   p.expert_tensor_parallel_size = expert_tensor_parallel_size;
   p.recompute = recompute ? "full" : "none";
@@ -202,9 +209,10 @@ namespace {
 void set_part(LayoutSpec& layout, const std::string& part) {
   const auto [word, number] = split_part(part);
   const std::pair<const char*, int64_t*> sizes[] = {
-      {"dp", &layout.data_parallel_size},   {"tp", &layout.tensor_parallel_size},
-      {"ep", &layout.expert_parallel_size}, {"etp", &layout.expert_tensor_parallel_size},
-      {"mb", &layout.micro_batch_size},
+      {"dp", &layout.data_parallel_size},     {"tp", &layout.tensor_parallel_size},
+      {"ep", &layout.expert_parallel_size},   {"etp", &layout.expert_tensor_parallel_size},
+      {"mb", &layout.micro_batch_size},       {"cp", &layout.context_parallel_size},
+      {"pp", &layout.pipeline_parallel_size}, {"chunks", &layout.pipeline_chunks},
   };
   for (const auto& [name, size] : sizes) {
     if (word != name || number < 1 || number > 4096) continue;
@@ -215,13 +223,18 @@ void set_part(LayoutSpec& layout, const std::string& part) {
     layout.recompute = true;
   } else if (part == "nosp") {
     layout.sequence_parallel = false;
+  } else if (part == "ulysses") {
+    layout.ulysses = true;
+  } else if (std::ranges::count(pipeline::schedule_names(), part) > 0) {
+    layout.pipeline_schedule = part;
   } else if (part == "zero0" || part == "zero1") {
     layout.zero_stage = number;
   } else {
-    throw_error(ErrorKind::kUsage,
-                concat("layout '", layout.text, "': '", part,
-                       "' is none of dpN, tpN, nosp, epN, etpN, mbN, zero0, zero1, recompute "
-                       "(joined by +, as dp4+ep2)"));
+    throw_error(
+        ErrorKind::kUsage,
+        concat("layout '", layout.text, "': '", part,
+               "' is none of dpN, tpN, nosp, cpN, ulysses, ppN, a pipeline schedule, chunksN, "
+               "epN, etpN, mbN, zero0, zero1, recompute (joined by +, as dp4+ep2)"));
   }
 }
 
@@ -252,6 +265,10 @@ std::vector<LayoutSpec> default_layouts(const RunConfig& config, int max_ranks) 
   for (int ranks = 2; ranks <= max_ranks; ranks *= 2) {
     offer(concat("dp", ranks));
     offer(concat("tp", ranks));
+    offer(concat("cp", ranks));
+    offer(concat("pp", ranks));
+    if (ranks >= 4) offer("pp2+cp2");
+    if (ranks >= 4) offer(concat("pp2+zb_h1+tp", ranks / 2));
     if (ranks >= 4) offer(concat("dp", ranks / 2, "+tp2+nosp"));
     if (!config.model.is_moe()) continue;
     for (int ep = 2; ep <= ranks; ep *= 2) offer(concat("dp", ranks, "+ep", ep));
@@ -295,8 +312,8 @@ std::vector<LayoutVerdict> verify_layouts(
     const VerifyLayoutOptions& options, const Group& world,
     const std::function<void(const LayoutVerdict&)>& on_verdict) {
   for (const LayoutSpec& layout : options.layouts) {
-    ORTHANT_CHECK(world.size() == 1 || layout.ranks() == world.size(), kUsage, "layout ", layout.text,
-                  " has ", layout.ranks(), " ranks, the job ", world.size(),
+    ORTHANT_CHECK(world.size() == 1 || layout.ranks() == world.size(), kUsage, "layout ",
+                  layout.text, " has ", layout.ranks(), " ranks, the job ", world.size(),
                   "; without mpirun any layout runs, its ranks as threads");
   }
   const Verifier verifier(config, rows, options, world);

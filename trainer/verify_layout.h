@@ -12,17 +12,23 @@
 
 namespace orthant {
 
-// A layout as users write it: "dp4+tp2+nosp+zero0+ep2+etp2+recompute+mb2".
+// A layout as users write it: "dp2+pp2+cp2+tp2+ep2+zero0+recompute+mb2".
 struct LayoutSpec {
   std::string text;
-  int64_t data_parallel_size = 1, tensor_parallel_size = 1;
+  int64_t data_parallel_size = 1, tensor_parallel_size = 1, context_parallel_size = 1;
+  int64_t pipeline_parallel_size = 1, pipeline_chunks = 0;
+  std::string pipeline_schedule;  // empty: the configuration's
+  bool ulysses = false;
   int64_t expert_parallel_size = 1, expert_tensor_parallel_size = 1;  // folded over the same ranks
   bool sequence_parallel = true;
   int64_t micro_batch_size = 0;  // 0: the configuration's
   int64_t zero_stage = -1;       // -1: the configuration's
   bool recompute = false;
 
-  int ranks() const { return static_cast<int>(data_parallel_size * tensor_parallel_size); }
+  int ranks() const {
+    return static_cast<int>(data_parallel_size * tensor_parallel_size * context_parallel_size *
+                            pipeline_parallel_size);
+  }
   // The configuration, not resolved, on this layout.
   RunConfig applied_to(RunConfig config) const;
 };

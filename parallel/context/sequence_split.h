@@ -21,8 +21,8 @@ class SequenceSplit {
 
   int num_ranks() const { return num_ranks_; }
   int64_t local_length() const { return length_ / num_ranks_; }  // tokens of a sequence on a rank
-  // Chunks: one for a group of one.
-  int num_halves() const { return num_ranks_ == 1 ? 1 : 2; }  // chunks of a rank
+  // Chunks of a rank; a group of one has the sequence in one.
+  int num_halves() const { return num_ranks_ == 1 ? 1 : 2; }
   int64_t chunk_length() const { return local_length() / num_halves(); }
   // Position of the first token of a rank's first (half 0) or second chunk.
   int64_t chunk_begin(int rank, int half) const {

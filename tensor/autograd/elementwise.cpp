@@ -59,18 +59,22 @@ Var join_columns(const Var& a, const Var& b) {
   });
 }
 
-Var dropout(const Var& x, double probability, PhiloxKey key, uint64_t step, uint64_t first_index) {
+Var dropout(const Var& x, double probability, PhiloxKey key, uint64_t step,
+            std::span<const DropoutRun> runs) {
   if (probability == 0.0) return x;
-  const auto apply = [=](const Tensor& from) {
+  const auto apply = [=, runs = std::vector(runs.begin(), runs.end())](const Tensor& from) {
     const Tensor to = Tensor::like(from);
-    ops::call(&Backend::dropout, "dropout", {&from, &to},
-              DropoutArgs{.x = view_of(from),
-                          .y = view_of(to),
-                          .key0 = key.k0,
-                          .key1 = key.k1,
-                          .step = step,
-                          .first_index = first_index,
-                          .probability = probability});
+    for (const DropoutRun& run : runs) {
+      const Tensor part = from.slice(run.begin, run.end);
+      ops::call(&Backend::dropout, "dropout", {&from, &to},
+                DropoutArgs{.x = view_of(part),
+                            .y = view_of(to.slice(run.begin, run.end)),
+                            .key0 = key.k0,
+                            .key1 = key.k1,
+                            .step = step,
+                            .first_index = run.first_index,
+                            .probability = probability});
+    }
     return to;
   };
   return record("dropout", {x}, apply(x.value()),

@@ -121,8 +121,8 @@ class HeadChunks {
     // The chunk depends on the head alone, so that a row's bits do not change with the batch.
     const int64_t row_bytes = head.value().dim(0) * size_of(wide());
     chunk_rows_ = std::clamp(kChunkBytes / row_bytes, kLeastRows, kMostRows);
-    logits_ = Tensor::empty({std::min(chunk_rows_, x.dim(0)), head.value().dim(0)}, wide(),
-                            x.device());
+    logits_ =
+        Tensor::empty({std::min(chunk_rows_, x.dim(0)), head.value().dim(0)}, wide(), x.device());
     losses_ = Tensor::empty({x.dim(0)}, DType::kF64, x.device());
   }
   DType wide() const { return wide_of(x_.dtype()); }
@@ -213,9 +213,10 @@ HeadLoss head_loss(const Var& x, Weight& head, const Tensor& labels, const Vocab
   Var result = record(
       "head_loss", {x}, sum,
       [dx](const Tensor& dy) -> Grads {
-        ORTHANT_CHECK(dy.to_doubles()[0] == 1.0, kInternal,
-                      "head_loss: its gradients were made in forward: backward starts here, with 1, got ",
-                      dy.to_doubles()[0]);
+        ORTHANT_CHECK(
+            dy.to_doubles()[0] == 1.0, kInternal,
+            "head_loss: its gradients were made in forward: backward starts here, with 1, got ",
+            dy.to_doubles()[0]);
         return {dx};
       },
       head.trainable());

@@ -65,13 +65,18 @@ Var add(const Var& a, const Var& b);
 Var scale(const Var& x, double factor);
 Var cast(const Var& x, DType dtype);
 // Zeroes elements with `probability` and scales the rest; the mask is a function of (key, step,
-// first_index + element).
-Var dropout(const Var& x, double probability, PhiloxKey key, uint64_t step, uint64_t first_index);
+// index): that of an element of rows [begin, end) is first_index + its place in the run.
+struct DropoutRun {
+  int64_t begin, end;
+  uint64_t first_index;
+};
+Var dropout(const Var& x, double probability, PhiloxKey key, uint64_t step,
+            std::span<const DropoutRun> runs);
 
 // Sum over labelled rows of -log softmax(x head^T)[label], [1] in wide_of(x).  labels i32 [N], < 0
-// = not counted.  The rows' losses (f64 [N]) are returned beside it.  Works in chunks of rows: [N, V]
-// never exists.  Gradients are made chunk by chunk in forward, the head's added there too: backward
-// must start at this loss, with 1.
+// = not counted.  The rows' losses (f64 [N]) are returned beside it.  Works in chunks of rows: [N,
+// V] never exists.  Gradients are made chunk by chunk in forward, the head's added there too:
+// backward must start at this loss, with 1.
 struct HeadLoss {
   Var sum;
   Tensor losses;

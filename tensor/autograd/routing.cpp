@@ -122,9 +122,9 @@ Routes route(const Var& logits, const Tensor& valid, const RouterOptions& option
       options.sequences > 0 ? options.sequences : lv.dim(0) / options.sequence_length;
   ORTHANT_CHECK(options.first_row + lv.dim(0) <= sequences * options.sequence_length &&
                     options.experts_per_token <= lv.dim(1),
-      kInternal, "route: ", lv.dim(0), " tokens from ", options.first_row, " on of ",
-      sequences, " sequences of ", options.sequence_length, ", ",
-      options.experts_per_token, " of ", lv.dim(1), " experts");
+                kInternal, "route: ", lv.dim(0), " tokens from ", options.first_row, " on of ",
+                sequences, " sequences of ", options.sequence_length, ", ",
+                options.experts_per_token, " of ", lv.dim(1), " experts");
   Routes routes = make_routes(lv, options, sequences);
   const Tensor weights = routes.weights.value();
   const Tensor totals = Tensor::like(routes.lse);
@@ -161,31 +161,31 @@ Routes route(const Var& logits, const Tensor& valid, const RouterOptions& option
     lse = routes.lse;
     if (options.score == ScoreKind::kSigmoid) z_logits = lv;
   }
-  routes.weights =
-      record("route", {logits}, weights,
-             [=, scores = routes.scores, ids = routes.ids, score = options.score,
-              length = options.sequence_length, first_row = options.first_row, normalize = options.normalize,
-              factor = options.scale, z_coef = options.z_coef](const Tensor& dweights) -> Grads {
-               const Tensor dlogits = Tensor::like(scores);
-               ops::call(&Backend::router_grad, "route_grad", {&scores, &dweights},
-                         RouterGradArgs{.logits = view_of(z_logits),
-                                        .scores = view_of(scores),
-                                        .totals = view_of(totals),
-                                        .valid = view_of(valid),
-                                        .ids = view_of(ids),
-                                        .weights = view_of(weights),
-                                        .lse = view_of(lse),
-                                        .dweights = view_of(dweights),
-                                        .score_coef = view_of(coef),
-                                        .dlogits = view_of(dlogits),
-                                        .score = score,
-                                        .sequence_length = length,
-                                        .first_row = first_row,
-                                        .normalize = normalize,
-                                        .scale = factor,
-                                        .z_coef = z_coef});
-               return {dlogits};
-             });
+  routes.weights = record("route", {logits}, weights,
+                          [=, scores = routes.scores, ids = routes.ids, score = options.score,
+                           length = options.sequence_length, first_row = options.first_row,
+                           normalize = options.normalize, factor = options.scale,
+                           z_coef = options.z_coef](const Tensor& dweights) -> Grads {
+                            const Tensor dlogits = Tensor::like(scores);
+                            ops::call(&Backend::router_grad, "route_grad", {&scores, &dweights},
+                                      RouterGradArgs{.logits = view_of(z_logits),
+                                                     .scores = view_of(scores),
+                                                     .totals = view_of(totals),
+                                                     .valid = view_of(valid),
+                                                     .ids = view_of(ids),
+                                                     .weights = view_of(weights),
+                                                     .lse = view_of(lse),
+                                                     .dweights = view_of(dweights),
+                                                     .score_coef = view_of(coef),
+                                                     .dlogits = view_of(dlogits),
+                                                     .score = score,
+                                                     .sequence_length = length,
+                                                     .first_row = first_row,
+                                                     .normalize = normalize,
+                                                     .scale = factor,
+                                                     .z_coef = z_coef});
+                            return {dlogits};
+                          });
   return routes;
 }
 

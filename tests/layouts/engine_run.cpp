@@ -61,6 +61,10 @@ RunConfig resolved_config(const Variant& variant, const EngineOptions& options, 
   config.parallel.bucket_bytes = options.bucket_bytes;
   config.parallel.tensor_parallel_size = options.tensor_parallel_size;
   config.parallel.sequence_parallel = options.sequence_parallel;
+  config.parallel.context_parallel_size = options.context_parallel_size;
+  config.parallel.context_parallel_kind = options.context_parallel_kind;
+  config.parallel.pipeline_parallel_size = options.pipeline_parallel_size;
+  config.parallel.pipeline_schedule = options.pipeline_schedule;
   config.parallel.expert_parallel_size = options.expert_parallel_size;
   config.parallel.expert_tensor_parallel_size = options.expert_tensor_parallel_size;
   config.optimizer.name = options.optimizer;

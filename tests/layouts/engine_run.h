@@ -24,6 +24,10 @@ struct EngineOptions {
   int64_t bucket_bytes = 16 << 10;  // several buckets even of tiny models
   int64_t tensor_parallel_size = 1;
   bool sequence_parallel = true;
+  int64_t context_parallel_size = 1;
+  std::string context_parallel_kind = "ring";
+  int64_t pipeline_parallel_size = 1;
+  std::string pipeline_schedule = "1f1b";
   int64_t expert_parallel_size = 1, expert_tensor_parallel_size = 1;
   bool repeat_data = false;             // every step sees the rows of the first
   bool gradients = false;               // also of the first step's mean loss

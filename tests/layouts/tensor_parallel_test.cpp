@@ -18,12 +18,12 @@ struct Layout {
 };
 // Pairs of all values; models that cannot be cut so leave a layout out.
 constexpr Layout kLayouts[] = {
-    {2, 2, true, 1, 1, 1, "none"}, {2, 2, false, 1, 1, 0, "full"}, {2, 2, true, 2, 1, 0, "full"},
-    {2, 2, false, 1, 2, 1, "none"}, {4, 2, true, 1, 1, 0, "full"}, {4, 2, false, 2, 1, 1, "none"},
+    {2, 2, true, 1, 1, 1, "none"},  {2, 2, false, 1, 1, 0, "full"}, {2, 2, true, 2, 1, 0, "full"},
+    {2, 2, false, 1, 2, 1, "none"}, {4, 2, true, 1, 1, 0, "full"},  {4, 2, false, 2, 1, 1, "none"},
     {4, 2, true, 2, 2, 1, "full"},  {4, 2, false, 4, 1, 0, "none"}, {4, 4, true, 1, 1, 1, "full"},
-    {4, 4, false, 2, 2, 0, "none"}, {4, 4, true, 4, 1, 1, "none"}, {4, 4, false, 1, 1, 1, "none"},
+    {4, 4, false, 2, 2, 0, "none"}, {4, 4, true, 4, 1, 1, "none"},  {4, 4, false, 1, 1, 1, "none"},
     {8, 2, true, 4, 1, 1, "none"},  {8, 2, false, 2, 2, 1, "full"}, {8, 4, true, 2, 1, 0, "none"},
-    {8, 4, false, 4, 2, 1, "full"}, {8, 2, true, 1, 2, 0, "none"}, {8, 4, true, 8, 1, 1, "full"}};
+    {8, 4, false, 4, 2, 1, "full"}, {8, 2, true, 1, 2, 0, "none"},  {8, 4, true, 8, 1, 1, "full"}};
 
 bool fits(const Variant& variant, const Layout& l) {
   const ModelConfig& m = variant.config.model;
@@ -57,9 +57,8 @@ TEST_P(TensorParallelLayouts, Fp64EqualsReference) {
   for (const Layout& layout : kLayouts) {
     if (!fits(variant(), layout)) continue;
     const bool sgd = layouts++ % 2 == 0;
-    const EngineOptions options{.optimizer = sgd ? "sgd" : "adamw",
-                                .learning_rate = sgd ? 0.3 : 1e-3,
-                                .gradients = true};
+    const EngineOptions options{
+        .optimizer = sgd ? "sgd" : "adamw", .learning_rate = sgd ? 0.3 : 1e-3, .gradients = true};
     expect_equals_reference(worst, variant(), with(options, layout), layout.ranks);
   }
   std::cout << "  " << layouts << " layouts\n";

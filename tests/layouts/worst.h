@@ -94,9 +94,10 @@ inline void expect_equals_reference(Worst& worst, const Variant& variant,
   const ReferenceRun& want = reference_run(variant, options);
   const EngineRun run = run_on_threads(variant, options, ranks);
   const std::string where =
-      concat(variant.name, " ranks ", ranks, " tp ", options.tensor_parallel_size,
-             options.sequence_parallel ? "" : " without sp", " ep ", options.expert_parallel_size, " etp ",
-             options.expert_tensor_parallel_size, " ", options.optimizer);
+      concat(variant.name, " ranks ", ranks, " pp ", options.pipeline_parallel_size, " cp ",
+             options.context_parallel_size, " tp ", options.tensor_parallel_size,
+             options.sequence_parallel ? "" : " without sp", " ep ", options.expert_parallel_size,
+             " etp ", options.expert_tensor_parallel_size, " ", options.optimizer);
   expect_losses(worst, run, want, want.steps.size(), where);
   worst.expect_values("gradients", run.gradients, want.gradients, where);
   worst.expect_values("weights", run.weights, want.weights, where);

@@ -93,8 +93,7 @@ TEST(BucketsTest, EveryTrainableParameterIsInOneBucketOfItsKind) {
         end = member.offset + member.parameter->numel();
       }
       EXPECT_EQ(bucket.numel, end);
-      const bool is_expert =
-          bucket.members.front().parameter->replicas() == Replicas::kExpert;
+      const bool is_expert = bucket.members.front().parameter->replicas() == Replicas::kExpert;
       EXPECT_EQ(bucket.group.size(), is_expert ? 3 : 6);
       EXPECT_EQ(bucket.bounds.size(), is_expert ? 4U : 7U);
       EXPECT_EQ(bucket.bounds.back(), bucket.numel);

@@ -36,8 +36,11 @@ struct Model {
     const Shape part = parts > 1 ? Shape{shape[1], shape[2]} : shape;
     for (int64_t i = 0; i < parts; ++i)
       logical.push_back(whole_tensor(concat(name, ".", i), part, i * part.numel(), 0.1));
-    return store.add(
-        {.name = name, .shape = shape, .dtype = type, .logical = logical, .replicas = expert ? Replicas::kExpert : Replicas::kDense});
+    return store.add({.name = name,
+                      .shape = shape,
+                      .dtype = type,
+                      .logical = logical,
+                      .replicas = expert ? Replicas::kExpert : Replicas::kDense});
   }
 
   ParameterStore store;
@@ -162,7 +165,8 @@ TEST(ZeroTest, StateIsSharedOutEvenly) {
     double dense = 0, expert = 0;
     for (const auto& state : optimizer.state()) {
       EXPECT_EQ(state.span.m.numel(), state.range.size());
-      (state.parameter->replicas() == Replicas::kExpert ? expert : dense) += static_cast<double>(state.range.size());
+      (state.parameter->replicas() == Replicas::kExpert ? expert : dense) +=
+          static_cast<double>(state.range.size());
     }
     EXPECT_EQ(expert, 5 * 60 * 24);
     EXPECT_EQ(world.sum(dense), 700 * 24 + 24 + 8 * 24 + 96 * 100);

@@ -108,7 +108,8 @@ std::vector<OpCase> op_cases() {
        .inputs = {{7, 5}},
        .run =
            [](OpInputs& in) {
-             return dropout(in.x[0], 0.4, {1, 2}, 3, 11);
+             const DropoutRun runs[] = {{0, 3, 11}, {3, 7, 900}};
+             return dropout(in.x[0], 0.4, {1, 2}, 3, runs);
            }},
       {.name = "head_loss",
        .inputs = {{5, 4}},

@@ -120,8 +120,22 @@ TEST(Plugin, CallsWithoutADeviceFailInWords) {
   for (const int64_t dim : {int64_t{8}, int64_t{7}}) {
     const View heads{memory, DType::kBF16, 2, {1, dim}, 8};
     const View lse{memory, DType::kF32, 2, {1, 1}, 1};
-    const AttentionArgs attend{heads, heads, heads, heads, lse, View{}, 1, 1,
-                               1,     0,     1,     1,     dim, dim,    1};
+    const AttentionArgs attend{.q = heads,
+                               .k = heads,
+                               .v = heads,
+                               .o = heads,
+                               .lse = lse,
+                               .doc_start = {},
+                               .batch = 1,
+                               .q_len = 1,
+                               .q_stride = 1,
+                               .kv_len = 1,
+                               .kv_stride = 1,
+                               .heads = 1,
+                               .kv_heads = 1,
+                               .qk_dim = dim,
+                               .v_dim = dim,
+                               .scale = 1};
     EXPECT_NE(plugin->attention(&call, &attend), 0);
     EXPECT_THAT(text, HasSubstr(concat("attention(q bf16 [1, ", dim, "], ")));
     EXPECT_THAT(text,

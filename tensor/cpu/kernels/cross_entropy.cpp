@@ -44,7 +44,8 @@ RowSums sums_of_row(const T* x, int64_t n, int64_t label) {
 // Of the whole vocabulary, from its parts in order.
 RowSums joined_sums(const Rows<double>& parts, int64_t rows, int64_t row) {
   RowSums whole{parts[row][0], 0, 0};
-  for (int64_t r = row; r < parts.rows; r += rows) whole.max = parts[r][0] > whole.max ? parts[r][0] : whole.max;
+  for (int64_t r = row; r < parts.rows; r += rows)
+    whole.max = parts[r][0] > whole.max ? parts[r][0] : whole.max;
   for (int64_t r = row; r < parts.rows; r += rows) {
     whole.sum += parts[r][1] * __builtin_exp(parts[r][0] - whole.max);
     whole.label_logit += parts[r][2];

@@ -88,8 +88,8 @@ int router_grad_rows(const BackendCall* call, const RouterGradArgs* args) {
     }
     T dscores[kMaxExperts];
     const int64_t s = (args->first_row + n) / args->sequence_length;
-    balance_gradient<T>(*args, coef.data ? coef[s] : nullptr, scores[n],
-                        softmax ? T{1} : totals[n], dscores, experts);
+    balance_gradient<T>(*args, coef.data ? coef[s] : nullptr, scores[n], softmax ? T{1} : totals[n],
+                        dscores, experts);
     if (dweights.data)
       add_weight_gradient<T>(*args, dweights[n], scores[n], ids[n], slots, dscores);
     const T lse_term = lse ? static_cast<T>(2 * args->z_coef) * lse[n] : T{0};

@@ -30,7 +30,8 @@ struct VocabSums {
   template <class Team>
   ORTHANT_HD void operator()(Team team, int64_t row, void*) const {
     const RowSums sums = sums_of_row(team, logits[row], logits.cols, labels[row] - first_label);
-    team.once([&] { out[row][0] = sums.max, out[row][1] = sums.sum, out[row][2] = sums.label_logit; });
+    team.once(
+        [&] { out[row][0] = sums.max, out[row][1] = sums.sum, out[row][2] = sums.label_logit; });
   }
 };
 
@@ -85,10 +86,10 @@ int cross_entropy_rows(Exec& exec, const CrossEntropyArgs* args) {
                                      "a label is beyond the logits"))
       return status;
   }
-  return exec.rows(logits.rows,
-                   CrossEntropy<T, M>{logits, data_of<const int32_t>(args->labels),
-                                      args->first_label, parts, data_of<double>(args->losses),
-                                      rows_of<M>(args->dlogits)});
+  return exec.rows(
+      logits.rows,
+      CrossEntropy<T, M>{logits, data_of<const int32_t>(args->labels), args->first_label, parts,
+                         data_of<double>(args->losses), rows_of<M>(args->dlogits)});
 }
 
 template <class Exec>

@@ -355,10 +355,9 @@ int router_rows(Exec& exec, const RouterArgs* args) {
                            rows_of<double>(args->score_sums),
                            of_sequence};
   if (const int status = exec.elements(sequences * num_experts, sums)) return status;
-  return exec.elements(
-      sequences * args->num_groups,
-      GroupSums{ids, rows_of<double>(args->group_counts), of_sequence,
-                num_experts / args->num_groups});
+  return exec.elements(sequences * args->num_groups,
+                       GroupSums{ids, rows_of<double>(args->group_counts), of_sequence,
+                                 num_experts / args->num_groups});
 }
 template <class Exec>
 int router(const BackendCall* call, const RouterArgs* args) {
