@@ -21,6 +21,8 @@ class CommandLine(CliTest):
 
     def test_help_lists_the_commands(self):
         self.check(orthant("--help"), 0, "pretrain", "prepare", "generate", "inspect", "doctor")
+        train = self.check(orthant("tokenizer", "train", "--help"), 0, "--no-byte-fallback")
+        self.assertNotIn("{false}", train.out)
 
     def test_bad_override(self):
         self.check(orthant("pretrain", self.config(), "optimizer.learning_rate"), 64, "optimizer.learning_rate")

@@ -54,7 +54,7 @@ class Run(CliTest):
     def test_a_run_leaves_what_it_promises(self):
         result = orthant("pretrain", self.config(precision="bf16"), "evaluation.interval=4", "generation.samples=1",
                          "generation.prompt=ROMEO:", "generation.max_new_tokens=5")
-        self.check(result, 0, "step 8/8", "tok/s", "sample: ROMEO:", "report.html", "bits per byte (gzip -9:")
+        self.check(result, 0, "routing: checked in 1 layer that", "step 8/8", "tok/s", "sample: ROMEO:", "report.html", "bits per byte (gzip -9:")
         rows = self.metrics()
         self.assertEqual([r["step"] for r in rows], list(range(1, 9)))
         for row in rows:

@@ -136,7 +136,7 @@ class Resume(CliTest):
         self.same_as_oracle()
         self.assertEqual(len(list((self.dir / "run").glob("events.out.tfevents.*"))), 3)  # one for each start, by rank 0 alone
         self.check(orthant("pretrain", config, "--dry-run"), 0, "after 5 steps", f"{44 * 32:,} tokens in all")
-        self.check(orthant("pretrain", config, ranks=4), 64, "batch.ramp_start", "4 ranks = 8")
+        self.check(orthant("pretrain", config, ranks=4), 64, "batch.ramp_start", "4 replicas = 8")
         self.check(orthant("pretrain", config, "batch.ramp_increment=3"), 64, "batch.ramp_increment")
         self.check(orthant("pretrain", config, "batch.ramp_samples=0"), 64, "ramp_samples")
 
