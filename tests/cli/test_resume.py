@@ -113,6 +113,21 @@ class Resume(CliTest):
                 for run in ["run", "oracle"]:
                     subprocess.run(["rm", "-rf", str(self.dir / run)], check=True)
 
+    def test_every_axis_may_change_at_every_resume(self):
+        config = self.config(precision="fp64")
+        more = ["model.num_hidden_layers=4", "model.tie_word_embeddings=true", "model.intermediate_size=49"]
+        self.check(orthant("pretrain", config, f"run.dir={self.dir}/oracle", *more), 0)
+        layouts = [(4, ["parallel.tp=2", "parallel.sequence_parallel=false", "parallel.pp=2"]),
+                   (4, ["parallel.tp=4", "parallel.ep=2"]),
+                   (4, ["parallel.cp=2", "parallel.pp=2", "parallel.pipeline_schedule=interleaved"]),
+                   (2, ["parallel.tp=2", "parallel.ep=2"])]
+        for i, (ranks, layout) in enumerate(layouts):
+            ran = orthant("pretrain", config, f"run.max_steps={2 * i + 2}", *more, *layout, ranks=ranks)
+            self.check(ran, 0, *([f"resuming from step {2 * i}"] if i else []))
+        for row, want in zip(self.metrics(), self.metrics("oracle"), strict=True):
+            for field in FIELDS:
+                self.assertAlmostEqual(row[field], want[field], delta=1e-10 * max(1, abs(want[field])), msg=f"{row['step']} {field}")
+
     def test_threads_and_ranks_change_no_bit(self):
         for precision in ["fp64", "bf16"]:
             with self.subTest(precision):
