@@ -143,11 +143,13 @@ void add_generate(CLI::App& app, Commands& c) {
 
 void add_inspect_schedule(CLI::App& inspect, Commands& c) {
   InspectScheduleCommand& s = c.schedule;
-  CLI::App* schedule =
-      inspect.add_subcommand("schedule", "timeline, bubble and activations of pipeline schedules");
+  CLI::App* schedule = inspect.add_subcommand(
+      "schedule", "timeline, bubble and activations of pipeline schedules and runs");
   schedule
-      ->add_option("names", s.names,
-                   "gpipe, 1f1b, interleaved, zb_h1, dualpipev; several are drawn to one scale")
+      ->add_option(
+          "names", s.names,
+          "gpipe, 1f1b, interleaved, zb_h1, dualpipev; or run directories, for what was measured "
+          "below what was predicted; several are drawn to one scale")
       ->required();
   schedule->add_option("--ranks", s.ranks, "ranks of the pipeline")
       ->capture_default_str()

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdio>
+#include <filesystem>
 #include <fstream>
 
 #include "base/error.h"
@@ -7,6 +8,8 @@
 #include "parallel/pipeline/drawing.h"
 #include "parallel/pipeline/generators.h"
 #include "parallel/pipeline/simulator.h"
+#include "trainer/pipeline_record.h"
+#include "trainer/run_dir.h"
 
 namespace orthant {
 namespace {
@@ -27,9 +30,9 @@ Costs stage_costs(const InspectScheduleCommand& command, int chunks) {
           .transfer = costs.size() == 4 ? costs[3] : 0};
 }
 
-void print_loads(const Schedule& schedule, const Timeline& timeline) {
+void print_loads(const std::string& name, const Schedule& schedule, const Timeline& timeline) {
   std::printf("%s\nrank       busy     bubble     share  activations  weights late\n",
-              schedule.name.c_str());
+              name.c_str());
   for (int rank = 0; rank < schedule.ranks; ++rank) {
     const PeakLoad peak = peak_load(schedule.programs[static_cast<size_t>(rank)]);
     const double bubble = timeline.bubble(rank), chunks = schedule.chunks;
@@ -39,26 +42,54 @@ void print_loads(const Schedule& schedule, const Timeline& timeline) {
   }
 }
 
+// What is drawn, one above the other.
+struct Picture {
+  std::vector<Schedule> schedules;
+  std::vector<NamedTimeline> timelines;
+  std::string below;  // a line of text for each run
+};
+
+void add_predicted(const InspectScheduleCommand& command, const std::string& name,
+                   Picture& picture) {
+  const Schedule& schedule = picture.schedules.emplace_back(
+      make_schedule(name, command.ranks, command.micro_batches, command.chunks));
+  const Simulation run = simulate(schedule, stage_costs(command, schedule.chunks));
+  ORTHANT_CHECK(run.deadlock.empty(), kInternal, name, ": deadlock\n", run.deadlock);
+  picture.timelines.push_back({name, run.timeline});
+}
+
+void add_measured(const std::string& run_dir, Picture& picture) {
+  const PipelineRecord record = read_pipeline_record(RunPaths{run_dir}.pipeline());
+  const PipelineComparison comparison = compare_with_prediction(record);
+  for (const NamedTimeline& timeline : comparison.timelines) {
+    picture.schedules.push_back(record.schedule);
+    picture.timelines.push_back(timeline);
+  }
+  picture.below += concat("\n", run_dir, ": ", comparison.text(), "\n");
+}
+
 }  // namespace
 
 int run_inspect_schedule(const InspectScheduleCommand& command) {
-  std::vector<Schedule> schedules;
-  std::vector<NamedTimeline> timelines;
+  Picture picture;
+  size_t runs = 0;
   for (const std::string& name : command.names) {
-    const Schedule& schedule = schedules.emplace_back(
-        make_schedule(name, command.ranks, command.micro_batches, command.chunks));
-    const Simulation run = simulate(schedule, stage_costs(command, schedule.chunks));
-    ORTHANT_CHECK(run.deadlock.empty(), kInternal, name, ": deadlock\n", run.deadlock);
-    timelines.push_back({name, run.timeline});
+    const bool is_run = std::filesystem::is_directory(name);
+    runs += is_run;
+    is_run ? add_measured(name, picture) : add_predicted(command, name, picture);
   }
-  std::fputs(timeline_text(timelines, command.columns).c_str(), stdout);
-  for (size_t i = 0; i < schedules.size(); ++i) {
+  ORTHANT_CHECK(runs == 0 || runs == command.names.size(), kUsage,
+                "inspect schedule: want schedules or run directories, got both; their times have "
+                "no common scale");
+  std::fputs(timeline_text(picture.timelines, command.columns).c_str(), stdout);
+  for (size_t i = 0; i < picture.schedules.size(); ++i) {
     std::fputs("\n", stdout);
-    print_loads(schedules[i], timelines[i].timeline);
+    print_loads(picture.timelines[i].name, picture.schedules[i], picture.timelines[i].timeline);
   }
+  std::fputs(picture.below.c_str(), stdout);
   if (command.svg.empty()) return 0;
   std::ofstream file(command.svg);
-  file << timeline_svg(timelines);
+  file << timeline_svg(picture.timelines);
   file.close();
   ORTHANT_CHECK(file.good(), kCannotWrite, "inspect schedule: cannot write ", command.svg);
   return 0;

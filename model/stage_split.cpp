@@ -60,6 +60,21 @@ std::vector<int64_t> balanced_counts(const std::vector<double>& costs, int64_t s
   return counts;
 }
 
+std::string joined(const std::vector<int64_t>& numbers, const char* between) {
+  std::string text;
+  for (const int64_t n : numbers) text += concat(text.empty() ? "" : between, n);
+  return text;
+}
+
+int64_t sum_of(const std::vector<int64_t>& numbers) {
+  return std::accumulate(numbers.begin(), numbers.end(), int64_t{0});
+}
+
+// "3 numbers: 2 + 2 + 1 = 5"
+std::string sum_text(const std::vector<int64_t>& numbers) {
+  return concat(numbers.size(), " numbers: ", joined(numbers, " + "), " = ", sum_of(numbers));
+}
+
 }  // namespace
 
 std::vector<StageLayers> split_stages(const ModelConfig& model, int64_t sequence_length,
@@ -68,18 +83,20 @@ std::vector<StageLayers> split_stages(const ModelConfig& model, int64_t sequence
   ORTHANT_CHECK(stages <= layers, kConfig, "parallel.pipeline_parallel_size: ", stages,
                 " stages (ranks x chunks) want a layer each, but model.num_hidden_layers is ",
                 layers, "; at most ", layers, " stages fit");
-  if (layers_of.empty()) {
-    if (stages == 1) return {{0, layers}};
-    return from_counts(balanced_counts(layer_costs(model, sequence_length), stages));
-  }
-  const int64_t sum = std::accumulate(layers_of.begin(), layers_of.end(), int64_t{0});
+  const auto balanced = [&] {
+    if (stages == 1) return std::vector<int64_t>{layers};
+    return balanced_counts(layer_costs(model, sequence_length), stages);
+  };
+  if (layers_of.empty()) return from_counts(balanced());
+  const int64_t sum = sum_of(layers_of);
   const bool positive =
       std::all_of(layers_of.begin(), layers_of.end(), [](int64_t n) { return n > 0; });
   ORTHANT_CHECK(std::ssize(layers_of) == stages && positive && sum == layers, kConfig,
                 "parallel.pipeline_layers: want ", stages,
                 " numbers above 0 (one a stage) that add "
                 "up to model.num_hidden_layers ",
-                layers, ", got ", layers_of.size(), " that add up to ", sum);
+                layers, ", got ", sum_text(layers_of), "; balanced by operations: [",
+                joined(balanced(), ", "), "]");
   return from_counts(layers_of);
 }
 

@@ -2,6 +2,7 @@
 #include "parallel/config.h"
 
 #include <algorithm>
+#include <functional>
 #include <initializer_list>
 
 #include "base/error.h"
@@ -22,6 +23,20 @@ std::string common_divisors(std::initializer_list<int64_t> numbers) {
   return text;
 }
 std::string divisors(int64_t number) { return common_divisors({number}); }
+
+// "8 or 16": the multiples below and above.
+std::string multiples_beside(int64_t number, int64_t unit) {
+  const int64_t below = number / unit * unit;
+  return below > 0 ? concat(below, " or ", below + unit) : concat(unit);
+}
+
+// "1, 2": sizes for which `fits`.
+std::string sizes_that_fit(int64_t most, const std::function<bool(int64_t)>& fits) {
+  std::string text;
+  for (int64_t size = 1; size <= most; ++size)
+    if (fits(size)) text += concat(text.empty() ? "" : ", ", size);
+  return text;
+}
 
 }  // namespace
 
@@ -104,21 +119,22 @@ std::string ParallelConfig::replica_text() const {
                 context_parallel_size, " x pipeline_parallel_size ", pipeline_parallel_size);
 }
 
-void ParallelConfig::check_batch(int64_t micro_batches) const {
+void ParallelConfig::check_batch(int64_t global_batch_size, int64_t micro_batch_size) const {
+  const int64_t micro_batches = global_batch_size / micro_batch_size;
   const int64_t ranks = std::max<int64_t>(1, data_parallel_size);  // 0: not resolved, for a reason
   if (micro_batches % ranks == 0) return;
   int64_t below = ranks, above = ranks;
   while (micro_batches % below != 0) --below;
   while (above <= micro_batches && micro_batches % above != 0) ++above;
   const std::string nearest = above <= micro_batches ? concat(below, " or ", above) : concat(below);
-  const std::string times =
-      ranks_per_replica() == 1 ? "" : concat(" (each ", ranks_per_replica(), " ranks)");
+  const int64_t each = ranks_per_replica(), unit = ranks * micro_batch_size;
+  const char* who = each == 1 ? " ranks" : " replicas";
   throw_error(ErrorKind::kConfig,
-              concat("batch: a step has ", micro_batches,
-                     " micro-batches (global_batch_size / micro_batch_size), which ", ranks,
-                     ranks_per_replica() == 1 ? " ranks" : " replicas", times,
-                     " cannot share evenly; the nearest numbers of ",
-                     ranks_per_replica() == 1 ? "ranks" : "replicas", " that can: ", nearest));
+              concat("batch.global_batch_size: ", global_batch_size, " / micro_batch_size ",
+                     micro_batch_size, " = ", micro_batches, " micro-batches, which ", ranks, who,
+                     each == 1 ? "" : concat(" (each ", each, " ranks)"),
+                     " cannot share evenly; the nearest numbers of", who, " that can: ", nearest,
+                     "; the nearest batches: ", multiples_beside(global_batch_size, unit)));
 }
 
 void ParallelConfig::resolve_model(int world_size, const ModelSizes& model) {
@@ -134,21 +150,27 @@ void ParallelConfig::check_heads(const ModelSizes& model) {
                 divisors(heads));
   ORTHANT_CHECK(kv % tp == 0 || tp % kv == 0, kConfig, "parallel.tensor_parallel_size: ", tp,
                 " ranks cannot share model.num_key_value_heads ", kv,
-                ": one must divide the other");
+                ": one must divide the other; it can be ", sizes_that_fit(heads, [&](int64_t n) {
+                  return heads % n == 0 && (kv % n == 0 || n % kv == 0);
+                }));
   key_value_copies = std::max<int64_t>(1, tp / kv);
 }
 
 void ParallelConfig::check_context(const ModelSizes& model) const {
   const auto cp = static_cast<int>(context_parallel_size);
   const std::string length = SequenceSplit::why_not(model.sequence_length, cp);
-  ORTHANT_CHECK(length.empty(), kConfig, "parallel.context_parallel_size: ", length);
+  ORTHANT_CHECK(length.empty(), kConfig, "parallel.context_parallel_size: ", length,
+                " (batch.sequence_length); or let it be ", sizes_that_fit(cp, [&](int64_t n) {
+                  return SequenceSplit::why_not(model.sequence_length, static_cast<int>(n)).empty();
+                }));
   if (context_parallel_kind != "ulysses") return;
   const int64_t tp = tensor_parallel_size;
   const std::string heads =
       why_not_ulysses(model.heads / tp, std::max<int64_t>(1, model.kv_heads / tp), cp);
   ORTHANT_CHECK(heads.empty(), kConfig, "parallel.context_parallel_kind: ulysses: ", heads,
                 tp > 1 ? concat(" (of each of ", tp, " tensor-parallel ranks)") : "",
-                "; context_parallel_kind: ring has no such limit");
+                "; context_parallel_size can be ",
+                common_divisors({model.heads / tp, std::max<int64_t>(1, model.kv_heads / tp)}));
 }
 
 void ParallelConfig::check_experts(int world_size, const ModelSizes& model) const {
@@ -167,7 +189,8 @@ void ParallelConfig::check_experts(int world_size, const ModelSizes& model) cons
       ep > 1 ? "expert_parallel_size: " : "expert_tensor_parallel_size: ", ep > 1 ? ep : etp,
       ep > 1 && etp > 1 ? concat(" x expert_tensor_parallel_size ", etp, " = ", ep * etp) : "",
       " does not divide ", stage, stage == 1 ? " rank" : ranks, "; start ", ep * etp,
-      " ranks or a multiple (launch/mpirun.sh -n ", ep * etp, ")");
+      " ranks or a multiple (launch/mpirun.sh -n ", ep * etp, "), or let it be one of ",
+      divisors(stage));
   ORTHANT_CHECK(model.experts % ep == 0, kConfig, "parallel.expert_parallel_size: ", ep,
                 " does not divide model.n_routed_experts ", model.experts, "; with ", stage, ranks,
                 " it can be ", common_divisors({stage, model.experts}));

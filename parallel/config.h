@@ -47,8 +47,8 @@ struct ParallelConfig {
   // the sizes do not multiply to it.
   void resolve(int world_size);
   // Error(kConfig) when data-parallel ranks cannot share a step's micro-batches evenly, naming the
-  // nearest numbers that can.
-  void check_batch(int64_t micro_batches) const;
+  // nearest numbers of ranks that can, and the nearest batches.
+  void check_batch(int64_t global_batch_size, int64_t micro_batch_size) const;
   // Settles key_value_copies; Error(kConfig) when the ranks cannot share the model, naming the
   // nearest sizes that can.
   void resolve_model(int world_size, const ModelSizes& model);

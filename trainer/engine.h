@@ -57,6 +57,7 @@ class Engine {
 
   // The whole model: without pipeline parallelism.
   const Transformer& model() const { return *pipeline_->stages().front(); }
+  StagePipeline& pipeline() { return *pipeline_; }
   const StagePipeline& pipeline() const { return *pipeline_; }
   const ParameterStore& store() const { return store_; }
   const GradientBuffers& gradients() const { return *gradients_; }

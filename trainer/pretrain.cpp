@@ -80,6 +80,12 @@ class Pretrainer {
                            : concat("the newest checkpoint is step ", saved_step_);
   }
   StepMetrics train_step(int64_t step, bool& stop);
+  // Steps whose timeline is kept: the last, and until then one that is not the first of this job.
+  bool is_recorded(int64_t step) const {
+    return config_.parallel.pipeline_parallel_size > 1 &&
+           (step == first_step_ + 1 || step == config_.run.max_steps);
+  }
+  void record_pipeline();
   void evaluate(StepMetrics& metrics);
   void finish();
   void write_report();
@@ -99,12 +105,13 @@ class Pretrainer {
   std::unique_ptr<MetricsWriter> metrics_;
   std::unique_ptr<EventFile> events_;
   std::vector<ReportSample> samples_;
-  int64_t step_ = 0;
+  int64_t step_ = 0, first_step_ = 1;  // done; of this job
   int64_t saved_step_ = -1;
   int64_t skipped_in_a_row_ = 0;
   double peak_flops_ = 0;           // of all ranks
   double seconds_before_data_ = 0;  // from the start of the process
   std::optional<double> bits_per_byte_;
+  std::optional<PipelineRecord> pipeline_;  // the newest
 };
 
 void Pretrainer::open_run() {
@@ -235,6 +242,7 @@ StepMetrics Pretrainer::train_step(int64_t step, bool& stop) {
   std::vector<Batch> batches;
   for (int64_t i = 0; i < per_rank; ++i)
     batches.push_back(loader_->micro_batch(step - 1, data_ranks.rank() * per_rank + i));
+  if (is_recorded(step)) engine_->pipeline().align_next_step();
   const StepResult result = engine_->step(batches, step, options_.stop && options_.stop->load());
   stop = result.stop_requested;
   skipped_in_a_row_ = result.skipped ? skipped_in_a_row_ + 1 : 0;
@@ -278,6 +286,17 @@ StepMetrics Pretrainer::train_step(int64_t step, bool& stop) {
   return metrics;
 }
 
+// A picture is no reason to end a run.
+void Pretrainer::record_pipeline() {
+  pipeline_ = engine_->pipeline().gather_record();
+  if (!is_first()) return;
+  try {
+    write_file_atomically(paths_.pipeline(), to_json(*pipeline_));
+  } catch (const Error& error) {
+    log::warn("the pipeline's timeline of step ", pipeline_->step, " is not kept: ", error.what());
+  }
+}
+
 void Pretrainer::evaluate(StepMetrics& metrics) {
   const EvaluationResult result = engine_->evaluate(
       [&](int64_t i) { return evaluation_->batch(i); }, evaluation_->num_batches());
@@ -312,6 +331,7 @@ PretrainResult Pretrainer::run() {
     return {.step = step_};
   }
   describe_run();
+  first_step_ = step_ + 1;
   bool stop = false;
   {
     Progress progress({.max_steps = config_.run.max_steps,
@@ -327,6 +347,7 @@ PretrainResult Pretrainer::run() {
       const bool last = step == config_.run.max_steps;
       if (evaluation_ && (last || step % config_.evaluation.interval == 0) && !stop)
         evaluate(metrics);
+      if (is_recorded(step)) record_pipeline();
       if (metrics_) metrics_->write(metrics);
       if (events_) events_->write(metrics);
       progress.step(metrics);
@@ -391,6 +412,7 @@ void Pretrainer::write_report() {
                   concat(config_.precision, " at level ", cpu::name_of(cpu::active_isa()))},
                  {"machine", host}},
        .metrics = read_metrics(paths_.metrics()),
+       .pipeline = pipeline_ ? std::optional(compare_with_prediction(*pipeline_)) : std::nullopt,
        .samples = samples_,
        .config_yaml = config_yaml_,
        .next_commands = {concat("orthant generate ", paths_.dir, " --prompt \"...\""),

@@ -302,6 +302,13 @@ std::string samples(const std::vector<ReportSample>& samples) {
   return html.empty() ? "" : concat("<h2>Samples</h2>\n", html);
 }
 
+std::string pipeline_picture(const ReportInput& input) {
+  if (!input.pipeline) return "";
+  return concat("<h2>Pipeline</h2>\n<figure>", timeline_svg(input.pipeline->timelines),
+                "<figcaption><span>", escape_html(input.pipeline->text()),
+                "</span></figcaption></figure>\n");
+}
+
 }  // namespace
 
 std::string render_report(const ReportInput& input) {
@@ -314,7 +321,8 @@ std::string render_report(const ReportInput& input) {
       escape_html(input.title), "</h1>\n",
       input.subtitle.empty() ? ""
                              : concat("<p class=\"soft\">", escape_html(input.subtitle), "</p>\n"),
-      tiles(input.metrics), charts(input.metrics), facts(input), samples(input.samples),
+      tiles(input.metrics), charts(input.metrics), pipeline_picture(input), facts(input),
+      samples(input.samples),
       commands.empty() ? "" : concat("<h2>Next</h2>\n<pre class=\"go\">", commands, "</pre>\n"),
       input.config_yaml.empty()
           ? ""

@@ -3,11 +3,13 @@
 // loaded from elsewhere; light or dark as the reader's system is.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "trainer/metrics.h"
+#include "trainer/pipeline_record.h"
 
 namespace orthant {
 
@@ -24,6 +26,7 @@ struct ReportInput {
   // {"machine", ...}.  Steps, tokens, losses and throughput are added from the metrics.
   std::vector<std::pair<std::string, std::string>> facts;
   std::vector<StepMetrics> metrics;
+  std::optional<PipelineComparison> pipeline;
   std::vector<ReportSample> samples;
   std::string config_yaml;
   std::vector<std::string> next_commands;  // how to go on: resume, generate, export

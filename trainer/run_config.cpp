@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "model/stage_split.h"
+#include "parallel/nearest_layouts.h"
 
 namespace orthant {
 
@@ -48,10 +49,13 @@ void BatchConfig::fields(FieldVisitor& v) {
   v.alias("cutoff_len", "sequence_length");
 }
 
-void BatchConfig::validate(int64_t replicas) const {
+void BatchConfig::validate() const {
+  const int64_t below = global_batch_size / micro_batch_size * micro_batch_size;
   ORTHANT_CHECK(global_batch_size % micro_batch_size == 0, kConfig,
                 "batch.global_batch_size: ", global_batch_size,
-                " is no multiple of micro_batch_size ", micro_batch_size);
+                " is no multiple of micro_batch_size ", micro_batch_size,
+                "; the nearest: ", below > 0 ? concat(below, " or ") : "",
+                below + micro_batch_size);
   if (ramp_start == 0 && ramp_increment == 0 && ramp_samples == 0) return;
   ORTHANT_CHECK(ramp_start > 0 && ramp_increment > 0 && ramp_samples > 0, kConfig,
                 "batch: a ramp wants ramp_start, ramp_increment and ramp_samples, got ", ramp_start,
@@ -60,11 +64,18 @@ void BatchConfig::validate(int64_t replicas) const {
       ramp_start < global_batch_size && (global_batch_size - ramp_start) % ramp_increment == 0,
       kConfig, "batch.ramp_increment: want a whole number of them from ramp_start ", ramp_start,
       " to global_batch_size ", global_batch_size, ", got ", ramp_increment);
+}
+
+void BatchConfig::check_ramp(int64_t replicas) const {
   const int64_t unit = micro_batch_size * replicas;
   ORTHANT_CHECK(ramp_start % unit == 0 && ramp_increment % unit == 0, kConfig,
                 "batch.ramp_start, batch.ramp_increment: want multiples of micro_batch_size ",
                 micro_batch_size, " x ", replicas, " replicas = ", unit, ", got ", ramp_start,
-                " and ", ramp_increment, "; every batch of the ramp must be shared evenly");
+                " and ", ramp_increment,
+                "; every batch of the ramp must be shared evenly, the "
+                "nearest: ",
+                std::max<int64_t>(1, ramp_start / unit) * unit, " and ",
+                std::max<int64_t>(1, ramp_increment / unit) * unit);
 }
 
 void EvaluationConfig::fields(FieldVisitor& v) {
@@ -132,11 +143,35 @@ void RunConfig::fields(FieldVisitor& v) {
 
 namespace {
 
-// Error(kConfig) when the layers or the micro-batches do not suffice for the pipeline.
+// Micro-batches of a pipeline in a step, and the sum: "batch.global_batch_size 12 /
+// micro_batch_size 2 / data_parallel_size 2 = 3".
+int micro_batches_of(const RunConfig& config, int64_t step) {
+  return static_cast<int>(config.batch.micro_batches_of_step(step) /
+                          config.parallel.data_parallel_size);
+}
+std::string micro_batches_text(const RunConfig& config) {
+  const BatchConfig& b = config.batch;
+  return concat(b.ramp_start > 0 ? "batch.ramp_start " : "batch.global_batch_size ",
+                b.sizes().size_of_step(1), " / micro_batch_size ", b.micro_batch_size,
+                " / data_parallel_size ", config.parallel.data_parallel_size, " = ",
+                micro_batches_of(config, 1), " micro-batches");
+}
+
+// Error(kConfig) when the layers or the micro-batches, which are fewest in the first step, do not
+// suffice for the pipeline.
 void check_pipeline(const RunConfig& config) {
-  if (config.parallel.pipeline_parallel_size == 1 && config.parallel.pipeline_chunks <= 1) return;
-  const int64_t stages = make_step_schedule(config, 1).stages();
-  split_stages(config.model, config.batch.sequence_length, stages, pipeline_layers(config));
+  const ParallelConfig& p = config.parallel;
+  const auto ranks = static_cast<int>(p.pipeline_parallel_size);
+  int64_t chunks = 0;
+  try {
+    chunks = pipeline::settle_chunks(p.pipeline_schedule, ranks, micro_batches_of(config, 1),
+                                     static_cast<int>(p.pipeline_chunks));
+  } catch (const Error& error) {
+    throw_error(ErrorKind::kConfig, concat("parallel.pipeline_schedule: ", error.what(), " (",
+                                           micro_batches_text(config), "; pipeline_parallel_size ",
+                                           ranks, ", pipeline_chunks ", p.pipeline_chunks, ")"));
+  }
+  split_stages(config.model, config.batch.sequence_length, ranks * chunks, pipeline_layers(config));
 }
 
 }  // namespace
@@ -149,26 +184,31 @@ std::vector<int64_t> pipeline_layers(const RunConfig& config) {
 
 pipeline::Schedule make_step_schedule(const RunConfig& config, int64_t step) {
   const ParallelConfig& p = config.parallel;
-  return pipeline::make_schedule(
-      p.pipeline_schedule, static_cast<int>(p.pipeline_parallel_size),
-      static_cast<int>(config.batch.micro_batches_of_step(step) / p.data_parallel_size),
-      static_cast<int>(p.pipeline_chunks));
+  return pipeline::make_schedule(p.pipeline_schedule, static_cast<int>(p.pipeline_parallel_size),
+                                 micro_batches_of(config, step),
+                                 static_cast<int>(p.pipeline_chunks));
 }
+
+namespace {
+
+// One line for each check that throws.
+void collect_problem(std::string& problems, const std::function<void()>& check) {
+  try {
+    check();
+  } catch (const Error& error) {
+    problems += (problems.empty() ? "" : "\n") + std::string(error.what());
+  }
+}
+
+}  // namespace
 
 void RunConfig::resolve(int world_size) {
   std::string problems;
   const auto collect = [&problems](const std::function<void()>& check) {
-    try {
-      check();
-    } catch (const Error& error) {
-      problems += (problems.empty() ? "" : "\n") + std::string(error.what());
-    }
+    collect_problem(problems, check);
   };
   if (run.dir.empty()) run.dir = "runs/" + run.name;
   if (parallel.data_parallel_size == 0) replicas_follow_ranks = true;
-  collect([&] { parallel.resolve(world_size); });
-  const int64_t replicas = std::max<int64_t>(1, parallel.data_parallel_size);
-  if (batch.global_batch_size == 0) batch.global_batch_size = batch.micro_batch_size * replicas;
   if (evaluation.micro_batch_size == 0) evaluation.micro_batch_size = batch.micro_batch_size;
   if (schedule.total_steps == 0) {
     schedule.total_steps = run.max_steps;
@@ -183,6 +223,7 @@ void RunConfig::resolve(int world_size) {
                   "run.max_steps: want the number of steps, got nothing");
   });
   collect([&] { model.resolve(batch.sequence_length); });
+  collect([&] { batch.validate(); });
   collect([&] { resolve_routing(model, moe); });
   collect([&] { data.validate(); });
   collect([&] { schedule.validate(); });
@@ -198,10 +239,34 @@ void RunConfig::resolve(int world_size) {
                   "run.name: want letters, digits, '.', '_' and '-', got '", run.name,
                   "'; run.dir may be any path");
   });
-  collect([&] {
-    batch.validate(replicas);
-    parallel.check_batch(batch.micro_batches());
-  });
+  if (!problems.empty()) {
+    collect([&] { parallel.resolve(world_size); });
+    throw_error(ErrorKind::kConfig, problems);
+  }
+  const RunConfig given = *this;
+  collect([&] { settle_layout(world_size); });
+  if (!problems.empty()) {
+    const std::string nearest =
+        nearest_layouts(given.parallel, world_size, [&given](ParallelConfig& layout, int ranks) {
+          RunConfig other = given;
+          other.parallel = layout;
+          other.settle_layout(ranks);
+          layout = other.parallel;
+        });
+    throw_error(ErrorKind::kConfig, problems + (nearest.empty() ? "" : "\n") + nearest);
+  }
+}
+
+void RunConfig::settle_layout(int world_size) {
+  parallel.resolve(world_size);
+  const int64_t replicas = parallel.data_parallel_size;
+  if (batch.global_batch_size == 0) batch.global_batch_size = batch.micro_batch_size * replicas;
+  std::string problems;
+  const auto collect = [&problems](const std::function<void()>& check) {
+    collect_problem(problems, check);
+  };
+  if (batch.ramp_start > 0) collect([&] { batch.check_ramp(replicas); });
+  collect([&] { parallel.check_batch(batch.global_batch_size, batch.micro_batch_size); });
   collect([&] {
     parallel.resolve_model(world_size, {.heads = model.num_attention_heads,
                                         .kv_heads = model.num_key_value_heads,

@@ -33,8 +33,10 @@ struct BatchConfig {
   int64_t sequence_length = 0;
   int64_t ramp_start = 0, ramp_increment = 0, ramp_samples = 0;  // all 0: no ramp
   void fields(FieldVisitor& v);
-  // Error(kConfig) for sizes that do not fit together, or that the ranks cannot share.
-  void validate(int64_t replicas) const;
+  // Error(kConfig) for sizes that do not fit together.
+  void validate() const;
+  // Error(kConfig) for a ramp whose batches the replicas cannot share.
+  void check_ramp(int64_t replicas) const;
   BatchSizes sizes() const { return {global_batch_size, ramp_start, ramp_increment, ramp_samples}; }
   int64_t micro_batches() const { return global_batch_size / micro_batch_size; }  // after the ramp
   int64_t micro_batches_of_step(int64_t step) const {                             // from 1
@@ -97,6 +99,11 @@ struct RunConfig {
   // Error(kConfig), all problems at once, a line each.
   void resolve(int world_size);
   DType dtype() const;
+
+ private:
+  // Settles what the number of ranks says; Error(kConfig) when they cannot share the model or the
+  // batch.  The model is resolved.
+  void settle_layout(int world_size);
 };
 
 // Of a step's micro-batches, on a resolved configuration.  Error(kConfig) when they do not fit.

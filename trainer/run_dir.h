@@ -16,6 +16,7 @@ struct RunPaths {
   std::string metrics() const { return dir + "/metrics.jsonl"; }
   std::string report() const { return dir + "/report.html"; }
   std::string tokenizer() const { return dir + "/tokenizer.model"; }
+  std::string pipeline() const { return dir + "/pipeline.json"; }
   std::string lock() const { return dir + "/run.lock"; }
   std::string checkpoints() const { return dir + "/checkpoints"; }
   std::string log_file(int rank) const;  // logs/rank-00003.log

@@ -6,6 +6,7 @@
 #include "model/stage_split.h"
 
 namespace orthant {
+
 StagePipeline::StagePipeline(const RunConfig& config, const RankGroups& ranks, Device device,
                              ParameterStore& store)
     : config_(config), device_(device) {
@@ -91,7 +92,16 @@ void StagePipeline::train(int64_t step, const Prepare& prepare, const Observe& o
                                                        config_.batch.sequence_length),
                          config_.dtype(), device_);
   };
+  if (aligned_) groups_.pipeline.barrier();
+  aligned_ = false;
+  last_step_ = step;
   spans_ = run_schedule(schedule_of(step), groups_, functions);
+}
+
+PipelineRecord StagePipeline::gather_record() const {
+  const pipeline::Schedule& schedule =
+      schedules_.at(config_.batch.micro_batches_of_step(last_step_));
+  return {last_step_, schedule, gather_timeline(groups_.pipeline, schedule, spans_)};
 }
 
 void StagePipeline::evaluate(int num_micro_batches, const Prepare& prepare,

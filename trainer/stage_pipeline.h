@@ -12,6 +12,7 @@
 #include "model/transformer.h"
 #include "parallel/pipeline/interpreter.h"
 #include "parallel/tied_stages.h"
+#include "trainer/pipeline_record.h"
 #include "trainer/run_config.h"
 
 namespace orthant {
@@ -45,8 +46,11 @@ class StagePipeline {
              const std::function<void()>& poll);
   // Forward alone, without a tape.  Collective over the pipeline.
   void evaluate(int num_micro_batches, const Prepare& prepare, const Observe& observe) const;
-  // When this rank did what in the last training step, in seconds.
-  const std::vector<pipeline::Span>& last_spans() const { return spans_; }
+  // The next training step begins behind a barrier of the pipeline, so that its ranks' times can be
+  // compared.
+  void align_next_step() { aligned_ = true; }
+  // What all ranks of the pipeline did in the last training step, and when.  Collective over them.
+  PipelineRecord gather_record() const;
   const pipeline::Schedule& schedule_of(int64_t step);
 
  private:
@@ -61,7 +65,9 @@ class StagePipeline {
   std::map<int64_t, pipeline::Schedule> schedules_;  // by micro-batches of a step
   pipeline::PipelineGroups groups_;
   std::shared_ptr<const TiedStages> tied_;
-  std::vector<pipeline::Span> spans_;
+  bool aligned_ = false;
+  int64_t last_step_ = 0;
+  std::vector<pipeline::Span> spans_;  // of last_step_
 };
 
 }  // namespace orthant

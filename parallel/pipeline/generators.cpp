@@ -183,7 +183,7 @@ const std::vector<std::string>& schedule_names() {
   return names;
 }
 
-Schedule generate_schedule(const std::string& name, int ranks, int micro_batches, int chunks) {
+int settle_chunks(const std::string& name, int ranks, int micro_batches, int chunks) {
   const Generator& generator = find_generator(name);
   if (chunks == 0) chunks = generator.fewest_chunks;
   ORTHANT_CHECK(ranks >= 1 && micro_batches >= 1, kConfig, "pipeline schedule ", name,
@@ -198,6 +198,12 @@ Schedule generate_schedule(const std::string& name, int ranks, int micro_batches
       micro_batches >= generator.micro_batches_to_a_rank * ranks, kConfig, "pipeline schedule ",
       name, ": want at least ", generator.micro_batches_to_a_rank * ranks, " micro-batches on ",
       ranks, " ranks (two a rank), got ", micro_batches, "; interleaved and zb_h1 take any number");
+  return chunks;
+}
+
+Schedule generate_schedule(const std::string& name, int ranks, int micro_batches, int chunks) {
+  const Generator& generator = find_generator(name);
+  chunks = settle_chunks(name, ranks, micro_batches, chunks);
   Schedule schedule{.name = name, .ranks = ranks, .micro_batches = micro_batches, .chunks = chunks};
   for (int s = 0; s < ranks * chunks; ++s)
     schedule.rank_of.push_back(generator.folds && s >= ranks ? 2 * ranks - 1 - s : s % ranks);

@@ -19,9 +19,12 @@ namespace orthant::pipeline {
 
 const std::vector<std::string>& schedule_names();
 
-// The computations of a schedule.  chunks 0: as many as the schedule has by itself (interleaved
-// and dualpipev 2, others 1).  Error(kConfig), saying what fits, when the sizes do not fit the
+// The chunks of a schedule, where `chunks` may be 0: as many as it has by itself (interleaved and
+// dualpipev 2, others 1).  Error(kConfig), saying what fits, when the sizes do not fit the
 // schedule.
+int settle_chunks(const std::string& name, int ranks, int micro_batches, int chunks = 0);
+
+// The computations of a schedule; sizes as in settle_chunks.
 Schedule generate_schedule(const std::string& name, int ranks, int micro_batches, int chunks = 0);
 
 // The same with messages, checked (check.h): what run_schedule takes.

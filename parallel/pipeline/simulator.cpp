@@ -108,7 +108,7 @@ class Simulator {
       case Act::kForward:
         return cost.forward;
       case Act::kBackward:
-        return cost.backward_input + cost.backward_weight;
+        return cost.backward.value_or(cost.backward_input + cost.backward_weight);
       case Act::kBackwardInput:
         return cost.backward_input;
       default:

@@ -7,6 +7,7 @@
 // the end is a deadlock.  Linear in the number of actions.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,7 @@ namespace orthant::pipeline {
 // Of one stage and micro-batch, in any unit of time.
 struct StageCost {
   double forward = 1, backward_input = 1, backward_weight = 1;
+  std::optional<double> backward;  // both at once, where that is not their sum
 };
 
 struct Costs {

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """orthant inspect schedule: timelines, bubbles and activations of pipeline schedules."""
+import json
 import unittest
 import xml.etree.ElementTree
 
@@ -41,6 +42,45 @@ class Schedule(CliTest):
         self.check(orthant("inspect", "schedule", "gpipe", "--costs", "1,2"), 2, "--costs")
         self.check(orthant("inspect", "schedule", "gpipe", "--ranks", 0), 2, "--ranks")
         self.check(orthant("inspect", "schedule", "--help"), 0, "--micro-batches", "dualpipev", "idle")
+
+
+class Measured(CliTest):
+    def test_a_run_leaves_its_timeline(self):
+        layout = ["parallel.pipeline_parallel_size=2", "parallel.pipeline_schedule=zb_h1"]
+        self.check(orthant("pretrain", self.config(), "run.max_steps=3", *layout, ranks=2), 0)
+        record = json.loads((self.dir / "run/pipeline.json").read_text())
+        self.assertEqual([record["step"], record["schedule"], record["ranks"], record["micro_batches"]], [3, "zb_h1", 2, 4])
+        self.assertEqual(len(record["spans"]), 2)
+        for spans in record["spans"]:  # computations of a rank follow each other
+            computed = [span for span in spans if span["action"] in ("forward", "backward_input", "backward_weight")]
+            self.assertEqual(len(computed), 12)
+            self.assertTrue(all(a["end"] <= b["start"] for a, b in zip(computed, computed[1:])))
+            self.assertTrue(all(span["start"] < span["end"] for span in computed))
+        # A stage begins when its input is there: both clocks began at one time.
+        start = [{(s["action"], s["micro_batch"]): s["start"] for s in spans} for spans in record["spans"]]
+        self.assertTrue(all(start[0]["forward", m] < start[1]["forward", m] for m in range(4)))
+        done = self.check(orthant("inspect", "schedule", self.dir / "run", "--svg", self.dir / "a.svg"), 0,
+                          "predicted: zb_h1, step 3", "measured: zb_h1, step 3", "points apart")
+        self.assertLess(done.out.index("predicted: zb_h1"), done.out.index("measured: zb_h1"))
+        root = xml.etree.ElementTree.parse(self.dir / "a.svg").getroot()
+        self.assertEqual(len(root.findall('.//{*}path')), 2 * 2 * 12)
+        report = (self.dir / "run/report.html").read_text()
+        self.assertIn("measured: zb_h1, step 3", report)
+        self.assertIn("points apart", report)
+        self.check(orthant("inspect", "schedule", self.dir / "run", "gpipe"), 2, "no common scale")
+        self.broken_records(record)
+
+    def broken_records(self, record):
+        path = self.dir / "run/pipeline.json"
+        path.write_text(json.dumps({**record, "micro_batches": 3}))
+        self.check(orthant("inspect", "schedule", self.dir / "run"), 65, "pipeline.json", "spans, got")
+        record["spans"][1][0]["stage"] = 0
+        path.write_text(json.dumps(record))
+        self.check(orthant("inspect", "schedule", self.dir / "run"), 65, "want recv_forward of stage 1, micro-batch 0, got")
+        path.write_text("{")
+        self.check(orthant("inspect", "schedule", self.dir / "run"), 65, "pipeline.json")
+        path.unlink()
+        self.check(orthant("inspect", "schedule", self.dir / "run"), 66, "pipeline.json", "pipeline_parallel_size")
 
 
 if __name__ == "__main__":
