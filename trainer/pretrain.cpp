@@ -242,7 +242,7 @@ StepMetrics Pretrainer::train_step(int64_t step, bool& stop) {
   std::vector<Batch> batches;
   for (int64_t i = 0; i < per_rank; ++i)
     batches.push_back(loader_->micro_batch(step - 1, data_ranks.rank() * per_rank + i));
-  if (is_recorded(step)) engine_->pipeline().align_next_step();
+  if (is_recorded(step)) engine_->pipeline().record_next_step();
   const StepResult result = engine_->step(batches, step, options_.stop && options_.stop->load());
   stop = result.stop_requested;
   skipped_in_a_row_ = result.skipped ? skipped_in_a_row_ + 1 : 0;
@@ -288,8 +288,8 @@ StepMetrics Pretrainer::train_step(int64_t step, bool& stop) {
 
 // A picture is no reason to end a run.
 void Pretrainer::record_pipeline() {
-  pipeline_ = engine_->pipeline().gather_record();
   if (!is_first()) return;
+  pipeline_ = engine_->pipeline().last_record();
   try {
     write_file_atomically(paths_.pipeline(), to_json(*pipeline_));
   } catch (const Error& error) {

@@ -1,11 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/stage_pipeline.h"
 
+#include <limits>
+
+#include "base/clock.h"
 #include "base/context.h"
 #include "base/error.h"
 #include "model/stage_split.h"
+#include "parallel/pipeline/common_clock.h"
 
 namespace orthant {
+
+namespace {
+
+// Times since the first action of all ranks.
+void from_zero(pipeline::Timeline& timeline) {
+  double first = std::numeric_limits<double>::infinity();
+  for (const auto& spans : timeline.ranks)
+    for (const pipeline::Span& span : spans) first = std::min(first, span.start);
+  for (auto& spans : timeline.ranks) {
+    for (pipeline::Span& span : spans) {
+      span.start -= first;
+      span.end -= first;
+    }
+  }
+}
+
+}  // namespace
 
 StagePipeline::StagePipeline(const RunConfig& config, const RankGroups& ranks, Device device,
                              ParameterStore& store)
@@ -92,16 +113,19 @@ void StagePipeline::train(int64_t step, const Prepare& prepare, const Observe& o
                                                        config_.batch.sequence_length),
                          config_.dtype(), device_);
   };
-  if (aligned_) groups_.pipeline.barrier();
-  aligned_ = false;
-  last_step_ = step;
-  spans_ = run_schedule(schedule_of(step), groups_, functions);
-}
-
-PipelineRecord StagePipeline::gather_record() const {
-  const pipeline::Schedule& schedule =
-      schedules_.at(config_.batch.micro_batches_of_step(last_step_));
-  return {last_step_, schedule, gather_timeline(groups_.pipeline, schedule, spans_)};
+  const pipeline::Schedule& schedule = schedule_of(step);
+  const double lead = is_recorded_ ? pipeline::clock_lead(groups_.pipeline) : 0;
+  if (is_recorded_) groups_.pipeline.barrier();
+  const double begin = now_seconds() - lead;
+  std::vector<pipeline::Span> spans = run_schedule(schedule, groups_, functions);
+  if (!is_recorded_) return;
+  is_recorded_ = false;
+  for (pipeline::Span& span : spans) {
+    span.start += begin;
+    span.end += begin;
+  }
+  record_ = {step, schedule, gather_timeline(groups_.pipeline, schedule, spans)};
+  from_zero(record_.timeline);
 }
 
 void StagePipeline::evaluate(int num_micro_batches, const Prepare& prepare,

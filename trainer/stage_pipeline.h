@@ -46,11 +46,10 @@ class StagePipeline {
              const std::function<void()>& poll);
   // Forward alone, without a tape.  Collective over the pipeline.
   void evaluate(int num_micro_batches, const Prepare& prepare, const Observe& observe) const;
-  // The next training step begins behind a barrier of the pipeline, so that its ranks' times can be
-  // compared.
-  void align_next_step() { aligned_ = true; }
-  // What all ranks of the pipeline did in the last training step, and when.  Collective over them.
-  PipelineRecord gather_record() const;
+  // The next training step is recorded: it begins behind a barrier, and ends with gathering what
+  // all ranks of the pipeline did and when, on the clock of its first rank.
+  void record_next_step() { is_recorded_ = true; }
+  const PipelineRecord& last_record() const { return record_; }  // step 0: none
   const pipeline::Schedule& schedule_of(int64_t step);
 
  private:
@@ -65,9 +64,8 @@ class StagePipeline {
   std::map<int64_t, pipeline::Schedule> schedules_;  // by micro-batches of a step
   pipeline::PipelineGroups groups_;
   std::shared_ptr<const TiedStages> tied_;
-  bool aligned_ = false;
-  int64_t last_step_ = 0;
-  std::vector<pipeline::Span> spans_;  // of last_step_
+  bool is_recorded_ = false;
+  PipelineRecord record_;
 };
 
 }  // namespace orthant

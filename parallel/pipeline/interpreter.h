@@ -48,7 +48,7 @@ std::vector<Span> run_schedule(const Schedule& schedule, const PipelineGroups& g
                                const StageFunctions& stages);
 
 // Everybody's measurements.  Collective; starts are comparable where ranks called run_schedule at
-// one time, behind a barrier.
+// one time, behind a barrier, or moved their spans to one clock (common_clock.h).
 Timeline gather_timeline(const Group& pipeline, const Schedule& schedule,
                          const std::vector<Span>& mine);
 

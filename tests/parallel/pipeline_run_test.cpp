@@ -8,8 +8,10 @@
 #include <map>
 #include <thread>
 
+#include "base/clock.h"
 #include "base/error.h"
 #include "parallel/comm/threads/run_ranks.h"
+#include "parallel/pipeline/common_clock.h"
 #include "parallel/pipeline/generators.h"
 #include "parallel/pipeline/interpreter.h"
 #include "parallel/pipeline/simulator.h"
@@ -71,6 +73,19 @@ TEST(PipelineRun, AMessageLostInTheMiddleIsNamed) {
     EXPECT_THAT(error.what(), HasSubstr("which one it is"));
     EXPECT_THAT(error.what(), HasSubstr("(activations of stage 0, micro-batch 1)"));
     EXPECT_THAT(error.what(), HasSubstr("(activations of stage 0, micro-batch 2)"));
+  }
+}
+
+// Clocks of three machines, far apart; ranks on one machine have one.
+TEST(PipelineMeasured, ClocksOfMachinesAreCompared) {
+  for (const bool apart : {true, false}) {
+    run_ranks(3, [&](const Group& world) {
+      const double ahead = 100.0 * world.rank();
+      const double lead =
+          clock_lead(world, {.seconds = [&] { return now_seconds() + ahead; },
+                             .machine = apart ? std::to_string(world.rank()) : "one"});
+      EXPECT_NEAR(lead, apart ? ahead : 0.0, 0.2) << world.rank();
+    });
   }
 }
 
