@@ -79,6 +79,5 @@ std::string compare(const Group& world, const std::string& device) {
 
 int main(int argc, char** argv) {
   const std::string device = argc > 1 ? argv[1] : "cpu";
-  return run_mpi_test("layouts_mpi",
-                      [&](const Group& world) { return compare(world, device); });
+  return run_mpi_test("layouts_mpi", [&](const Group& world) { return compare(world, device); });
 }
