@@ -21,6 +21,11 @@ pipeline::Schedule forward_only(const pipeline::Schedule& like, int micro_batche
   return insert_communication(schedule);
 }
 
+Recompute recompute_of(const std::string& name) {
+  if (name == "selective") return Recompute::kSelective;
+  return name == "full" ? Recompute::kFull : Recompute::kNone;
+}
+
 }  // namespace
 
 StagePipeline::StagePipeline(const RunConfig& config, const RankGroups& ranks, Device device,
@@ -38,7 +43,8 @@ StagePipeline::StagePipeline(const RunConfig& config, const RankGroups& ranks, D
         .moe = config.moe,
         .dtype = config.dtype(),
         .device = device,
-        .recompute = config.parallel.recompute == "full" ? Recompute::kFull : Recompute::kNone,
+        .recompute = recompute_of(config.parallel.recompute),
+        .recompute_layers = config.parallel.recompute_layers,
         .ranks = ranks,
         .layers = layers[static_cast<size_t>(s)],
         .holds_both_ends = first_rank == last_rank,
