@@ -318,11 +318,11 @@ void Pretrainer::add_memory(StepMetrics& metrics) const {
   for (const MemoryPeaks& rank : ranks) most.merge(rank);
   for (int i = 0; i < kNumMemoryCategories; ++i) {
     const auto category = static_cast<MemoryCategory>(i);
-    metrics.extra.emplace_back(concat("memory_", name_of(category), "_bytes"),
-                               static_cast<double>(most.each[category]));
+    metrics.memory.emplace_back(concat("memory_", name_of(category), "_bytes"),
+                                static_cast<double>(most.each[category]));
   }
-  metrics.extra.emplace_back("memory_step_bytes", static_cast<double>(most.step_bytes));
-  metrics.extra.emplace_back("memory_fullest_rank", static_cast<double>(fullest_rank(ranks)));
+  metrics.memory.emplace_back("memory_step_bytes", static_cast<double>(most.step_bytes));
+  metrics.memory.emplace_back("memory_fullest_rank", static_cast<double>(fullest_rank(ranks)));
 }
 
 void Pretrainer::evaluate(StepMetrics& metrics) {

@@ -121,7 +121,10 @@ class Run(CliTest):
                          "run: build/bin/orthant inspect config --reference > docs/configuration.md")
 
     def test_dry_run_starts_nothing(self):
-        self.check(orthant("pretrain", self.config(), "--dry-run"), 0, "parameters", "micro-batches")
+        self.check(orthant("pretrain", self.config(), "--dry-run"), 0, "parameters", "micro-batches", "activations")
+        self.check(orthant("pretrain", self.config(), "--dry-run", "parallel.data_parallel_size=2"), 0, "dp 2")
+        self.check(orthant("pretrain", self.config(), "--dry-run", "--ranks", "2"), 0, "dp 2")
+        self.check(orthant("pretrain", self.config(), "--ranks", "2"), 2, "--dry-run")
         self.assertFalse((self.dir / "run").exists())
 
     def test_doctor(self):

@@ -36,7 +36,7 @@ std::vector<Layout> recomputed_layouts() {
       {"ulysses", 2, {.context_parallel_size = 2, .context_parallel_kind = "ulysses"}},
       {"ep 2", 2, {.expert_parallel_size = 2}},
       {"etp 2", 2, {.expert_tensor_parallel_size = 2}},
-      {"zb1p", 2, {.pipeline_parallel_size = 2, .pipeline_schedule = "zb1p"}},
+      {"zb_h1", 2, {.pipeline_parallel_size = 2, .pipeline_schedule = "zb_h1"}},
   };
 }
 
@@ -133,12 +133,13 @@ TEST(Recompute, KeepsLess) {
   };
   const double none = activations("none", 0), selective = activations("selective", 0),
                full = activations("full", 0);
-  EXPECT_LT(selective, 0.72 * none);
+  EXPECT_LT(selective, 0.78 * none);
   EXPECT_LT(full, 0.6 * selective);
-  EXPECT_LT(activations("selective", 2), 0.95 * none);
-  EXPECT_GT(activations("selective", 2), 1.05 * selective);
-  EXPECT_LT(activations("full", 2), 0.8 * none);
-  EXPECT_GT(activations("full", 2), 1.2 * full);
+  const double selective_of_2 = activations("selective", 2), full_of_2 = activations("full", 2);
+  EXPECT_LT(selective_of_2, 0.95 * none);
+  EXPECT_GT(selective_of_2, 1.05 * selective);
+  EXPECT_LT(full_of_2, 0.8 * none);
+  EXPECT_GT(full_of_2, 1.2 * full);
 }
 
 std::vector<Layout> predicted_layouts() {
@@ -156,9 +157,9 @@ std::vector<Layout> predicted_layouts() {
        {.recompute = "selective", .context_parallel_size = 2, .context_parallel_kind = "ulysses"}},
       {"pp 2", 2, {.pipeline_parallel_size = 2}},
       {"pp 4 gpipe", 4, {.pipeline_parallel_size = 4, .pipeline_schedule = "gpipe"}},
-      {"pp 2 zb1p selective",
+      {"pp 2 zb_h1 selective",
        2,
-       {.recompute = "selective", .pipeline_parallel_size = 2, .pipeline_schedule = "zb1p"}},
+       {.recompute = "selective", .pipeline_parallel_size = 2, .pipeline_schedule = "zb_h1"}},
       {"ep 4", 4, {.expert_parallel_size = 4}},
       {"ep 2 etp 2", 4, {.expert_parallel_size = 2, .expert_tensor_parallel_size = 2}},
       {"pp 2 tp 2 ep 2",
@@ -200,30 +201,29 @@ TEST(LongContext, ContextParallelRanksHoldAShare) {
   constexpr int kRanks = 4;
   constexpr double kShare = 0.30;
   Variant variant = memory_variant();
-  variant.config.model.vocab_size = 1024;
+  variant.config.model.num_hidden_layers = 10;
+  variant.config.model.num_key_value_heads = 4;  // what ulysses can share
   variant.config.batch = {.micro_batch_size = 1, .global_batch_size = 1, .sequence_length = 2048};
-  const BatchConfig& batch = variant.config.batch;
-  const int64_t logits = batch.sequence_length * variant.config.model.vocab_size;
-  for (const char* kind : {"ring", "ulysses"}) {
-    for (const char* recompute : {"none", "selective"}) {
-      EngineOptions options{.precision = "bf16", .recompute = recompute};
-      const MemoryPeaks one = measure(resolved_config(variant, options, 1), 1).front();
-      options.context_parallel_size = kRanks;
+  const int64_t logits_bytes =
+      variant.config.batch.sequence_length * variant.config.model.vocab_size * size_of(DType::kF32);
+  for (const char* recompute : {"none", "selective"}) {
+    EngineOptions options{.precision = "bf16", .recompute = recompute};
+    const MemoryPeaks one = measure(resolved_config(variant, options, 1), 1).front();
+    EXPECT_LE(one.block_bytes, logits_bytes / 2) << "tokens x vocabulary";
+    options.context_parallel_size = kRanks;
+    for (const char* kind : {"ring", "ulysses"}) {
       options.context_parallel_kind = kind;
-      if (options.context_parallel_kind == "ulysses") variant.config.model.num_key_value_heads = 4;
-      const std::vector<MemoryPeaks> ranks =
-          measure(resolved_config(variant, options, kRanks), kRanks);
-      EXPECT_LT(one.block_bytes, logits * size_of(DType::kBF16)) << "tokens x vocabulary";
-      for (const MemoryPeaks& rank : ranks) {
-        const double share =
-            static_cast<double>(rank.step_bytes) / static_cast<double>(one.step_bytes);
-        std::cout << "  " << kind << ", recompute " << recompute << ": "
-                  << human_bytes(static_cast<double>(rank.step_bytes)) << " of "
-                  << human_bytes(static_cast<double>(one.step_bytes)) << ", " << 100 * share
-                  << "%\n";
-        EXPECT_LE(share, kShare) << kind << ", recompute " << recompute;
-        EXPECT_LT(rank.block_bytes, logits * size_of(DType::kBF16) / 2) << "tokens x vocabulary";
-      }
+      MemoryPeaks most;
+      for (const MemoryPeaks& rank : measure(resolved_config(variant, options, kRanks), kRanks))
+        most.merge(rank);
+      const double share =
+          static_cast<double>(most.step_bytes) / static_cast<double>(one.step_bytes);
+      const std::string where = concat(kind, ", recompute ", recompute);
+      std::cout << "  " << where << ": " << human_bytes(static_cast<double>(most.step_bytes))
+                << " of " << human_bytes(static_cast<double>(one.step_bytes)) << ", " << 100 * share
+                << "%\n";
+      EXPECT_LE(share, kShare) << where;
+      EXPECT_LE(most.block_bytes, logits_bytes / 4) << where << ": tokens x vocabulary";
     }
   }
 }
