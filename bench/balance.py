@@ -46,4 +46,6 @@ def main(folder, picture):
     picture.write_text("\n".join(svg) + "\n")
 
 
+if len(sys.argv) != 3:
+    sys.exit(__doc__)
 main(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))

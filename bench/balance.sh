@@ -5,6 +5,12 @@
 #
 #   bench/balance.sh [OUT]        default: runs/balance; runs that are there already are not made again
 set -euo pipefail
+usage() { sed -n '2,/^set -/{/SPDX/d;s/^# \{0,1\}//p}' "$0"; }
+case $#,${1:-} in
+  0, | 1,[!-]*) ;;
+  *,-h | *,--help) usage; exit 0 ;;
+  *) usage >&2; exit 2 ;;
+esac
 root=$(cd "$(dirname "$0")/.." && pwd)
 out=${1:-$root/runs/balance}
 orthant=${ORTHANT:-$root/build/bin/orthant}

@@ -126,6 +126,8 @@ class Model(nn.Module):
 def main():
     torch.manual_seed(0)
     torch.set_num_threads(2)
+    if len(sys.argv) != 2 or sys.argv[1] not in CONFIGS:
+        sys.exit(__doc__)
     c = CONFIGS[sys.argv[1]]
     model = Model(c)
     optimizer = torch.optim.AdamW(model.parameters(), lr=6e-4, betas=(0.9, 0.95), weight_decay=0.1)

@@ -36,8 +36,11 @@ TextFormat text_format(const std::string& path, const std::string& format) {
       path.ends_with(".gz") ? std::string_view(path).substr(0, path.size() - 3) : path;
   if (name.ends_with(".txt")) return TextFormat::kText;
   if (name.ends_with(".jsonl")) return TextFormat::kJsonl;
-  throw_error(ErrorKind::kConfig,
-              concat(path, ": unknown kind of file: want .txt, .jsonl, .txt.gz or .jsonl.gz"));
+  throw_error(
+      ErrorKind::kConfig,
+      concat(path,
+             ": unknown kind of file: want .txt, .jsonl, .txt.gz or .jsonl.gz, or its format, "
+             "text or jsonl"));
 }
 
 struct ByteReader::Impl {

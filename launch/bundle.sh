@@ -7,7 +7,12 @@
 #   launch/bundle.sh build-portable FOLDER
 # There:  . FOLDER/environment.sh; FOLDER/bin/orthant doctor; FOLDER/launch/mpirun.sh -n 2 FOLDER/bin/orthant pretrain ...
 set -euo pipefail
-if [ $# -ne 2 ]; then echo "usage: launch/bundle.sh BUILD_FOLDER FOLDER" >&2; exit 2; fi
+usage() { sed -n '2,/^set -/{/SPDX/d;s/^# \{0,1\}//p}' "$0"; }
+case $#,${1:-} in
+  2,[!-]*) ;;
+  *,-h | *,--help) usage; exit 0 ;;
+  *) usage >&2; exit 2 ;;
+esac
 build=$1 folder=$2 here=$(dirname "$0")
 program=$build/bin/orthant plugin=$build/bin/liborthant_cuda.so
 packages=(openmpi-bin openmpi-common libopenmpi3 libpmix2 libhwloc15 libevent-core-2.1-7 libevent-pthreads-2.1-7

@@ -48,10 +48,10 @@ void add_pretrain(CLI::App& app, Commands& c) {
   sub->add_flag("--allow-failpoints", c.pretrain.allow_failpoints,
                 "honour ORTHANT_FAILPOINT (for tests)");
   sub->footer(
-      "On several ranks: mpirun -n 8 orthant pretrain CONFIG.  Exit codes: 0 done, 64 "
-      "configuration, 65 data, 66 missing input,\n"
-      "75 stopped by a signal and saved (run the same command to go on), 76 communication, 77 "
-      "numeric; docs/architecture.md.");
+      "On several ranks: launch/mpirun.sh -n 8 build/bin/orthant pretrain CONFIG.\n"
+      "Exit codes: 0 done, 64 configuration, 65 data, 66 missing input, 75 stopped by a signal and "
+      "saved (run the\nsame command to go on), 76 communication, 77 numeric; "
+      "docs/architecture.md.");
   sub->callback([&c] { c.chosen = [&c] { return run_pretrain(c.pretrain); }; });
 }
 
@@ -91,8 +91,11 @@ void add_tokenizer(CLI::App& app, Commands& c) {
                    "share of the text's characters that get pieces of their own")
       ->capture_default_str()
       ->check(CLI::Range(0.9, 1.0));
-  train->add_flag("--byte-fallback,!--no-byte-fallback", t.byte_fallback,
+  train->add_flag("--byte-fallback", t.byte_fallback,
                   "spell other characters in bytes, so that all text comes back exactly (default)");
+  train->add_flag_callback(
+      "--no-byte-fallback", [&t] { t.byte_fallback = false; },
+      "other characters become the unknown id");
   train->add_flag("--split-digits", t.split_digits, "every digit is a piece of its own");
   train
       ->add_option("--sample-bytes", t.sample_bytes,
@@ -117,7 +120,8 @@ void add_tokenizer(CLI::App& app, Commands& c) {
 void add_generate(CLI::App& app, Commands& c) {
   CLI::App* sub =
       app.add_subcommand("generate", "text from a trained model; only the text goes to stdout");
-  sub->add_option("model", c.generate.model, "a run directory")->required();
+  sub->add_option("model", c.generate.model, "a run directory, or one of its checkpoints")
+      ->required();
   sub->add_option("--prompt", c.generate.prompt, "text to go on from");
   sub->add_option("--max-new-tokens", c.generate.max_new_tokens, "most tokens to generate")
       ->capture_default_str()
@@ -194,7 +198,8 @@ void add_inspect(CLI::App& app, Commands& c) {
   CLI::App* checkpoint = sub->add_subcommand("checkpoint", "content and checksums of a checkpoint");
   checkpoint
       ->add_option("path", c.checkpoint,
-                   "directory such as runs/quickstart/checkpoints/step-00000100")
+                   "a checkpoint, such as runs/quickstart/checkpoints/step-00000100, or a run "
+                   "directory, for its newest valid one")
       ->required();
   checkpoint->callback([&c] { c.chosen = [&c] { return run_inspect_checkpoint(c.checkpoint); }; });
   CLI::App* routing = sub->add_subcommand(
@@ -202,12 +207,15 @@ void add_inspect(CLI::App& app, Commands& c) {
   routing->add_option("model", c.routing.model, "a run directory, or one of its checkpoints")
       ->required();
   routing->add_option("files", c.routing.files,
-                      "files of text, or corpora (.h5); with several, the share of each by expert");
+                      ".txt (one document each) or .jsonl ({\"text\": ...} a line), either also "
+                      ".gz, or corpora (.h5); with several, the share of each by expert");
   routing->add_option("--text", c.routing.texts, "text itself; may be given again")
       ->allow_extra_args(false);
   routing->add_option("--tokens", c.routing.most_tokens, "most tokens of a file")
       ->capture_default_str()
       ->check(CLI::Range(1, 1 << 30));
+  routing->add_option("--format", c.routing.format, "auto, text, jsonl or hdf5")
+      ->capture_default_str();
   routing->add_flag("--json", c.routing.json, "one JSON object instead of tables");
   routing->callback([&c] { c.chosen = [&c] { return run_inspect_routing(c.routing); }; });
   add_inspect_schedule(*sub, c);

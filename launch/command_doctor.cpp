@@ -15,6 +15,7 @@
 #include "parallel/comm/mpi/mpi_world.h"
 #include "tensor/cpu/isa.h"
 #include "tensor/plugin.h"
+#include "trainer/progress.h"
 #include "trainer/throughput.h"
 
 namespace orthant {
@@ -44,7 +45,7 @@ std::string transport_text(const Backend& backend, int32_t num_devices) {
 // Opens the plugin; says what a run would use, and why not the other.
 void print_cuda() {
   std::string why_not;
-  const std::string cpu = concat("cpu, ", context().num_threads, " threads");
+  const std::string cpu = concat("cpu, ", counted(context().num_threads, "thread"));
   const Backend* plugin = cuda_plugin(why_not);
   row("cuda plugin", plugin ? plugin->libraries : why_not);
   const Backend* cuda = plugin ? try_cuda_backend(why_not) : nullptr;

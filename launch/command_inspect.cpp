@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <unistd.h>
-
 #include <cstdio>
 
 #include "base/error.h"
@@ -10,6 +8,7 @@
 #include "launch/commands.h"
 #include "launch/config_visitors.h"
 #include "launch/run_file.h"
+#include "launch/saved_model.h"
 #include "trainer/progress.h"
 
 namespace orthant {
@@ -34,9 +33,9 @@ int run_inspect_config(const InspectConfigCommand& command) {
 int run_inspect_corpus(const std::string& path) {
   const CorpusInfo info = inspect_corpus(path);
   const auto split = [](const char* name, const SplitInfo& s) {
-    std::printf("%-12s %s tokens, %s bytes of text, %s documents\n", name,
+    std::printf("%-12s %s tokens, %s bytes of text, %s\n", name,
                 with_thousands(s.num_tokens).c_str(), with_thousands(s.num_bytes).c_str(),
-                with_thousands(s.num_documents).c_str());
+                counted(s.num_documents, "document").c_str());
   };
   std::printf("%s: format %lld, made by %s\n", path.c_str(),
               static_cast<long long>(info.format_version), info.created_by.c_str());
@@ -58,11 +57,7 @@ int run_inspect_corpus(const std::string& path) {
 }
 
 int run_inspect_checkpoint(const std::string& path) {
-  ORTHANT_CHECK(access((path + "/manifest.json").c_str(), F_OK) == 0, kMissingInput,
-                "inspect checkpoint: ", path,
-                " is no checkpoint; want a directory with a manifest.json, such as "
-                "runs/quickstart/checkpoints/step-00000600");
-  const CheckpointReport report = verify_checkpoint(path);
+  const CheckpointReport report = verify_checkpoint(find_checkpoint("inspect checkpoint", path));
   std::fputs(report.text.c_str(), stdout);
   return report.ok ? 0 : static_cast<int>(ErrorKind::kData);
 }

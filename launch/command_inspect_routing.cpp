@@ -3,11 +3,11 @@
 
 #include <cstdio>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 
 #include "base/error.h"
+#include "data/cache.h"
 #include "data/corpus.h"
+#include "data/text_reader.h"
 #include "launch/commands.h"
 #include "launch/saved_model.h"
 #include "trainer/routing_inspection.h"
@@ -28,19 +28,35 @@ std::vector<int32_t> corpus_tokens(const std::string& path, const SavedModel& sa
   return tokens;
 }
 
-RoutingDomain domain_of(const std::string& path, const SavedModel& saved, int64_t most_tokens) {
+// The documents of a text, each with its end, as orthant prepare reads them.
+std::vector<int32_t> text_tokens(const std::string& path, TextFormat format,
+                                 const Tokenizer& tokenizer, int64_t most_tokens) {
+  std::vector<int32_t> tokens;
+  TextReader reader(path, format);
+  TextReader::Piece piece;
+  bool continues = false;  // a document has begun
+  while (std::ssize(tokens) < most_tokens && reader.next(piece)) {
+    const std::vector<int32_t> more = tokenizer.encode(piece.text, continues);
+    tokens.insert(tokens.end(), more.begin(), more.end());
+    continues = continues || !more.empty();
+    if (piece.ends_document && continues) {
+      tokens.push_back(tokenizer.end_of_document());
+      continues = false;
+    }
+  }
+  tokens.resize(std::min(tokens.size(), static_cast<size_t>(most_tokens)));
+  return tokens;
+}
+
+RoutingDomain domain_of(const std::string& path, const InspectRoutingCommand& command,
+                        const SavedModel& saved) {
   ORTHANT_CHECK(access(path.c_str(), R_OK) == 0, kMissingInput, "inspect routing: ", path,
                 ": no such file; text itself goes behind --text");
-  RoutingDomain domain{.name = std::filesystem::path(path).filename().string()};
-  if (path.ends_with(".h5")) {
-    domain.tokens = corpus_tokens(path, saved, most_tokens);
-    return domain;
-  }
-  std::ifstream in(path, std::ios::binary);
-  const std::string text{std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
-  domain.tokens = saved.tokenizer->encode(text);
-  domain.tokens.resize(std::min(domain.tokens.size(), static_cast<size_t>(most_tokens)));
-  return domain;
+  return {.name = std::filesystem::path(path).filename().string(),
+          .tokens = is_corpus_path(path, command.format)
+                        ? corpus_tokens(path, saved, command.most_tokens)
+                        : text_tokens(path, text_format(path, command.format), *saved.tokenizer,
+                                      command.most_tokens)};
 }
 
 }  // namespace
@@ -52,8 +68,7 @@ int run_inspect_routing(const InspectRoutingCommand& command) {
   ORTHANT_CHECK(saved.config.model.is_moe(), kConfig, "inspect routing: ", command.model,
                 " is a dense model, which routes nothing");
   std::vector<RoutingDomain> domains;
-  for (const std::string& path : command.files)
-    domains.push_back(domain_of(path, saved, command.most_tokens));
+  for (const std::string& path : command.files) domains.push_back(domain_of(path, command, saved));
   for (const std::string& text : command.texts)
     domains.push_back({.name = concat("text ", domains.size() + 1 - command.files.size()),
                        .tokens = saved.tokenizer->encode(text)});

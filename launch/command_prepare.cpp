@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
+#include <filesystem>
 
 #include "base/log.h"
 #include "data/prepare.h"
@@ -10,6 +11,7 @@ namespace orthant {
 
 int run_prepare(const PrepareCommand& command) {
   log::set_quiet(command.quiet);
+  const bool replaces = std::filesystem::exists(command.output);
   double next = 0.1;
   const PrepareReport report =
       prepare({.inputs = command.inputs,
@@ -21,16 +23,15 @@ int run_prepare(const PrepareCommand& command) {
                .progress = [&](double fraction, double rate) {
                  if (fraction < next) return;
                  while (next <= fraction) next += 0.1;
-                 log::info("prepare: ", static_cast<int>(fraction * 100), "%  ",
-                           with_thousands(static_cast<int64_t>(rate)), " tokens/s");
+                 log::info("prepare: ", prepare_progress_text(fraction, rate));
                }});
   const auto split = [](const char* name, const SplitInfo& info) {
     log::info("  ", name, with_thousands(info.num_tokens), " tokens, ",
-              with_thousands(info.num_bytes), " bytes, ", with_thousands(info.num_documents),
-              " documents");
+              with_thousands(info.num_bytes), " bytes, ", counted(info.num_documents, "document"));
   };
-  log::info(command.output, ": ", with_thousands(report.num_documents), " documents in ",
-            std::round(report.seconds * 10) / 10, " s");
+  log::info(command.output, replaces ? " (replaces an older file): " : ": ",
+            counted(report.num_documents, "document"), " in ", std::round(report.seconds * 10) / 10,
+            " s");
   split("train       ", report.train);
   split("validation  ", report.validation);
   if (report.num_unknown_tokens > 0) {

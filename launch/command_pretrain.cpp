@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <unistd.h>
-
 #include <cstdio>
 #include <cstdlib>
 #include <sstream>
@@ -43,10 +41,7 @@ void print_memory(const RunConfig& c, int world_size) {
 // What a run would do, without doing any of it.
 void print_plan(const RunFile& file, int world_size) {
   const RunConfig& c = file.config;
-  for (const DataSource& source : c.data.train) {
-    ORTHANT_CHECK(access(source.path.c_str(), R_OK) == 0, kMissingInput,
-                  "data.train: ", source.path, " cannot be read");
-  }
+  check_inputs(c);
   const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(c.data.tokenizer);
   check_vocabulary(c, *tokenizer);
   std::printf("%s", file.yaml.c_str());
@@ -56,8 +51,8 @@ void print_plan(const RunFile& file, int world_size) {
               with_thousands(active_matmul_parameters(c.model)).c_str());
   std::printf("#   tokenizer         %s, %s ids\n", tokenizer->name().c_str(),
               with_thousands(tokenizer->vocab_size()).c_str());
-  std::printf("#   ranks             %d (%s), %d threads each\n", world_size,
-              c.parallel.text().c_str(), context().num_threads);
+  std::printf("#   ranks             %d (%s), %s each\n", world_size, c.parallel.text().c_str(),
+              counted(context().num_threads, "thread").c_str());
   std::printf("#   a step            %s sequences of %s tokens, %s micro-batches, %s a replica\n",
               with_thousands(c.batch.global_batch_size).c_str(),
               with_thousands(c.batch.sequence_length).c_str(),

@@ -76,8 +76,10 @@ int run_tokenizer_train(const TokenizerTrainCommand& command) {
        .sample_bytes = command.sample_bytes,
        .library_log = command.library_log,
        .progress = [](const std::string& what) { log::info("tokenizer train: ", what); }});
+  const bool replaces = std::filesystem::exists(command.output);
   write_file_atomically(command.output, trained.file);
-  log::info(command.output, ": ", command.model, ", ", with_thousands(command.vocab_size), " ids, ",
+  log::info(command.output, replaces ? " (replaces an older file): " : ": ", command.model, ", ",
+            with_thousands(command.vocab_size), " ids, ",
             std::round(trained.bytes_per_token * 100) / 100, " bytes of text a token, ",
             with_thousands(static_cast<int64_t>(trained.file.size())), " bytes, in ",
             std::round(trained.seconds * 10) / 10, " s");

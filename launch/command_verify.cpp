@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdio>
 #include <map>
+#include <numeric>
 
 #include "base/error.h"
 #include "base/log.h"
@@ -10,15 +11,30 @@
 #include "parallel/comm/transport.h"
 #include "trainer/datasets.h"
 #include "trainer/device.h"
+#include "trainer/progress.h"
 #include "trainer/verify_layout.h"
 
 namespace orthant {
 namespace {
 
+// Experts share the ranks that the other axes make: "ep2" alone is one rank.
+void check_ranks(const LayoutSpec& layout) {
+  const int64_t sharers = layout.expert_parallel_size * layout.expert_tensor_parallel_size;
+  const int64_t ranks = layout.ranks();
+  const int64_t replicas = layout.data_parallel_size * sharers / std::gcd(sharers, ranks);
+  ORTHANT_CHECK(ranks % sharers == 0, kConfig, "layout '", layout.text, "': ep x etp = ", sharers,
+                " does not divide ", ranks, ranks == 1 ? " rank" : " ranks",
+                ", those of the other axes, which the experts share; give it dp", replicas,
+                ", as in dp2+ep2");
+}
+
 std::vector<LayoutSpec> layouts_of(const VerifyLayoutCommand& command, const RunConfig& config,
                                    int world_size) {
   std::vector<LayoutSpec> layouts;
-  for (const std::string& text : command.layouts) layouts.push_back(parse_layout(text));
+  for (const std::string& text : command.layouts) {
+    layouts.push_back(parse_layout(text));
+    check_ranks(layouts.back());
+  }
   if (!layouts.empty()) return layouts;
   for (const LayoutSpec& layout : default_layouts(config, std::max(command.ranks, world_size))) {
     if (world_size == 1 || layout.ranks() == world_size) layouts.push_back(layout);
@@ -87,9 +103,9 @@ int run_verify_layout(const VerifyLayoutCommand& command) {
       config.precision == "bf16" ? std::max(options.steps, options.bf16_steps) : options.steps;
   const auto rows = read_rows(config, steps, world);
   if (world.rank() == 0)
-    std::fprintf(stderr, "%zu layouts against one rank, %s and fp64, %lld steps\n",
-                 options.layouts.size(), config.precision.c_str(),
-                 static_cast<long long>(options.steps));
+    std::fprintf(stderr, "%s against one rank, %s and fp64, %s\n",
+                 counted(std::ssize(options.layouts), "layout").c_str(), config.precision.c_str(),
+                 counted(options.steps, "step").c_str());
   bool passed = true, first = true;
   verify_layouts(
       config,

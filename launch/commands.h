@@ -56,8 +56,9 @@ int run_inspect_checkpoint(const std::string& path);
 
 struct InspectRoutingCommand {
   std::string model;
-  std::vector<std::string> files, texts;  // files: text, or .h5 corpora
-  int64_t most_tokens = 65536;            // of a file
+  std::vector<std::string> files, texts;  // files: text as for prepare, or .h5 corpora
+  std::string format = "auto";
+  int64_t most_tokens = 65536;  // of a file
   bool json = false;
 };
 int run_inspect_routing(const InspectRoutingCommand& command);

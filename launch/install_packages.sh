@@ -3,6 +3,12 @@
 #   launch/install_packages.sh          what the orthant program needs
 #   launch/install_packages.sh tests    also what the tests need
 set -euo pipefail
+usage() { sed -n '2,/^set -/{/SPDX/d;s/^# \{0,1\}//p}' "$0"; }
+case $#,${1:-} in
+  0, | 1,tests) ;;
+  *,-h | *,--help) usage; exit 0 ;;
+  *) usage >&2; exit 2 ;;
+esac
 
 packages=(g++ cmake ninja-build openmpi-bin libopenmpi-dev libhdf5-dev libyaml-cpp-dev libspdlog-dev libfmt-dev
   nlohmann-json3-dev libcli11-dev libxxhash-dev zlib1g-dev libsentencepiece-dev)

@@ -18,13 +18,15 @@ out=${1:-$root/corpora/quickstart.h5}
 orthant=${ORTHANT:-$root/build/bin/orthant}
 text=${out%.h5}
 
+usage() { sed -n '2,/^set -/{/SPDX/d;s/^# \{0,1\}//p}' "$0"; }
 say() { echo "make_corpus: $*"; }
 fail() { echo "make_corpus: error: $*" >&2; exit "${code:-69}"; }
 
-case $out in
-  -h | --help) sed -n '3,15s/^# \{0,1\}//p' "$0"; exit 0 ;;
-  *.h5) ;;
-  *) code=2 fail "want a path that ends in .h5, got '$out'" ;;
+case $#,$out in
+  [01],[!-]*.h5) ;;
+  *,-h | *,--help) usage; exit 0 ;;
+  [01],[!-]*) code=2 fail "want a path that ends in .h5, got '$out'" ;;
+  *) usage >&2; exit 2 ;;
 esac
 if [ -s "$out" ]; then
   say "$out is there already: nothing to do"

@@ -1,8 +1,17 @@
 #!/usr/bin/env bash
 # From nothing to a trained Mixture-of-Experts model: installs packages, builds the program, makes a corpus of public-domain
 # English, trains configs/quickstart.yaml on two ranks into runs/quickstart, and shows a sample and where the curves are.
-# Running it again goes on from where it stopped.  Arguments go to the trainer, for example: run.max_steps=1200
+# Running it again goes on from where it stopped.
+#   launch/quickstart.sh [key=value ...]     for the trainer, for example run.max_steps=1200
 set -euo pipefail
+usage() { sed -n '2,/^set -/{/SPDX/d;s/^# \{0,1\}//p}' "$0"; }
+for argument; do
+  case $argument in
+    [!-=]*=*) ;;
+    -h | --help) usage; exit 0 ;;
+    *) usage >&2; exit 2 ;;
+  esac
+done
 cd "$(dirname "$0")/.."
 jobs=${JOBS:-$(nproc)}
 step() { printf '\n== %s (%d s)\n' "$1" "$SECONDS"; }

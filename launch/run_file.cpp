@@ -43,6 +43,7 @@ RunFile load_run_file(const std::string& path, const std::vector<std::string>& o
 }
 
 std::string dump_run_config(RunConfig config) {
+  if (config.replicas_follow_ranks) config.parallel.data_parallel_size = 0;
   return dump_config([&](FieldVisitor& v) { config.fields(v); });
 }
 

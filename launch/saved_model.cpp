@@ -15,20 +15,6 @@
 namespace orthant {
 namespace {
 
-// `model` is a run directory, or one of its checkpoints.
-Manifest manifest_of(const std::string& command, const std::string& model) {
-  ORTHANT_CHECK(access(model.c_str(), R_OK) == 0, kMissingInput, command, ": ", model,
-                " does not exist; want a run directory, such as runs/quickstart");
-  if (access((model + "/manifest.json").c_str(), R_OK) == 0) return read_manifest(model);
-  const std::string directory = model + "/checkpoints";
-  std::optional<Manifest> newest;
-  if (access(directory.c_str(), R_OK) == 0) newest = find_newest_valid(Group::self(), directory);
-  ORTHANT_CHECK(newest.has_value(), kMissingInput, command, ": ", model,
-                " has no checkpoint; want a run directory in which orthant pretrain has saved one, "
-                "or one of its checkpoints");
-  return *newest;
-}
-
 RunConfig config_of(const Manifest& manifest, const std::string& precision) {
   RunConfig config;
   const std::vector<std::string> overrides =
@@ -62,9 +48,22 @@ Device device_for(const std::string& command, const RunConfig& config) {
 
 }  // namespace
 
+std::string find_checkpoint(const std::string& command, const std::string& path) {
+  ORTHANT_CHECK(access(path.c_str(), R_OK) == 0, kMissingInput, command, ": ", path,
+                " does not exist; want a run directory, such as runs/quickstart");
+  if (access((path + "/manifest.json").c_str(), R_OK) == 0) return path;
+  const std::string directory = path + "/checkpoints";
+  std::optional<Manifest> newest;
+  if (access(directory.c_str(), R_OK) == 0) newest = find_newest_valid(Group::self(), directory);
+  ORTHANT_CHECK(newest.has_value(), kMissingInput, command, ": ", path,
+                " has no checkpoint; want a run directory in which orthant pretrain has saved one, "
+                "or one of its checkpoints");
+  return newest->directory;
+}
+
 SavedModel load_saved_model(const std::string& command, const std::string& path,
                             const std::string& precision) {
-  SavedModel saved{.manifest = manifest_of(command, path)};
+  SavedModel saved{.manifest = read_manifest(find_checkpoint(command, path))};
   saved.config = config_of(saved.manifest, precision);
   saved.store = std::make_unique<ParameterStore>();
   saved.model =

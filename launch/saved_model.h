@@ -20,6 +20,10 @@ struct SavedModel {
   std::unique_ptr<Tokenizer> tokenizer;
 };
 
+// The directory of a checkpoint: `path` itself, or the newest valid one of the run directory
+// `path`. Error(kMissingInput), beginning with the name of the command.
+std::string find_checkpoint(const std::string& command, const std::string& path);
+
 // precision: fp64, fp32 or bf16; empty: that of the run.  Errors begin with the name of the
 // command.
 SavedModel load_saved_model(const std::string& command, const std::string& path,

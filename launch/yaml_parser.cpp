@@ -24,6 +24,18 @@ class Builder : public YAML::EventHandler {
   YamlNode take_root() { return std::move(root_); }
   const std::string& duplicates() const { return duplicates_; }
 
+  // "; the '[' at 3:5 is still open": of the innermost bracket; "" when there is none.
+  std::string open_bracket() const {
+    for (auto frame = frames_.rbegin(); frame != frames_.rend(); ++frame) {
+      if (frame->bracket == 0) continue;
+      const YamlPlace& place = frame->node.place;
+      return concat("; the '", frame->bracket, "' ",
+                    is_file_ ? concat("at ", place.line, ":", place.column, " ") : "",
+                    "is still open");
+    }
+    return "";
+  }
+
   YamlPlace place(const YAML::Mark& mark) const {
     YamlPlace place = origin_;
     if (is_file_) {
@@ -63,21 +75,22 @@ class Builder : public YAML::EventHandler {
     if (node.quoted) {
       check_closed(mark);
     } else if (!source(mark).starts_with(value)) {
-      refuse_yaml(
-          node.place,
-          concat("the text ", describe(node),
-                 " goes on over several lines; check the indentation of the next line, or put "
-                 "the text in quotes"));
+      const std::string bracket = open_bracket();
+      refuse_yaml(node.place,
+                  concat("the text ", describe(node), " goes on over several lines",
+                         bracket.empty() ? "; check the indentation of the next line, or put the "
+                                           "text in quotes"
+                                         : bracket + ", or a ',' is missing"));
     }
     attach(std::move(node));
   }
   void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
-                       YAML::EmitterStyle::value) override {
-    open(YamlNode::Kind::kList, mark, tag, anchor);
+                       YAML::EmitterStyle::value style) override {
+    open(YamlNode::Kind::kList, mark, tag, anchor, style);
   }
   void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
-                  YAML::EmitterStyle::value) override {
-    open(YamlNode::Kind::kMap, mark, tag, anchor);
+                  YAML::EmitterStyle::value style) override {
+    open(YamlNode::Kind::kMap, mark, tag, anchor, style);
   }
   void OnSequenceEnd() override { close(); }
   void OnMapEnd() override { close(); }
@@ -85,6 +98,7 @@ class Builder : public YAML::EventHandler {
  private:
   struct Frame {
     YamlNode node;
+    char bracket = 0;  // that opened it, if one did
     bool has_key = false;
     std::string key;
     YamlPlace key_place;
@@ -132,16 +146,21 @@ class Builder : public YAML::EventHandler {
   }
 
   void open(YamlNode::Kind kind, const YAML::Mark& mark, const std::string& tag,
-            YAML::anchor_t anchor) {
+            YAML::anchor_t anchor, YAML::EmitterStyle::value style) {
     check_properties(mark, tag, anchor);
     YamlNode node = make(kind, mark);
     if (frames_.size() >= static_cast<size_t>(YamlLimits::kMaxDepth)) {
       refuse_yaml(node.place, concat("nested deeper than ", YamlLimits::kMaxDepth, " levels"));
     }
     if (!frames_.empty() && frames_.back().node.is_map() && !frames_.back().has_key) {
-      refuse_yaml(node.place, "a key must be plain text; is a bracket left open?");
+      const std::string bracket = open_bracket();
+      refuse_yaml(node.place, "a key must be plain text" +
+                                  (bracket.empty() ? "; is a bracket left open?" : bracket));
     }
-    frames_.push_back({.node = std::move(node)});
+    const std::string_view at = source(mark);
+    const bool opens =
+        style == YAML::EmitterStyle::Flow && (at.starts_with("[") || at.starts_with("{"));
+    frames_.push_back({.node = std::move(node), .bracket = opens ? at[0] : '\0'});
   }
 
   void close() {
@@ -208,7 +227,8 @@ YamlNode build(std::string_view text, const YamlPlace& origin, bool is_file) {
   } catch (const YAML::Exception& error) {
     YAML::Mark mark = error.mark;
     if (mark.is_null()) mark = YAML::Mark();
-    refuse_yaml(builder.place(mark), explain_yaml_error(error.msg, text, mark.line));
+    refuse_yaml(builder.place(mark),
+                explain_yaml_error(error.msg, text, mark.line) + builder.open_bracket());
   }
   if (!builder.duplicates().empty()) throw Error(ErrorKind::kConfig, builder.duplicates());
   return builder.take_root();

@@ -24,7 +24,8 @@ struct LayerBuilder {
   TensorParallel tensor() const { return {ranks.tensor, ranks.sequence_parallel}; }
   // Of what every tensor-parallel rank applies to the stream.
   Replicas stream_replicas() const {
-    return ranks.sequence_parallel ? Replicas::kRows : Replicas::kDense;
+    if (ranks.tensor.size() == 1) return Replicas::kDense;
+    return ranks.sequence_parallel ? Replicas::kRows : Replicas::kAlike;
   }
 };
 

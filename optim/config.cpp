@@ -30,7 +30,7 @@ void ScheduleConfig::fields(FieldVisitor& v) {
   v.field("total_steps", total_steps, at_least(0),
           "where the schedule ends; 0 = run.max_steps of the run's first start");
   v.field("min_learning_rate", min_learning_rate, non_negative(),
-          "learning rate at and after the end");
+          "learning rate at and after the end of cosine, linear and wsd; step: never below");
   v.field("decay_fraction", decay_fraction, RealBounds{.low = 0.0, .high = 1.0, .low_open = true},
           "wsd: share of total_steps, at their end, over which the learning rate decays");
   v.field("decay_shape", decay_shape, one_of({"linear", "cosine", "1-sqrt"}), "wsd: how it decays");

@@ -28,11 +28,13 @@ double step_multiplier(const ScheduleConfig& schedule, int64_t step) {
 }  // namespace
 
 double learning_rate_at(const ScheduleConfig& schedule, double peak, int64_t step) {
+  const double low = std::min(peak, schedule.min_learning_rate);
+  const bool ends = schedule.name != "constant" && schedule.name != "step";
+  if (ends && step >= schedule.total_steps) return low;
   if (step <= schedule.warmup_steps) {
     return peak * static_cast<double>(step) / static_cast<double>(schedule.warmup_steps);
   }
   if (schedule.name == "constant") return peak;
-  const double low = std::min(peak, schedule.min_learning_rate);
   if (schedule.name == "step") return std::max(low, peak * step_multiplier(schedule, step));
   int64_t begin = schedule.warmup_steps;  // the last step at the peak
   if (schedule.name == "wsd") {

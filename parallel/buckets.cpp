@@ -3,7 +3,7 @@
 
 #include <map>
 #include <set>
-#include <utility>
+#include <tuple>
 
 #include "base/error.h"
 
@@ -59,6 +59,7 @@ std::vector<int64_t> Bucket::slice_sizes() const {
 const Group& ReplicaGroups::of(Replicas replicas) const {
   switch (replicas) {
     case Replicas::kDense:
+    case Replicas::kAlike:
       return dense;
     case Replicas::kRows:
       return rows;
@@ -77,14 +78,16 @@ std::vector<Bucket> plan_buckets(const ParameterStore& store, const ReplicaGroup
     if (parameter->tied_to()) tied.insert({parameter.get(), parameter->tied_to()});
   }
   std::vector<Bucket> buckets;
-  std::map<std::pair<const GroupImpl*, DType>, size_t>
+  std::map<std::tuple<const GroupImpl*, bool, DType>, size_t>
       open;  // the bucket that parameters of a kind go into
   for (size_t i = store.all().size(); i-- > 0;) {
     Parameter& parameter = *store.all()[i];
     if (!parameter.trainable()) continue;
     const bool alone = tied.contains(&parameter) || parameter.tied() != Tied::kNo;
     const Group& group = groups.of(parameter.replicas());
-    const std::pair kind(group.impl().get(), parameter.dtype());
+    // What several tensor-parallel ranks hold they must cut alike, whatever else they hold.
+    const std::tuple kind(group.impl().get(), parameter.replicas() == Replicas::kAlike,
+                          parameter.dtype());
     const auto found = alone ? open.end() : open.find(kind);
     const size_t at = found == open.end() ? buckets.size() : found->second;
     if (at == buckets.size()) {

@@ -98,7 +98,7 @@ void ParallelConfig::resolve(int world_size) {
   ORTHANT_CHECK(data_parallel_size == 0 || data_parallel_size == left, kConfig,
                 "parallel.data_parallel_size: want what the number of ranks leaves, ", world_size,
                 " / ", replica, " = ", left, ", got ", data_parallel_size,
-                "; start it with mpirun -n ", data_parallel_size * replica,
+                "; start it with launch/mpirun.sh -n ", data_parallel_size * replica,
                 ", or leave the key out");
   data_parallel_size = left;
 }

@@ -39,7 +39,8 @@ enum class Tied { kNo, kOwner, kMirror };
 // Which ranks hold the same values of a parameter, add up their gradients of it and share its
 // optimizer state: a group of ReplicaGroups (parallel/buckets.h).
 enum class Replicas {
-  kDense,     // what tensor-parallel ranks cut, or compute alike
+  kDense,     // what tensor-parallel ranks cut
+  kAlike,     // what tensor-parallel ranks hold whole, each for all rows
   kRows,      // what tensor-parallel ranks hold whole, each for rows of its own
   kKeyValue,  // keys and values of heads that several tensor-parallel ranks have
   kExpert,    // experts

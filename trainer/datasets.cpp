@@ -1,11 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/datasets.h"
 
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
 #include "base/checksum.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "data/cache.h"
 #include "trainer/agree.h"
+#include "trainer/progress.h"
 
 namespace orthant {
 namespace {
@@ -13,26 +19,18 @@ namespace {
 std::string prepared_path(const RunConfig& config, const std::string& path,
                           const std::string& format, bool validation_only, const Group& group) {
   return first_rank_does(group, [&] {
-    try {
-      double next = 0.0;
-      return ensure_prepared(path, {.cache_dir = config.run.dir + "/cache",
-                                    .tokenizer = config.data.tokenizer,
-                                    .validation_fraction = config.data.validation_fraction,
-                                    .format = format,
-                                    .validation_only = validation_only,
-                                    .progress = [&](double fraction, double rate) {
-                                      if (fraction < next) return;
-                                      next = fraction + 0.25;
-                                      log::info("preparing ", path, ": ",
-                                                static_cast<int>(fraction * 100), "%, ",
-                                                static_cast<int64_t>(rate), " tokens/s");
-                                    }});
-    } catch (const Error& error) {
-      if (error.kind() != ErrorKind::kMissingInput) throw;
-      throw Error(error.kind(), concat(error.what(),
-                                       "; launch/make_corpus.sh makes the quickstart's corpus, "
-                                       "orthant prepare makes one from your text"));
-    }
+    double next = 0.0;
+    return ensure_prepared(path, {.cache_dir = config.run.dir + "/cache",
+                                  .tokenizer = config.data.tokenizer,
+                                  .validation_fraction = config.data.validation_fraction,
+                                  .format = format,
+                                  .validation_only = validation_only,
+                                  .progress = [&](double fraction, double rate) {
+                                    if (fraction < next) return;
+                                    next = fraction + 0.25;
+                                    log::info("preparing ", path, ": ",
+                                              prepare_progress_text(fraction, rate));
+                                  }});
   });
 }
 
@@ -55,7 +53,29 @@ void check_vocabulary(const RunConfig& config, const Tokenizer& tokenizer) {
                 config.model.vocab_size);
 }
 
+void check_inputs(const RunConfig& config) {
+  const auto check = [](const char* key, const std::string& path, const char* what_makes_it) {
+    ORTHANT_CHECK(access(path.c_str(), R_OK) == 0, kMissingInput, key, ": ", path,
+                  ": cannot be read: ", std::strerror(errno), "; ", what_makes_it);
+  };
+  const char* what_makes_data =
+      "launch/make_corpus.sh makes quickstart's corpus, bench/balance.sh that of "
+      "configs/balance-*.yaml, orthant prepare makes one from your text";
+  if (config.data.tokenizer.ends_with(".model"))
+    check("data.tokenizer", config.data.tokenizer,
+          "bench/balance.sh makes that of configs/balance-*.yaml, orthant tokenizer train makes "
+          "one from your text");
+  for (const DataSource& source : config.data.train)
+    check("data.train", source.path, what_makes_data);
+  if (!config.data.validation.empty())
+    check("data.validation", config.data.validation, what_makes_data);
+}
+
 Datasets open_datasets(const RunConfig& config, const Group& group) {
+  first_rank_does(group, [&] {
+    check_inputs(config);
+    return std::string();
+  });
   Datasets data;
   data.tokenizer = make_tokenizer(config.data.tokenizer);
   check_vocabulary(config, *data.tokenizer);

@@ -23,9 +23,12 @@ struct Datasets {
 // Error(kConfig) when the model has fewer ids than the tokenizer; more do no harm.
 void check_vocabulary(const RunConfig& config, const Tokenizer& tokenizer);
 
-// Text is prepared once, by rank 0, into <run.dir>/cache.  Errors before training starts:
-// kMissingInput (naming the script that makes the quickstart corpus), kData, kConfig (vocabulary or
-// tokenizer that does not fit the model).  Collective.
+// That tokenizer, training and validation data are there: Error(kMissingInput) that names the key
+// and what makes such a file.  Touches nothing.
+void check_inputs(const RunConfig& config);
+
+// Text is prepared once, by rank 0, into <run.dir>/cache.  Errors before training starts: as
+// check_inputs; kData, kConfig (vocabulary or tokenizer that does not fit the model).  Collective.
 Datasets open_datasets(const RunConfig& config, const Group& group);
 
 // This rank's share of the step's micro-batches.

@@ -139,6 +139,7 @@ class Pretrainer {
 
 void Pretrainer::open_run() {
   first_rank_does(world_, [&] {
+    check_inputs(config_);  // a run that cannot begin leaves nothing behind
     create_run_dir(paths_);
     lock_ = std::make_unique<RunLock>(paths_);
     return std::string();
@@ -161,8 +162,9 @@ void Pretrainer::open_run() {
   int64_t layers = 0;
   for (const auto& stage : engine_->pipeline().stages()) layers += stage->check_routing();
   if (layers > 0)
-    log::info("routing: in ", layers, " layers the experts that the losses count are those that ",
-              "tokens are sent to");
+    log::info("routing: checked in ", counted(layers, "layer"),
+              " that a token which chooses an expert is counted for it and sent to its weights ",
+              "(docs/balance.md)");
   if (manifest) resume(*manifest);
   if (is_first()) {
     write_file_atomically(paths_.config(), config_yaml_);
@@ -235,8 +237,7 @@ void Pretrainer::describe_run() {
   const auto count = [](int64_t n) { return with_thousands(n); };
   log::info(config_.run.name, ": ", count(total_parameters(config_.model)), " parameters (",
             count(active_matmul_parameters(config_.model)), " active), ", config_.precision, " on ",
-            world_.size(), world_.size() == 1 ? " rank of " : " ranks of ", context().num_threads,
-            context().num_threads == 1 ? " thread, " : " threads, ",
+            counted(world_.size(), "rank"), " of ", counted(context().num_threads, "thread"), ", ",
             cpu::name_of(cpu::active_isa()));
   log::info("data: ", count(loader_->num_windows()), " windows of ", config_.batch.sequence_length,
             " tokens; a step: ", config_.batch.global_batch_size, " sequences in ",
@@ -247,10 +248,10 @@ void Pretrainer::describe_run() {
               count(config_.batch.global_batch_size), " by ", count(config_.batch.ramp_increment),
               ", over ", count(config_.batch.sizes().ramp_steps()), " steps");
   }
-  if (config_.schedule.warmup_steps > config_.schedule.total_steps) {
-    log::warn("schedule.warmup_steps: ", config_.schedule.warmup_steps, " is more than the ",
-              config_.schedule.total_steps,
-              " steps of the schedule: the learning rate never reaches its peak");
+  if (config_.schedule.warmup_steps >= config_.schedule.total_steps) {
+    log::warn("schedule.warmup_steps: ", config_.schedule.warmup_steps, " is no less than the ",
+              counted(config_.schedule.total_steps, "step"),
+              " of the schedule: the learning rate never reaches its peak, or only at the end");
   }
   log::info("first step after ", hundredths(now_seconds() - options_.start_seconds), " s (",
             hundredths(seconds_before_data_), " s before data was opened); run directory ",
@@ -433,8 +434,8 @@ void Pretrainer::write_report(const std::vector<MemoryPeaks>& memory) {
        .facts = {{"model", shape},
                  {"parameters", concat(with_thousands(total_parameters(m)), ", ",
                                        with_thousands(active_matmul_parameters(m)), " active")},
-                 {"layout",
-                  concat(config_.parallel.text(), ", ", context().num_threads, " threads a rank")},
+                 {"layout", concat(config_.parallel.text(), ", ",
+                                   counted(context().num_threads, "thread"), " a rank")},
                  {"memory",
                   concat("at most ", held_text(memory[fullest].at_peak), ", on rank ", fullest)},
                  {"precision",

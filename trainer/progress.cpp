@@ -102,11 +102,21 @@ std::string with_thousands(int64_t value) {
   return text;
 }
 
+std::string counted(int64_t number, const char* noun) {
+  return concat(with_thousands(number), " ", noun, number == 1 ? "" : "s");
+}
+
 std::string clock_text(double seconds) {
   constexpr double kLongest = 1e9;  // 30 years: nothing that is worth a number
   if (!(seconds >= 0) || seconds > kLongest) return "-:--:--";
   const long long whole = std::llround(seconds);
   return format("%lld:%02lld:%02lld", whole / 3600, whole / 60 % 60, whole % 60);
+}
+
+std::string prepare_progress_text(double fraction, double tokens_per_second) {
+  const std::string share = concat(static_cast<int>(fraction * 100), "%");
+  const int64_t rate = std::llround(tokens_per_second);
+  return rate == 0 ? share : concat(share, ", ", with_thousands(rate), " tokens/s");
 }
 
 std::string progress_line(const StepMetrics& m, int64_t max_steps, double eta_seconds) {

@@ -15,9 +15,13 @@
 
 namespace orthant {
 
+// "1 step", "1,234 steps".
+std::string counted(int64_t number, const char* noun);
 // "1,234,567"; "0:12:31" (hours may exceed 24; "-:--:--" when not finite or negative).
 std::string with_thousands(int64_t value);
 std::string clock_text(double seconds);
+// Of a text that is prepared: "25%, 1,234,567 tokens/s"; "13%" while it is only looked through.
+std::string prepare_progress_text(double fraction, double tokens_per_second);
 
 // `eta_seconds` negative: not known yet.  Leaves out what the step does not have (MFU, imbalance).
 std::string progress_line(const StepMetrics& metrics, int64_t max_steps, double eta_seconds);

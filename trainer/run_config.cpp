@@ -165,6 +165,7 @@ void RunConfig::resolve(int world_size) {
     }
   };
   if (run.dir.empty()) run.dir = "runs/" + run.name;
+  if (parallel.data_parallel_size == 0) replicas_follow_ranks = true;
   collect([&] { parallel.resolve(world_size); });
   const int64_t replicas = std::max<int64_t>(1, parallel.data_parallel_size);
   if (batch.global_batch_size == 0) batch.global_batch_size = batch.micro_batch_size * replicas;

@@ -89,6 +89,8 @@ struct RunConfig {
   CheckpointConfig checkpoint;
   LoggingConfig logging;
   GenerationConfig generation;
+  // parallel.data_parallel_size was not given (no key: set when a run is resolved).
+  bool replicas_follow_ranks = false;
 
   void fields(FieldVisitor& v);
   // Settles what was left open and checks relations between fields, before anything is allocated.

@@ -9,6 +9,14 @@
 #   tar xzf orthant-gpu.tar.gz && orthant-gpu/bench/gpu/run.sh
 # -DCMAKE_CUDA_ARCHITECTURES=90a-real builds for one kind of device, in half the time.
 set -euo pipefail
+usage() { sed -n '2,/^set -/{/SPDX/d;s/^# \{0,1\}//p}' "$0"; }
+for argument; do
+  case $argument in
+    -h | --help) usage; exit 0 ;;
+    -D*) ;;
+    -*) usage >&2; exit 2 ;;
+  esac
+done
 
 cd "$(dirname "$0")/../.."
 build="build-portable"

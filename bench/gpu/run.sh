@@ -36,17 +36,18 @@ ops 90 time"
 
 check='' only='' SMALL='' seconds=540 output=$ROOT/runs/gpu build=$ROOT/build
 if [ -e "$ROOT/environment.sh" ]; then build=$ROOT; fi  # a bundle
-usage() { sed -n '3,17s/^# \{0,1\}//p' "$0" >&2; exit 2; }
+usage() { sed -n '2,/^set -/{/SPDX/d;s/^# \{0,1\}//p}' "$0"; }
 while [ $# -gt 0 ]; do
   case $1 in
+    -h | --help) usage; exit 0 ;;
     --check) check=1 ;;
     --small) SMALL=1 ;;
     --only | --seconds | --output)
-      [ $# -gt 1 ] || usage
+      [ $# -gt 1 ] || { usage >&2; exit 2; }
       declare "${1#--}=$2"
       shift
       ;;
-    -*) usage ;;
+    -*) usage >&2; exit 2 ;;
     *) build=$1 ;;
   esac
   shift

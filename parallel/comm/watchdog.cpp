@@ -71,7 +71,7 @@ double Watch::look() {
     warn_at_ += stalled;
   }
   looked_ = now;
-  if (now >= deadline_) fail(concat("waited ", seconds_text(now - start_)));
+  if (now >= deadline_) fail(concat("waited ", seconds_text(now - start_)), work_.advice());
   if (now >= next_diagnosis_) {
     state_.show_waiting(work_);
     check_hopeless();  // a rank that failed says why better than the message that it left behind
@@ -110,7 +110,7 @@ void Watch::check_hopeless() {
     if (work_.test()) return;
     const std::vector<int> missing = work_.missing();
     if (std::find(missing.begin(), missing.end(), rank) != missing.end())
-      fail(concat("waits in vain, since rank ", rank, " ", why, ";"));
+      fail(concat("waits in vain, since rank ", rank, " ", why, ";"), "look at that rank's log");
   }
 }
 
@@ -133,9 +133,9 @@ std::string Watch::hopeless_because(int rank) const {
                 ": two groups are used in different orders on different ranks");
 }
 
-void Watch::fail(const std::string& why) {
+void Watch::fail(const std::string& why, const std::string& advice) {
   work_.give_up();
-  const std::string text = concat(headline(why), "; ", work_.advice(), whereabouts());
+  const std::string text = concat(headline(why), "; ", advice, whereabouts());
   throw_error(ErrorKind::kComm, text, work_.call().site);
 }
 

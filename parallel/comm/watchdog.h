@@ -31,7 +31,7 @@ class Watch {
   void check_hopeless();
   // "has ended"; "" when the rank may still come.
   std::string hopeless_because(int rank) const;
-  [[noreturn]] void fail(const std::string& why);
+  [[noreturn]] void fail(const std::string& why, const std::string& advice);
   // "all_reduce on group world: <what> (24 B f32, sequence 7, step 3, called at ...)".
   std::string headline(const std::string& what) const;
   // Where every rank of the group is, those that are missing first; one a line.

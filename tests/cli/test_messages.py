@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Wrong command lines, configurations and inputs: the message says where, what was wanted and what to do; the exit code its kind."""
+import os
+import pathlib
+import shutil
+import subprocess
 import unittest
 
-from harness import CliTest, TINY, orthant
+from harness import ROOT, CliTest, Result, TINY, orthant
 
 
 class CommandLine(CliTest):
@@ -17,6 +21,8 @@ class CommandLine(CliTest):
 
     def test_help_lists_the_commands(self):
         self.check(orthant("--help"), 0, "pretrain", "prepare", "generate", "inspect", "doctor")
+        train = self.check(orthant("tokenizer", "train", "--help"), 0, "--no-byte-fallback")
+        self.assertNotIn("{false}", train.out)
 
     def test_bad_override(self):
         self.check(orthant("pretrain", self.config(), "optimizer.learning_rate"), 64, "optimizer.learning_rate")
@@ -112,7 +118,18 @@ class Configuration(CliTest):
 class Inputs(CliTest):
     def test_missing_corpus(self):
         result = orthant("pretrain", self.config(), f"data.train={self.dir}/no.h5")
-        self.check(result, 66, "no.h5", "launch/make_corpus.sh")
+        self.check(result, 66, "data.train", "no.h5", "launch/make_corpus.sh", "bench/balance.sh", "orthant prepare")
+
+    def test_a_run_without_its_inputs_leaves_nothing(self):
+        for key, hint in [("data.train", "orthant prepare"), ("data.validation", "orthant prepare"),
+                          ("data.tokenizer", "orthant tokenizer train")]:
+            missing = f"{self.dir}/no.model" if key == "data.tokenizer" else f"{self.dir}/no.txt"
+            for ranks, options in [(0, []), (2, []), (0, ["--dry-run"])]:
+                with self.subTest(f"{key}, {ranks} ranks {options}"):
+                    result = orthant("pretrain", self.config(), f"{key}={missing}", *options, ranks=ranks)
+                    self.check(result, 66, key, missing, hint, "bench/balance.sh")
+                    self.assertFalse((self.dir / "run").exists(), "the run directory")
+        self.check(orthant("verify", "layout", self.config(), f"data.train={self.dir}/no.txt"), 66, "orthant prepare")
 
     def test_missing_text_under_mpirun(self):
         self.check(orthant("pretrain", self.config(), f"data.train={self.dir}/no.txt", ranks=2), 66, "no.txt")
@@ -126,7 +143,7 @@ class Inputs(CliTest):
         self.check(orthant("pretrain", self.config(), f"data.train={self.dir}/bad.h5"), 65, "bad.h5")
 
     def test_damaged_corpus(self):
-        self.check(orthant("prepare", self.dir / "text.txt", "-o", self.dir / "c.h5"), 0, "unigram entropy")
+        self.check(orthant("prepare", self.dir / "text.txt", "-o", self.dir / "c.h5"), 0, "unigram entropy", " 1 document in ")
         data = bytearray((self.dir / "c.h5").read_bytes())
         at = data.index("First Citizen".encode("utf-16-le"))
         data[at] ^= 1
@@ -138,6 +155,12 @@ class Inputs(CliTest):
         self.check(orthant("prepare", self.dir / "a.jsonl", "-o", self.dir / "a.h5"), 65, "a.jsonl:2")
         self.assertFalse((self.dir / "a.h5").exists())
 
+    def test_a_file_that_is_replaced_is_said(self):
+        train = ["tokenizer", "train", self.dir / "text.txt", "--vocab-size", 400, "-o", self.dir / "t.model"]
+        for arguments in [["prepare", self.dir / "text.txt", "-o", self.dir / "c.h5"], train]:
+            self.assertNotIn("replaces", self.check(orthant(*arguments), 0).err)
+            self.check(orthant(*arguments), 0, f"{arguments[-1]} (replaces an older file): ")
+
     def test_output_cannot_be_written(self):
         self.check(orthant("prepare", self.dir / "text.txt", "-o", self.dir / "text.txt/x.h5"), 73, "text.txt/x.h5")
 
@@ -147,6 +170,32 @@ class Inputs(CliTest):
 
     def test_generate_without_a_model(self):
         self.check(orthant("generate", self.dir / "no"), 66, "no", "run directory")
+
+
+class Scripts(CliTest):
+    """Each explains itself, and refuses what it does not know, before it does anything."""
+    OURS = ["bench/balance.sh", "bench/gpu/run.sh", "bench/gpu/pack.sh", "launch/bundle.sh", "launch/install_packages.sh",
+            "launch/make_corpus.sh", "launch/quickstart.sh"]
+
+    def run_copy(self, name, *arguments):
+        """In an empty tree, where it can do nothing."""
+        copy = self.dir / "tree" / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, copy)
+        return Result(subprocess.run([copy, *arguments], capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL,
+                                     cwd=self.dir / "tree", env={**os.environ, "ORTHANT": "/bin/false"}))
+
+    def test_help_and_unknown_options(self):
+        for name in self.OURS:
+            with self.subTest(name):
+                usage = self.check(self.run_copy(name, "--help"), 0).out
+                self.assertIn(name, usage)
+                self.assertNotIn("SPDX", usage)
+                for arguments in [["--no-such-option"], ["-x", "y"]]:
+                    refused = self.check(self.run_copy(name, *arguments), 2)
+                    self.assertEqual(refused.err, usage)
+        self.assertEqual(sorted(path.name for path in (self.dir / "tree").rglob("*") if path.is_file()),
+                         sorted(pathlib.Path(name).name for name in self.OURS))
 
 
 if __name__ == "__main__":

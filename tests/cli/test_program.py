@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a user does with the program: every configuration runs, a run leaves what it promises, nothing leaks."""
+import gzip
 import json
 import pathlib
 import re
@@ -53,7 +54,7 @@ class Run(CliTest):
     def test_a_run_leaves_what_it_promises(self):
         result = orthant("pretrain", self.config(precision="bf16"), "evaluation.interval=4", "generation.samples=1",
                          "generation.prompt=ROMEO:", "generation.max_new_tokens=5")
-        self.check(result, 0, "step 8/8", "tok/s", "sample: ROMEO:", "report.html", "bits per byte (gzip -9:")
+        self.check(result, 0, "routing: checked in 1 layer that", "step 8/8", "tok/s", "sample: ROMEO:", "report.html", "bits per byte (gzip -9:")
         rows = self.metrics()
         self.assertEqual([r["step"] for r in rows], list(range(1, 9)))
         for row in rows:
@@ -73,7 +74,10 @@ class Run(CliTest):
         self.assertTrue((run / "logs/rank-00000.log").exists())
         self.assertEqual((run / "checkpoints/latest").read_text().strip(), "step-00000008")
         self.check(orthant("inspect", "checkpoint", run / "checkpoints/step-00000008"), 0)
-        self.check(orthant("inspect", "checkpoint", run), 66, "manifest.json")
+        newest = self.check(orthant("inspect", "checkpoint", run), 0, "step-00000008")
+        self.assertEqual(newest.out, orthant("inspect", "checkpoint", run / "checkpoints/step-00000008").out)
+        self.check(orthant("inspect", "checkpoint", run / "logs"), 66, "logs has no checkpoint")
+        self.check(orthant("inspect", "checkpoint", self.dir / "no"), 66, "no does not exist")
 
     def test_generate_prints_only_text_and_the_same_for_a_seed(self):
         self.check(orthant("pretrain", self.config()), 0)
@@ -94,20 +98,41 @@ class Run(CliTest):
         (self.dir / "lower.txt").write_text("sweet sorrow " * 40)
         files = [self.dir / "upper.txt", self.dir / "lower.txt"]
         table = orthant("inspect", "routing", self.dir / "run", *files)
-        self.check(table, 0, "upper.txt: 600 tokens", "layer 1: greatest load over mean", "% of lower.txt")
+        self.check(table, 0, "upper.txt: 601 tokens", "layer 1: greatest load over mean", "% of lower.txt")
         done = orthant("inspect", "routing", self.dir / "run/checkpoints/step-00000008", *files, "--text", "abc", "--json")
         self.check(done, 0)
         report = json.loads(done.out)
-        self.assertEqual([d["tokens"] for d in report["domains"]], [600, 520, 3])
+        self.assertEqual([d["tokens"] for d in report["domains"]], [601, 521, 3])
         self.assertEqual([layer["layer"] for layer in report["layers"]], [1])
         experts = report["layers"][0]["experts"]
-        self.assertEqual(sum(e["tokens"] for e in experts), 2 * 1123)
+        self.assertEqual(sum(e["tokens"] for e in experts), 2 * 1125)
         self.assertAlmostEqual(sum(e["load"] for e in experts), 8)
         for domain in range(3):
             self.assertAlmostEqual(sum(e["share_of_domain"][domain] for e in experts), 1)
         self.assertTrue(any(e["distinctive"] for e in experts))
         self.check(orthant("inspect", "routing", self.dir / "run"), 2, "--text")
         self.check(orthant("inspect", "routing", self.dir / "run", "no.txt"), 66, "no.txt")
+        self.check(orthant("inspect", "routing", "--help"), 0, ".jsonl", ".gz", ".h5")
+
+    def test_inspect_routing_reads_documents_as_prepare_does(self):
+        self.check(orthant("pretrain", self.config(), "run.max_steps=1"), 0)
+        lines = "".join(json.dumps({"text": f"Scene {i}.\nENTER \u00e9 GHOST."}) + "\n" for i in range(9)) + '{"text": ""}\n'
+        (self.dir / "a.jsonl").write_text(lines)
+        (self.dir / "b.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+        (self.dir / "c.log").write_text(lines)
+        self.check(orthant("prepare", self.dir / "a.jsonl", "--validation-fraction", 0, "-o", self.dir / "d.h5"), 0)
+
+        def experts(name, *options):
+            done = self.check(orthant("inspect", "routing", self.dir / "run", self.dir / name, "--json", *options), 0)
+            report = json.loads(done.out)
+            return [d["tokens"] for d in report["domains"]], [layer["experts"] for layer in report["layers"]]
+        want = experts("d.h5")
+        self.assertEqual(want[0], [9 * 25])
+        self.assertEqual(experts("a.jsonl"), want)
+        self.assertEqual(experts("b.jsonl.gz"), want)
+        self.assertEqual(experts("c.log", "--format", "jsonl"), want)
+        self.assertEqual(experts("b.jsonl.gz", "--tokens", 30)[0], [30])
+        self.check(orthant("inspect", "routing", self.dir / "run", self.dir / "c.log"), 64, "c.log", ".jsonl.gz")
 
     def test_inspect_config_prints_what_reads_back(self):
         printed = orthant("inspect", "config", self.config(), "optimizer.learning_rate=0.004")
@@ -121,7 +146,7 @@ class Run(CliTest):
                          "run: build/bin/orthant inspect config --reference > docs/configuration.md")
 
     def test_dry_run_starts_nothing(self):
-        self.check(orthant("pretrain", self.config(), "--dry-run"), 0, "parameters", "micro-batches", "activations")
+        self.check(orthant("pretrain", self.config(), "--dry-run"), 0, "parameters", "micro-batches", "1 thread each", "activations")
         self.check(orthant("pretrain", self.config(), "--dry-run", "parallel.data_parallel_size=2"), 0, "dp 2")
         self.check(orthant("pretrain", self.config(), "--dry-run", "--ranks", "2"), 0, "dp 2")
         self.check(orthant("pretrain", self.config(), "--ranks", "2"), 2, "--dry-run")

@@ -79,6 +79,19 @@ class Resume(CliTest):
         self.check(orthant("pretrain", config), 0, "resuming from step 6")
         self.same_as_oracle()
 
+    def test_the_run_s_own_configuration_goes_on_on_another_number_of_ranks(self):
+        config = self.oracle("bf16")
+        self.check(orthant("pretrain", config, "run.max_steps=3", ranks=2), 0)
+        own = self.dir / "run/config.yaml"
+        self.assertIn("data_parallel_size: 0", own.read_text())
+        self.check(orthant("pretrain", own, "run.max_steps=6", ranks=4), 0, "resuming from step 3")
+        self.check(orthant("pretrain", own, "run.max_steps=8"), 0, "resuming from step 6")
+        self.same_as_oracle()
+        self.check(orthant("pretrain", own, "run.max_steps=9", "batch.global_batch_size=4"), 64, "batch.global_batch_size: 8 -> 4")
+        # A size that was given is kept.
+        self.check(orthant("pretrain", config, "run.max_steps=2", "parallel.dp=2", f"run.dir={self.dir}/given", ranks=2), 0)
+        self.check(orthant("pretrain", self.dir / "given/config.yaml"), 64, "parallel.data_parallel_size", "got 2")
+
     def test_ranks_and_zero_may_change_at_every_resume(self):
         for precision in ["fp64", "fp32", "bf16"]:
             with self.subTest(precision):
@@ -99,6 +112,21 @@ class Resume(CliTest):
                 self.same_as_oracle()
                 for run in ["run", "oracle"]:
                     subprocess.run(["rm", "-rf", str(self.dir / run)], check=True)
+
+    def test_every_axis_may_change_at_every_resume(self):
+        config = self.config(precision="fp64")
+        more = ["model.num_hidden_layers=4", "model.tie_word_embeddings=true", "model.intermediate_size=49"]
+        self.check(orthant("pretrain", config, f"run.dir={self.dir}/oracle", *more), 0)
+        layouts = [(4, ["parallel.tp=2", "parallel.sequence_parallel=false", "parallel.pp=2"]),
+                   (4, ["parallel.tp=4", "parallel.ep=2"]),
+                   (4, ["parallel.cp=2", "parallel.pp=2", "parallel.pipeline_schedule=interleaved"]),
+                   (2, ["parallel.tp=2", "parallel.ep=2"])]
+        for i, (ranks, layout) in enumerate(layouts):
+            ran = orthant("pretrain", config, f"run.max_steps={2 * i + 2}", *more, *layout, ranks=ranks)
+            self.check(ran, 0, *([f"resuming from step {2 * i}"] if i else []))
+        for row, want in zip(self.metrics(), self.metrics("oracle"), strict=True):
+            for field in FIELDS:
+                self.assertAlmostEqual(row[field], want[field], delta=1e-10 * max(1, abs(want[field])), msg=f"{row['step']} {field}")
 
     def test_threads_and_ranks_change_no_bit(self):
         for precision in ["fp64", "bf16"]:
@@ -123,7 +151,7 @@ class Resume(CliTest):
         self.same_as_oracle()
         self.assertEqual(len(list((self.dir / "run").glob("events.out.tfevents.*"))), 3)  # one for each start, by rank 0 alone
         self.check(orthant("pretrain", config, "--dry-run"), 0, "after 5 steps", f"{44 * 32:,} tokens in all")
-        self.check(orthant("pretrain", config, ranks=4), 64, "batch.ramp_start", "4 ranks = 8")
+        self.check(orthant("pretrain", config, ranks=4), 64, "batch.ramp_start", "4 replicas = 8")
         self.check(orthant("pretrain", config, "batch.ramp_increment=3"), 64, "batch.ramp_increment")
         self.check(orthant("pretrain", config, "batch.ramp_samples=0"), 64, "ramp_samples")
 

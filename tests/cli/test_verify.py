@@ -20,9 +20,10 @@ class Verify(CliTest):
 
     def test_what_cannot_be_compared_is_said(self):
         config = self.config()
-        self.check(orthant("verify", "layout", config, "--layouts", "dp2+tp3x"), 2, "tp3x", "dpN, epN")
+        self.check(orthant("verify", "layout", config, "--layouts", "dp2+tp3x"), 2, "tp3x", "is none of dpN")
         self.check(orthant("verify", "layout", config, "--layouts", "dp3"), 64, "3 ranks cannot share evenly")
-        self.check(orthant("verify", "layout", config, "--layouts", "dp2+ep2+etp4"), 64, "does not divide 2 ranks")
+        self.check(orthant("verify", "layout", config, "--layouts", "dp2+ep2+etp4"), 64, "does not divide 2 ranks", "dp8")
+        self.check(orthant("verify", "layout", config, "--layouts", "ep2"), 64, "does not divide 1 rank,", "dp2+ep2")
 
 
 class ExpertRanks(CliTest):
@@ -57,6 +58,9 @@ class ExpertRanks(CliTest):
     def test_sizes_that_do_not_fit_are_refused_with_the_arithmetic(self):
         config = self.config()
         self.check(orthant("pretrain", config, "parallel.expert_parallel_size=3", ranks=2), 64, "3", "does not divide 2 ranks")
+        self.check(orthant("pretrain", config, "parallel.ep=2"), 64, "parallel.expert_parallel_size: 2 does not divide 1 rank;", "launch/mpirun.sh -n 2")
+        refused = self.check(orthant("pretrain", config, "parallel.etp=5"), 64, "parallel.expert_tensor_parallel_size: 5 does not divide 1 rank;")
+        self.assertNotIn("expert_parallel_size", refused.err.replace("expert_tensor_parallel_size", ""))
         self.check(orthant("pretrain", config, "parallel.expert_parallel_size=2", "model.n_routed_experts=5", ranks=2), 64,
                    "does not divide model.n_routed_experts 5", "it can be 1")
         dense = ["model.n_routed_experts=0", "model.n_shared_experts=0", "model.num_experts_per_tok=0"]

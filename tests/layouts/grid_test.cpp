@@ -61,6 +61,23 @@ TEST_P(Grid, Fp32EqualsReferenceWithItsChoices) {
   });
 }
 
+// Masks go by the token, wherever it is computed.
+TEST_P(Grid, DropoutFollowsTheToken) {
+  Worst worst(1e-10);
+  each([&](const GridLayout& layout) {
+    Variant variant = layout.variant();
+    variant.name += "_dropout";
+    variant.config.model.hidden_dropout = 0.25;
+    const EngineOptions one{.steps = 1, .gradients = true};
+    EngineOptions options = layout.options();
+    options.steps = 1;
+    const EngineRun want = run_on_threads(variant, one, 1);
+    const EngineRun got = run_on_threads(variant, options, layout.ranks());
+    worst.expect_values("gradients", got.gradients, want.gradients, layout.text());
+    worst.expect_values("weights", got.weights, want.weights, layout.text());
+  });
+}
+
 // Stages on other ranks, in any order of forwards and backwards, change no bit.
 TEST_P(Grid, PipelineSplitsHaveTheBitsOfOneRank) {
   std::set<std::string> seen;

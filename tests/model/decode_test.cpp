@@ -74,13 +74,14 @@ TEST_P(DecodeTest, DecodingIsTheTrainingPass) {
   const Tensor doc_start =
       Tensor::from_i32({length}, std::vector<int32_t>(static_cast<size_t>(length), 0));
   MoeContext moe;
-  const HeadLoss loss = model.loss({.batch = 1,
-                                    .length = length,
-                                    .ids = ids,
-                                    .labels = Tensor::from_i32({length}, labels),
-                                    .positions = Tensor::from_i32({length}, positions),
-                                    .doc_start = doc_start},
-                                   moe, 1, 0);
+  const ModelInput input{.batch = 1,
+                         .length = length,
+                         .ids = ids,
+                         .labels = Tensor::from_i32({length}, labels),
+                         .positions = Tensor::from_i32({length}, positions),
+                         .doc_start = doc_start};
+  const NoGradScope no_grad;
+  const HeadLoss loss = model.loss(Var(), input, moe);
   KvCache cache = model.make_cache(1, length);
   const std::vector<double> logits = model.decode(ids, cache).to_doubles();
   double sum = 0;

@@ -1,18 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Layouts under a real mpirun.  Data parallelism: weights, moments, losses and norms after three
-// steps have the bits of a run on one rank, which every rank makes by itself; with ZeRO-1
-// and without.  Experts on other
-// ranks: what `verify layout` compares.
+// steps have the bits of a run on one rank, which every rank makes by itself; with ZeRO-1 and
+// without.  Experts and heads on other ranks: what `verify layout` compares.
 //   mpirun -n 2 layouts_mpi [cpu|cuda]      2, 4 or 8 ranks: they must divide the micro-batches
 // Prints "ok", or what differs, and then exits with 1.
-#include <cstdio>
 #include <string>
 
-#include "base/context.h"
-#include "base/error.h"
-#include "parallel/comm/mpi/mpi_world.h"
-#include "tensor/cpu/isa.h"
 #include "tests/layouts/engine_run.h"
+#include "tests/mpi/mpi_test.h"
 #include "trainer/verify_layout.h"
 
 using namespace orthant;
@@ -43,7 +38,7 @@ std::string layout_differences(const Variant& variant, const Group& world) {
     if (layout.expert_parallel_size * layout.expert_tensor_parallel_size <= world.size())
       layouts.push_back(layout);
   }
-  for (const char* cut : {"tp2", "tp2+nosp+ep2", "tp2+ep2+recompute"})
+  for (const char* cut : {"tp2+ep2+recompute"})
     layouts.push_back(parse_layout(concat("dp", world.size() / 2, "+", cut)));
   std::string differences;
   verify_layouts(
@@ -58,7 +53,7 @@ std::string layout_differences(const Variant& variant, const Group& world) {
   return differences;
 }
 
-int compare(const Group& world, const std::string& device) {
+std::string compare(const Group& world, const std::string& device) {
   std::string differences;
   for (const char* name : {"moe", "moe_deep", "moe_v2", "moe_v3"}) {
     Variant variant = find_variant(name);
@@ -77,35 +72,12 @@ int compare(const Group& world, const std::string& device) {
       differences += difference_to(variant, {.precision = precision, .zero_stage = 0}, world);
     differences += difference_to(variant, {.precision = "fp32", .optimizer = "sgd"}, world);
   }
-  bool equal = true;
-  for (const std::string& text : world.gather_text(differences)) {
-    if (world.rank() == 0 && !text.empty()) std::printf("%s", text.c_str());
-    equal = equal && text.empty();
-  }
-  if (world.rank() == 0 && equal) std::printf("ok: %d ranks on %s\n", world.size(), device.c_str());
-  return equal ? 0 : 1;
+  return differences;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  RankContext context;
-  const ContextScope scope(context);
-  try {
-    ORTHANT_CHECK(launched_by_mpi(), kUsage, "layouts_mpi: start it with mpirun");
-    const Group world = mpi_world();
-    world.set_check_collectives(true);
-    context.rank = world.rank();
-    context.world_size = world.size();
-    context.label = concat("r", world.rank());
-    world.set_deadline_seconds(60);
-    const int64_t level = -world.max(-static_cast<int64_t>(cpu::detected_isa()));
-    cpu::limit_isa(static_cast<cpu::Isa>(level));
-    const int code = compare(world, argc > 1 ? argv[1] : "cpu");
-    finalize_mpi();
-    return code;
-  } catch (const Error& error) {
-    std::fprintf(stderr, "rank %d: %s\n", context.rank, error.what());
-    abort_mpi(error.exit_code());
-  }
+  const std::string device = argc > 1 ? argv[1] : "cpu";
+  return run_mpi_test("layouts_mpi", [&](const Group& world) { return compare(world, device); });
 }

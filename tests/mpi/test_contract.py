@@ -67,6 +67,8 @@ def main():
         code, text, seconds = run(case, deadline, limit)
         faults = [] if code is not None and (code in codes if codes else code != 0) else [f"exit code {code}"]
         faults += [f"no '{p}'" for p in patterns if not re.search(p, text, re.MULTILINE)]
+        if "waits in vain" in text and "parallel.timeout_seconds" in text:
+            faults.append("advises to wait longer, in vain")
         left = shared_memory() - before
         faults += [f"left behind: {left}"] if left else []
         caught += not faults

@@ -56,6 +56,11 @@ def main():
     parser.add_argument("--tree", default="/tmp/orthant-mutants", help="where the copy of the tree is kept")
     options = parser.parse_args()
     chosen = [m for m in MUTANTS if not options.names or m.name in options.names]
+    stale = [m for m in chosen if (ROOT / m.file).read_text().count(m.old) != 1]
+    for m in stale:
+        print(f"{m.name}: its text stands {(ROOT / m.file).read_text().count(m.old)} times in {m.file}, want once")
+    if stale:
+        sys.exit(1)
     tree = pathlib.Path(options.tree)
     tree.mkdir(parents=True, exist_ok=True)
     copy_tree(tree)
@@ -72,8 +77,6 @@ def main():
     for mutant in chosen:
         path = tree / mutant.file
         original = path.read_text()
-        if original.count(mutant.old) != 1:
-            sys.exit(f"{mutant.name}: its text stands {original.count(mutant.old)} times in {mutant.file}, want once")
         begin = time.time()
         path.write_text(original.replace(mutant.old, mutant.new))
         try:

@@ -20,6 +20,18 @@ TEST(ScheduleTest, WarmsUpAndEndsAtTheMinimum) {
   const ScheduleConfig linear{
       .name = "linear", .warmup_steps = 0, .total_steps = 100, .min_learning_rate = 0.0};
   EXPECT_DOUBLE_EQ(learning_rate_at(linear, 2.0, 25), 1.5);
+  // A warm-up that is longer than the schedule.
+  ScheduleConfig late{.warmup_steps = 10, .total_steps = 4, .min_learning_rate = 0.1};
+  for (const char* name : {"cosine", "linear", "wsd"}) {
+    late.name = name;
+    EXPECT_DOUBLE_EQ(learning_rate_at(late, 1.0, 3), 0.3) << name;
+    for (const int64_t step : {4, 5, 10, 11})
+      EXPECT_DOUBLE_EQ(learning_rate_at(late, 1.0, step), 0.1) << name << ", step " << step;
+  }
+  for (const char* name : {"constant", "step"}) {
+    late.name = name;
+    EXPECT_DOUBLE_EQ(learning_rate_at(late, 1.0, 5), 0.5) << name;
+  }
   const ScheduleConfig constant{.name = "constant", .warmup_steps = 4, .total_steps = 8};
   EXPECT_DOUBLE_EQ(learning_rate_at(constant, 2.0, 2), 1.0);
   EXPECT_DOUBLE_EQ(learning_rate_at(constant, 2.0, 800), 2.0);

@@ -51,6 +51,9 @@ std::string fault_of(const Case& planted) {
   for (const std::string& part : planted.wanted) {
     if (text.find(part) == std::string::npos) return concat("no '", part, "' in: ", text);
   }
+  const bool in_vain = text.find("waits in vain") != std::string::npos;
+  if (in_vain && text.find("parallel.timeout_seconds") != std::string::npos)
+    return concat("advises to wait longer, in vain: ", text);
   return "";
 }
 

@@ -55,6 +55,11 @@ TEST(ProgressText, ClockAndThousands) {
   EXPECT_EQ(with_thousands(999), "999");
   EXPECT_EQ(with_thousands(1000), "1,000");
   EXPECT_EQ(with_thousands(-1234567), "-1,234,567");
+  EXPECT_EQ(counted(1, "step"), "1 step");
+  EXPECT_EQ(counted(0, "step"), "0 steps");
+  EXPECT_EQ(counted(1234, "step"), "1,234 steps");
+  EXPECT_EQ(prepare_progress_text(0.136, 0), "13%");
+  EXPECT_EQ(prepare_progress_text(0.5, 1234567.8), "50%, 1,234,568 tokens/s");
 }
 
 TEST(ProgressText, BarFitsTheWidth) {
