@@ -34,5 +34,5 @@ share = last["four"]["memory_step_bytes"] / last["one"]["memory_step_bytes"]
 print(f"activations, workspace and communication of a context-parallel rank: {100 * share:.1f}% of the one rank's")
 sys.exit(share > 0.30)
 PYTHON
-"$orthant" verify layout "$config" batch.sequence_length=1024 batch.global_batch_size=4 model.vocab_size=512 \
+"$orthant" verify layout "$config" batch.sequence_length=512 batch.global_batch_size=4 model.vocab_size=512 \
   --layouts cp4,cp2+ep2 --steps 1
