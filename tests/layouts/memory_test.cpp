@@ -67,6 +67,20 @@ TEST(Recompute, ChangesNoBit) {
   }
 }
 
+TEST(Recompute, CountsRoutingOnce) {
+  const Variant& variant = find_variant("moe_v3");
+  for (const char* recompute : {"none", "selective", "full"}) {
+    const RunConfig config = resolved_config(variant, {.recompute = recompute}, 1);
+    const Engine engine(config, Group::self());
+    const ModelInput input = to_model_input(batches_of(variant, 1).front(), Device{});
+    MoeContext moe;
+    const Var loss = engine.model().loss(Var(), input, moe).sum;
+    backward(loss, Tensor::from({1}, {{1.0}}, loss.value().dtype()));
+    EXPECT_EQ(static_cast<int64_t>(moe.routings.size()), config.model.num_moe_layers())
+        << recompute;
+  }
+}
+
 // ---- Memory of a step.
 
 Variant memory_variant() {
