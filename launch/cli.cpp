@@ -37,8 +37,13 @@ void add_pretrain(CLI::App& app, Commands& c) {
       ->required();
   sub->add_option("overrides", c.pretrain.overrides,
                   "key.path=value, for example optimizer.learning_rate=3e-4");
-  sub->add_flag("--dry-run", c.pretrain.dry_run,
-                "print the resolved configuration and what would be done");
+  CLI::Option* dry_run = sub->add_flag(
+      "--dry-run", c.pretrain.dry_run,
+      "print the resolved configuration, what would be done and the memory of each stage");
+  sub->add_option("--ranks", c.pretrain.ranks,
+                  "with --dry-run: ranks of the run; without: what the layout takes")
+      ->check(CLI::Range(1, 1 << 20))
+      ->needs(dry_run);
   sub->add_flag("--quiet", c.pretrain.quiet, "only warnings and errors on the console");
   sub->add_flag("--allow-failpoints", c.pretrain.allow_failpoints,
                 "honour ORTHANT_FAILPOINT (for tests)");

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdio>
 #include <cstdlib>
+#include <sstream>
 
 #include "base/context.h"
 #include "base/error.h"
@@ -10,11 +11,32 @@
 #include "launch/process.h"
 #include "launch/run_file.h"
 #include "trainer/datasets.h"
+#include "trainer/memory_plan.h"
 #include "trainer/pretrain.h"
 #include "trainer/progress.h"
 
 namespace orthant {
 namespace {
+
+// The fullest rank of each stage.
+void print_memory(const RunConfig& c, int world_size) {
+  constexpr int kMostRanks = 512;  // they are threads of this process
+  if (world_size > kMostRanks) {
+    std::printf("#   memory            not predicted for more than %d ranks\n", kMostRanks);
+    return;
+  }
+  const std::vector<MemoryPeaks> ranks = predict_memory(c, world_size);
+  const auto per_stage = ranks.size() / static_cast<size_t>(c.parallel.pipeline_parallel_size);
+  std::vector<size_t> shown;
+  for (size_t first = 0; first < ranks.size(); first += per_stage) {
+    const auto begin = ranks.begin() + static_cast<std::ptrdiff_t>(first);
+    shown.push_back(first + fullest_rank({begin, begin + static_cast<std::ptrdiff_t>(per_stage)}));
+  }
+  std::printf("#   memory            the most that a step holds, by category%s\n",
+              shown.size() > 1 ? ", of the fullest rank of each pipeline stage" : "");
+  std::istringstream lines(memory_table(ranks, shown));
+  for (std::string line; std::getline(lines, line);) std::printf("#     %s\n", line.c_str());
+}
 
 // What a run would do, without doing any of it.
 void print_plan(const RunFile& file, int world_size) {
@@ -22,12 +44,6 @@ void print_plan(const RunFile& file, int world_size) {
   check_inputs(c);
   const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(c.data.tokenizer);
   check_vocabulary(c, *tokenizer);
-  const double parameters = static_cast<double>(total_parameters(c.model));
-  const double wide = c.precision == "fp64" ? 8 : 4,
-               narrow = static_cast<double>(size_of(c.dtype()));
-  const double master = narrow < wide ? wide : 0;
-  const double moments = c.optimizer.name == "adamw" ? 2 * wide : 0;
-  const auto bytes = [](double n) { return human_bytes(n); };
   std::printf("%s", file.yaml.c_str());
   std::printf("\n# plan\n");
   std::printf("#   parameters        %s (%s active in matrix products)\n",
@@ -37,11 +53,11 @@ void print_plan(const RunFile& file, int world_size) {
               with_thousands(tokenizer->vocab_size()).c_str());
   std::printf("#   ranks             %d (%s), %s each\n", world_size, c.parallel.text().c_str(),
               counted(context().num_threads, "thread").c_str());
-  std::printf("#   a step            %s sequences of %s tokens, %s micro-batches, %s a rank\n",
+  std::printf("#   a step            %s sequences of %s tokens, %s micro-batches, %s a replica\n",
               with_thousands(c.batch.global_batch_size).c_str(),
               with_thousands(c.batch.sequence_length).c_str(),
               with_thousands(c.batch.micro_batches()).c_str(),
-              with_thousands(c.batch.micro_batches() / world_size).c_str());
+              with_thousands(c.batch.micro_batches() / c.parallel.data_parallel_size).c_str());
   if (c.batch.ramp_samples > 0) {
     std::printf("#   batch ramp        from %s sequences by %s, all of them after %s steps\n",
                 with_thousands(c.batch.ramp_start).c_str(),
@@ -52,11 +68,8 @@ void print_plan(const RunFile& file, int world_size) {
       "#   steps             %s, %s tokens in all\n", with_thousands(c.run.max_steps).c_str(),
       with_thousands(c.batch.sizes().samples_after(c.run.max_steps) * c.batch.sequence_length)
           .c_str());
-  std::printf(
-      "#   memory of a rank  weights %s, gradients %s or more, optimizer %s, activations beside\n",
-      bytes(parameters * narrow).c_str(), bytes(parameters * wide).c_str(),
-      bytes(parameters * (master + moments)).c_str());
   std::printf("#   writes to         %s\n", c.run.dir.c_str());
+  print_memory(c, world_size);
 }
 
 }  // namespace
@@ -68,12 +81,17 @@ int run_pretrain(const PretrainCommand& command) {
   }
   log::set_quiet(command.quiet);
   const Group world = start_ranks(600.0);
-  const RunFile file = load_run_file(command.config, command.overrides, world, world.size());
+  int ranks = world.size();
+  if (command.dry_run && (command.ranks > 0 || ranks == 1)) ranks = command.ranks;
+  const RunFile file = load_run_file(command.config, command.overrides, world, ranks);
   world.set_deadline_seconds(file.config.parallel.timeout_seconds);
   world.set_check_collectives(file.config.parallel.check_collectives);
   for (const std::string& note : file.notes) log::info(note);
   if (command.dry_run) {
-    if (world.rank() == 0) print_plan(file, world.size());
+    const ParallelConfig& parallel = file.config.parallel;
+    if (world.rank() == 0)
+      print_plan(file,
+                 static_cast<int>(parallel.ranks_per_replica() * parallel.data_parallel_size));
     return 0;
   }
   install_signal_handlers();

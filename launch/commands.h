@@ -13,6 +13,7 @@ struct PretrainCommand {
   std::string config;
   std::vector<std::string> overrides;
   bool dry_run = false, quiet = false, allow_failpoints = false;
+  int ranks = 0;  // of a dry run; 0: those that were started, or what the layout takes
 };
 int run_pretrain(const PretrainCommand& command);
 

@@ -15,7 +15,7 @@ RunFile load_run_file(const std::string& path, const std::vector<std::string>& o
       load_config(path, overrides, [&](FieldVisitor& v) { file.config.fields(v); });
   file.notes = loaded.notes;
   try {
-    file.config.resolve(world_size);
+    file.config.resolve(world_size > 0 ? world_size : file.config.parallel.least_ranks());
   } catch (const Error& error) {
     throw Error(error.kind(),
                 concat(path, overrides.empty() ? "" : " with the command line's values", ": ",

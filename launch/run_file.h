@@ -18,8 +18,8 @@ struct RunFile {
 
 // `group`: the ranks that agree on the device; all take the CPU for device: auto when one of them
 // has no other.  Collective where a device other than the CPU is asked for.  world_size: ranks of
-// the run that is described.  Error(kConfig), kMissingInput; kDevice when device: cuda is asked for
-// and a rank has none.
+// the run that is described; 0: the fewest that its layout takes.  Error(kConfig), kMissingInput;
+// kDevice when device: cuda is asked for and a rank has none.
 RunFile load_run_file(const std::string& path, const std::vector<std::string>& overrides,
                       const Group& group, int world_size);
 // What the user left to the number of ranks stays open, so that the text goes on with any other.

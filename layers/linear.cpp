@@ -154,7 +154,7 @@ FeedForward::FeedForward(const LayerBuilder& build, const std::string& prefix, i
             {.dtype = build.dtype, .own_in = tensor_.part(inner)}) {}
 
 Var FeedForward::forward(const Var& x, int64_t rows) const {
-  const Var inner = swiglu(gate_up_.forward(tensor_.enter(x, rows)));
+  const Var inner = remake(swiglu, gate_up_.forward(tensor_.enter(x, rows)));
   return tensor_.leave(down_.forward(inner), rows);
 }
 

@@ -88,7 +88,9 @@ class GroupedLinear {
 class RmsNorm {
  public:
   RmsNorm(const LayerBuilder& build, const std::string& name, int64_t width, double eps);
-  Var forward(const Var& x) const { return rms_norm(x, *weight_, eps_); }
+  Var forward(const Var& x) const {
+    return remake([this](const Var& v) { return rms_norm(v, *weight_, eps_); }, x);
+  }
 
  private:
   Parameter* weight_;

@@ -139,9 +139,26 @@ Var Transformer::forward(const Var& from_before, const ModelInput& input, MoeCon
     const auto run = [this, &layer, pass, &moe](const Var& v) {
       return run_layer(layer, v, *pass, moe);
     };
-    x = options_.recompute == Recompute::kFull ? recompute(run, x) : run(x);
+    switch (recompute_of(layer)) {
+      case Recompute::kNone:
+        x = run(x);
+        break;
+      case Recompute::kSelective: {
+        const RemakeScope scope;
+        x = run(x);
+        break;
+      }
+      case Recompute::kFull:
+        x = recompute(run, x);
+        break;
+    }
   }
   return x;
+}
+
+Recompute Transformer::recompute_of(const Layer& layer) const {
+  const int64_t count = options_.recompute_layers, place = layer.index - options_.layers.begin;
+  return count == 0 || place < count ? options_.recompute : Recompute::kNone;
 }
 
 HeadLoss Transformer::loss(const Var& x, const ModelInput& input, MoeContext& moe) const {

@@ -26,7 +26,8 @@ struct StageLayers {
   int64_t begin = 0, end = -1;  // -1: to the last
 };
 
-enum class Recompute { kNone, kFull };
+// Selective: what remake() is called for.  Full: all of a layer but its input.
+enum class Recompute { kNone, kSelective, kFull };
 
 struct TransformerOptions {
   ModelConfig config;  // resolved
@@ -34,6 +35,7 @@ struct TransformerOptions {
   DType dtype = DType::kF32;
   Device device;
   Recompute recompute = Recompute::kNone;
+  int64_t recompute_layers = 0;  // the first ones of the stage; 0: all
   RankGroups ranks = {};
   StageLayers layers = {};
   bool holds_both_ends = true;  // this rank has the first and the last stage
@@ -95,6 +97,7 @@ class Transformer {
   struct Pass;  // what layers need of a micro-batch
   Pass begin_pass(const ModelInput& input, MoeContext& moe) const;
   Var run_layer(const Layer& layer, const Var& x, const Pass& pass, MoeContext& moe) const;
+  Recompute recompute_of(const Layer& layer) const;
   Var drop(const Var& x, int64_t layer, const char* site, const Pass& pass) const;
   // How the ranks share the tokens of a micro-batch, and which of these are any.
   void set_rows(const Tensor& ids, int64_t length, MoeContext& moe) const;

@@ -104,7 +104,12 @@ void Dispatch::plan_copies() {
 }
 
 AllToAll Dispatch::send(const Var& x) const {
-  return AllToAll(gather_rows(x, token_of_, sent_at_), send_rows_, recv_rows_, placement_.group);
+  const auto gather = [index = token_of_, row_of = sent_at_](const Var& v) {
+    return gather_rows(v, index, row_of);
+  };
+  // What stays here is what the experts' products keep; what travels is dropped when it has left.
+  const Var rows = placement_.group.size() == 1 ? remake(gather, x) : gather(x);
+  return AllToAll(rows, send_rows_, recv_rows_, placement_.group);
 }
 
 Var Dispatch::receive(AllToAll& rows) const {

@@ -96,7 +96,8 @@ Routes MoeLayer::choose(const Var& x, MoeContext& context) const {
     for (double& c : coef.span<double>()) c *= context.loss_scale;
     return coef.to(device);
   };
-  Routes routes = route(router_.forward(cast(x, wide_of(x.value().dtype()))), valid, options);
+  const auto widen = [](const Var& v) { return cast(v, wide_of(v.value().dtype())); };
+  Routes routes = route(router_.forward(remake(widen, x)), valid, options);
   LayerRouting routing{
       .layer = layer_,
       .ids = routes.ids,
@@ -147,7 +148,7 @@ Var MoeLayer::forward(const Var& stream, MoeContext& context) const {
   // While the rows are on their way.
   const Var shared = shared_ ? shared_->forward(stream, rows) : Var();
   const Var arrived = dispatch.receive(travelling);
-  const Var inner = swiglu(gate_up_.forward(arrived, dispatch.offsets()));
+  const Var inner = remake(swiglu, gate_up_.forward(arrived, dispatch.offsets()));
   const Var expert_out = dispatch.send_back(down_.forward(inner, dispatch.offsets()));
   const Var routed =
       tensor_.stream_of(combine(expert_out, routes.weights, dispatch.row_of()), rows);

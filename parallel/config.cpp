@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <functional>
 #include <initializer_list>
+#include <numeric>
 
 #include "base/error.h"
 #include "parallel/context/sequence_split.h"
@@ -66,8 +67,11 @@ void ParallelConfig::fields(FieldVisitor& v) {
           "ranks that share the routed experts of a layer");
   v.field("expert_tensor_parallel_size", expert_tensor_parallel_size, at_least(1),
           "ranks that share the inner width of each routed expert");
-  v.field("recompute", recompute, one_of({"none", "full"}),
-          "full: keep only the layers' inputs and run them again in backward");
+  v.field("recompute", recompute, one_of({"none", "selective", "full"}),
+          "what backward computes again (docs/memory.md): selective: norms, activations and copies "
+          "of rows; full: whole layers, of which only the inputs are kept");
+  v.field("recompute_layers", recompute_layers, at_least(0),
+          "layers of each stage, from its first on, that recompute is for; 0 = all");
   v.field("timeout_seconds", timeout_seconds, positive(), "deadline of every collective operation");
   v.field("device_transport", device_transport, one_of({"auto", "staged", "nccl"}),
           "tensors of devices travel directly (nccl) or through host memory (staged); auto: nccl "
@@ -112,6 +116,13 @@ void ParallelConfig::resolve(int world_size) {
                 "; start it with launch/mpirun.sh -n ", data_parallel_size * replica,
                 ", or leave the key out");
   data_parallel_size = left;
+}
+
+int ParallelConfig::least_ranks() const {
+  if (data_parallel_size > 0) return static_cast<int>(data_parallel_size * ranks_per_replica());
+  const int64_t experts = expert_parallel_size * expert_tensor_parallel_size;
+  return static_cast<int>(pipeline_parallel_size *
+                          std::lcm(tensor_parallel_size * context_parallel_size, experts));
 }
 
 std::string ParallelConfig::replica_text() const {

@@ -30,6 +30,7 @@ struct ParallelConfig {
   int64_t expert_parallel_size = 1;
   int64_t expert_tensor_parallel_size = 1;
   std::string recompute = "none";
+  int64_t recompute_layers = 0;  // the first ones of each stage; 0: all
   double timeout_seconds = 600.0;
   int64_t bucket_bytes = 8 << 20;  // of gradients that are reduced at once; no key
   std::string device_transport = "auto";
@@ -43,6 +44,8 @@ struct ParallelConfig {
   int64_t ranks_per_replica() const {
     return tensor_parallel_size * context_parallel_size * pipeline_parallel_size;
   }
+  // The fewest ranks that it fits, for a dry run.
+  int least_ranks() const;
   // Settles what the number of ranks leaves open: before the batch is known.  Error(kConfig) where
   // the sizes do not multiply to it.
   void resolve(int world_size);

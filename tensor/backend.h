@@ -376,5 +376,6 @@ const Backend& backend_of(DeviceType device);
 // tensors of a device goes through it, on whatever thread.
 const Backend& backend_on(Device device);
 const Backend& cpu_backend();
+const Backend& meta_backend();
 
 }  // namespace orthant

@@ -15,11 +15,13 @@
 namespace orthant {
 
 std::string name_of(Device device) {
+  if (device.is_meta()) return "meta";
   return device.is_cpu() ? "cpu" : concat("cuda:", device.index);
 }
 
 const Backend& backend_of(DeviceType device) {
   if (device == DeviceType::kCpu) return cpu_backend();
+  if (device == DeviceType::kMeta) return meta_backend();
   static const Backend* cuda = nullptr;
   static std::string why_not;
   static std::once_flag asked;
@@ -31,7 +33,7 @@ const Backend& backend_of(DeviceType device) {
 const Backend& backend_on(Device device) {
   const Backend& backend = backend_of(device.type);
   thread_local int32_t used = -1;
-  if (device.is_cpu() || used == device.index) return backend;
+  if (device.is_cpu() || device.is_meta() || used == device.index) return backend;
   std::array<char, 512> text{};
   const BackendCall call{.stream = nullptr, .error = text.data(), .error_size = text.size()};
   ORTHANT_CHECK(backend.use_device(&call, device.index) == 0, kDevice, "device ", name_of(device),
@@ -50,24 +52,53 @@ class Storage {
         bytes_(bytes),
         ledger_(context().ledger),
         category_(context().category),
-        block_(allocate(device, bytes, kind)) {
+        block_(allocate(device, bytes, kind)),
+        is_held_(true) {
     ledger_->add(category_, bytes_);
   }
-  ~Storage() {
-    deallocate(device_, block_, bytes_, kind_);
-    ledger_->add(category_, -bytes_);
-  }
+  ~Storage() { release(); }
   Storage(const Storage&) = delete;
   Storage& operator=(const Storage&) = delete;
-  char* block() const { return static_cast<char*>(block_); }
+  int64_t bytes() const { return bytes_; }
+  char* block() {
+    if (remake_) restore();
+    return static_cast<char*>(block_);
+  }
+  void discard(std::function<Tensor()> remake) {
+    release();
+    remake_ = std::move(remake);
+  }
 
  private:
+  void release() {
+    if (!is_held_) return;
+    deallocate(device_, block_, bytes_, kind_);
+    ledger_->add(category_, -bytes_);
+    block_ = nullptr;
+    is_held_ = false;
+  }
+  // Takes over the block of the tensor that is made.
+  void restore() {
+    const std::function<Tensor()> remake = std::move(remake_);
+    remake_ = nullptr;
+    const Tensor made = remake();
+    Storage& other = *made.storage_;
+    ORTHANT_CHECK(made.is_unique() && other.bytes_ == bytes_, kInternal,
+                  "a discarded tensor was made again as ", describe(made), ": want ", bytes_,
+                  " bytes that nobody else holds");
+    std::swap(block_, other.block_);
+    std::swap(is_held_, other.is_held_);
+    std::swap(category_, other.category_);
+  }
+
   Device device_;
   MemoryKind kind_;
   int64_t bytes_;
   std::shared_ptr<Ledger> ledger_;
   MemoryCategory category_;
   void* block_;
+  bool is_held_;
+  std::function<Tensor()> remake_;  // given while the block is discarded
 };
 
 Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
@@ -120,6 +151,12 @@ Tensor Tensor::from_i32(const Shape& shape, std::span<const int32_t> values, Dev
 void* Tensor::data() const {
   ORTHANT_CHECK(storage_ != nullptr, kInternal, "an undefined tensor was used");
   return storage_->block() + offset_bytes_;
+}
+
+void Tensor::discard(std::function<Tensor()> remake) const {
+  ORTHANT_CHECK(storage_ != nullptr && bytes() == storage_->bytes(), kInternal,
+                "discard: want a whole tensor, got ", describe(*this));
+  storage_->discard(std::move(remake));
 }
 
 void Tensor::check_host(DType wanted) const {

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -67,10 +68,15 @@ class Tensor {
   Tensor to(DType dtype) const;            // a converted copy; *this itself when nothing changes
   Tensor to(Device device) const;          // a copy elsewhere; *this itself when already there
   std::vector<double> to_doubles() const;  // elements on the host, widened
+  // Gives the memory back.  Who asks for data() next makes remake() run: the tensor it returns, a
+  // new one of this size, becomes the content.  Of whole tensors, on all handles; pointers taken
+  // before are void.
+  void discard(std::function<Tensor()> remake) const;
   bool is_unique() const { return storage_.use_count() == 1; }  // no other handle on this storage
   bool shares_storage_with(const Tensor& other) const { return storage_ == other.storage_; }
 
  private:
+  friend class Storage;
   void check_host(DType wanted) const;
 
   std::shared_ptr<Storage> storage_;

@@ -90,7 +90,8 @@ bool parse_line(const std::string& line, StepMetrics& m) {
   }
   for (const auto& [name, value] : json.items()) {
     double number = 0;
-    if (read_number(value, number)) m.extra.emplace_back(name, number);
+    if (read_number(value, number))
+      (name.starts_with("memory_") ? m.memory : m.extra).emplace_back(name, number);
   }
   return good;
 }
@@ -144,6 +145,7 @@ std::string to_json_line(const StepMetrics& metrics) {
     const std::string quoted = Json(name).dump(-1, ' ', false, Json::error_handler_t::replace);
     put(std::string_view(quoted).substr(1, quoted.size() - 2), json_number(value));
   }
+  for (const auto& [name, value] : metrics.memory) put(name, json_number(value));
   if (!metrics.expert_loads.empty()) {
     std::string rows;
     for (const std::vector<double>& loads : metrics.expert_loads) {
@@ -165,6 +167,7 @@ std::vector<std::pair<std::string, double>> scalars_of(const StepMetrics& metric
     if (value) scalars.emplace_back(name, *value);
   });
   scalars.insert(scalars.end(), metrics.extra.begin(), metrics.extra.end());
+  scalars.insert(scalars.end(), metrics.memory.begin(), metrics.memory.end());
   return scalars;
 }
 

@@ -40,6 +40,9 @@ struct StepMetrics {
   // At the log interval, with experts: one row per MoE layer, the load of each expert divided by
   // the mean load of its layer.  Empty: not written.
   std::vector<std::vector<double>> expert_loads;
+  // At the log interval: peaks over the step in bytes, as "memory_activations_bytes"; written after
+  // the rest, no part of progress lines.
+  std::vector<std::pair<std::string, double>> memory;
   // Further numbers of other loops (RLHF: reward_mean, kl, ...), written after the rest.
   std::vector<std::pair<std::string, double>> extra;
 };

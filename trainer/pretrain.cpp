@@ -7,7 +7,9 @@
 #include <cmath>
 #include <memory>
 #include <numbers>
+#include <numeric>
 #include <optional>
+#include <sstream>
 
 #include "base/clock.h"
 #include "base/context.h"
@@ -25,6 +27,7 @@
 #include "trainer/engine.h"
 #include "trainer/event_file.h"
 #include "trainer/generate.h"
+#include "trainer/memory_plan.h"
 #include "trainer/metrics.h"
 #include "trainer/progress.h"
 #include "trainer/report.h"
@@ -60,6 +63,31 @@ bool may_change_on_resume(const std::string& difference) {
                      [&](const char* key) { return difference.starts_with(key); });
 }
 
+// "1.20 GiB (parameters 300.00 MiB, ...)".
+std::string held_text(const MemoryBytes& bytes) {
+  std::string parts;
+  for (int i = 0; i < kNumMemoryCategories; ++i) {
+    const auto category = static_cast<MemoryCategory>(i);
+    if (bytes[category] == 0) continue;
+    parts += concat(parts.empty() ? "" : ", ", name_of(category), " ",
+                    human_bytes(static_cast<double>(bytes[category])));
+  }
+  return concat(human_bytes(static_cast<double>(bytes.total())), " (", parts, ")");
+}
+
+// Of all ranks, or of the fullest where they are many.
+void log_memory(const std::vector<MemoryPeaks>& ranks) {
+  constexpr size_t kMostLines = 16;
+  std::vector<size_t> shown = {fullest_rank(ranks)};
+  if (ranks.size() <= kMostLines) {
+    shown.resize(ranks.size());
+    std::iota(shown.begin(), shown.end(), size_t{0});
+  }
+  std::istringstream lines(memory_table(ranks, shown));
+  log::info("memory: the most that a step held, by category");
+  for (std::string line; std::getline(lines, line);) log::info(line);
+}
+
 class Pretrainer {
  public:
   Pretrainer(const PretrainOptions& options, const Group& world)
@@ -88,8 +116,9 @@ class Pretrainer {
   void record_pipeline();
   void evaluate(StepMetrics& metrics);
   void finish();
-  void write_report();
+  void write_report(const std::vector<MemoryPeaks>& memory);
   void make_samples();
+  void add_memory(StepMetrics& metrics) const;
 
   const PretrainOptions& options_;
   RunConfig config_;
@@ -108,8 +137,9 @@ class Pretrainer {
   int64_t step_ = 0, first_step_ = 1;  // done; of this job
   int64_t saved_step_ = -1;
   int64_t skipped_in_a_row_ = 0;
-  double peak_flops_ = 0;           // of all ranks
-  double seconds_before_data_ = 0;  // from the start of the process
+  MemoryPeaks step_memory_, memory_;  // of this rank: of the last step, and of all
+  double peak_flops_ = 0;             // of all ranks
+  double seconds_before_data_ = 0;    // from the start of the process
   std::optional<double> bits_per_byte_;
   std::optional<PipelineRecord> pipeline_;  // the newest
 };
@@ -243,7 +273,10 @@ StepMetrics Pretrainer::train_step(int64_t step, bool& stop) {
   for (int64_t i = 0; i < per_rank; ++i)
     batches.push_back(loader_->micro_batch(step - 1, data_ranks.rank() * per_rank + i));
   if (is_recorded(step)) engine_->pipeline().record_next_step();
+  context().ledger->reset_peaks();
   const StepResult result = engine_->step(batches, step, options_.stop && options_.stop->load());
+  step_memory_ = context().ledger->peaks();
+  memory_.merge(step_memory_);
   stop = result.stop_requested;
   skipped_in_a_row_ = result.skipped ? skipped_in_a_row_ + 1 : 0;
   if (result.skipped) {
@@ -271,7 +304,8 @@ StepMetrics Pretrainer::train_step(int64_t step, bool& stop) {
                       .tokens_per_second = static_cast<double>(tokens) / seconds,
                       .model_tflops = flops / 1e12,
                       .mfu = flops / peak_flops_,
-                      .memory_peak_bytes = context().ledger->peak_bytes()};
+                      .memory_peak_bytes = step_memory_.total()};
+  if (step % config_.logging.interval == 0 || step == config_.run.max_steps) add_memory(metrics);
   if (config_.model.is_moe()) {
     metrics.balance_loss = result.balance_loss;
     const RoutingStatistics routing = routing_statistics(result.expert_counts, result.dropped);
@@ -295,6 +329,20 @@ void Pretrainer::record_pipeline() {
   } catch (const Error& error) {
     log::warn("the pipeline's timeline of step ", pipeline_->step, " is not kept: ", error.what());
   }
+}
+
+// The step's peaks by category, each of the rank that holds most of it.  Collective.
+void Pretrainer::add_memory(StepMetrics& metrics) const {
+  const std::vector<MemoryPeaks> ranks = gather_peaks(world_, step_memory_);
+  MemoryPeaks most;
+  for (const MemoryPeaks& rank : ranks) most.merge(rank);
+  for (int i = 0; i < kNumMemoryCategories; ++i) {
+    const auto category = static_cast<MemoryCategory>(i);
+    metrics.memory.emplace_back(concat("memory_", name_of(category), "_bytes"),
+                                static_cast<double>(most.each[category]));
+  }
+  metrics.memory.emplace_back("memory_step_bytes", static_cast<double>(most.step_bytes));
+  metrics.memory.emplace_back("memory_fullest_rank", static_cast<double>(fullest_rank(ranks)));
 }
 
 void Pretrainer::evaluate(StepMetrics& metrics) {
@@ -360,7 +408,7 @@ PretrainResult Pretrainer::run() {
                     " and gradient norm ", metrics.grad_norm,
                     "; lower optimizer.learning_rate or look at the data; ", saved_text());
       if (usable && (last || stop || due)) save(step);
-      if (metrics.validation_loss && !last) write_report();
+      if (metrics.validation_loss && !last) write_report(gather_peaks(world_, memory_));
     }
   }
   ORTHANT_CHECK(writer_->finish(), kCannotWrite, "the last checkpoint, step ", step_,
@@ -388,8 +436,9 @@ void Pretrainer::make_samples() {
   }
 }
 
-void Pretrainer::write_report() {
+void Pretrainer::write_report(const std::vector<MemoryPeaks>& memory) {
   if (!is_first()) return;
+  const size_t fullest = fullest_rank(memory);
   char host[256] = "";
   gethostname(host, sizeof(host) - 1);
   const ModelConfig& m = config_.model;
@@ -408,6 +457,8 @@ void Pretrainer::write_report() {
                                        with_thousands(active_matmul_parameters(m)), " active")},
                  {"layout", concat(config_.parallel.text(), ", ",
                                    counted(context().num_threads, "thread"), " a rank")},
+                 {"memory",
+                  concat("at most ", held_text(memory[fullest].at_peak), ", on rank ", fullest)},
                  {"precision",
                   concat(config_.precision, " at level ", cpu::name_of(cpu::active_isa()))},
                  {"machine", host}},
@@ -424,11 +475,13 @@ void Pretrainer::finish() {
   // All ranks take part in decoding: each holds a part of the model that others need.
   if (config_.parallel.pipeline_parallel_size == 1 && engine_->pipeline().stages().size() == 1)
     make_samples();
+  const std::vector<MemoryPeaks> memory = gather_peaks(world_, memory_);
   if (!is_first()) return;
   for (const ReportSample& sample : samples_) {
     log::info("sample: ", printable(sample.prompt + sample.completion));
   }
-  write_report();
+  log_memory(memory);
+  write_report(memory);
   log::info("model: ", paths_.dir, "; report: ", paths_.report());
   if (bits_per_byte_) {
     const double gzip =

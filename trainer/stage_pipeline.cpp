@@ -26,6 +26,11 @@ void from_zero(pipeline::Timeline& timeline) {
   }
 }
 
+Recompute recompute_of(const std::string& name) {
+  if (name == "selective") return Recompute::kSelective;
+  return name == "full" ? Recompute::kFull : Recompute::kNone;
+}
+
 }  // namespace
 
 StagePipeline::StagePipeline(const RunConfig& config, const RankGroups& ranks, Device device,
@@ -38,16 +43,16 @@ StagePipeline::StagePipeline(const RunConfig& config, const RankGroups& ranks, D
   const int first_rank = schedule.rank(0), last_rank = schedule.rank(schedule.stages() - 1);
   for (int s = 0; s < schedule.stages(); ++s) {
     if (schedule.rank(s) != own) continue;
-    const TransformerOptions options{
-        .config = config.model,
-        .moe = config.moe,
-        .dtype = config.dtype(),
-        .device = device,
-        .recompute = config.parallel.recompute == "full" ? Recompute::kFull : Recompute::kNone,
-        .ranks = ranks,
-        .layers = layers[static_cast<size_t>(s)],
-        .holds_both_ends = first_rank == last_rank,
-        .seed = static_cast<uint64_t>(config.run.seed)};
+    const TransformerOptions options{.config = config.model,
+                                     .moe = config.moe,
+                                     .dtype = config.dtype(),
+                                     .device = device,
+                                     .recompute = recompute_of(config.parallel.recompute),
+                                     .recompute_layers = config.parallel.recompute_layers,
+                                     .ranks = ranks,
+                                     .layers = layers[static_cast<size_t>(s)],
+                                     .holds_both_ends = first_rank == last_rank,
+                                     .seed = static_cast<uint64_t>(config.run.seed)};
     slot_of_[s] = stages_.size();
     stages_.push_back(std::make_unique<Transformer>(
         options, store, stages_.empty() || !stages_[0]->is_first() ? nullptr : stages_[0].get()));

@@ -9,8 +9,11 @@
 namespace orthant {
 namespace {
 
+// What travels of a tensor: nothing of one that has no memory.
+int64_t wire_bytes(const Tensor& tensor) { return tensor.device().is_meta() ? 0 : tensor.bytes(); }
+
 int64_t row_bytes(const Tensor& tensor) {
-  return tensor.dim(0) == 0 ? 0 : tensor.bytes() / tensor.dim(0);
+  return tensor.dim(0) == 0 ? 0 : wire_bytes(tensor) / tensor.dim(0);
 }
 
 // This rank's own rows, which may already be there.
@@ -108,7 +111,7 @@ GroupImpl::WorkPtr HostGroup::all_gather(const Call& call, const Tensor& send, c
       continue;
     }
     const int64_t recv_bytes = recv_rows[peer] * row_bytes(recv);
-    exchange.sends.push_back({static_cast<int>(peer), from, send.bytes()});
+    exchange.sends.push_back({static_cast<int>(peer), from, wire_bytes(send)});
     exchange.recvs.push_back({static_cast<int>(peer), to, recv_bytes});
     to += recv_bytes;
   }
@@ -120,10 +123,10 @@ GroupImpl::WorkPtr HostGroup::broadcast(const Call& call, const Tensor& tensor, 
   if (rank() == root) {
     char* data = outgoing(exchange, tensor);
     for (int peer = 0; peer < size(); ++peer) {
-      if (peer != root) exchange.sends.push_back({peer, data, tensor.bytes()});
+      if (peer != root) exchange.sends.push_back({peer, data, wire_bytes(tensor)});
     }
   } else {
-    exchange.recvs.push_back({root, incoming(exchange, tensor), tensor.bytes()});
+    exchange.recvs.push_back({root, incoming(exchange, tensor), wire_bytes(tensor)});
   }
   return start(std::move(exchange));
 }
@@ -131,7 +134,7 @@ GroupImpl::WorkPtr HostGroup::broadcast(const Call& call, const Tensor& tensor, 
 GroupImpl::WorkPtr HostGroup::send(const Call& call, const Tensor& tensor, int to) {
   sent_.resize(static_cast<size_t>(size()));
   Exchange exchange{.call = call};
-  exchange.sends.push_back({to, outgoing(exchange, tensor), tensor.bytes()});
+  exchange.sends.push_back({to, outgoing(exchange, tensor), wire_bytes(tensor)});
   exchange.call.sequence = sent_[static_cast<size_t>(to)]++;
   return start(std::move(exchange));
 }
@@ -139,7 +142,7 @@ GroupImpl::WorkPtr HostGroup::send(const Call& call, const Tensor& tensor, int t
 GroupImpl::WorkPtr HostGroup::recv(const Call& call, const Tensor& tensor, int from) {
   received_.resize(static_cast<size_t>(size()));
   Exchange exchange{.call = call};
-  exchange.recvs.push_back({from, incoming(exchange, tensor), tensor.bytes()});
+  exchange.recvs.push_back({from, incoming(exchange, tensor), wire_bytes(tensor)});
   exchange.call.sequence = received_[static_cast<size_t>(from)]++;
   return start(std::move(exchange));
 }

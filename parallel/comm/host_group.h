@@ -29,7 +29,7 @@ struct Part {
 
 // Whether a tensor there travels through a copy in host memory.
 inline bool must_stage(Device device, bool stage_everything) {
-  return !device.is_cpu() || stage_everything;
+  return (!device.is_cpu() && !device.is_meta()) || stage_everything;
 }
 
 class HostGroup : public GroupImpl {

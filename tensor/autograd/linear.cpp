@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 
+#include "base/context.h"
 #include "tensor/autograd/ops.h"
 #include "tensor/ops/call.h"
 #include "tensor/ops/elementwise.h"
@@ -121,6 +122,7 @@ class HeadChunks {
     // The chunk depends on the head alone, so that a row's bits do not change with the batch.
     const int64_t row_bytes = head.value().dim(0) * size_of(wide());
     chunk_rows_ = std::clamp(kChunkBytes / row_bytes, kLeastRows, kMostRows);
+    const CategoryScope category(MemoryCategory::kWorkspace);
     logits_ =
         Tensor::empty({std::min(chunk_rows_, x.dim(0)), head.value().dim(0)}, wide(), x.device());
     losses_ = Tensor::empty({x.dim(0)}, DType::kF64, x.device());
@@ -131,7 +133,10 @@ class HeadChunks {
   // Calls gradient(begin, end, dlogits) for every chunk, where it is given.
   void run(const std::function<void(int64_t, int64_t, const Tensor&)>& gradient) {
     Tensor dlogits;
-    if (gradient) dlogits = Tensor::empty(logits_.shape(), x_.dtype(), x_.device());
+    if (gradient) {
+      const CategoryScope category(MemoryCategory::kWorkspace);
+      dlogits = Tensor::empty(logits_.shape(), x_.dtype(), x_.device());
+    }
     for (int64_t begin = 0; begin < x_.dim(0); begin += chunk_rows_) {
       const int64_t end = std::min(x_.dim(0), begin + chunk_rows_);
       const Tensor dl = gradient ? dlogits.slice(0, end - begin) : Tensor();

@@ -26,6 +26,7 @@ struct ThreadState {
   uint64_t next_sequence = 1;
   WeightGradQueue* queue = nullptr;
   const std::function<void()>* between = nullptr;
+  RemakeScope* remakes = nullptr;
 };
 thread_local ThreadState state;
 
@@ -163,6 +164,26 @@ Var recompute(std::function<Var(const Var&)> f, const Var& x) {
         return {wanted ? leaf.grad() : Tensor()};
       },
       /*has_weights=*/true);
+}
+
+Var remake(std::function<Var(const Var&)> f, const Var& x) {
+  const Var y = f(x);
+  const bool is_new = !y.value().shares_storage_with(x.value());
+  if (state.remakes && y.needs_grad() && is_new) {
+    const auto make = [f = std::move(f), value = x.value()] {
+      const NoGradScope no_grad;
+      return f(Var(value)).value();
+    };
+    state.remakes->remade_.push_back({y.value(), make});
+  }
+  return y;
+}
+
+RemakeScope::RemakeScope() : outer_(state.remakes) { state.remakes = this; }
+RemakeScope::~RemakeScope() {
+  state.remakes = outer_;
+  for (Remade& remade : remade_)
+    if (!remade.value.is_unique()) remade.value.discard(std::move(remade.make));
 }
 
 bool is_recomputing() { return state.recomputing; }

@@ -72,6 +72,28 @@ Var recompute(std::function<Var(const Var&)> f, const Var& x);
 // count again.
 bool is_recomputing();
 
+// y = f(x), for a cheap f without collectives.  In a RemakeScope y's memory is given back when the
+// scope ends, and f runs again when a closure of backward reads y.  x should be what a closure
+// keeps anyway.  Not for what attention() takes: it remembers addresses.
+Var remake(std::function<Var(const Var&)> f, const Var& x);
+class RemakeScope {
+ public:
+  RemakeScope();
+  ~RemakeScope();
+  RemakeScope(const RemakeScope&) = delete;
+  RemakeScope& operator=(const RemakeScope&) = delete;
+
+ private:
+  struct Remade {
+    Tensor value;
+    std::function<Tensor()> make;
+  };
+  friend Var remake(std::function<Var(const Var&)> f, const Var& x);
+
+  std::vector<Remade> remade_;
+  RemakeScope* outer_;
+};
+
 class NoGradScope {
  public:
   NoGradScope();

@@ -42,8 +42,14 @@ class PackedMatrix {
       : kernel(kernel),
         k(k),
         n(n),
-        panel_bytes(round_up(k, kernel.k_multiple) * kernel.panel * kernel.element_bytes),
-        storage(round_up(n, kernel.panel) / kernel.panel * panel_bytes) {}
+        panel_bytes(bytes_of_panel(kernel, k)),
+        storage(bytes_of(kernel, k, n)) {}
+  static int64_t bytes_of_panel(const GemmKernel& kernel, int64_t k) {
+    return round_up(k, kernel.k_multiple) * kernel.panel * kernel.element_bytes;
+  }
+  static int64_t bytes_of(const GemmKernel& kernel, int64_t k, int64_t n) {
+    return round_up(n, kernel.panel) / kernel.panel * bytes_of_panel(kernel, k);
+  }
   const GemmKernel& kernel;
   const int64_t k, n, panel_bytes;
   const CachedBytes storage;
@@ -336,6 +342,10 @@ const PackedMatrix* pack_matrix_with(const GemmKernel& kernel, int64_t k, int64_
                    .dst = matrix->storage.data() + begin / kernel.panel * matrix->panel_bytes});
   });
   return matrix.release();
+}
+
+int64_t packed_bytes(DType dtype, int64_t k, int64_t n) {
+  return PackedMatrix::bytes_of(gemm_kernel(active_isa(), dtype), k, n);
 }
 
 PackedMatrixPtr pack_matrix(DType dtype, int64_t k, int64_t n, const void* b, int64_t ldb,

@@ -27,6 +27,7 @@ using PackedMatrixPtr = std::unique_ptr<const PackedMatrix, PackedMatrixDeleter>
 PackedMatrixPtr pack_matrix(DType dtype, int64_t k, int64_t n, const void* b, int64_t ldb,
                             bool trans_b);
 int64_t packed_bytes(const PackedMatrix& matrix);
+int64_t packed_bytes(DType dtype, int64_t k, int64_t n);  // of a matrix that would be packed
 
 // C[m, n] = op(A)[m, k] op(B)[k, n], or += with accumulate.  Leading dimensions are in elements.
 struct GemmArgs {

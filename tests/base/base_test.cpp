@@ -93,6 +93,27 @@ TEST(LedgerTest, KeepsPeaksByCategory) {
   EXPECT_EQ(ledger.total_bytes(), 50);
 }
 
+TEST(LedgerTest, KeepsWhatWasHeldAtThePeak) {
+  Ledger ledger;
+  ledger.add(MemoryCategory::kParameters, 10);
+  ledger.add(MemoryCategory::kActivations, 100);
+  ledger.add(MemoryCategory::kActivations, -90);
+  ledger.add(MemoryCategory::kWorkspace, 80);
+  ledger.add(MemoryCategory::kCommunication, 5);
+  MemoryPeaks peaks = ledger.peaks();
+  EXPECT_EQ(peaks.total(), 110);
+  EXPECT_EQ(peaks.at_peak[MemoryCategory::kWorkspace], 0);
+  EXPECT_EQ(peaks.each[MemoryCategory::kWorkspace], 80);
+  EXPECT_EQ(peaks.step_bytes, 100);
+  EXPECT_EQ(peaks.block_bytes, 100);
+  ledger.reset_peaks();
+  EXPECT_EQ(ledger.peaks().total(), 105);
+  EXPECT_EQ(ledger.peaks().each[MemoryCategory::kActivations], 10);
+  peaks.merge(ledger.peaks());
+  EXPECT_EQ(peaks.each[MemoryCategory::kCommunication], 5);
+  EXPECT_EQ(peaks.total(), 110);
+}
+
 TEST(ContextTest, BelongsToTheThreadThatInstalledIt) {
   RankContext mine{.rank = 3};
   const ContextScope scope(mine);

@@ -17,6 +17,7 @@ SCALED = ["run.max_steps=2", "schedule.total_steps=2", "schedule.warmup_steps=1"
           "batch.sequence_length=32", "generation.samples=1", "generation.max_new_tokens=4"]
 WIDTHS = {"quickstart": [], "shakespeare": [], "bench-dense": ["model.hidden_size=48", "model.intermediate_size=64", "model.vocab_size=512"],
           "bench-moe": ["model.hidden_size=64", "model.vocab_size=512", "model.moe_intermediate_size=32"],
+          "long-context": ["parallel.context_parallel_size=2", "model.hidden_size=64", "model.vocab_size=512"],
           "balance-v2": ["data.tokenizer=byte"], "balance-v3": ["data.tokenizer=byte"]}
 
 
@@ -45,7 +46,7 @@ class Configurations(CliTest):
             with self.subTest(path.name):
                 run = self.dir / path.stem
                 result = orthant("pretrain", path, *SCALED, *WIDTHS[path.stem], f"run.dir={run}", f"data.train={self.dir}/text.txt",
-                                 ranks=2 if path.stem == "quickstart" else 0)
+                                 ranks=2 if path.stem in ("quickstart", "long-context") else 0)
                 self.check(result, 0, "report.html")
                 self.assertEqual(len((run / "metrics.jsonl").read_text().splitlines()), 2)
 
@@ -54,13 +55,15 @@ class Run(CliTest):
     def test_a_run_leaves_what_it_promises(self):
         result = orthant("pretrain", self.config(precision="bf16"), "evaluation.interval=4", "generation.samples=1",
                          "generation.prompt=ROMEO:", "generation.max_new_tokens=5")
-        self.check(result, 0, "routing: checked in 1 layer that", "step 8/8", "tok/s", "sample: ROMEO:", "report.html", "bits per byte (gzip -9:")
+        self.check(result, 0, "routing: checked in 1 layer that", "step 8/8", "tok/s", "sample: ROMEO:", "communication", "report.html", "bits per byte (gzip -9:")
         rows = self.metrics()
         self.assertEqual([r["step"] for r in rows], list(range(1, 9)))
         for row in rows:
             for field in METRICS:
                 self.assertIn(field, row)
             self.assertAlmostEqual(row["loss"], row["lm_loss"] + row["balance_loss"], delta=1e-12)
+        self.assertGreater(rows[7]["memory_activations_bytes"], 0)
+        self.assertEqual(rows[7]["memory_fullest_rank"], 0)
         self.assertIn("validation_loss", rows[3])
         self.assertIn("validation_bits_per_byte", rows[7])
         self.assertNotIn("validation_loss", rows[0])
@@ -146,7 +149,10 @@ class Run(CliTest):
                          "run: build/bin/orthant inspect config --reference > docs/configuration.md")
 
     def test_dry_run_starts_nothing(self):
-        self.check(orthant("pretrain", self.config(), "--dry-run"), 0, "parameters", "micro-batches", "1 thread each")
+        self.check(orthant("pretrain", self.config(), "--dry-run"), 0, "parameters", "micro-batches", "1 thread each", "activations")
+        self.check(orthant("pretrain", self.config(), "--dry-run", "parallel.data_parallel_size=2"), 0, "dp 2")
+        self.check(orthant("pretrain", self.config(), "--dry-run", "--ranks", "2"), 0, "dp 2")
+        self.check(orthant("pretrain", self.config(), "--ranks", "2"), 2, "--dry-run")
         self.assertFalse((self.dir / "run").exists())
 
     def test_doctor(self):

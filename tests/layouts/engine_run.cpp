@@ -57,6 +57,7 @@ RunConfig resolved_config(const Variant& variant, const EngineOptions& options, 
   config.run.determinism = options.determinism;
   config.run.reduction_lanes = options.reduction_lanes;
   config.parallel.recompute = options.recompute;
+  config.parallel.recompute_layers = options.recompute_layers;
   config.parallel.zero_stage = options.zero_stage;
   config.parallel.bucket_bytes = options.bucket_bytes;
   config.parallel.tensor_parallel_size = options.tensor_parallel_size;

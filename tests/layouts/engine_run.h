@@ -18,6 +18,7 @@ struct EngineOptions {
   double learning_rate = 1e-3;
   int64_t steps = 3;
   std::string recompute = "none";
+  int64_t recompute_layers = 0;
   std::string determinism = "layout";
   int64_t reduction_lanes = 8;
   int64_t zero_stage = 1;

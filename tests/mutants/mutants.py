@@ -16,6 +16,7 @@ class Mutant:
 PIPELINE = {"target": "test_parallel", "filter": "Pipeline*-*AllSizes*:*Times*"}
 ATTENTION = {"target": "test_tensor", "filter": "*CpuAttention*"}
 CONTEXT = {"target": "test_parallel", "filter": "*ContextAttention*"}
+MEMORY = {"filter": "Recompute*:MemoryPlan*:LongContext*"}
 ZERO = {"filter": "*Zero*:*Fp64EqualsReference*"}
 GRID = {"filter": "*Grid.Fp64*"}
 
@@ -312,4 +313,25 @@ MUTANTS = [
            "    } catch (const Error&) {\n      continue;\n    }", "    } catch (const Error&) {\n    }", target="test_launch", filter="ImpossibleLayouts*"),
     Mutant("a schedule short of micro-batches is found out when the model is there", "trainer/run_config.cpp",
            "  if (problems.empty()) collect([&] { check_pipeline(*this); });\n", "", target="test_launch", filter="ImpossibleLayouts*"),
+    # Memory.
+    Mutant("selective recomputation keeps everything", "tensor/autograd/var.cpp",
+           "    if (!remade.value.is_unique()) remade.value.discard(std::move(remade.make));", "    remade.make = nullptr;", **MEMORY),
+    Mutant("the number of layers that recompute is ignored", "model/transformer.cpp",
+           "return count == 0 || place < count ? ", "return count == 0 || place <= count + 8 ? ", **MEMORY),
+    Mutant("routing is counted again when a layer is recomputed", "moe/moe_layer.cpp",
+           "if (!is_recomputing()) context.routings", "context.routings", **MEMORY),
+    Mutant("activations are freed behind backward, not while it runs", "tensor/autograd/var.cpp",
+           "      const BackwardFn closure = std::move(node->backward);\n      node->backward = nullptr;",
+           "      const BackwardFn closure = node->backward;\n      static thread_local std::vector<BackwardFn> late;\n      if (late.size() > 400) late.clear();\n      late.push_back(closure);", **MEMORY),
+    Mutant("the prediction forgets micro-batches in flight", "trainer/memory_plan.cpp",
+           "config.batch.micro_batches() / config.parallel.data_parallel_size;",
+           "1;\n  meta.batch.global_batch_size = meta.batch.micro_batch_size * config.parallel.data_parallel_size;", **MEMORY),
+    Mutant("the prediction forgets the packed forms of weights", "tensor/meta/backend.cpp",
+           "  *prepared = new int64_t(", "  *prepared = new int64_t(0 * ", **MEMORY),
+    Mutant("the logits of all local tokens exist at once", "tensor/autograd/linear.cpp",
+           "chunk_rows_ = std::clamp(kChunkBytes / row_bytes, kLeastRows, kMostRows);", "chunk_rows_ = std::max(x.dim(0) + 0 * row_bytes, kLeastRows + 0 * kMostRows * kChunkBytes);", **MEMORY),
+    Mutant("what is made again is zeros", "tensor/autograd/var.cpp",
+           "      return f(Var(value)).value();", "      const Tensor made = f(Var(value)).value();\n      ops::fill(made, 0.0);\n      return made;", **MEMORY),
+    Mutant("the ring keeps all ranks' keys and values", "parallel/context/ring_attention.cpp",
+           "      if (next) kv = next->finish();", "      static thread_local std::vector<Tensor> kept;\n      if (next) kv = next->finish();\n      kept.push_back(kv);", **MEMORY),
 ]

@@ -40,6 +40,44 @@ TEST(AutogradTest, RecomputeWorksWhereTheInputNeedsNoGradient) {
   EXPECT_TRUE(w.grad().defined());
 }
 
+// In a scope, what remake() makes is given back behind it, and made again once, also for a queue.
+TEST(AutogradTest, RemakeGivesTheSameBitsAndKeepsNothing) {
+  const int64_t bytes = 32 * 8 * size_of(DType::kF32);
+  const auto held = [] { return context().ledger->total_bytes(); };
+  TensorWeight a(random_tensor({16, 6}, DType::kF32, "a")),
+      b(random_tensor({6, 8}, DType::kF32, "b"));
+  const Tensor x = random_tensor({32, 6}, DType::kF32, "x"),
+               dy = random_tensor({32, 6}, DType::kF32, "dy");
+  int runs = 0;
+  const auto f = [&runs](const Var& v) {
+    ++runs;
+    return swiglu(v);
+  };
+  const Var direct = Var::leaf(x);
+  backward(linear(remake(f, linear(direct, a)), b), dy);
+  EXPECT_EQ(runs, 1);
+  const std::vector<double> want = direct.grad().to_doubles(), want_b = b.grad().to_doubles();
+  a.clear_grad();
+  b.clear_grad();
+  const int64_t before = held();
+  const Var plain = linear(remake(f, linear(Var::leaf(x), a)), b);
+  const int64_t kept = held() - before;
+  const Var again = Var::leaf(x);
+  Var y;
+  {
+    const RemakeScope scope;
+    y = linear(remake(f, linear(again, a)), b);
+  }
+  EXPECT_EQ(held() - before, 2 * kept - bytes);
+  WeightGradQueue queue;
+  backward(y, dy, &queue);
+  EXPECT_EQ(runs, 3);
+  queue.run();
+  EXPECT_EQ(runs, 4);
+  EXPECT_EQ(again.grad().to_doubles(), want);
+  EXPECT_EQ(b.grad().to_doubles(), want_b);
+}
+
 TEST(AutogradTest, QueueHoldsWeightGradientsBack) {
   TensorWeight w(random_tensor({3, 4}, DType::kF64, "w"));
   const Var x = Var::leaf(random_tensor({2, 4}, DType::kF64, "x"));

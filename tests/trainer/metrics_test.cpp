@@ -69,9 +69,12 @@ TEST_F(MetricsFile, ReadsBackTheSameBits) {
   m.validation_bits_per_byte = 1.75;
   m.expert_loads = {{0.9, 1.1}, {1, 1}};
   m.extra = {{"kl", 0.01}};
+  m.memory = {{"memory_step_bytes", 4096}};
   MetricsWriter(path_, 0).write(m);
   const std::vector<StepMetrics> back = read_metrics(path_);
   ASSERT_EQ(back.size(), 1u);
+  EXPECT_EQ(back[0].memory, m.memory);
+  EXPECT_EQ(back[0].extra, m.extra);
   EXPECT_EQ(back[0].loss, m.loss);
   EXPECT_EQ(back[0].lm_loss, m.lm_loss);
   EXPECT_TRUE(std::isnan(back[0].grad_norm));
