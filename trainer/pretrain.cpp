@@ -472,8 +472,11 @@ void Pretrainer::write_report(const std::vector<MemoryPeaks>& memory) {
 }
 
 void Pretrainer::finish() {
-  // All ranks take part in decoding: each holds a part of the model that others need.
-  if (config_.parallel.pipeline_parallel_size == 1 && engine_->pipeline().stages().size() == 1)
+  // All ranks take part in decoding: each holds a part of the model that others need.  Not of the
+  // layers or of a sequence: decoding wants these whole.
+  const ParallelConfig& parallel = config_.parallel;
+  if (parallel.pipeline_parallel_size == 1 && parallel.context_parallel_size == 1 &&
+      engine_->pipeline().stages().size() == 1)
     make_samples();
   const std::vector<MemoryPeaks> memory = gather_peaks(world_, memory_);
   if (!is_first()) return;
