@@ -476,8 +476,12 @@ void Pretrainer::finish() {
   // layers or of a sequence: decoding wants these whole.
   const ParallelConfig& parallel = config_.parallel;
   if (parallel.pipeline_parallel_size == 1 && parallel.context_parallel_size == 1 &&
-      engine_->pipeline().stages().size() == 1)
+      engine_->pipeline().stages().size() == 1) {
     make_samples();
+  } else if (config_.generation.samples > 0) {
+    log::info("no samples: ranks share layers or sequences; orthant generate ", paths_.dir,
+              " makes them on one rank");
+  }
   const std::vector<MemoryPeaks> memory = gather_peaks(world_, memory_);
   if (!is_first()) return;
   for (const ReportSample& sample : samples_) {
