@@ -30,7 +30,7 @@ MUTANTS = [
     Mutant("expert gradients are summed over all ranks, not over those with the same experts", "trainer/engine.cpp",
            "      store_, groups_.replicas, lanes_,", "      store_, ReplicaGroups{groups_.replicas.dense, groups_.replicas.dense, groups_.replicas.rows, groups_.replicas.key_value}, lanes_,"),
     Mutant("expert gradients are not summed over expert-data ranks", "parallel/gradient_buffers.cpp",
-           "    if (bucket.group.size() == 1) continue;", "    if (bucket.group.size() == 1 || bucket.expert) continue;"),
+           "    if (bucket.group.size() == 1) continue;", "    if (bucket.group.size() == 1 || bucket.members.front().parameter->replicas() == Replicas::kExpert) continue;"),
     Mutant("the norm counts only this rank's experts", "parallel/gradient_norm.cpp",
            "    for (const size_t name : names) sums[name] += *square++;\n",
            "    for (const size_t name : names) sums[name] += &names == &told_names_[static_cast<size_t>(model_.rank())] ? *square++ : 0 * *square++;\n"),
