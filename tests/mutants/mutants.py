@@ -312,7 +312,7 @@ MUTANTS = [
     Mutant("layouts are proposed that do not fit", "parallel/nearest_layouts.cpp",
            "    } catch (const Error&) {\n      continue;\n    }", "    } catch (const Error&) {\n    }", target="test_launch", filter="ImpossibleLayouts*"),
     Mutant("a schedule short of micro-batches is found out when the model is there", "trainer/run_config.cpp",
-           "  if (problems.empty()) collect([&] { check_pipeline(*this); });\n", "", target="test_launch", filter="ImpossibleLayouts*"),
+           "if (problems.empty()) collect([&] { check_pipeline(*this); });", "if (!problems.empty()) collect([&] { check_pipeline(*this); });", target="test_launch", filter="ImpossibleLayouts*"),
     # Memory.
     Mutant("selective recomputation keeps everything", "tensor/autograd/var.cpp",
            "    if (!remade.value.is_unique()) remade.value.discard(std::move(remade.make));", "    remade.make = nullptr;", **MEMORY),

@@ -168,6 +168,9 @@ TEST(PipelineForward, NamesWhatIsWrong) {
   EXPECT_EQ(fault(forward), "");
   EXPECT_THAT(fault(whole), HasSubstr("want forwards and their messages alone"));
   EXPECT_THROW(check_schedule(forward), Error);  // no backward: not for training
+  Schedule stray = forward;
+  stray.programs[0].push_back({Act::kRecvBackward, 0, 0});
+  EXPECT_THAT(fault(stray), HasSubstr("want forwards and their messages alone"));
   Schedule short_of_one = forward;
   std::erase(short_of_one.programs[1], Action{Act::kForward, 1, 1});
   EXPECT_THAT(fault(short_of_one), HasSubstr("no forward of stage 1, micro-batch 1"));
