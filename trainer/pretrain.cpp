@@ -7,9 +7,7 @@
 #include <cmath>
 #include <memory>
 #include <numbers>
-#include <numeric>
 #include <optional>
-#include <sstream>
 
 #include "base/clock.h"
 #include "base/context.h"
@@ -28,6 +26,7 @@
 #include "trainer/event_file.h"
 #include "trainer/generate.h"
 #include "trainer/memory_plan.h"
+#include "trainer/memory_report.h"
 #include "trainer/metrics.h"
 #include "trainer/progress.h"
 #include "trainer/report.h"
@@ -63,31 +62,6 @@ bool may_change_on_resume(const std::string& difference) {
                      [&](const char* key) { return difference.starts_with(key); });
 }
 
-// "1.20 GiB (parameters 300.00 MiB, ...)".
-std::string held_text(const MemoryBytes& bytes) {
-  std::string parts;
-  for (int i = 0; i < kNumMemoryCategories; ++i) {
-    const auto category = static_cast<MemoryCategory>(i);
-    if (bytes[category] == 0) continue;
-    parts += concat(parts.empty() ? "" : ", ", name_of(category), " ",
-                    human_bytes(static_cast<double>(bytes[category])));
-  }
-  return concat(human_bytes(static_cast<double>(bytes.total())), " (", parts, ")");
-}
-
-// Of all ranks, or of the fullest where they are many.
-void log_memory(const std::vector<MemoryPeaks>& ranks) {
-  constexpr size_t kMostLines = 16;
-  std::vector<size_t> shown = {fullest_rank(ranks)};
-  if (ranks.size() <= kMostLines) {
-    shown.resize(ranks.size());
-    std::iota(shown.begin(), shown.end(), size_t{0});
-  }
-  std::istringstream lines(memory_table(ranks, shown));
-  log::info("memory: the most that a step held, by category");
-  for (std::string line; std::getline(lines, line);) log::info(line);
-}
-
 class Pretrainer {
  public:
   Pretrainer(const PretrainOptions& options, const Group& world)
@@ -118,7 +92,6 @@ class Pretrainer {
   void finish();
   void write_report(const std::vector<MemoryPeaks>& memory);
   void make_samples();
-  void add_memory(StepMetrics& metrics) const;
 
   const PretrainOptions& options_;
   RunConfig config_;
@@ -305,7 +278,8 @@ StepMetrics Pretrainer::train_step(int64_t step, bool& stop) {
                       .model_tflops = flops / 1e12,
                       .mfu = flops / peak_flops_,
                       .memory_peak_bytes = step_memory_.total()};
-  if (step % config_.logging.interval == 0 || step == config_.run.max_steps) add_memory(metrics);
+  if (step % config_.logging.interval == 0 || step == config_.run.max_steps)
+    metrics.memory = memory_metrics(gather_peaks(world_, step_memory_));
   if (config_.model.is_moe()) {
     metrics.balance_loss = result.balance_loss;
     const RoutingStatistics routing = routing_statistics(result.expert_counts, result.dropped);
@@ -329,20 +303,6 @@ void Pretrainer::record_pipeline() {
   } catch (const Error& error) {
     log::warn("the pipeline's timeline of step ", pipeline_->step, " is not kept: ", error.what());
   }
-}
-
-// The step's peaks by category, each of the rank that holds most of it.  Collective.
-void Pretrainer::add_memory(StepMetrics& metrics) const {
-  const std::vector<MemoryPeaks> ranks = gather_peaks(world_, step_memory_);
-  MemoryPeaks most;
-  for (const MemoryPeaks& rank : ranks) most.merge(rank);
-  for (int i = 0; i < kNumMemoryCategories; ++i) {
-    const auto category = static_cast<MemoryCategory>(i);
-    metrics.memory.emplace_back(concat("memory_", name_of(category), "_bytes"),
-                                static_cast<double>(most.each[category]));
-  }
-  metrics.memory.emplace_back("memory_step_bytes", static_cast<double>(most.step_bytes));
-  metrics.memory.emplace_back("memory_fullest_rank", static_cast<double>(fullest_rank(ranks)));
 }
 
 void Pretrainer::evaluate(StepMetrics& metrics) {
