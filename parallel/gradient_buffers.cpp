@@ -95,10 +95,6 @@ void GradientBuffers::issue_ready_buckets() {
   }
 }
 
-void GradientBuffers::poll() {
-  for (size_t i = 0; i < next_bucket_; ++i) progress_[i].work.test();
-}
-
 void GradientBuffers::finish_step() {
   for (const Entry& entry : entries_) {
     if (!entry.parameter) continue;

@@ -40,8 +40,6 @@ class GradientBuffers {
   void set_lanes(const LanePlan& lanes);
   // Called by Parameter::add_gradient.
   void add(int index, FunctionRef<void(const Tensor&, bool)> write);
-  // Moves pending reductions on; called between closures.
-  void poll();
   // Waits for all reductions.  Error(kInternal) naming a parameter that did not get all its
   // gradients.
   void finish_step();

@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "moe/protected_rows.h"
 #include "optim/schedule.h"
+#include "tensor/autograd/var.h"
 #include "trainer/device.h"
 
 namespace orthant {
@@ -170,7 +171,10 @@ StepResult Engine::accumulate(std::span<const Batch> micro_batches, int64_t step
     record(run, per_sequence, result);
     if (observer_) observer_(run.micro_batch, run.moe);
   };
-  pipeline_->train(step, prepare_run, observe, [this] { gradients_->poll(); });
+  {
+    const BetweenOpsScope moving([this] { groups_.world.progress(); });
+    pipeline_->train(step, prepare_run, observe);
+  }
   gradients_->finish_step();
   if (pipeline_->tied_stages()) pipeline_->tied_stages()->add_gradients(*gradients_);
 
@@ -219,7 +223,10 @@ EvaluationResult Engine::evaluate(const std::function<Batch(int64_t)>& batch,
       add_sequence_sums(run.losses, run.moe.rows.local_length(), losses,
                         static_cast<size_t>(run.micro_batch * run.input.batch), 1);
   };
-  pipeline_->evaluate(static_cast<int>(num_batches), prepare_run, observe);
+  {
+    const BetweenOpsScope moving([this] { groups_.world.progress(); });
+    pipeline_->evaluate(static_cast<int>(num_batches), prepare_run, observe);
+  }
   if (groups_.losses.size() > 1) losses = groups_.losses.sum(losses);
   EvaluationResult result;
   for (const double nats : gather_in_order(groups_.data, losses)) result.total_nats += nats;

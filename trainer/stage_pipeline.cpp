@@ -93,8 +93,7 @@ Tensor StagePipeline::forward(int index, int micro_batch, const Tensor& x, const
   return out;
 }
 
-void StagePipeline::train(int64_t step, const Prepare& prepare, const Observe& observe,
-                          const std::function<void()>& poll) {
+void StagePipeline::train(int64_t step, const Prepare& prepare, const Observe& observe) {
   std::map<std::pair<int, int>, StageMicroBatch> running;  // between forward and backward
   pipeline::StageFunctions functions;
   functions.forward = [&](int index, int micro_batch, const Tensor& x) {
@@ -109,7 +108,7 @@ void StagePipeline::train(int64_t step, const Prepare& prepare, const Observe& o
     run.mapped().y = Var();  // the tape goes as backward runs
     backward(y,
              stage(index).is_last() ? Tensor::from({1}, {{1.0}}, y.value().dtype(), device_) : dy,
-             queue, poll);
+             queue);
     failpoint("step.backward", step);
     return run.mapped().x.defined() ? run.mapped().x.grad() : Tensor();
   };

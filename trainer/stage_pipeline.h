@@ -40,10 +40,8 @@ class StagePipeline {
   using Prepare = std::function<void(StageMicroBatch&)>;
   // Sees each micro-batch behind its forward, in every stage of this rank.
   using Observe = std::function<void(const StageMicroBatch&)>;
-  // Forward and backward of a step's micro-batches.  poll: called between closures of backward.
-  // Collective over the pipeline.
-  void train(int64_t step, const Prepare& prepare, const Observe& observe,
-             const std::function<void()>& poll);
+  // Forward and backward of a step's micro-batches.  Collective over the pipeline.
+  void train(int64_t step, const Prepare& prepare, const Observe& observe);
   // Forward alone, without a tape.  Collective over the pipeline.
   void evaluate(int num_micro_batches, const Prepare& prepare, const Observe& observe) const;
   // The next training step is recorded: it begins behind a barrier, and ends with gathering what

@@ -43,6 +43,10 @@ class Restore {
   T previous_;
 };
 
+void between_ops() {
+  if (state.between) (*state.between)();
+}
+
 void add_grad(Node& node, const Tensor& grad) {
   if (!node.grad.defined()) {
     node.grad = grad;
@@ -83,6 +87,7 @@ const Tensor& Var::grad() const {
 
 Var record(const char* op, std::vector<Var> inputs, Tensor value, BackwardFn backward,
            bool has_weights) {
+  between_ops();
   Var result(std::move(value));
   const bool wanted = has_weights || std::any_of(inputs.begin(), inputs.end(),
                                                  [](const Var& v) { return v.needs_grad(); });
@@ -102,18 +107,16 @@ void WeightGradQueue::run() {
   for (auto& item : work) {
     item();
     item = nullptr;  // frees what it captured
+    between_ops();
   }
 }
 
-void backward(const Var& y, const Tensor& dy, WeightGradQueue* queue,
-              const std::function<void()>& between) {
+void backward(const Var& y, const Tensor& dy, WeightGradQueue* queue) {
   ORTHANT_CHECK(y.needs_grad(), kInternal,
                 "backward: the result depends on nothing that has a gradient");
   ORTHANT_CHECK(dy.shape() == y.value().shape(), kInternal, "backward: want a gradient ",
                 y.value().shape().text(), ", got ", describe(dy));
   const Restore keep_queue(state.queue, queue);
-  const Restore<const std::function<void()>*> keep_between(state.between,
-                                                           between ? &between : nullptr);
   std::vector<std::shared_ptr<Node>> nodes = reachable_latest_first(y.node());
   add_grad(*y.node(), dy);
   for (auto& node : nodes) {
@@ -134,7 +137,7 @@ void backward(const Var& y, const Tensor& dy, WeightGradQueue* queue,
     }
     node->inputs.clear();
     node.reset();
-    if (state.between) (*state.between)();
+    between_ops();
   }
 }
 
@@ -159,8 +162,7 @@ Var recompute(std::function<Var(const Var&)> f, const Var& x) {
         const Restore enabled(state.grad_enabled, true);
         const Var leaf = wanted ? Var::leaf(value) : Var(value);
         const Var again = f(leaf);
-        const std::function<void()> between = state.between ? *state.between : nullptr;
-        backward(again, dy, state.queue, between);
+        backward(again, dy, state.queue);
         return {wanted ? leaf.grad() : Tensor()};
       },
       /*has_weights=*/true);
@@ -185,6 +187,12 @@ RemakeScope::~RemakeScope() {
   for (Remade& remade : remade_)
     if (!remade.value.is_unique()) remade.value.discard(std::move(remade.make));
 }
+
+BetweenOpsScope::BetweenOpsScope(std::function<void()> f)
+    : f_(std::move(f)), outer_(state.between) {
+  state.between = &f_;
+}
+BetweenOpsScope::~BetweenOpsScope() { state.between = outer_; }
 
 bool is_recomputing() { return state.recomputing; }
 NoGradScope::NoGradScope() : previous_(state.grad_enabled) { state.grad_enabled = false; }

@@ -59,9 +59,8 @@ class WeightGradQueue {
 };
 
 // Runs the closures from y back to the leaves.  dy has y's shape.  With a queue, weight gradients
-// are put there. `between` is called after each closure (pending collectives are polled there).
-void backward(const Var& y, const Tensor& dy, WeightGradQueue* queue = nullptr,
-              const std::function<void()>& between = {});
+// are put there.
+void backward(const Var& y, const Tensor& dy, WeightGradQueue* queue = nullptr);
 
 // For closures: runs `work` now, or puts it into the queue of the backward pass that is running.
 void weight_grad(std::function<void()> work);
@@ -92,6 +91,20 @@ class RemakeScope {
 
   std::vector<Remade> remade_;
   RemakeScope* outer_;
+};
+
+// Until the scope ends `f` is called after each op, each closure of backward and each weight gradient
+// put off: messages under way are moved there, since MPI moves them only inside its calls.
+class BetweenOpsScope {
+ public:
+  explicit BetweenOpsScope(std::function<void()> f);
+  ~BetweenOpsScope();
+  BetweenOpsScope(const BetweenOpsScope&) = delete;
+  BetweenOpsScope& operator=(const BetweenOpsScope&) = delete;
+
+ private:
+  std::function<void()> f_;
+  const std::function<void()>* outer_;
 };
 
 class NoGradScope {

@@ -16,6 +16,7 @@ constexpr int kRounds = 2;  // layouts that every pair meets in, at least
 constexpr int kLayers = 8, kHeads = 4, kKvHeads = 2, kRows = 8;
 
 const char* const kModels[] = {"grid_dense", "grid_v2", "grid_v3"};
+const char* const kRecomputes[] = {"none", "selective", "full"};
 const char* const kSchedules[] = {"1f1b", "gpipe", "interleaved", "zb_h1", "dualpipev"};
 
 // A layout as an index into the values of each axis.
@@ -38,7 +39,7 @@ enum AxisIndex {
   kDrop,
   kAxes
 };
-constexpr std::array<int, kAxes> kCounts = {3, 3, 3, 3, 3, 2, 3, 2, 2, 5, 2, 2, 2, 2, 2, 2};
+constexpr std::array<int, kAxes> kCounts = {3, 3, 3, 3, 3, 2, 3, 2, 2, 5, 2, 2, 3, 2, 2, 2};
 using Choice = std::array<int, kAxes>;
 int size_of_axis(const Choice& c, AxisIndex axis) { return 1 << c[axis]; }
 int ranks_of(const Choice& c) { return 1 << (c[kDp] + c[kTp] + c[kCp] + c[kPp]); }
@@ -56,7 +57,7 @@ GridLayout layout_of(const Choice& c) {
           .schedule = kSchedules[c[kSchedule]],
           .zero = 1 - c[kNoZero],
           .micro_batch_size = 1 + c[kTwoRows],
-          .recompute = c[kRecompute] == 1,
+          .recompute = kRecomputes[c[kRecompute]],
           .tied = c[kTied] == 1,
           .window = c[kWindow] == 1,
           .drop = c[kDrop] == 1};
@@ -169,7 +170,8 @@ std::string GridLayout::text() const {
   if (cp > 1) text += concat(" cp", cp, ulysses ? " ulysses" : "");
   if (pp > 1) text += concat(" pp", pp, " ", schedule);
   if (ep * etp > 1) text += concat(" ep", ep, " etp", etp);
-  return text + concat(" zero", zero, " mb", micro_batch_size, recompute ? " recompute" : "");
+  return text + concat(" zero", zero, " mb", micro_batch_size,
+                       recompute == "none" ? "" : concat(" ", recompute));
 }
 
 Variant GridLayout::variant() const {
@@ -189,7 +191,7 @@ Variant GridLayout::variant() const {
 
 EngineOptions GridLayout::options() const {
   EngineOptions options{.learning_rate = 1e-3, .gradients = true};
-  options.recompute = recompute ? "full" : "none";
+  options.recompute = recompute;
   options.zero_stage = zero;
   options.tensor_parallel_size = tp;
   options.sequence_parallel = sp;

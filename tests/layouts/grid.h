@@ -17,7 +17,7 @@ struct GridLayout {
   bool sp = true, ulysses = false;  // with tp > 1, cp > 1
   std::string schedule = "1f1b";    // with pp > 1
   int zero = 1, micro_batch_size = 1;
-  bool recompute = false;
+  std::string recompute = "none";
   bool tied = false, window = false, drop = false;  // of the model
 
   int ranks() const { return dp * tp * cp * pp; }

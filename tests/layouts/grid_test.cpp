@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include <map>
 #include <set>
 
 #include "tests/layouts/reference_run.h"
@@ -58,6 +59,30 @@ TEST_P(Grid, Fp32EqualsReferenceWithItsChoices) {
     expect_losses(worst, run, want, 1, layout.text());
     worst.expect_values("gradients", run.gradients, want.gradients, layout.text());
     worst.expect_values("weights", run.weights, want.weights, layout.text());
+  });
+}
+
+// The same rows again and again, so that there is something to learn.  The tensors of a step are
+// compared in fp64 and fp32, above.
+TEST_P(Grid, Bf16LossFollowsFp64OfOneRank) {
+  Worst worst(2e-2);
+  std::map<std::string, EngineRun> of_one_rank;  // by variant
+  const auto loss = [](const StepResult& step) { return step.lm_loss + step.balance_loss; };
+  each([&](const GridLayout& layout) {
+    const Variant variant = layout.variant();
+    EngineOptions options = layout.options();
+    options.learning_rate = 2e-3, options.steps = 20, options.repeat_data = true;
+    options.precision = "bf16", options.gradients = false;
+    const EngineOptions one{
+        .learning_rate = options.learning_rate, .steps = options.steps, .repeat_data = true};
+    if (!of_one_rank.contains(variant.name))
+      of_one_rank[variant.name] = run_on_threads(variant, one, 1);
+    const EngineRun& want = of_one_rank[variant.name];
+    const EngineRun run = run_on_threads(variant, options, layout.ranks());
+    for (size_t i = 0; i < want.steps.size(); ++i)
+      worst.expect_number("loss", loss(run.steps[i]), loss(want.steps[i]),
+                          concat(layout.text(), " step ", i + 1));
+    EXPECT_LT(loss(want.steps.back()), 0.9 * loss(want.steps.front())) << layout.text();
   });
 }
 

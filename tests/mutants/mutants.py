@@ -21,6 +21,12 @@ ZERO = {"filter": "*Zero*:*Fp64EqualsReference*"}
 GRID = {"filter": "*Grid.Fp64*"}
 
 MUTANTS = [
+    # Autograd.
+    Mutant("messages move between the closures of backward only", "tensor/autograd/var.cpp",
+           "  between_ops();\n  Var result", "  Var result", target="test_tensor", filter="Autograd*"),
+    Mutant("messages stand still while put-off weight gradients run", "tensor/autograd/var.cpp",
+           "    item = nullptr;  // frees what it captured\n    between_ops();\n", "    item = nullptr;  // frees what it captured\n",
+           target="test_tensor", filter="Autograd*"),
     # Experts across ranks.
     Mutant("rows are ordered by source rank, not by expert", "moe/dispatch.cpp",
            "place_of[static_cast<size_t>(row)] = static_cast<int32_t>(arrival_of.size());\n        arrival_of.push_back(static_cast<int32_t>(row));",

@@ -90,6 +90,28 @@ TEST(AutogradTest, QueueHoldsWeightGradientsBack) {
   EXPECT_TRUE(queue.empty());
 }
 
+TEST(AutogradTest, BetweenOpsRunsBehindOpsClosuresAndLateWeightGradients) {
+  TensorWeight w(random_tensor({3, 4}, DType::kF64, "w"));
+  const Tensor dy = random_tensor({2, 3}, DType::kF64, "dy");
+  const Var x = Var::leaf(random_tensor({2, 4}, DType::kF64, "x"));
+  int outer = 0, inner = 0;
+  const BetweenOpsScope outside([&] { ++outer; });
+  WeightGradQueue queue;
+  {
+    const BetweenOpsScope inside([&] { ++inner; });
+    const Var y = linear(x, w);
+    EXPECT_EQ(inner, 1);
+    backward(y, dy, &queue);
+    EXPECT_EQ(inner, 2);
+    queue.run();
+    EXPECT_EQ(inner, 3);
+  }
+  EXPECT_EQ(outer, 0);
+  const NoGradScope no_grad;
+  linear(x, w);
+  EXPECT_EQ(outer, 1);
+}
+
 TEST(AutogradTest, BackwardFreesTheTapeAndWhatItKept) {
   const int64_t before = context().ledger->total_bytes();
   {
