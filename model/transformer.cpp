@@ -172,14 +172,9 @@ Shape Transformer::stream_shape(int64_t sequences, int64_t length) const {
           options_.config.hidden_size};
 }
 
-int64_t Transformer::check_routing() const {
-  int64_t checked = 0;
-  for (const Layer& layer : layers_) {
-    if (!layer.moe) continue;
-    layer.moe->check_routing();
-    ++checked;
-  }
-  return checked;
+void Transformer::check_routing() const {
+  for (const Layer& layer : layers_)
+    if (layer.moe) layer.moe->check_routing();
 }
 
 void Transformer::update_router_biases(

@@ -59,8 +59,8 @@ class Transformer {
 
   bool is_first() const { return embedding_.has_value(); }
   bool is_last() const { return head_.has_value(); }
-  // MoeLayer::check_routing of every layer; the number of layers that have experts.
-  int64_t check_routing() const;
+  // MoeLayer::check_routing of every layer that has experts.
+  void check_routing() const;
   // After an optimizer step: moves the routers' selection biases.  expert_counts: by MoE layer of
   // the whole model, tokens of the step by expert, over all ranks.  Not collective.
   void update_router_biases(const std::vector<std::vector<double>>& expert_counts) const;

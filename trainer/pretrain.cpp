@@ -139,10 +139,9 @@ void Pretrainer::open_run() {
           .keep = config_.checkpoint.keep,
           .asynchronous = config_.checkpoint.asynchronous,
           .timeout_seconds = std::max(60.0, config_.parallel.timeout_seconds)});
-  int64_t layers = 0;
-  for (const auto& stage : engine_->pipeline().stages()) layers += stage->check_routing();
-  if (layers > 0)
-    log::info("routing: checked in ", counted(layers, "layer"),
+  for (const auto& stage : engine_->pipeline().stages()) stage->check_routing();
+  if (config_.model.is_moe())
+    log::info("routing: checked in ", counted(config_.model.num_moe_layers(), "layer"),
               " that a token which chooses an expert is counted for it and sent to its weights ",
               "(docs/balance.md)");
   if (manifest) resume(*manifest);

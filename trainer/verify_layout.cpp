@@ -197,7 +197,7 @@ RunConfig LayoutSpec::applied_to(RunConfig c) const {
   if (ranks() == 1) p.pipeline_schedule = "1f1b";
   p.expert_parallel_size = expert_parallel_size;
   p.expert_tensor_parallel_size = expert_tensor_parallel_size;
-  p.recompute = recompute ? "full" : "none";
+  p.recompute = recompute;
   if (zero_stage >= 0) p.zero_stage = zero_stage;
   if (micro_batch_size > 0) c.batch.micro_batch_size = micro_batch_size;
   return c;
@@ -220,7 +220,9 @@ void set_part(LayoutSpec& layout, const std::string& part) {
     return;
   }
   if (part == "recompute") {
-    layout.recompute = true;
+    layout.recompute = "full";
+  } else if (part == "selective") {
+    layout.recompute = part;
   } else if (part == "nosp") {
     layout.sequence_parallel = false;
   } else if (part == "ulysses") {
@@ -234,7 +236,7 @@ void set_part(LayoutSpec& layout, const std::string& part) {
         ErrorKind::kUsage,
         concat("layout '", layout.text, "': '", part,
                "' is none of dpN, tpN, nosp, cpN, ulysses, ppN, a pipeline schedule, chunksN, "
-               "epN, etpN, mbN, zero0, zero1, recompute (joined by +, as dp4+ep2)"));
+               "epN, etpN, mbN, zero0, zero1, recompute, selective (joined by +, as dp4+ep2)"));
   }
 }
 
@@ -261,6 +263,7 @@ std::vector<LayoutSpec> default_layouts(const RunConfig& config, int max_ranks) 
     }
   };
   offer("dp1+recompute");
+  offer("dp1+selective");
   offer("dp1+mb1");
   for (int ranks = 2; ranks <= max_ranks; ranks *= 2) {
     offer(concat("dp", ranks));

@@ -12,7 +12,7 @@
 
 namespace orthant {
 
-// A layout as users write it: "dp2+pp2+cp2+tp2+ep2+zero0+recompute+mb2".
+// A layout as users write it: "dp2+pp2+cp2+tp2+ep2+zero0+selective+mb2".
 struct LayoutSpec {
   std::string text;
   int64_t data_parallel_size = 1, tensor_parallel_size = 1, context_parallel_size = 1;
@@ -23,7 +23,7 @@ struct LayoutSpec {
   bool sequence_parallel = true;
   int64_t micro_batch_size = 0;  // 0: the configuration's
   int64_t zero_stage = -1;       // -1: the configuration's
-  bool recompute = false;
+  std::string recompute = "none";
 
   int ranks() const {
     return static_cast<int>(data_parallel_size * tensor_parallel_size * context_parallel_size *

@@ -8,9 +8,9 @@ from harness import CliTest, orthant
 class Verify(CliTest):
     def test_layouts_of_a_configuration_compute_the_same(self):
         config = self.config(precision="fp32")
-        done = self.check(orthant("verify", "layout", config, "--layouts", "dp2,dp2+ep2,dp4+ep2+etp2+recompute,dp1+mb1"), 0,
+        done = self.check(orthant("verify", "layout", config, "--layouts", "dp2,dp2+ep2,dp4+ep2+etp2+recompute,dp2+selective,dp1+mb1"), 0,
                           "all layouts compute the same", "fp64 gradients", "fp32 SGD weights")
-        self.assertEqual(len([line for line in done.out.splitlines() if line.startswith("dp")]), 4, done)
+        self.assertEqual(len([line for line in done.out.splitlines() if line.startswith("dp")]), 5, done)
         self.assertNotIn("BAD", done.out)
 
     def test_under_mpirun(self):
