@@ -6,6 +6,7 @@
 #include <map>
 #include <mutex>
 #include <tuple>
+#include <unordered_map>
 #include <vector>
 
 #include "base/context.h"
@@ -25,7 +26,29 @@ int64_t size_class(int64_t bytes) {
 struct Cache {
   std::mutex mutex;
   std::map<int64_t, std::vector<void*>> free_blocks;  // by size class
+  std::unordered_map<void*, int64_t> lent;            // class of those given to a smaller one
   int64_t cached_bytes = 0;
+
+  // A free block of this class, or of one up to half above it: the numbers of rows that experts get
+  // change from step to step.  Null when there is none.
+  void* take(int64_t size) {
+    for (auto it = free_blocks.lower_bound(size);
+         it != free_blocks.end() && it->first <= size + size / 2; ++it) {
+      if (it->second.empty()) continue;
+      void* block = it->second.back();
+      it->second.pop_back();
+      cached_bytes -= it->first;
+      if (it->first != size) lent[block] = it->first;
+      return block;
+    }
+    return nullptr;
+  }
+
+  void give(void* block, int64_t size) {
+    if (const auto node = lent.extract(block)) size = node.mapped();
+    free_blocks[size].push_back(block);
+    cached_bytes += size;
+  }
 };
 
 // Caches are never destroyed: tensors may outlive main.
@@ -73,13 +96,7 @@ void* allocate(Device device, int64_t bytes, MemoryKind kind) {
   Cache& cache = cache_of(device, kind);
   {
     const std::lock_guard lock(cache.mutex);
-    const auto found = cache.free_blocks.find(size);
-    if (found != cache.free_blocks.end() && !found->second.empty()) {
-      void* block = found->second.back();
-      found->second.pop_back();
-      cache.cached_bytes -= size;
-      return block;
-    }
+    if (void* block = cache.take(size)) return block;
   }
   std::string error;
   void* block = backend_allocate(device, size, kind, error);
@@ -99,8 +116,7 @@ void deallocate(Device device, void* block, int64_t bytes, MemoryKind kind) {
   const int64_t size = size_class(bytes);
   Cache& cache = cache_of(device, kind);
   const std::lock_guard lock(cache.mutex);
-  cache.free_blocks[size].push_back(block);
-  cache.cached_bytes += size;
+  cache.give(block, size);
 }
 
 void trim_cache(Device device, MemoryKind kind) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Caching allocator: freed blocks are kept for the next request of their size class, because page
+// Caching allocator: freed blocks are kept for the next request of about their size, because page
 // faults (and cudaMalloc) cost more than the kernels they serve.  Each device has a cache of its
 // own for each kind of memory.  Thread-safe; a block may be freed on another thread.
 #pragma once

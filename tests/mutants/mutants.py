@@ -21,6 +21,9 @@ ZERO = {"filter": "*Zero*:*Fp64EqualsReference*"}
 GRID = {"filter": "*Grid.Fp64*"}
 
 MUTANTS = [
+    # Memory of tensors.
+    Mutant("a block that was lent goes back as a smaller one", "tensor/allocator.cpp",
+           "      if (it->first != size) lent[block] = it->first;\n", "", target="test_tensor", filter="Allocator*"),
     # Autograd.
     Mutant("messages move between the closures of backward only", "tensor/autograd/var.cpp",
            "  between_ops();\n  Var result", "  Var result", target="test_tensor", filter="Autograd*"),
