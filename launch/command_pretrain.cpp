@@ -53,6 +53,8 @@ void print_plan(const RunFile& file, int world_size) {
               with_thousands(tokenizer->vocab_size()).c_str());
   std::printf("#   ranks             %d (%s), %s each\n", world_size, c.parallel.text().c_str(),
               counted(context().num_threads, "thread").c_str());
+  if (c.parallel.pipeline_parallel_size > 1)
+    std::printf("#   pipeline          %s\n", pipeline_text(c).c_str());
   std::printf("#   a step            %s sequences of %s tokens, %s micro-batches, %s a replica\n",
               with_thousands(c.batch.global_batch_size).c_str(),
               with_thousands(c.batch.sequence_length).c_str(),

@@ -2,11 +2,17 @@
 // Which layers the stages of a pipeline hold.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
-#include "model/transformer.h"
+#include "model/config.h"
 
 namespace orthant {
+
+// Consecutive layers of the model, the embedding with the first and the head with the last.
+struct StageLayers {
+  int64_t begin = 0, end = -1;  // -1: to the last
+};
 
 // The stages in order, each with a layer at least.  layers_of: layers of each stage; empty: so that
 // the stage with the most operations has as few as can be, the head counted with the last stage.

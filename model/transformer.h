@@ -9,6 +9,7 @@
 
 #include "model/attention.h"
 #include "model/config.h"
+#include "model/stage_split.h"
 #include "moe/moe_layer.h"
 
 namespace orthant {
@@ -19,11 +20,6 @@ struct ModelInput {
   int64_t batch = 0, length = 0;
   Tensor ids, labels, positions, doc_start;
   int64_t step = 0, first_token = 0;  // global index of the first token; both key dropout
-};
-
-// Consecutive layers of the model, the embedding with the first and the head with the last.
-struct StageLayers {
-  int64_t begin = 0, end = -1;  // -1: to the last
 };
 
 // Selective: what remake() is called for.  Full: all of a layer but its input.

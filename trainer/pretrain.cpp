@@ -227,6 +227,7 @@ void Pretrainer::describe_run() {
               count(config_.batch.global_batch_size), " by ", count(config_.batch.ramp_increment),
               ", over ", count(config_.batch.sizes().ramp_steps()), " steps");
   }
+  if (engine_->groups().pipeline.size() > 1) log::info("pipeline: ", pipeline_text(config_));
   if (config_.schedule.warmup_steps >= config_.schedule.total_steps) {
     log::warn("schedule.warmup_steps: ", config_.schedule.warmup_steps, " is no less than the ",
               counted(config_.schedule.total_steps, "step"),

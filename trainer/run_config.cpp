@@ -6,7 +6,6 @@
 #include <functional>
 
 #include "base/error.h"
-#include "model/stage_split.h"
 #include "parallel/nearest_layouts.h"
 
 namespace orthant {
@@ -171,15 +170,26 @@ void check_pipeline(const RunConfig& config) {
                                            micro_batches_text(config), "; pipeline_parallel_size ",
                                            ranks, ", pipeline_chunks ", p.pipeline_chunks, ")"));
   }
-  split_stages(config.model, config.batch.sequence_length, ranks * chunks, pipeline_layers(config));
+  stage_layers(config, ranks * static_cast<int>(chunks));
 }
 
 }  // namespace
 
-std::vector<int64_t> pipeline_layers(const RunConfig& config) {
-  std::vector<int64_t> layers;
-  for (const double n : config.parallel.pipeline_layers) layers.push_back(std::llround(n));
-  return layers;
+std::vector<StageLayers> stage_layers(const RunConfig& config, int stages) {
+  std::vector<int64_t> given;
+  for (const double n : config.parallel.pipeline_layers) given.push_back(std::llround(n));
+  return split_stages(config.model, config.batch.sequence_length, stages, given);
+}
+
+std::string pipeline_text(const RunConfig& config) {
+  const std::vector<StageLayers> stages =
+      stage_layers(config, make_step_schedule(config, 1).stages());
+  std::string text;
+  for (const StageLayers& stage : stages)
+    text += concat(text.empty() ? "" : ", ", stage.end - stage.begin);
+  return concat(config.parallel.pipeline_schedule, ", ", stages.size(), " stages of ", text,
+                " layers",
+                config.parallel.pipeline_layers.empty() ? ", balanced by operations" : "");
 }
 
 pipeline::Schedule make_step_schedule(const RunConfig& config, int64_t step) {

@@ -7,6 +7,7 @@
 #include "data/batch_sizes.h"
 #include "data/config.h"
 #include "model/config.h"
+#include "model/stage_split.h"
 #include "moe/config.h"
 #include "optim/config.h"
 #include "parallel/config.h"
@@ -108,7 +109,9 @@ struct RunConfig {
 
 // Of a step's micro-batches, on a resolved configuration.  Error(kConfig) when they do not fit.
 pipeline::Schedule make_step_schedule(const RunConfig& config, int64_t step);
-// parallel.pipeline_layers as whole numbers.
-std::vector<int64_t> pipeline_layers(const RunConfig& config);
+// Layers of each of the pipeline's stages, given or balanced.  Error(kConfig) as split_stages.
+std::vector<StageLayers> stage_layers(const RunConfig& config, int stages);
+// "1f1b, 2 stages of 5, 3 layers, balanced by operations"; on a resolved configuration.
+std::string pipeline_text(const RunConfig& config);
 
 }  // namespace orthant

@@ -6,7 +6,6 @@
 #include "base/clock.h"
 #include "base/context.h"
 #include "base/error.h"
-#include "model/stage_split.h"
 #include "parallel/pipeline/common_clock.h"
 
 namespace orthant {
@@ -37,8 +36,7 @@ StagePipeline::StagePipeline(const RunConfig& config, const RankGroups& ranks, D
                              ParameterStore& store)
     : config_(config), device_(device) {
   const pipeline::Schedule& schedule = schedule_of(1);
-  const std::vector<StageLayers> layers = split_stages(config.model, config.batch.sequence_length,
-                                                       schedule.stages(), pipeline_layers(config));
+  const std::vector<StageLayers> layers = stage_layers(config, schedule.stages());
   const int own = ranks.pipeline.rank();
   const int first_rank = schedule.rank(0), last_rank = schedule.rank(schedule.stages() - 1);
   for (int s = 0; s < schedule.stages(); ++s) {

@@ -93,8 +93,8 @@ class RemakeScope {
   RemakeScope* outer_;
 };
 
-// Until the scope ends `f` is called after each op, each closure of backward and each weight gradient
-// put off: messages under way are moved there, since MPI moves them only inside its calls.
+// Until the scope ends `f` is called after each op, each closure of backward and each weight
+// gradient put off: messages under way are moved there, since MPI moves them only inside its calls.
 class BetweenOpsScope {
  public:
   explicit BetweenOpsScope(std::function<void()> f);

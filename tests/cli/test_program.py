@@ -152,6 +152,7 @@ class Run(CliTest):
         self.check(orthant("pretrain", self.config(), "--dry-run"), 0, "parameters", "micro-batches", "1 thread each", "activations")
         self.check(orthant("pretrain", self.config(), "--dry-run", "parallel.data_parallel_size=2"), 0, "dp 2")
         self.check(orthant("pretrain", self.config(), "--dry-run", "--ranks", "2"), 0, "dp 2")
+        self.check(orthant("pretrain", self.config(), "--dry-run", "parallel.pp=2", "parallel.pipeline_layers=[1,1]"), 0, "1f1b, 2 stages of 1, 1 layers\n")
         self.check(orthant("pretrain", self.config(), "--ranks", "2"), 2, "--dry-run")
         self.assertFalse((self.dir / "run").exists())
 

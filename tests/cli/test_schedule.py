@@ -47,7 +47,7 @@ class Schedule(CliTest):
 class Measured(CliTest):
     def test_a_run_leaves_its_timeline(self):
         layout = ["parallel.pipeline_parallel_size=2", "parallel.pipeline_schedule=zb_h1"]
-        self.check(orthant("pretrain", self.config(), "run.max_steps=3", *layout, ranks=2), 0)
+        self.check(orthant("pretrain", self.config(), "run.max_steps=3", *layout, ranks=2), 0, "pipeline: zb_h1, 2 stages of 1, 1 layers, balanced")
         record = json.loads((self.dir / "run/pipeline.json").read_text())
         self.assertEqual([record["step"], record["schedule"], record["ranks"], record["micro_batches"]], [3, "zb_h1", 2, 4])
         self.assertEqual(len(record["spans"]), 2)
