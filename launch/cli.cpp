@@ -170,6 +170,7 @@ void add_inspect_schedule(CLI::App& inspect, Commands& c) {
           "F,B,W[,transfer]: time of a micro-batch's forward, backward by the input and by "
           "the weights in all stages of a rank; of a message")
       ->delimiter(',')
+      ->allow_extra_args(false)
       ->capture_default_str();
   schedule->add_option("--svg", s.svg, "also write a picture to this file");
   schedule->add_option("--columns", s.columns, "width of the terminal")
@@ -234,7 +235,8 @@ void add_verify(CLI::App& app, Commands& c) {
       ->add_option("--layouts", c.verify_layout.layouts,
                    "for example dp2,dp4+ep2,dp4+ep2+etp2+recompute,dp1+mb1; by default all that "
                    "fit up to --ranks")
-      ->delimiter(',');
+      ->delimiter(',')
+      ->allow_extra_args(false);
   layout->add_option("--ranks", c.verify_layout.ranks, "largest number of ranks")
       ->capture_default_str()
       ->check(CLI::Range(1, 64));

@@ -98,8 +98,12 @@ class Verifier {
   }
 
  private:
-  static Trial sgd(const std::string& precision) {
-    return {.precision = precision, .optimizer = "sgd", .learning_rate = 0.1, .gradients = true};
+  Trial sgd(const std::string& precision) const {
+    return {.precision = precision,
+            .optimizer = "sgd",
+            .learning_rate = 0.1,
+            .steps = options_.steps,
+            .gradients = true};
   }
   Trial adamw(const std::string& precision, int64_t steps) const {
     return {.precision = precision,
@@ -115,6 +119,8 @@ class Verifier {
     c.run.determinism = "layout";
     c.optimizer.name = trial.optimizer;
     c.optimizer.learning_rate = trial.learning_rate;
+    // Never 0, which would compare nothing.
+    c.schedule = {.name = "constant", .warmup_steps = trial.optimizer == "adamw" ? trial.steps : 0};
     c = layout.applied_to(c);
     c.resolve(layout.ranks());
     return c;

@@ -13,6 +13,12 @@ class Verify(CliTest):
         self.assertEqual(len([line for line in done.out.splitlines() if line.startswith("dp")]), 5, done)
         self.assertNotIn("BAD", done.out)
 
+    def test_weights_move_whatever_the_schedule(self):
+        done = self.check(orthant("verify", "layout", self.config(precision="fp64"), "--steps", "1", "--layouts", "tp2", "run.max_steps=1"), 0)
+        row = next(line for line in done.out.splitlines() if line.startswith("tp2"))
+        _, _, _, gradients, _, sgd, _, adamw = row.split()[:8]
+        self.assertNotIn("0.00e+00", [gradients, sgd, adamw])  # sums in another order leave traces in weights too
+
     def test_under_mpirun(self):
         config = self.config(precision="fp64")
         self.check(orthant("verify", "layout", config, ranks=2), 0, "dp2+ep2", "all layouts compute the same")

@@ -79,7 +79,7 @@ MUTANTS = [
            "const double loss_scale = counts[1] > 0 ? counts[0] / counts[1] : 0.0;",
            "const double loss_scale = counts[1] > 0 ? local[0] / std::max(1.0, local[1]) : 0.0;"),
     Mutant("no gradient by the router's weights", "tensor/autograd/routing.cpp",
-           "    return {drows, dweights};\n", "    ops::fill(dweights, 0.0);\n    return {drows, dweights};\n"),
+           "    return {drows, dweights};\n", "    return {drows, Tensor::zeros(wv.shape(), wv.dtype(), wv.device())};\n"),
     Mutant("a micro-batch is added to the wrong lane", "parallel/lanes.cpp",
            "return std::popcount(static_cast<uint64_t>(lane));", "return std::popcount(static_cast<uint64_t>(lane)) > 1 ? 1 : std::popcount(static_cast<uint64_t>(lane));"),
     # Routing and balance.
