@@ -41,8 +41,10 @@ struct DataConfig {
     v.field("tokenizer", tokenizer, required_text(),
             "how text becomes tokens: byte, or a SentencePiece file (.model); a corpus must have "
             "been prepared with the same one");
-    v.field("packing", packing,
-            "rows hold several documents, and no token sees another document than its own");
+    v.field(
+        "packing", packing,
+        "rows hold several documents, and no token sees another document than its own; always so "
+        "in pre-training, false is refused");
     v.field("validation_fraction", validation_fraction, below_one(),
             "part of the text that is kept for validation when text is prepared");
     v.alias("val_size", "validation_fraction");

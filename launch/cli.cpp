@@ -190,8 +190,9 @@ void add_inspect(CLI::App& app, Commands& c) {
   CLI::App* config = sub->add_subcommand("config", "check a YAML file and print it resolved");
   config->add_option("config", c.config.config, "YAML file");
   config->add_option("overrides", c.config.overrides, "key.path=value");
-  config->add_option("--ranks", c.config.ranks, "number of ranks to resolve it for")
-      ->capture_default_str()
+  config
+      ->add_option("--ranks", c.config.ranks,
+                   "number of ranks to resolve it for; without: what the layout takes")
       ->check(CLI::Range(1, 1 << 30));
   config->add_flag("--reference", c.config.reference, "print the page of all keys instead");
   config->callback([&c] { c.chosen = [&c] { return run_inspect_config(c.config); }; });

@@ -75,6 +75,8 @@ int run_inspect_schedule(const InspectScheduleCommand& command) {
   size_t runs = 0;
   for (const std::string& name : command.names) {
     const bool is_run = std::filesystem::is_directory(name);
+    ORTHANT_CHECK(is_run || name.find('/') == std::string::npos, kMissingInput,
+                  "inspect schedule: ", name, ": no such run directory");
     runs += is_run;
     is_run ? add_measured(name, picture) : add_predicted(command, name, picture);
   }

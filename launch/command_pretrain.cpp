@@ -32,8 +32,11 @@ void print_memory(const RunConfig& c, int world_size) {
     const auto begin = ranks.begin() + static_cast<std::ptrdiff_t>(first);
     shown.push_back(first + fullest_rank({begin, begin + static_cast<std::ptrdiff_t>(per_stage)}));
   }
-  std::printf("#   memory            the most that a step holds, by category%s\n",
-              shown.size() > 1 ? ", of the fullest rank of each pipeline stage" : "");
+  std::printf(
+      "#   memory            the most that a step holds, by category%s%s; no checkpoint on its "
+      "way\n",
+      shown.size() > 1 ? ", of the fullest rank of each pipeline stage" : "",
+      c.model.is_moe() ? "; experts evenly loaded" : "");
   std::istringstream lines(memory_table(ranks, shown));
   for (std::string line; std::getline(lines, line);) std::printf("#     %s\n", line.c_str());
 }

@@ -28,12 +28,24 @@ void check_ranks(const LayoutSpec& layout) {
                 ", as in dp2+ep2");
 }
 
+// Before anything runs.
+void check_fits(const LayoutSpec& layout, const RunConfig& config) {
+  try {
+    layout.applied_to(config).resolve(layout.ranks());
+  } catch (const Error& error) {
+    throw_error(error.kind(), concat("layout '", layout.text, "' (", config.model.num_hidden_layers,
+                                     " layers, batch ", config.batch.global_batch_size, " in ",
+                                     config.batch.micro_batch_size, "): ", error.what()));
+  }
+}
+
 std::vector<LayoutSpec> layouts_of(const VerifyLayoutCommand& command, const RunConfig& config,
                                    int world_size) {
   std::vector<LayoutSpec> layouts;
   for (const std::string& text : command.layouts) {
     layouts.push_back(parse_layout(text));
     check_ranks(layouts.back());
+    check_fits(layouts.back(), config);
   }
   if (!layouts.empty()) return layouts;
   for (const LayoutSpec& layout : default_layouts(config, std::max(command.ranks, world_size))) {

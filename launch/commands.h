@@ -47,7 +47,7 @@ int run_generate(const GenerateCommand& command);
 struct InspectConfigCommand {
   std::string config;
   std::vector<std::string> overrides;
-  int ranks = 1;
+  int ranks = 0;  // 0: the fewest that the layout takes
   bool reference = false;
 };
 int run_inspect_config(const InspectConfigCommand& command);

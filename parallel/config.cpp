@@ -200,8 +200,8 @@ void ParallelConfig::check_experts(int world_size, const ModelSizes& model) cons
       ep > 1 ? "expert_parallel_size: " : "expert_tensor_parallel_size: ", ep > 1 ? ep : etp,
       ep > 1 && etp > 1 ? concat(" x expert_tensor_parallel_size ", etp, " = ", ep * etp) : "",
       " does not divide ", stage, stage == 1 ? " rank" : ranks, "; start ", ep * etp,
-      " ranks or a multiple (launch/mpirun.sh -n ", ep * etp, "), or let it be one of ",
-      divisors(stage));
+      " ranks or a multiple (launch/mpirun.sh -n ", ep * etp, "), or let ",
+      ep > 1 && etp > 1 ? "the product" : "it", " be one of ", divisors(stage));
   ORTHANT_CHECK(model.experts % ep == 0, kConfig, "parallel.expert_parallel_size: ", ep,
                 " does not divide model.n_routed_experts ", model.experts, "; with ", stage, ranks,
                 " it can be ", common_divisors({stage, model.experts}));

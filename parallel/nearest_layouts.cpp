@@ -96,8 +96,16 @@ std::string nearest_layouts(const ParallelConfig& wanted, int ranks, const Settl
   const auto same = std::find_if(candidates.begin(), candidates.end(),
                                  [](const Candidate& c) { return c.changed == 0; });
   if (same != candidates.end() && !fitting({*same}, ranks, 1, settle).empty()) return "";
+  const std::string beginning =
+      concat("nearest layouts for ", ranks, ranks == 1 ? " rank" : " ranks");
   const std::string here = fitting(candidates, ranks, kMost, settle);
-  if (!here.empty()) return concat("nearest layouts for ", ranks, " ranks: ", here);
+  if (!here.empty()) return concat(beginning, ": ", here);
+  if (wanted.pipeline_chunks > 0) {
+    ParallelConfig plain = wanted;
+    plain.pipeline_chunks = 0;
+    const std::string without = fitting(candidates_of(plain, ranks), ranks, kMost, settle);
+    if (!without.empty()) return concat(beginning, ", without pipeline_chunks: ", without);
+  }
   std::string others;
   for (const int direction : {-1, 1}) {
     for (int n = ranks + direction; n >= 1 && std::abs(n - ranks) <= kMostOtherRanks;

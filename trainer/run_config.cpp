@@ -177,7 +177,11 @@ void check_pipeline(const RunConfig& config) {
 
 std::vector<StageLayers> stage_layers(const RunConfig& config, int stages) {
   std::vector<int64_t> given;
-  for (const double n : config.parallel.pipeline_layers) given.push_back(std::llround(n));
+  for (const double n : config.parallel.pipeline_layers) {
+    ORTHANT_CHECK(n == std::floor(n), kConfig, "parallel.pipeline_layers: want whole numbers, got ",
+                  n);
+    given.push_back(static_cast<int64_t>(n));
+  }
   return split_stages(config.model, config.batch.sequence_length, stages, given);
 }
 

@@ -276,7 +276,12 @@ std::vector<LayoutSpec> default_layouts(const RunConfig& config, int max_ranks) 
     offer(concat("tp", ranks));
     offer(concat("cp", ranks));
     offer(concat("pp", ranks));
+    offer(concat("cp", ranks, "+ulysses"));
+    for (const char* schedule : {"gpipe", "interleaved", "zb_h1", "dualpipev"})
+      if (ranks == 2) offer(concat("pp2+", schedule));
     if (ranks >= 4) offer("pp2+cp2");
+    if (ranks >= 4) offer("tp2+cp2");
+    if (ranks >= 4) offer("tp2+pp2");
     if (ranks >= 4) offer(concat("pp2+zb_h1+tp", ranks / 2));
     if (ranks >= 4) offer(concat("dp", ranks / 2, "+tp2+nosp"));
     if (!config.model.is_moe()) continue;
@@ -306,7 +311,7 @@ RunConfig scaled_down(RunConfig c) {
   at_most(m.intermediate_size, 96);
   at_most(m.moe_intermediate_size, 32);
   at_most(m.first_k_dense_replace, 1);
-  at_most(m.num_hidden_layers, m.first_k_dense_replace + 2);
+  at_most(m.num_hidden_layers, 4);  // a pipeline of two ranks with two stages each
   at_most(c.batch.sequence_length, 64);
   if (m.max_position_embeddings > 0) at_most(m.max_position_embeddings, 64);
   const int64_t micro_batches =

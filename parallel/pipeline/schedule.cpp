@@ -88,7 +88,7 @@ std::string text_of(const Channel& channel) {
 }
 
 std::string place_of(const Schedule& schedule, int rank, size_t index) {
-  return concat(schedule.name, ", rank ", rank, ", action ", index, " (",
+  return concat(schedule.name, ", pipeline rank ", rank, ", action ", index, " (",
                 text_of(schedule.programs[static_cast<size_t>(rank)][index]), ")");
 }
 
