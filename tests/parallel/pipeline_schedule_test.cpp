@@ -395,9 +395,10 @@ TEST(PipelineSimulator, NamesRanksThatWaitForEachOther) {
 TEST(PipelineSimulator, ChannelsAreInOrder) {
   Schedule schedule = make_schedule("gpipe", 2, 2);
   swap(schedule, 0, {Act::kSendForward, 0, 0}, {Act::kSendForward, 0, 1});
-  EXPECT_THAT(simulate(schedule, {}).deadlock,
-              HasSubstr("(send_forward of stage 0, micro-batch 1) meets gpipe, pipeline rank 1, action 0 "
-                        "(recv_forward of stage 1, micro-batch 0)"));
+  EXPECT_THAT(
+      simulate(schedule, {}).deadlock,
+      HasSubstr("(send_forward of stage 0, micro-batch 1) meets gpipe, pipeline rank 1, action 0 "
+                "(recv_forward of stage 1, micro-batch 0)"));
   schedule = make_schedule("gpipe", 2, 2);
   schedule.programs[1].push_back({Act::kRecvForward, 1, 1});
   EXPECT_THAT(simulate(schedule, {}).deadlock, HasSubstr("finds no other end"));
