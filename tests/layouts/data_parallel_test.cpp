@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "parallel/comm/threads/run_ranks.h"
+#include "tensor/autograd/var.h"
 #include "tests/layouts/reference_run.h"
 #include "tests/layouts/worst.h"
 
@@ -144,6 +145,15 @@ TEST(DataParallelBits, ThreadsChangeNothing) {
     EXPECT_EQ(first_bit_difference(bits_of(run_on_threads(variant, options, 2, 2)), want), "")
         << precision << " dp 2";
   }
+}
+
+// Messages move between the ops of a step, forward and backward: the engine's own scope is the
+// innermost while ops run.
+TEST(DataParallelBits, TheEngineMovesMessagesBetweenOps) {
+  int outside = 0;
+  const BetweenOpsScope scope([&] { ++outside; });
+  run_engine(find_variant("moe_v2"), {.steps = 1}, Group::self());
+  EXPECT_EQ(outside, 0);
 }
 
 // Dropout goes by (seed, step, site, global token): neither ranks nor recomputation change the

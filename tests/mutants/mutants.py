@@ -30,6 +30,9 @@ MUTANTS = [
     Mutant("messages stand still while put-off weight gradients run", "tensor/autograd/var.cpp",
            "    item = nullptr;  // frees what it captured\n    between_ops();\n", "    item = nullptr;  // frees what it captured\n",
            target="test_tensor", filter="Autograd*"),
+    Mutant("the engine moves no messages while it trains", "trainer/engine.cpp",
+           "    const BetweenOpsScope moving([this] { groups_.world.progress(); });\n    pipeline_->train", "    pipeline_->train",
+           filter="DataParallelBits.TheEngineMoves*"),
     # Experts across ranks.
     Mutant("rows are ordered by source rank, not by expert", "moe/dispatch.cpp",
            "place_of[static_cast<size_t>(row)] = static_cast<int32_t>(arrival_of.size());\n        arrival_of.push_back(static_cast<int32_t>(row));",
