@@ -15,7 +15,7 @@
 #include "parallel/comm/mpi/mpi_world.h"
 #include "tensor/cpu/isa.h"
 #include "tensor/plugin.h"
-#include "trainer/progress.h"
+#include "trainer/run/progress.h"
 #include "trainer/throughput.h"
 
 namespace orthant {

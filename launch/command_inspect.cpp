@@ -9,7 +9,7 @@
 #include "launch/config_visitors.h"
 #include "launch/run_file.h"
 #include "launch/saved_model.h"
-#include "trainer/progress.h"
+#include "trainer/run/progress.h"
 
 namespace orthant {
 

@@ -8,8 +8,8 @@
 #include "parallel/pipeline/drawing.h"
 #include "parallel/pipeline/generators.h"
 #include "parallel/pipeline/simulator.h"
-#include "trainer/pipeline_record.h"
-#include "trainer/run_dir.h"
+#include "trainer/run/pipeline_record.h"
+#include "trainer/run/run_dir.h"
 
 namespace orthant {
 namespace {

@@ -5,7 +5,7 @@
 #include "base/log.h"
 #include "data/prepare.h"
 #include "launch/commands.h"
-#include "trainer/progress.h"
+#include "trainer/run/progress.h"
 
 namespace orthant {
 

@@ -13,7 +13,8 @@
 #include "trainer/datasets.h"
 #include "trainer/memory_plan.h"
 #include "trainer/pretrain.h"
-#include "trainer/progress.h"
+#include "trainer/run/memory_report.h"
+#include "trainer/run/progress.h"
 
 namespace orthant {
 namespace {

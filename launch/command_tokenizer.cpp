@@ -12,8 +12,8 @@
 #include "data/tokenizer.h"
 #include "data/tokenizer_training.h"
 #include "launch/commands.h"
-#include "trainer/progress.h"
-#include "trainer/run_dir.h"
+#include "trainer/run/progress.h"
+#include "trainer/run/run_dir.h"
 
 namespace orthant {
 namespace {

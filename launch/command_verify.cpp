@@ -11,7 +11,7 @@
 #include "parallel/comm/transport.h"
 #include "trainer/datasets.h"
 #include "trainer/device.h"
-#include "trainer/progress.h"
+#include "trainer/run/progress.h"
 #include "trainer/verify_layout.h"
 
 namespace orthant {

@@ -9,7 +9,7 @@
 #include "launch/config_visitors.h"
 #include "tensor/plugin.h"
 #include "trainer/device.h"
-#include "trainer/run_dir.h"
+#include "trainer/run/run_dir.h"
 #include "trainer/training_state.h"
 
 namespace orthant {

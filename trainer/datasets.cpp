@@ -11,7 +11,7 @@
 #include "base/log.h"
 #include "data/cache.h"
 #include "trainer/agree.h"
-#include "trainer/progress.h"
+#include "trainer/run/progress.h"
 
 namespace orthant {
 namespace {

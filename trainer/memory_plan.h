@@ -7,25 +7,14 @@
 // as on the CPU.
 #pragma once
 
-#include <string>
 #include <vector>
 
 #include "base/ledger.h"
-#include "parallel/comm/group.h"
 #include "trainer/run_config.h"
 
 namespace orthant {
 
 // By rank: peaks over a step.  config is resolved for num_ranks.
 std::vector<MemoryPeaks> predict_memory(const RunConfig& config, int num_ranks);
-
-// Everybody's, by rank.  Collective.
-std::vector<MemoryPeaks> gather_peaks(const Group& world, const MemoryPeaks& own);
-// The rank that holds most in all.
-size_t fullest_rank(const std::vector<MemoryPeaks>& ranks);
-
-// One line for each of the given ranks, under a title line: each category's peak, that of
-// activations, workspace and communication together (step), and that of all together.
-std::string memory_table(const std::vector<MemoryPeaks>& ranks, const std::vector<size_t>& shown);
 
 }  // namespace orthant

@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "moe/statistics.h"
-#include "trainer/progress.h"
+#include "trainer/run/progress.h"
 
 namespace orthant {
 namespace {

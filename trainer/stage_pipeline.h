@@ -12,7 +12,7 @@
 #include "model/transformer.h"
 #include "parallel/pipeline/interpreter.h"
 #include "parallel/tied_stages.h"
-#include "trainer/pipeline_record.h"
+#include "trainer/run/pipeline_record.h"
 #include "trainer/run_config.h"
 
 namespace orthant {

@@ -12,6 +12,7 @@
 #include "parallel/comm/threads/run_ranks.h"
 #include "tests/layouts/engine_run.h"
 #include "trainer/memory_plan.h"
+#include "trainer/run/memory_report.h"
 
 namespace orthant::testing {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "trainer/event_file.h"
+#include "trainer/run/event_file.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "trainer/metrics.h"
+#include "trainer/run/metrics.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "trainer/progress.h"
+#include "trainer/run/progress.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "trainer/report.h"
+#include "trainer/run/report.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -9,8 +9,8 @@
 #include <fstream>
 
 #include "base/text.h"
-#include "trainer/report_chart.h"
-#include "trainer/report_heat_map.h"
+#include "trainer/run/report_chart.h"
+#include "trainer/run/report_heat_map.h"
 
 namespace orthant {
 namespace {

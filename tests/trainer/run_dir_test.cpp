@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "trainer/run_dir.h"
+#include "trainer/run/run_dir.h"
 
 #include <gtest/gtest.h>
 #include <sys/wait.h>

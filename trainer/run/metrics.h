@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-#include "trainer/append_file.h"
+#include "trainer/run/append_file.h"
 
 namespace orthant {
 

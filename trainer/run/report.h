@@ -8,8 +8,8 @@
 #include <utility>
 #include <vector>
 
-#include "trainer/metrics.h"
-#include "trainer/pipeline_record.h"
+#include "trainer/run/metrics.h"
+#include "trainer/run/pipeline_record.h"
 
 namespace orthant {
 

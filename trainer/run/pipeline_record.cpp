@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "trainer/pipeline_record.h"
+#include "trainer/run/pipeline_record.h"
 
 #include <array>
 #include <cmath>

@@ -18,7 +18,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "trainer/run_dir.h"
+#include "trainer/run/run_dir.h"
 
 namespace orthant {
 namespace {

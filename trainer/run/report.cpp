@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "trainer/report.h"
+#include "trainer/run/report.h"
 
 #include <algorithm>
 #include <array>
@@ -10,10 +10,10 @@
 #include <optional>
 
 #include "base/text.h"
-#include "trainer/progress.h"
-#include "trainer/report_chart.h"
-#include "trainer/report_heat_map.h"
-#include "trainer/run_dir.h"
+#include "trainer/run/progress.h"
+#include "trainer/run/report_chart.h"
+#include "trainer/run/report_heat_map.h"
+#include "trainer/run/run_dir.h"
 
 namespace orthant {
 namespace {

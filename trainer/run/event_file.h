@@ -19,8 +19,8 @@
 #include <string>
 #include <string_view>
 
-#include "trainer/append_file.h"
-#include "trainer/metrics.h"
+#include "trainer/run/append_file.h"
+#include "trainer/run/metrics.h"
 
 namespace orthant {
 

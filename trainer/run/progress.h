@@ -11,7 +11,7 @@
 #include <memory>
 #include <string>
 
-#include "trainer/metrics.h"
+#include "trainer/run/metrics.h"
 
 namespace orthant {
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "trainer/append_file.h"
+#include "trainer/run/append_file.h"
 
 #include <fcntl.h>
 #include <unistd.h>

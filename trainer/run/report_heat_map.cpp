@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "trainer/report_heat_map.h"
+#include "trainer/run/report_heat_map.h"
 
 #include <algorithm>
 #include <array>
@@ -9,7 +9,7 @@
 #include <numeric>
 
 #include "base/text.h"
-#include "trainer/report_chart.h"
+#include "trainer/run/report_chart.h"
 
 namespace orthant {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "trainer/report_chart.h"
+#include "trainer/run/report_chart.h"
 
 #include <algorithm>
 #include <array>
