@@ -3,25 +3,32 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <span>
+#include <string>
 #include <vector>
 
 namespace orthant {
 
 inline constexpr int32_t kIgnoredLabel = -1;
 
-// Rows may hold several documents ("packing").  All arrays but sample_ids are
-// [sequences * length], row by row.
+// Named columns.  Rows may hold several documents ("packing").  All columns but those of sequences
+// are [sequences * length], row by row.
 struct Batch {
   int64_t sequences = 0, length = 0;
-  std::vector<int32_t> ids;  // input tokens
-  std::vector<int32_t>
-      labels;  // the next token; kIgnoredLabel: none (after an end of document, padding)
-  std::vector<int32_t>
-      positions;  // index - doc_start: position inside the document's part of the row
-  std::vector<int32_t> doc_start;   // index, inside the row, of the first token of this token's
-                                    // document; a token attends to [doc_start, itself]
-  std::vector<int64_t> sample_ids;  // [sequences] global sample indices; -1: a row of padding
+  // Input tokens; < 0 and what padding has: see make_padding_batch.
+  std::vector<int32_t> ids;
+  // The next token; kIgnoredLabel: none (after an end of document, padding).
+  std::vector<int32_t> labels;
+  // index - doc_start: position inside the document's part of the row.
+  std::vector<int32_t> positions;
+  // Index, inside the row, of the first token of this token's document; a token attends to
+  // [doc_start, itself].
+  std::vector<int32_t> doc_start;
+  // [sequences] global sample indices; -1: a row of padding.
+  std::vector<int64_t> sample_ids;
+  // What an objective asks for beside these, by name: a number a token, or a sequence.
+  std::map<std::string, std::vector<double>> token_columns, sequence_columns;
 
   int64_t num_tokens() const { return sequences * length; }
   int64_t num_labels() const;  // labels that count

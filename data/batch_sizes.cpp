@@ -13,7 +13,7 @@ int64_t BatchSizes::size_after(int64_t samples) const {
 }
 
 BatchSizes::Position BatchSizes::walk(int64_t max_steps) const {
-  Position at;
+  Position at{steps_before, samples_before};
   while (at.samples < ramp_samples && at.steps < max_steps) {
     const int64_t size = size_after(at.samples), parts = (global - start) / increment;
     // The first sample with a larger size: part / parts of the ramp, rounded up.

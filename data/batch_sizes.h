@@ -4,7 +4,8 @@
 // On a ramp the first step has `start` samples; the size grows by `increment` each time another
 // equal part of `ramp_samples` was consumed, one part per increment, until it is `global`
 // (DeepSeek-V2 grows from 2,304 to 9,216 over its first 225B tokens).  All is a pure function of
-// the step, so a run's position stays one integer.
+// the step and of where counting begins: a run that goes on with other sizes counts from the samples
+// that it had consumed.
 #pragma once
 
 #include <cstdint>
@@ -14,10 +15,11 @@ namespace orthant {
 struct BatchSizes {
   int64_t global = 0;
   int64_t start = 0, increment = 0, ramp_samples = 0;  // ramp_samples 0: no ramp
+  int64_t steps_before = 0, samples_before = 0;        // where counting begins
 
   // Of the step that begins after `samples` samples of the run.
   int64_t size_after(int64_t samples) const;
-  // Samples of the first `steps` steps.
+  // Samples of the run's first `steps` steps, which are no fewer than steps_before.
   int64_t samples_after(int64_t steps) const;
   // Of step 1, 2, ...
   int64_t size_of_step(int64_t step) const { return samples_after(step) - samples_after(step - 1); }

@@ -1,43 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/engine.h"
 
+#include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "base/context.h"
 #include "base/error.h"
-#include "moe/protected_rows.h"
 #include "optim/schedule.h"
 #include "tensor/autograd/var.h"
-#include "trainer/device.h"
+#include "trainer/step_sums.h"
 
 namespace orthant {
 namespace {
 
-int64_t count_routed(const Batch& batch) {
-  int64_t routed = 0;
-  for (int32_t id : batch.ids) routed += id >= 0;
-  return routed;
-}
-
-// f64 sums over each sequence's tokens, in order: into every stride-th number from `first` on.
-void add_sequence_sums(const Tensor& losses, int64_t length, std::vector<double>& sums,
-                       size_t first, size_t stride) {
-  const std::vector<double> values = losses.to_doubles();
-  for (size_t begin = 0; begin < values.size(); begin += static_cast<size_t>(length)) {
-    for (size_t i = begin; i < begin + static_cast<size_t>(length); ++i) sums[first] += values[i];
-    first += stride;
-  }
-}
-
-// Every rank's values, in the order of ranks: ranks hold contiguous blocks, so that is the global
-// order.
-std::vector<double> gather_in_order(const Group& group, const std::vector<double>& mine,
-                                    Site site = Site::current()) {
-  const int64_t count = static_cast<int64_t>(mine.size());
-  const Tensor local = Tensor::from({count}, mine, DType::kF64);
-  const Tensor all = Tensor::empty({count * group.size()}, DType::kF64);
-  group.all_gather(local, all, site).wait();
-  return all.to_doubles();
+// The numbers of a sequence: the objective's loss and sums, then each MoE layer's balance losses.
+size_t numbers_of(const Objective& objective, const ModelConfig& model) {
+  return 1 + objective.sum_names().size() + static_cast<size_t>(model.num_moe_layers());
 }
 
 // Sums over ranks of every layer's counts, in one exchange.
@@ -53,188 +32,229 @@ void sum_counts(const Group& group, StepResult& result) {
   }
 }
 
-}  // namespace
+// A micro-batch that outlives the step.
+std::shared_ptr<const Batch> borrowed(const Batch& batch) { return {std::shared_ptr<void>(), &batch}; }
 
-ModelInput to_model_input(const Batch& batch, Device device) {
-  const Shape shape{batch.num_tokens()};
-  return {.batch = batch.sequences,
-          .length = batch.length,
-          .ids = Tensor::from_i32(shape, batch.ids, device),
-          .labels = Tensor::from_i32(shape, batch.labels, device),
-          .positions = Tensor::from_i32(shape, batch.positions, device),
-          .doc_start = Tensor::from_i32(shape, batch.doc_start, device)};
+// The rows of the micro-batches of this rank before each of them.
+std::vector<int64_t> sums_before(std::span<const Batch> batches, int64_t (*rows)(const Batch&)) {
+  std::vector<int64_t> before = {0};
+  for (const Batch& batch : batches) before.push_back(before.back() + rows(batch));
+  return before;
+}
+int64_t sequences_of(const Batch& batch) { return batch.sequences; }
+int64_t tokens_of(const Batch& batch) { return batch.num_tokens(); }
+
+void add_rows(const StageMicroBatch& run, int64_t first, SequenceSums& sums) {
+  if (!run.rows.losses.defined()) return;
+  const int64_t local_length = run.pass.rows().local_length();
+  sums.add_rows(run.rows.losses, local_length, first, 0);
+  for (size_t i = 0; i < run.rows.sums.size(); ++i)
+    sums.add_rows(run.rows.sums[i], local_length, first, 1 + i);
 }
 
-Engine::Engine(const RunConfig& config, const Group& world)
-    : config_(config),
-      groups_(make_rank_groups(world, config.parallel)),
-      device_(device_of(config.device)),
-      lanes_(lanes_of_step(1)) {
-  context().any_order = config.run.determinism == "none";
-  pipeline_ = std::make_unique<StagePipeline>(config_, groups_, device_, store_);
-  gradients_ = std::make_unique<GradientBuffers>(
-      store_, groups_.replicas, lanes_,
-      GradientBuffers::Options{config.parallel.zero_stage == 1, config.parallel.bucket_bytes});
-  optimizer_ = std::make_unique<ParameterOptimizer>(config.optimizer, *gradients_, groups_.model,
-                                                    pipeline_->tied_stages());
-  optimizer_->initialize(static_cast<uint64_t>(config.run.seed));
-}
-
-// The number of micro-batches changes on a batch-size ramp only.
-LanePlan Engine::lanes_of_step(int64_t step) const {
-  return plan_lanes(config_.batch.micro_batches_of_step(step), groups_.data.size(),
-                    config_.run.determinism == "layout" ? config_.run.reduction_lanes : 1);
-}
-
-void Engine::plan_step(int64_t num_micro_batches, int64_t step) {
-  lanes_ = lanes_of_step(step);
-  ORTHANT_CHECK(num_micro_batches == lanes_.micro_batches, kInternal, "step ", step, ": want ",
-                lanes_.micro_batches, " micro-batches on this rank, got ", num_micro_batches);
-  gradients_->set_lanes(lanes_);
-}
-
-void Engine::prepare(const Batch& batch, StageMicroBatch& run) const {
-  run.input = to_model_input(batch, device_);
-  if (config_.moe.capacity_factor > 0)
-    run.moe.protected_rows = protected_rows(batch.sample_ids, device_);
-}
-
-// per_sequence has 1 + (MoE layers) numbers for each sequence: language loss, and the balance
-// losses of each layer, as sums over tokens.  Every number is added by the one stage that has it.
-void Engine::record(const StageMicroBatch& run, std::vector<double>& per_sequence,
-                    StepResult& result) const {
-  const size_t stride = 1 + result.expert_counts.size();
-  const auto sequences = static_cast<size_t>(run.input.batch);
-  const size_t first = static_cast<size_t>(run.micro_batch) * sequences * stride;
-  if (run.losses.defined())
-    add_sequence_sums(run.losses, run.moe.rows.local_length(), per_sequence, first, stride);
-  for (const LayerRouting& routing : run.moe.routings) {
-    const auto layer = static_cast<size_t>(config_.model.moe_index(routing.layer));
+// Routing of a micro-batch, whose first sequence is `first` of this rank's.  Every number is added
+// by the one stage that has it.
+void add_routing(const Role& role, const StageMicroBatch& run, int64_t first, size_t first_layer,
+                 SequenceSums& sums, StepResult& result) {
+  for (const LayerRouting& routing : run.pass.moe.routings) {
+    const auto layer = static_cast<size_t>(role.config().moe_index(routing.layer));
     std::vector<double>& counts = result.expert_counts[layer];
-    for (size_t s = 0; s < sequences; ++s) {
+    for (int64_t s = 0; s < run.pass.rows().sequences(); ++s) {
       // Routing is the same on all ranks that share a micro-batch; one of them tells it.
-      if (groups_.context.rank() == 0)
-        per_sequence[first + s * stride + 1 + layer] =
+      if (role.groups().context.rank() == 0)
+        sums.at(first + s, first_layer + layer) =
             routing.balance_losses.as<double>()[s] + routing.z_losses.as<double>()[s];
       for (size_t e = 0; e < counts.size(); ++e)
-        counts[e] += routing.counts.as<double>()[s * counts.size() + e];
+        counts[e] += routing.counts.as<double>()[static_cast<size_t>(s) * counts.size() + e];
       if (routing.dropped.defined()) result.dropped[layer] += routing.dropped.as<double>()[s];
     }
   }
 }
 
-void Engine::sum_losses(std::vector<double> per_sequence, StepResult& result) const {
-  if (groups_.losses.size() > 1) per_sequence = groups_.losses.sum(per_sequence);
-  const std::vector<double> all = gather_in_order(groups_.data, per_sequence);
-  const size_t stride = 1 + result.expert_counts.size();
-  for (size_t i = 0; i < all.size(); i += stride) {
-    result.lm_loss += all[i];
+// Of all sequences, in global order.
+void add_up(const std::vector<double>& sequences, size_t numbers, StepResult& result) {
+  const size_t first_layer = 1 + result.sums.size();
+  for (size_t i = 0; i < sequences.size(); i += numbers) {
+    result.objective_loss += sequences[i];
+    for (size_t k = 0; k < result.sums.size(); ++k) result.sums[k] += sequences[i + 1 + k];
     double balance = 0;
-    for (size_t layer = 1; layer < stride; ++layer) balance += all[i + layer];
+    for (size_t layer = first_layer; layer < numbers; ++layer) balance += sequences[i + layer];
     result.balance_loss += balance;
   }
 }
 
+}  // namespace
+
+Engine::Engine(std::shared_ptr<Role> role, std::shared_ptr<const Objective> objective,
+               const EngineOptions& options)
+    : role_(std::move(role)), objective_(std::move(objective)), options_(options) {}
+
 StepResult Engine::accumulate(std::span<const Batch> micro_batches, int64_t step, bool stop) {
-  plan_step(static_cast<int64_t>(micro_batches.size()), step);
-  groups_.world.set_step(step);
-  std::vector<double> local = {0.0, 0.0};
-  for (const Batch& batch : micro_batches) {
-    local[0] += static_cast<double>(batch.num_labels());
-    local[1] += static_cast<double>(count_routed(batch));
-  }
-  const std::vector<double> counts = groups_.data.sum(local);
-  StepResult result;
-  result.labelled_tokens = static_cast<int64_t>(counts[0]);
-  result.routed_tokens = static_cast<int64_t>(counts[1]);
-  result.stop_requested = groups_.world.sum(stop ? 1.0 : 0.0) > 0;
-  const auto moe_layers = static_cast<size_t>(config_.model.num_moe_layers());
-  const auto experts = static_cast<size_t>(config_.model.n_routed_experts);
-  result.expert_counts.assign(moe_layers, std::vector<double>(experts, 0.0));
+  Role& role = *role_;
+  const RankGroups& groups = role.groups();
+  groups.world.set_step(step);
+  const StepShape shape = agree_on_shape(groups, *objective_, micro_batches, stop);
+  StepResult result{.count = shape.count,
+                    .routed_tokens = shape.routed_tokens,
+                    .sums = std::vector<double>(objective_->sum_names().size(), 0.0),
+                    .stop_requested = shape.stop};
+  const auto moe_layers = static_cast<size_t>(role.config().num_moe_layers());
+  result.expert_counts.assign(
+      moe_layers, std::vector<double>(static_cast<size_t>(role.config().n_routed_experts), 0.0));
   result.dropped.assign(moe_layers, 0.0);
 
-  gradients_->begin_step();
-  const double loss_scale = counts[1] > 0 ? counts[0] / counts[1] : 0.0;
-  const auto sequences = static_cast<size_t>(config_.batch.micro_batch_size);
-  std::vector<double> per_sequence(micro_batches.size() * sequences * (1 + moe_layers), 0.0);
-  const auto prepare_run = [&](StageMicroBatch& run) {
-    const int64_t index = run.micro_batch;
-    const Batch& batch = micro_batches[static_cast<size_t>(index)];
-    prepare(batch, run);
-    run.input.step = step;
-    run.input.first_token =
-        (groups_.data.rank() * lanes_.micro_batches + index) * batch.num_tokens();
-    run.moe.loss_scale = loss_scale;
-    if (replay_) run.moe.replay = [this, index](int64_t layer) { return replay_(index, layer); };
-  };
-  const auto observe = [&](const StageMicroBatch& run) {
-    record(run, per_sequence, result);
-    if (observer_) observer_(run.micro_batch, run.moe);
-  };
+  role.gradients().set_lanes(plan_lanes(std::ssize(micro_batches) * groups.data.size(),
+                                        groups.data.size(), options_.reduction_lanes));
+  role.gradients().begin_step();
+  const double routed = static_cast<double>(shape.routed_tokens);
+  const double loss_scale = routed > 0 ? shape.count / routed : 0.0;
+  const std::vector<int64_t> first_sequence = sums_before(micro_batches, sequences_of),
+                             first_token = sums_before(micro_batches, tokens_of);
+  const size_t numbers = numbers_of(*objective_, role.config());
+  SequenceSums sums(first_sequence.back(), numbers);
+  const StagePipeline::Work work{
+      .num_micro_batches = static_cast<int>(micro_batches.size()),
+      .shape_of =
+          [&](int index) {
+            const Batch& batch = micro_batches[static_cast<size_t>(index)];
+            return std::pair(batch.sequences, batch.length);
+          },
+      .prepare =
+          [&](StageMicroBatch& run) {
+            const auto index = static_cast<size_t>(run.micro_batch);
+            run.batch = borrowed(micro_batches[index]);
+            PassOptions pass{.step = step,
+                             .first_token = shape.tokens_before + first_token[index],
+                             .loss_scale = loss_scale,
+                             .drops_tokens = role.drops_tokens()};
+            if (replay_)
+              pass.replay = [this, index](int64_t layer) {
+                return replay_(static_cast<int64_t>(index), layer);
+              };
+            run.pass = Pass(*run.batch, groups, role.device(), pass);
+          },
+      .objective = objective_.get(),
+      .observe =
+          [&](const StageMicroBatch& run) {
+            const int64_t first = first_sequence[static_cast<size_t>(run.micro_batch)];
+            add_rows(run, first, sums);
+            add_routing(role, run, first, 1 + result.sums.size(), sums, result);
+            if (observer_) observer_(run.micro_batch, run.pass.moe);
+          }};
   {
-    const BetweenOpsScope moving([this] { groups_.world.progress(); });
-    pipeline_->train(step, prepare_run, observe);
+    const BetweenOpsScope moving([&] { groups.world.progress(); });
+    role.pipeline().train(step, work);
   }
-  gradients_->finish_step();
-  if (pipeline_->tied_stages()) pipeline_->tied_stages()->add_gradients(*gradients_);
+  role.gradients().finish_step();
+  if (const auto tied = role.pipeline().tied_stages()) tied->add_gradients(role.gradients());
 
-  sum_losses(std::move(per_sequence), result);
-  if (counts[0] > 0) result.lm_loss /= counts[0];
-  if (counts[1] > 0) result.balance_loss /= counts[1];
-  sum_counts(groups_.data, result);
-  if (groups_.pipeline.size() > 1) sum_counts(groups_.pipeline, result);
+  add_up(sums.gather(groups, shape.sequences), numbers, result);
+  if (shape.count > 0) result.objective_loss /= shape.count;
+  if (routed > 0) result.balance_loss /= routed;
+  sum_counts(groups.data, result);
+  if (groups.pipeline.size() > 1) sum_counts(groups.pipeline, result);
   return result;
 }
 
 StepResult Engine::step(std::span<const Batch> micro_batches, int64_t step, bool stop) {
   StepResult result = accumulate(micro_batches, step, stop);
-  const double mean =
-      result.labelled_tokens > 0 ? 1.0 / static_cast<double>(result.labelled_tokens) : 0.0;
-  result.learning_rate = learning_rate_at(config_.schedule, config_.optimizer.learning_rate, step);
-  result.grad_norm = optimizer_->gradient_norm(mean);
+  Role& role = *role_;
+  const double mean = result.count > 0 ? 1.0 / result.count : 0.0;
+  result.learning_rate = learning_rate_at(options_.schedule, options_.learning_rate, step);
+  result.grad_norm = role.optimizer().gradient_norm(mean);
   if (failpoint("step.norm", step)) result.grad_norm = std::nan("");
   // Gradients, and so the norm, are the same on every rank; a rank that sees another value (a fail
   // point) still must not differ.
-  const double finite = groups_.world.sum(std::isfinite(result.grad_norm) ? 0.0 : 1.0);
-  result.skipped = finite > 0 || result.labelled_tokens == 0;
+  const double finite = role.groups().world.sum(std::isfinite(result.grad_norm) ? 0.0 : 1.0);
+  result.skipped = finite > 0 || result.count == 0;
   if (result.skipped) return result;
   double factor = mean;
-  if (config_.optimizer.grad_clip > 0) {
-    factor *= std::min(1.0, config_.optimizer.grad_clip / (result.grad_norm + 1e-6));
-  }
+  if (options_.grad_clip > 0)
+    factor *= std::min(1.0, options_.grad_clip / (result.grad_norm + 1e-6));
   failpoint("step.optimizer", step);
-  optimizer_->step(result.learning_rate, factor, ++updates_);
-  for (const auto& stage : pipeline_->stages()) stage->update_router_biases(result.expert_counts);
+  role.set_updates(role.updates() + 1);
+  role.optimizer().step(result.learning_rate, factor, role.updates());
+  for (const auto& stage : role.pipeline().stages()) stage->update_router_biases(result.expert_counts);
   return result;
 }
 
 EvaluationResult Engine::evaluate(const std::function<Batch(int64_t)>& batch,
                                   int64_t num_batches) const {
-  // By micro-batch, on every rank that sees it; by sequence, on the rank that has the losses.
-  std::vector<double> labels(static_cast<size_t>(num_batches), 0.0), losses;
-  const auto prepare_run = [&](StageMicroBatch& run) {
-    const Batch next = batch(run.micro_batch);
-    labels[static_cast<size_t>(run.micro_batch)] = static_cast<double>(next.num_labels());
-    losses.resize(labels.size() * static_cast<size_t>(next.sequences), 0.0);
-    run.input = to_model_input(next, device_);
-  };
-  const auto observe = [&](const StageMicroBatch& run) {
-    if (run.losses.defined())
-      add_sequence_sums(run.losses, run.moe.rows.local_length(), losses,
-                        static_cast<size_t>(run.micro_batch * run.input.batch), 1);
-  };
+  const Role& role = *role_;
+  const RankGroups& groups = role.groups();
+  if (num_batches == 0) return {};
+  const Batch first = batch(0);  // all have its shape
+  const size_t numbers = 1 + objective_->sum_names().size();
+  SequenceSums sums(num_batches * first.sequences, numbers);
+  std::vector<double> counts(static_cast<size_t>(num_batches), 0.0);
+  const StagePipeline::Work work{
+      .num_micro_batches = static_cast<int>(num_batches),
+      .shape_of = [&](int) { return std::pair(first.sequences, first.length); },
+      .prepare =
+          [&](StageMicroBatch& run) {
+            run.batch = std::make_shared<const Batch>(batch(run.micro_batch));
+            counts[static_cast<size_t>(run.micro_batch)] = objective_->count(*run.batch);
+            run.pass = Pass(*run.batch, groups, role.device());
+          },
+      .objective = objective_.get(),
+      .observe =
+          [&](const StageMicroBatch& run) {
+            add_rows(run, run.micro_batch * first.sequences, sums);
+          }};
   {
-    const BetweenOpsScope moving([this] { groups_.world.progress(); });
-    pipeline_->evaluate(static_cast<int>(num_batches), prepare_run, observe);
+    const BetweenOpsScope moving([&] { groups.world.progress(); });
+    role.pipeline().evaluate(work);
   }
-  if (groups_.losses.size() > 1) losses = groups_.losses.sum(losses);
-  EvaluationResult result;
-  for (const double nats : gather_in_order(groups_.data, losses)) result.total_nats += nats;
-  double total_labels = 0;
-  for (const double n : gather_in_order(groups_.data, labels)) total_labels += n;
-  result.labelled_tokens = static_cast<int64_t>(total_labels);
-  result.loss = total_labels > 0 ? result.total_nats / total_labels : 0.0;
+  const auto ranks = static_cast<size_t>(groups.data.size());
+  EvaluationResult result{.sums = std::vector<double>(numbers - 1, 0.0)};
+  const std::vector<double> all = sums.gather(
+      groups, std::vector<int64_t>(ranks, num_batches * first.sequences));
+  for (size_t i = 0; i < all.size(); i += numbers) {
+    result.total += all[i];
+    for (size_t k = 1; k < numbers; ++k) result.sums[k - 1] += all[i + k];
+  }
+  result.count = groups.data.sum(std::accumulate(counts.begin(), counts.end(), 0.0));
+  result.loss = result.count > 0 ? result.total / result.count : 0.0;
   return result;
+}
+
+std::vector<std::vector<double>> Engine::score(std::span<const Batch> micro_batches) const {
+  const Role& role = *role_;
+  const RankGroups& groups = role.groups();
+  const std::vector<int64_t> first_token = sums_before(micro_batches, tokens_of);
+  std::vector<double> tokens(static_cast<size_t>(first_token.back()), 0.0);
+  const StagePipeline::Work work{
+      .num_micro_batches = static_cast<int>(micro_batches.size()),
+      .shape_of =
+          [&](int index) {
+            const Batch& batch = micro_batches[static_cast<size_t>(index)];
+            return std::pair(batch.sequences, batch.length);
+          },
+      .prepare =
+          [&](StageMicroBatch& run) {
+            run.batch = borrowed(micro_batches[static_cast<size_t>(run.micro_batch)]);
+            run.pass = Pass(*run.batch, groups, role.device());
+          },
+      .objective = objective_.get(),
+      .observe =
+          [&](const StageMicroBatch& run) {
+            if (!run.rows.losses.defined()) return;
+            const std::vector<double> rows = run.rows.losses.to_doubles();
+            const int64_t first = first_token[static_cast<size_t>(run.micro_batch)];
+            for (const TokenRows::Run& part : run.pass.rows().runs(0, run.pass.rows().num_local()))
+              std::copy(rows.begin() + part.begin, rows.begin() + part.end,
+                        tokens.begin() + first + part.token);
+          }};
+  {
+    const BetweenOpsScope moving([&] { groups.world.progress(); });
+    role.pipeline().evaluate(work);
+  }
+  // One stage and context rank has each token's; the others, zero.
+  if (groups.losses.size() > 1) tokens = groups.losses.sum(tokens);
+  std::vector<std::vector<double>> scores;
+  for (size_t i = 0; i < micro_batches.size(); ++i)
+    scores.emplace_back(tokens.begin() + first_token[i], tokens.begin() + first_token[i + 1]);
+  return scores;
 }
 
 }  // namespace orthant

@@ -1,31 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
-// A model with its gradients and optimizer on this rank: one training step, or one evaluation, at a
-// time.
+// Runs a role towards an objective: one training step, one evaluation or one scoring at a time.
 //
-// Every function that talks to other ranks says so; all ranks of the group call it in the same
-// order.
+// Sizes come from the micro-batches: those of a step may differ in shape, and every data-parallel
+// rank has equally many of them, a contiguous block of the step's.  Every function that talks to
+// other ranks says so; all ranks of the role call it in the same order.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <span>
 #include <vector>
 
-#include "data/batch.h"
-#include "model/transformer.h"
-#include "parallel/comm/group.h"
-#include "parallel/parameter_optimizer.h"
-#include "parallel/rank_groups.h"
-#include "trainer/run_config.h"
-#include "trainer/stage_pipeline.h"
+#include "optim/config.h"
+#include "trainer/role.h"
 
 namespace orthant {
 
 struct StepResult {
-  double lm_loss = 0;       // mean over the step's labelled tokens
-  double balance_loss = 0;  // weighted mean over the step's sequences, all layers and terms
-  double grad_norm = 0;     // before clipping
+  double objective_loss = 0;  // sum of the rows' losses over what the objective counts
+  double balance_loss = 0;    // weighted mean over the step's sequences, all layers and terms
+  double grad_norm = 0;       // before clipping
   double learning_rate = 0;
-  int64_t labelled_tokens = 0, routed_tokens = 0;
+  double count = 0;          // of the objective: labelled tokens
+  int64_t routed_tokens = 0;
+  std::vector<double> sums;     // of Objective::sum_names(), over the step
   bool skipped = false;         // the norm was not finite: no rank updated anything
   bool stop_requested = false;  // by any rank, see step()
   // Per MoE layer: tokens of the step by expert, as chosen, and how many of these assignments were
@@ -35,37 +33,38 @@ struct StepResult {
 };
 
 struct EvaluationResult {
-  double loss = 0;  // mean over labelled tokens, language loss only
-  double total_nats = 0;
-  int64_t labelled_tokens = 0;
+  double loss = 0;         // total over count
+  double total = 0;        // of the rows' losses: nats, for language modelling
+  double count = 0;
+  std::vector<double> sums;  // of Objective::sum_names()
+};
+
+struct EngineOptions {
+  ScheduleConfig schedule = {};
+  double learning_rate = 3e-4;  // the schedule's peak
+  double grad_clip = 1.0;       // 0: none
+  int64_t reduction_lanes = 8;  // parallel/lanes.h; 1: a rank adds its micro-batches in order
 };
 
 class Engine {
  public:
-  // config is resolved for world.size() ranks.  Initial weights come from config.run.seed.  The
-  // model is on device_of(config.device).  Collective.
-  Engine(const RunConfig& config, const Group& world);
+  Engine(std::shared_ptr<Role> role, std::shared_ptr<const Objective> objective,
+         const EngineOptions& options);
 
-  // One optimizer step over this rank's micro-batches, in global order (rank r has the r-th
-  // contiguous block).  step counts from 1 and keys learning rate and dropout.  stop: this rank
-  // wants to end; the answer is for all ranks.  Collective.
+  // One optimizer step over this rank's micro-batches, in global order.  step counts from 1 and
+  // keys learning rate and dropout.  stop: this rank wants to end; the answer is for all ranks.
+  // Collective.
   StepResult step(std::span<const Batch> micro_batches, int64_t step, bool stop = false);
-  // Forward and backward only: gradients are ready in gradients(); collective.
+  // Forward and backward only: gradients are ready in role().gradients(); collective.
   StepResult accumulate(std::span<const Batch> micro_batches, int64_t step, bool stop = false);
-  // Sum over this rank's batches and all ranks.  Collective.
+  // Sum over this rank's micro-batches, all of one shape, and all ranks.  Collective.
   EvaluationResult evaluate(const std::function<Batch(int64_t)>& batch, int64_t num_batches) const;
+  // The loss of every token of every micro-batch of this data-parallel rank, on all ranks that share
+  // it; no gradient.  -log p(label) for language modelling.  Collective.
+  std::vector<std::vector<double>> score(std::span<const Batch> micro_batches) const;
 
-  // The whole model: without pipeline parallelism.
-  const Transformer& model() const { return *pipeline_->stages().front(); }
-  StagePipeline& pipeline() { return *pipeline_; }
-  const StagePipeline& pipeline() const { return *pipeline_; }
-  const ParameterStore& store() const { return store_; }
-  const GradientBuffers& gradients() const { return *gradients_; }
-  ParameterOptimizer& optimizer() { return *optimizer_; }
-  const RankGroups& groups() const { return groups_; }
-  Device device() const { return device_; }
-  int64_t updates() const { return updates_; }  // optimizer steps that were not skipped
-  void set_updates(int64_t updates) { updates_ = updates; }
+  Role& role() const { return *role_; }
+  const Objective& objective() const { return *objective_; }
   // Expert choices to use instead of the router's: (local micro-batch, layer) -> ids i32 [N, A].
   void set_replay(std::function<Tensor(int64_t micro_batch, int64_t layer)> replay) {
     replay_ = std::move(replay);
@@ -76,30 +75,11 @@ class Engine {
   }
 
  private:
-  LanePlan lanes_of_step(int64_t step) const;
-  // Settles how the step's gradients are added up.
-  void plan_step(int64_t num_micro_batches, int64_t step);
-  void prepare(const Batch& batch, StageMicroBatch& run) const;
-  // Adds what a stage found out about a micro-batch.
-  void record(const StageMicroBatch& run, std::vector<double>& per_sequence,
-              StepResult& result) const;
-  // Losses of the step's sequences, from all ranks, into the result.
-  void sum_losses(std::vector<double> per_sequence, StepResult& result) const;
-
-  RunConfig config_;
-  RankGroups groups_;
-  Device device_;
-  ParameterStore store_;
-  std::unique_ptr<StagePipeline> pipeline_;
-  LanePlan lanes_;
-  std::unique_ptr<GradientBuffers> gradients_;
-  std::unique_ptr<ParameterOptimizer> optimizer_;
-  int64_t updates_ = 0;
+  std::shared_ptr<Role> role_;
+  std::shared_ptr<const Objective> objective_;
+  EngineOptions options_;
   std::function<Tensor(int64_t, int64_t)> replay_;
   std::function<void(int64_t, const MoeContext&)> observer_;
 };
-
-// Host arrays to device tensors.
-ModelInput to_model_input(const Batch& batch, Device device);
 
 }  // namespace orthant

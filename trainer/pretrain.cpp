@@ -1,37 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/pretrain.h"
 
-#include <unistd.h>
-
-#include <algorithm>
 #include <cmath>
-#include <memory>
 #include <numbers>
-#include <optional>
 
 #include "base/clock.h"
 #include "base/context.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "checkpoint/reader.h"
-#include "checkpoint/writer.h"
-#include "data/compression.h"
 #include "moe/statistics.h"
+#include "optim/schedule.h"
 #include "parallel/comm/transport.h"
-#include "tensor/cpu/isa.h"
 #include "trainer/agree.h"
 #include "trainer/datasets.h"
 #include "trainer/device.h"
-#include "trainer/engine.h"
 #include "trainer/generate.h"
-#include "trainer/run/event_file.h"
+#include "trainer/pretrain_engine.h"
+#include "trainer/pretrain_report.h"
 #include "trainer/run/memory_report.h"
-#include "trainer/run/metrics.h"
-#include "trainer/run/progress.h"
-#include "trainer/run/report.h"
-#include "trainer/run/run_dir.h"
+#include "trainer/run/session.h"
 #include "trainer/throughput.h"
-#include "trainer/training_state.h"
 
 namespace orthant {
 namespace {
@@ -40,252 +28,135 @@ namespace {
 // checkpoint's.
 constexpr int64_t kMaxSkippedInARow = 10;
 
-double rounded(double value) { return std::round(value * 1e4) / 1e4; }
-double hundredths(double value) { return std::round(value * 1e2) / 1e2; }
-
-// For the console: bytes of half a character, and control characters that a terminal would obey,
-// replaced.
-std::string printable(const std::string& text) {
-  std::string result = valid_utf8(text);
-  for (char& c : result) {
-    if (static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t') c = '?';
-  }
-  return result;
+SessionOptions session_options(const PretrainOptions& options) {
+  const RunConfig& config = options.config;
+  return {.name = config.run.name,
+          .dir = config.run.dir,
+          .max_steps = config.run.max_steps,
+          .may_resume = config.run.resume != "never",
+          .accept_changes = config.run.accept_changes,
+          .save_interval = config.checkpoint.interval,
+          .keep = config.checkpoint.keep,
+          .asynchronous = config.checkpoint.asynchronous,
+          .log_interval = config.logging.interval,
+          .progress_bar = config.logging.progress == "auto",
+          .tensorboard = config.logging.tensorboard,
+          .timeout_seconds = config.parallel.timeout_seconds,
+          .stop = options.stop,
+          .start_seconds = options.start_seconds};
 }
 
-bool may_change_on_resume(const std::string& difference) {
-  static constexpr const char* kFree[] = {
-      "device",    "run.max_steps", "run.name",    "run.dir",  "run.resume", "run.accept_changes",
-      "parallel.", "evaluation.",   "checkpoint.", "logging.", "generation."};
-  return std::any_of(std::begin(kFree), std::end(kFree),
-                     [&](const char* key) { return difference.starts_with(key); });
-}
-
-class Pretrainer {
- public:
-  Pretrainer(const PretrainOptions& options, const Group& world)
-      : options_(options), config_(options.config), world_(world), paths_{options.config.run.dir} {}
-
-  PretrainResult run();
-
- private:
-  bool is_first() const { return world_.rank() == 0; }
-  void open_run();
-  void describe_run();
-  void keep_schedule(const Manifest& manifest);
-  void resume(const Manifest& manifest);
-  void check_same_run(const Manifest& manifest);
-  void save(int64_t step);
-  std::string saved_text() const {
-    return saved_step_ < 0 ? std::string("no checkpoint was saved")
-                           : concat("the newest checkpoint is step ", saved_step_);
+// What a checkpoint of pre-training says beside its tensors.
+struct PretrainState {
+  std::string data_fingerprint, tokenizer;
+  int64_t total_steps = 0;      // of the schedule
+  int64_t sequence_length = 0;  // of the samples that were counted; 0: before this was kept
+  void fields(FieldVisitor& v) {
+    v.field("data_fingerprint", data_fingerprint, any_text(), "of what decides a sample");
+    v.field("tokenizer", tokenizer, any_text(), "its name");
+    v.field("total_steps", total_steps, at_least(0), "where the schedule ends");
+    v.field("sequence_length", sequence_length, at_least(0), "tokens of a sample");
   }
-  StepMetrics train_step(int64_t step, bool& stop);
-  // Steps whose timeline is kept: the last, and until then one that is not the first of this job.
-  bool is_recorded(int64_t step) const {
-    return config_.parallel.pipeline_parallel_size > 1 &&
-           (step == first_step_ + 1 || step == config_.run.max_steps);
-  }
-  void record_pipeline();
-  void evaluate(StepMetrics& metrics);
-  void finish();
-  void write_report(const std::vector<MemoryPeaks>& memory);
-  void make_samples();
-
-  const PretrainOptions& options_;
-  RunConfig config_;
-  std::string config_yaml_;
-  Group world_;
-  RunPaths paths_;
-  std::unique_ptr<RunLock> lock_;
-  Datasets data_;
-  std::unique_ptr<Engine> engine_;
-  std::unique_ptr<Loader> loader_;
-  std::optional<EvaluationBatches> evaluation_;
-  std::unique_ptr<CheckpointWriter> writer_;
-  std::unique_ptr<MetricsWriter> metrics_;
-  std::unique_ptr<EventFile> events_;
-  std::vector<ReportSample> samples_;
-  int64_t step_ = 0, first_step_ = 1;  // done; of this job
-  int64_t saved_step_ = -1;
-  int64_t skipped_in_a_row_ = 0;
-  MemoryPeaks step_memory_, memory_;  // of this rank: of the last step, and of all
-  double peak_flops_ = 0;             // of all ranks
-  double seconds_before_data_ = 0;    // from the start of the process
-  std::optional<double> bits_per_byte_;
-  std::optional<PipelineRecord> pipeline_;  // the newest
 };
-
-void Pretrainer::open_run() {
-  first_rank_does(world_, [&] {
-    check_inputs(config_);  // a run that cannot begin leaves nothing behind
-    create_run_dir(paths_);
-    lock_ = std::make_unique<RunLock>(paths_);
-    return std::string();
-  });
-  log::open_file(paths_.log_file(world_.rank()));
-  seconds_before_data_ = now_seconds() - options_.start_seconds;
-  world_ = connect_devices(world_, device_of(config_.device), config_.parallel.device_transport);
-  data_ = open_datasets(config_, world_);
-  const std::optional<Manifest> manifest = find_newest_valid(world_, paths_.checkpoints());
-  if (manifest) keep_schedule(*manifest);
-  config_yaml_ = options_.to_yaml(config_);
-  engine_ = std::make_unique<Engine>(config_, world_);
-  writer_ = std::make_unique<CheckpointWriter>(
-      world_, paths_.checkpoints(),
-      CheckpointWriter::Options{
-          .run_id = config_.run.name,
-          .keep = config_.checkpoint.keep,
-          .asynchronous = config_.checkpoint.asynchronous,
-          .timeout_seconds = std::max(60.0, config_.parallel.timeout_seconds)});
-  for (const auto& stage : engine_->pipeline().stages()) stage->check_routing();
-  if (config_.model.is_moe())
-    log::info("routing: checked in ", counted(config_.model.num_moe_layers(), "layer"),
-              " that a token which chooses an expert is counted for it and sent to its weights ",
-              "(docs/balance.md)");
-  if (manifest) resume(*manifest);
-  if (is_first()) {
-    write_file_atomically(paths_.config(), config_yaml_);
-    if (!data_.tokenizer->model_file().empty())
-      write_file_atomically(paths_.tokenizer(), data_.tokenizer->model_file());
-    metrics_ = std::make_unique<MetricsWriter>(paths_.metrics(), step_);
-    if (config_.logging.tensorboard) events_ = std::make_unique<EventFile>(paths_.dir, step_);
-  }
-  const Group& data_ranks = engine_->groups().data;
-  loader_ = make_loader(config_, data_, data_ranks);
-  if (config_.evaluation.interval > 0)
-    evaluation_.emplace(make_evaluation(config_, data_, data_ranks));
-  const double rate = config_.logging.peak_tflops > 0 ? config_.logging.peak_tflops * 1e12
-                                                      : measure_product_rate(config_.dtype());
-  peak_flops_ = world_.sum(rate);
-}
-
-void Pretrainer::check_same_run(const Manifest& manifest) {
-  ORTHANT_CHECK(config_.run.resume != "never", kConfig, "run.dir: ", paths_.dir,
-                " holds a checkpoint of step ", manifest.step,
-                ", and run.resume is never; use another run.dir, or run.resume: auto to go on");
-  std::string changed;
-  for (const std::string& difference : options_.differences(manifest.configuration, config_yaml_)) {
-    if (!may_change_on_resume(difference)) changed += "\n  " + difference;
-  }
-  const auto fingerprint = manifest.extra.find("data_fingerprint");
-  if (fingerprint == manifest.extra.end() || fingerprint->second != data_.fingerprint)
-    changed += "\n  the training data is not the same";
-  if (!changed.empty()) {
-    const std::string text =
-        concat("run.dir: ", paths_.dir, " holds a checkpoint of step ", manifest.step,
-               " of a run that differs (then -> now):", changed);
-    ORTHANT_CHECK(config_.run.accept_changes, kConfig, text,
-                  "\nuse another run.dir, or run.accept_changes: true to go on with the changes");
-    log::warn(text);
-  }
-  const std::string isa(cpu::name_of(cpu::active_isa()));
-  const auto written_at = manifest.extra.find("isa");
-  if (written_at != manifest.extra.end() && written_at->second != isa) {
-    log::warn("the checkpoint was written at instruction-set level ", written_at->second,
-              ", this job runs at ", isa,
-              ": the run goes on, but not with the same bits (ORTHANT_ISA=", written_at->second,
-              " keeps them where offered)");
-  }
-}
 
 // A schedule whose end the user did not give ends where it did when the run began: a larger
 // run.max_steps goes on at the minimum, and does not bend the curve behind the steps that were
-// taken.
-void Pretrainer::keep_schedule(const Manifest& manifest) {
-  const auto stored = manifest.extra.find("total_steps");
-  if (!config_.schedule.follows_max_steps || stored == manifest.extra.end()) return;
-  const int64_t total = std::stoll(stored->second);
-  if (total == config_.schedule.total_steps) return;
-  config_.schedule.total_steps = total;
-  log::info("schedule.total_steps: ", total, ", as when the run began; give the key to change it");
-}
-
-void Pretrainer::resume(const Manifest& manifest) {
-  check_same_run(manifest);
-  load_tensors(world_, manifest, training_tensors(*engine_),
-               {.unused_prefixes = {}, .verify_files = false});
-  engine_->optimizer().values_from_masters();
-  engine_->set_updates(std::stoll(manifest.extra.at("updates")));
-  step_ = saved_step_ = manifest.step;
-  log::info("resuming from step ", step_, " (", manifest.directory, ")");
-}
-
-void Pretrainer::describe_run() {
-  const auto count = [](int64_t n) { return with_thousands(n); };
-  log::info(config_.run.name, ": ", count(total_parameters(config_.model)), " parameters (",
-            count(active_matmul_parameters(config_.model)), " active), ", config_.precision, " on ",
-            counted(world_.size(), "rank"), " of ", counted(context().num_threads, "thread"), ", ",
-            cpu::name_of(cpu::active_isa()));
-  log::info("data: ", count(loader_->num_windows()), " windows of ", config_.batch.sequence_length,
-            " tokens; a step: ", config_.batch.global_batch_size, " sequences in ",
-            config_.batch.micro_batches(), " micro-batches; steps ", step_ + 1, " to ",
-            config_.run.max_steps);
-  if (config_.batch.ramp_samples > 0) {
-    log::info("batch: grows from ", count(config_.batch.ramp_start), " sequences to ",
-              count(config_.batch.global_batch_size), " by ", count(config_.batch.ramp_increment),
-              ", over ", count(config_.batch.sizes().ramp_steps()), " steps");
+// taken.  Where that minimum is 0 nothing would be learned: then it follows run.max_steps.
+void settle_schedule(RunConfig& config, const PretrainState& stored) {
+  ScheduleConfig& schedule = config.schedule;
+  if (!schedule.follows_max_steps || stored.total_steps == 0 ||
+      stored.total_steps == schedule.total_steps)
+    return;
+  ScheduleConfig kept = schedule;
+  kept.total_steps = stored.total_steps;
+  if (config.run.max_steps > kept.total_steps && kept.min_learning_rate == 0.0) {
+    log::warn("schedule.total_steps: ", schedule.total_steps, " (run.max_steps); it was ",
+              kept.total_steps, ", behind which the learning rate would be 0: it rises again; "
+              "give the key, or schedule.min_learning_rate, for another curve");
+    return;
   }
-  if (engine_->groups().pipeline.size() > 1) log::info("pipeline: ", pipeline_text(config_));
-  if (config_.schedule.warmup_steps >= config_.schedule.total_steps) {
-    log::warn("schedule.warmup_steps: ", config_.schedule.warmup_steps, " is no less than the ",
-              counted(config_.schedule.total_steps, "step"),
-              " of the schedule: the learning rate never reaches its peak, or only at the end");
-  }
-  log::info("first step after ", hundredths(now_seconds() - options_.start_seconds), " s (",
-            hundredths(seconds_before_data_), " s before data was opened); run directory ",
-            paths_.dir);
+  schedule = kept;
+  log::info("schedule.total_steps: ", kept.total_steps,
+            ", as when the run began; give the key to change it");
 }
 
-StepMetrics Pretrainer::train_step(int64_t step, bool& stop) {
-  const double begin = now_seconds();
-  const Group& data_ranks = engine_->groups().data;
-  const int64_t per_rank = config_.batch.micro_batches_of_step(step) / data_ranks.size();
-  std::vector<Batch> batches;
-  for (int64_t i = 0; i < per_rank; ++i)
-    batches.push_back(loader_->micro_batch(step - 1, data_ranks.rank() * per_rank + i));
-  if (is_recorded(step)) engine_->pipeline().record_next_step();
-  context().ledger->reset_peaks();
-  const StepResult result = engine_->step(batches, step, options_.stop && options_.stop->load());
-  step_memory_ = context().ledger->peaks();
-  memory_.merge(step_memory_);
-  stop = result.stop_requested;
-  skipped_in_a_row_ = result.skipped ? skipped_in_a_row_ + 1 : 0;
-  if (result.skipped) {
+// Samples are counted on from what the checkpoint had consumed, whatever the batch is now.
+BatchSizes settle_sizes(const RunConfig& config, const Manifest* manifest,
+                        const PretrainState& stored) {
+  BatchSizes sizes = config.batch.sizes();
+  if (!manifest) return sizes;
+  sizes.steps_before = manifest->step;
+  sizes.samples_before = manifest->samples;
+  const int64_t length = config.batch.sequence_length;
+  if (stored.sequence_length > 0 && stored.sequence_length != length) {
+    sizes.samples_before = manifest->samples * stored.sequence_length / length;
+    log::info("data: goes on behind the ", with_thousands(manifest->samples), " samples of ",
+              stored.sequence_length, " tokens, as if they had been ",
+              with_thousands(sizes.samples_before), " of ", length,
+              "; windows of another length come in another order");
+  }
+  return sizes;
+}
+
+// What may not differ between a checkpoint's run and this one.
+std::vector<std::string> changes(const PretrainOptions& options, const RunConfig& config,
+                                 const std::string& stored_yaml, const std::string& yaml,
+                                 bool same_data) {
+  std::vector<std::string> result;
+  for (const std::string& difference : options.differences(stored_yaml, yaml)) {
+    const bool is_end = config.schedule.follows_max_steps &&
+                        difference.starts_with("schedule.total_steps:");
+    if (!is_end) result.push_back(difference);
+  }
+  if (!same_data) result.push_back("the training data is not the same");
+  return result;
+}
+
+// Skips are told, and end a run that makes no step any more.
+class SkipWatch {
+ public:
+  void see(int64_t step, const StepResult& result, const RunSession& session) {
+    in_a_row_ = result.skipped ? in_a_row_ + 1 : 0;
+    if (!result.skipped) return;
     log::warn("step ", step, ": gradient norm ", result.grad_norm, ", nothing was updated");
-    ORTHANT_CHECK(skipped_in_a_row_ < kMaxSkippedInARow, kNumeric,
-                  "the gradient norm was not finite in ", kMaxSkippedInARow,
+    ORTHANT_CHECK(in_a_row_ < kMaxSkippedInARow, kNumeric, "the gradient norm was not finite in ",
+                  kMaxSkippedInARow,
                   " steps in a row; lower optimizer.learning_rate or look at the data; ",
-                  saved_text());
+                  session.saved_text());
   }
-  const double seconds = now_seconds() - begin;
-  const int64_t samples = config_.batch.sizes().samples_after(step);
-  const int64_t tokens = config_.batch.sizes().size_of_step(step) * config_.batch.sequence_length;
-  const double flops = flops_per_token(config_.model, config_.batch.sequence_length) *
-                       static_cast<double>(tokens) / seconds;
-  // The ceiling was measured in a moment; a machine that is shared may show more later.
-  peak_flops_ = std::max(peak_flops_, flops);
+  // A single bad step leaves the weights as they were; more in a row say that the weights are
+  // spoilt, and those are not worth keeping over the ones before.
+  bool weights_are_good() const { return in_a_row_ < 2; }
+
+ private:
+  int64_t in_a_row_ = 0;
+};
+
+StepMetrics metrics_of(const RunConfig& config, const BatchSizes& sizes, int64_t step,
+                       const StepResult& result, double seconds, double peak_flops) {
+  const int64_t samples = sizes.samples_after(step);
+  const double tokens =
+      static_cast<double>(sizes.size_of_step(step) * config.batch.sequence_length);
+  const double flops =
+      flops_per_token(config.model, config.batch.sequence_length) * tokens / seconds;
   StepMetrics metrics{.step = step,
                       .samples = samples,
-                      .tokens = samples * config_.batch.sequence_length,
-                      .loss = result.lm_loss + result.balance_loss,
-                      .lm_loss = result.lm_loss,
+                      .tokens = samples * config.batch.sequence_length,
+                      .loss = result.objective_loss + result.balance_loss,
+                      .lm_loss = result.objective_loss,
                       .grad_norm = result.grad_norm,
                       .learning_rate = result.learning_rate,
                       .step_ms = seconds * 1e3,
-                      .tokens_per_second = static_cast<double>(tokens) / seconds,
+                      .tokens_per_second = tokens / seconds,
                       .model_tflops = flops / 1e12,
-                      .mfu = flops / peak_flops_,
-                      .memory_peak_bytes = step_memory_.total()};
-  if (step % config_.logging.interval == 0 || step == config_.run.max_steps)
-    metrics.memory = memory_metrics(gather_peaks(world_, step_memory_));
-  if (config_.model.is_moe()) {
+                      .mfu = flops / peak_flops};
+  if (config.model.is_moe()) {
     metrics.balance_loss = result.balance_loss;
     const RoutingStatistics routing = routing_statistics(result.expert_counts, result.dropped);
     metrics.expert_load_max_over_mean = routing.max_over_mean;
     metrics.expert_load_entropy = routing.entropy;
     metrics.dropped_fraction = routing.dropped_fraction;
-    if (step % config_.logging.interval == 0) {
+    if (step % config.logging.interval == 0) {
       for (const std::vector<double>& counts : result.expert_counts)
         metrics.expert_loads.push_back(relative_loads(counts));
     }
@@ -293,174 +164,163 @@ StepMetrics Pretrainer::train_step(int64_t step, bool& stop) {
   return metrics;
 }
 
-// A picture is no reason to end a run.
-void Pretrainer::record_pipeline() {
-  if (!is_first()) return;
-  pipeline_ = engine_->pipeline().last_record();
-  try {
-    write_file_atomically(paths_.pipeline(), to_json(*pipeline_));
-  } catch (const Error& error) {
-    log::warn("the pipeline's timeline of step ", pipeline_->step, " is not kept: ", error.what());
-  }
-}
-
-void Pretrainer::evaluate(StepMetrics& metrics) {
-  const EvaluationResult result = engine_->evaluate(
-      [&](int64_t i) { return evaluation_->batch(i); }, evaluation_->num_batches());
+void evaluate(const Engine& engine, const EvaluationBatches& batches, StepMetrics& metrics) {
+  const EvaluationResult result = engine.evaluate(
+      [&](int64_t i) { return batches.batch(i); }, batches.num_batches());
+  const double bits_per_byte =
+      result.total / std::numbers::ln2 / static_cast<double>(batches.num_bytes());
   metrics.validation_loss = result.loss;
-  bits_per_byte_ =
-      result.total_nats / std::numbers::ln2 / static_cast<double>(evaluation_->num_bytes());
-  metrics.validation_bits_per_byte = *bits_per_byte_;
+  metrics.validation_bits_per_byte = bits_per_byte;
+  const auto rounded = [](double value) { return std::round(value * 1e4) / 1e4; };
   log::info("step ", metrics.step, ": validation loss ", rounded(result.loss), ", ",
-            rounded(*bits_per_byte_), " bits per byte over ",
-            with_thousands(evaluation_->num_bytes()), " bytes");
+            rounded(bits_per_byte), " bits per byte over ", with_thousands(batches.num_bytes()),
+            " bytes");
 }
 
-void Pretrainer::save(int64_t step) {
-  if (saved_step_ == step) return;
-  writer_->save(step, training_tensors(*engine_),
-                {.samples = config_.batch.sizes().samples_after(step),
-                 .layout = config_.parallel.text(),
-                 .configuration = config_yaml_,
-                 .extra = {{"isa", std::string(cpu::name_of(cpu::active_isa()))},
-                           {"data_fingerprint", data_.fingerprint},
-                           {"tokenizer", data_.tokenizer->name()},
-                           {"updates", std::to_string(engine_->updates())},
-                           {"total_steps", std::to_string(config_.schedule.total_steps)}}});
-  saved_step_ = step;
-}
-
-PretrainResult Pretrainer::run() {
-  open_run();
-  if (step_ >= config_.run.max_steps) {
-    log::info("nothing to do: ", paths_.dir, " is at step ", step_, " of run.max_steps ",
-              config_.run.max_steps);
-    return {.step = step_};
-  }
-  describe_run();
-  first_step_ = step_ + 1;
-  bool stop = false;
-  {
-    Progress progress({.max_steps = config_.run.max_steps,
-                       .log_interval = config_.logging.interval,
-                       .bar = config_.logging.progress == "auto",
-                       .samples_after = [sizes = config_.batch.sizes()](int64_t steps) {
-                         return sizes.samples_after(steps);
-                       }});
-    while (step_ < config_.run.max_steps && !stop) {
-      const int64_t step = step_ + 1;
-      StepMetrics metrics = train_step(step, stop);
-      step_ = step;
-      const bool last = step == config_.run.max_steps;
-      if (evaluation_ && (last || step % config_.evaluation.interval == 0) && !stop)
-        evaluate(metrics);
-      if (is_recorded(step)) record_pipeline();
-      if (metrics_) metrics_->write(metrics);
-      if (events_) events_->write(metrics);
-      progress.step(metrics);
-      writer_->poll();
-      const bool due = config_.checkpoint.interval > 0 && step % config_.checkpoint.interval == 0;
-      // A single bad step leaves the weights as they were; more in a row say that the weights are
-      // spoilt, and those are not worth keeping over the ones before.
-      const bool usable = std::isfinite(metrics.loss) && skipped_in_a_row_ < 2;
-      ORTHANT_CHECK(usable || !last, kNumeric, "the run ended with loss ", metrics.loss,
-                    " and gradient norm ", metrics.grad_norm,
-                    "; lower optimizer.learning_rate or look at the data; ", saved_text());
-      if (usable && (last || stop || due)) save(step);
-      if (metrics.validation_loss && !last) write_report(gather_peaks(world_, memory_));
-    }
-  }
-  ORTHANT_CHECK(writer_->finish(), kCannotWrite, "the last checkpoint, step ", step_,
-                ", could not be written to ", paths_.checkpoints());
-  if (step_ < config_.run.max_steps) {
-    log::info("stopped by a signal after step ", step_,
-              "; saved: the same command goes on from there");
-    return {.step = step_, .interrupted = true};
-  }
-  finish();
-  return {.step = step_};
-}
-
-void Pretrainer::make_samples() {
-  for (int64_t i = 0; i < config_.generation.samples; ++i) {
-    samples_.push_back(
-        {config_.generation.prompt, generate(engine_->model(), *data_.tokenizer,
-                                             {.prompt = config_.generation.prompt,
-                                              .max_new_tokens = config_.generation.max_new_tokens,
-                                              .temperature = config_.generation.temperature,
-                                              .top_k = config_.generation.top_k,
-                                              .top_p = config_.generation.top_p,
-                                              .seed = config_.run.seed,
-                                              .sample = i})});
+// A picture is no reason to end a run.
+void keep_timeline(const PipelineRecord& record, const RunSession& session, RunOutcome& outcome) {
+  if (!session.is_first()) return;
+  outcome.pipeline = record;
+  try {
+    write_file_atomically(session.paths().pipeline(), to_json(record));
+  } catch (const Error& error) {
+    log::warn("the pipeline's timeline of step ", record.step, " is not kept: ", error.what());
   }
 }
 
-void Pretrainer::write_report(const std::vector<MemoryPeaks>& memory) {
-  if (!is_first()) return;
-  const size_t fullest = fullest_rank(memory);
-  char host[256] = "";
-  gethostname(host, sizeof(host) - 1);
-  const ModelConfig& m = config_.model;
-  std::string shape = concat(m.num_hidden_layers, " layers, width ", m.hidden_size, ", ",
-                             m.num_attention_heads, " heads");
-  if (m.is_moe()) {
-    shape += concat(", ", m.n_routed_experts, " routed experts (", m.num_experts_per_tok,
-                    " a token) and ", m.n_shared_experts, " shared");
+// All ranks take part in decoding: each holds a part of the model that others need.  Not of the
+// layers or of a sequence: decoding wants these whole.
+std::vector<ReportSample> make_samples(const RunConfig& config, const Role& role,
+                                       const Tokenizer& tokenizer) {
+  std::vector<ReportSample> samples;
+  const GenerationConfig& g = config.generation;
+  if (role.groups().pipeline.size() > 1 || role.groups().context.size() > 1 ||
+      role.pipeline().stages().size() > 1) {
+    if (g.samples > 0)
+      log::info("no samples: ranks share layers or sequences; orthant generate ", config.run.dir,
+                " makes them on one rank");
+    return samples;
   }
-  orthant::write_report(
-      paths_.report(),
-      {.title = config_.run.name,
-       .subtitle = concat("pre-training, step ", step_, " of ", config_.run.max_steps),
-       .facts = {{"model", shape},
-                 {"parameters", concat(with_thousands(total_parameters(m)), ", ",
-                                       with_thousands(active_matmul_parameters(m)), " active")},
-                 {"layout", concat(config_.parallel.text(), ", ",
-                                   counted(context().num_threads, "thread"), " a rank")},
-                 {"memory",
-                  concat("at most ", held_text(memory[fullest].at_peak), ", on rank ", fullest)},
-                 {"precision",
-                  concat(config_.precision, " at level ", cpu::name_of(cpu::active_isa()))},
-                 {"machine", host}},
-       .metrics = read_metrics(paths_.metrics()),
-       .pipeline = pipeline_ ? std::optional(compare_with_prediction(*pipeline_)) : std::nullopt,
-       .samples = samples_,
-       .config_yaml = config_yaml_,
-       .next_commands = {concat("orthant generate ", paths_.dir, " --prompt \"...\""),
-                         concat("orthant pretrain ", paths_.config(),
-                                " run.max_steps=", 2 * config_.run.max_steps)}});
+  for (int64_t i = 0; i < g.samples; ++i)
+    samples.push_back({g.prompt, generate(role.model(), tokenizer,
+                                          {.prompt = g.prompt,
+                                           .max_new_tokens = g.max_new_tokens,
+                                           .temperature = g.temperature,
+                                           .top_k = g.top_k,
+                                           .top_p = g.top_p,
+                                           .seed = config.run.seed,
+                                           .sample = i})});
+  return samples;
 }
 
-void Pretrainer::finish() {
-  // All ranks take part in decoding: each holds a part of the model that others need.  Not of the
-  // layers or of a sequence: decoding wants these whole.
-  const ParallelConfig& parallel = config_.parallel;
-  if (parallel.pipeline_parallel_size == 1 && parallel.context_parallel_size == 1 &&
-      engine_->pipeline().stages().size() == 1) {
-    make_samples();
-  } else if (config_.generation.samples > 0) {
-    log::info("no samples: ranks share layers or sequences; orthant generate ", paths_.dir,
-              " makes them on one rank");
-  }
-  const std::vector<MemoryPeaks> memory = gather_peaks(world_, memory_);
-  if (!is_first()) return;
-  for (const ReportSample& sample : samples_) {
-    log::info("sample: ", printable(sample.prompt + sample.completion));
-  }
-  log_memory(memory);
-  write_report(memory);
-  log::info("model: ", paths_.dir, "; report: ", paths_.report());
-  if (bits_per_byte_) {
-    const double gzip =
-        gzip_bits_per_byte(*data_.validation, *data_.tokenizer, config_.evaluation.tokens);
-    log::info("validation: ", rounded(*bits_per_byte_), " bits per byte (gzip -9: ", rounded(gzip),
-              ")");
-  }
+void check_routing(const RunConfig& config, const Role& role) {
+  for (const auto& stage : role.pipeline().stages()) stage->check_routing();
+  if (config.model.is_moe())
+    log::info("routing: checked in ", counted(config.model.num_moe_layers(), "layer"),
+              " that a token which chooses an expert is counted for it and sent to its weights ",
+              "(docs/balance.md)");
 }
 
 }  // namespace
 
-PretrainResult pretrain(const PretrainOptions& options, const Group& world) {
-  return Pretrainer(options, world).run();
+PretrainResult pretrain(const PretrainOptions& options, const Group& host_world) {
+  RunConfig config = options.config;
+  const std::string yaml = options.to_yaml(config);
+  check_same_everywhere(host_world, "the configuration", yaml,
+                        [&](const std::string& theirs, const std::string& others) {
+                          return join(options.differences(others, theirs), "; ");
+                        });
+  // A run that cannot begin leaves nothing behind.
+  every_rank_does(host_world, [&] { check_inputs(config); });
+  RunSession session(session_options(options),
+                     connect_devices(host_world, device_of(config.device),
+                                     config.parallel.device_transport));
+  const Group& world = session.world();
+  const Datasets data = open_datasets(config, world);
+  check_same_everywhere(world, "the training data", data.fingerprint,
+                        [](const std::string& theirs, const std::string& others) {
+                          return concat("its fingerprint is ", theirs, ", theirs ", others);
+                        });
+  PretrainState stored;
+  session.read([&](FieldVisitor& v) { stored.fields(v); });
+  settle_schedule(config, stored);
+  const BatchSizes sizes = settle_sizes(config, session.checkpoint(), stored);
+  Engine engine = pretrain_engine(config, world);
+  Role& role = engine.role();
+  check_routing(config, role);
+  PretrainState state{.data_fingerprint = data.fingerprint,
+                      .tokenizer = data.tokenizer->name(),
+                      .total_steps = config.schedule.total_steps,
+                      .sequence_length = config.batch.sequence_length};
+  session.begin({.configuration = yaml,
+                 .changes =
+                     [&](const std::string& stored_yaml) {
+                       return changes(options, config, stored_yaml, yaml,
+                                      stored.data_fingerprint == data.fingerprint);
+                     },
+                 .layout = config.parallel.text(),
+                 .state = [&](FieldVisitor& v) { state.fields(v); },
+                 .samples_after = [&](int64_t step) { return sizes.samples_after(step); }},
+                {role.saved()});
+  if (session.is_first() && !data.tokenizer->model_file().empty())
+    write_file_atomically(session.paths().tokenizer(), data.tokenizer->model_file());
+  if (!session.has_next()) {
+    log::info("nothing to do: ", config.run.dir, " is at step ", session.step(),
+              " of run.max_steps ", config.run.max_steps);
+    return {.step = session.step()};
+  }
+
+  const Group& data_ranks = role.groups().data;
+  const std::unique_ptr<Loader> loader = make_loader(config, data, sizes, data_ranks);
+  std::optional<EvaluationBatches> evaluation;
+  if (config.evaluation.interval > 0) evaluation.emplace(make_evaluation(config, data, data_ranks));
+  const double peak_flops =
+      world.sum(config.logging.peak_tflops > 0 ? config.logging.peak_tflops * 1e12
+                                               : measure_product_rate(config.dtype()));
+  describe_run(config, session, loader->num_windows());
+  SkipWatch skips;
+  MemoryPeaks memory;  // of all steps
+  RunOutcome outcome;
+  while (session.has_next()) {
+    const int64_t step = session.next_step();
+    const bool last = session.is_last(step);
+    const double begin = now_seconds();
+    const std::vector<Batch> batches =
+        loader->step_share(step - 1, data_ranks.rank(), data_ranks.size());
+    // The last step's timeline is kept, and until then one that is not the first of this job.
+    const bool recorded = config.parallel.pipeline_parallel_size > 1 &&
+                          (last || step == session.first_step() + 1);
+    if (recorded) role.pipeline().record_next_step();
+    context().ledger->reset_peaks();
+    const StepResult result = engine.step(batches, step, session.wants_stop());
+    const MemoryPeaks step_memory = context().ledger->peaks();
+    memory.merge(step_memory);
+    skips.see(step, result, session);
+    StepMetrics metrics =
+        metrics_of(config, sizes, step, result, now_seconds() - begin, peak_flops);
+    metrics.memory_peak_bytes = step_memory.total();
+    if (step % config.logging.interval == 0 || last)
+      metrics.memory = memory_metrics(gather_peaks(world, step_memory));
+    if (evaluation && (last || step % config.evaluation.interval == 0) && !result.stop_requested) {
+      evaluate(engine, *evaluation, metrics);
+      outcome.bits_per_byte = metrics.validation_bits_per_byte;
+    }
+    if (recorded) keep_timeline(role.pipeline().last_record(), session, outcome);
+    session.end_step(metrics, {.stop = result.stop_requested,
+                               .is_good = std::isfinite(metrics.loss) && skips.weights_are_good()});
+    if (metrics.validation_loss && !last) {
+      outcome.memory = gather_peaks(world, memory);
+      if (session.is_first()) write_run_report(config, session, yaml, outcome);
+    }
+  }
+  if (!session.finish()) return {.step = session.step(), .interrupted = true};
+  outcome.samples = make_samples(config, role, *data.tokenizer);
+  outcome.memory = gather_peaks(world, memory);
+  if (session.is_first()) {
+    write_run_report(config, session, yaml, outcome);
+    log_outcome(config, session, data, outcome);
+  }
+  return {.step = session.step()};
 }
 
 }  // namespace orthant

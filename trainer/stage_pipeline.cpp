@@ -25,38 +25,40 @@ void from_zero(pipeline::Timeline& timeline) {
   }
 }
 
-Recompute recompute_of(const std::string& name) {
-  if (name == "selective") return Recompute::kSelective;
-  return name == "full" ? Recompute::kFull : Recompute::kNone;
-}
-
 }  // namespace
 
-StagePipeline::StagePipeline(const RunConfig& config, const RankGroups& ranks, Device device,
+StagePipeline::StagePipeline(const StageOptions& options, const RankGroups& ranks,
                              ParameterStore& store)
-    : config_(config), device_(device) {
-  const pipeline::Schedule& schedule = schedule_of(1);
-  const std::vector<StageLayers> layers = stage_layers(config, schedule.stages());
-  const int own = ranks.pipeline.rank();
-  const int first_rank = schedule.rank(0), last_rank = schedule.rank(schedule.stages() - 1);
-  for (int s = 0; s < schedule.stages(); ++s) {
-    if (schedule.rank(s) != own) continue;
-    const TransformerOptions options{.config = config.model,
-                                     .moe = config.moe,
-                                     .dtype = config.dtype(),
-                                     .device = device,
-                                     .recompute = recompute_of(config.parallel.recompute),
-                                     .recompute_layers = config.parallel.recompute_layers,
-                                     .ranks = ranks,
-                                     .layers = layers[static_cast<size_t>(s)],
-                                     .holds_both_ends = first_rank == last_rank,
-                                     .seed = static_cast<uint64_t>(config.run.seed)};
+    : options_(options),
+      store_(store),
+      // Enough micro-batches for any schedule: they do not move stages.
+      nominal_(pipeline::make_schedule(options.schedule, ranks.pipeline.size(),
+                                       2 * ranks.pipeline.size(), options.chunks)) {
+  const int stages = nominal_.stages(), own = ranks.pipeline.rank();
+  if (options_.layers.empty()) options_.layers = {StageLayers{}};
+  ORTHANT_CHECK(std::ssize(options_.layers) == stages, kInternal, "pipeline: want the layers of ",
+                stages, " stages, got ", options_.layers.size());
+  const int first_rank = nominal_.rank(0), last_rank = nominal_.rank(stages - 1);
+  for (int s = 0; s < stages; ++s) {
+    if (nominal_.rank(s) != own) continue;
+    const TransformerOptions built{.config = options.model,
+                                   .moe = options.moe,
+                                   .dtype = options.dtype,
+                                   .device = options.device,
+                                   .recompute = options.recompute,
+                                   .recompute_layers = options.recompute_layers,
+                                   .ranks = ranks,
+                                   .layers = options_.layers[static_cast<size_t>(s)],
+                                   .holds_both_ends = first_rank == last_rank,
+                                   .seed = options.dropout_seed};
     slot_of_[s] = stages_.size();
+    first_parameters_.push_back(store.all().size());
     stages_.push_back(std::make_unique<Transformer>(
-        options, store, stages_.empty() || !stages_[0]->is_first() ? nullptr : stages_[0].get()));
+        built, store, stages_.empty() || !stages_[0]->is_first() ? nullptr : stages_[0].get()));
   }
-  groups_ = make_pipeline_groups(ranks.pipeline, schedule);
-  if (!config.model.tie_word_embeddings || first_rank == last_rank) return;
+  trains_below_.assign(static_cast<size_t>(stages), true);
+  groups_ = make_pipeline_groups(ranks.pipeline, nominal_);
+  if (!options.model.tie_word_embeddings || first_rank == last_rank) return;
   const bool at_an_end = own == first_rank || own == last_rank;
   const Group pair = ranks.pipeline.split(at_an_end ? 0 : -1, own == last_rank, "tied");
   if (at_an_end)
@@ -65,57 +67,86 @@ StagePipeline::StagePipeline(const RunConfig& config, const RankGroups& ranks, D
                                                              : *stages_.back()->head_weight());
 }
 
-const pipeline::Schedule& StagePipeline::schedule_of(int64_t step) {
-  const int64_t micro_batches = config_.batch.micro_batches_of_step(step);
-  const auto found = schedules_.find(micro_batches);
-  if (found != schedules_.end()) return found->second;
-  return schedules_.emplace(micro_batches, make_step_schedule(config_, step)).first->second;
+void StagePipeline::settle_gradients() {
+  std::vector<double> trains(trains_below_.size(), 0.0);
+  for (const auto& [stage, slot] : slot_of_) {
+    const size_t end =
+        slot + 1 < stages_.size() ? first_parameters_[slot + 1] : store_.all().size();
+    for (size_t i = first_parameters_[slot]; i < end; ++i)
+      if (store_.all()[i]->trainable()) trains[static_cast<size_t>(stage)] = 1.0;
+  }
+  trains = groups_.pipeline.sum(trains);
+  bool below = false;
+  for (size_t stage = 0; stage < trains.size(); ++stage) {
+    trains_below_[stage] = below;
+    below = below || trains[stage] > 0;
+  }
 }
 
-Tensor StagePipeline::forward(int index, int micro_batch, const Tensor& x, const Prepare& prepare,
-                              const Observe& observe, StageMicroBatch& run) const {
+const pipeline::Schedule& StagePipeline::schedule_of(int num_micro_batches) {
+  const auto found = schedules_.find(num_micro_batches);
+  if (found != schedules_.end()) return found->second;
+  return schedules_
+      .emplace(num_micro_batches, pipeline::make_schedule(options_.schedule, nominal_.ranks,
+                                                          num_micro_batches, options_.chunks))
+      .first->second;
+}
+
+Tensor StagePipeline::stream_like(const Work& work, int micro_batch) const {
+  const auto [sequences, length] = work.shape_of(micro_batch);
+  return Tensor::empty(stages_.front()->stream_shape(sequences, length), options_.dtype,
+                       options_.device);
+}
+
+Tensor StagePipeline::forward(int index, int micro_batch, const Tensor& x, const Work& work,
+                              StageMicroBatch& run) const {
   const Transformer& model = stage(index);
   run.micro_batch = micro_batch;
-  prepare(run);
-  if (x.defined()) run.x = Var::leaf(x);
+  work.prepare(run);
+  if (x.defined()) run.x = trains_below_[static_cast<size_t>(index)] ? Var::leaf(x) : Var(x);
+  run.y = model.forward(run.x, run.pass);
   Tensor out;
   if (model.is_last()) {
-    HeadLoss loss = model.loss(run.x, run.input, run.moe);
-    run.y = loss.sum;
-    run.losses = loss.losses;
+    run.rows = work.objective->run(model.head(), run.y, run.pass, *run.batch);
+    run.y = std::exchange(run.rows.loss, Var());
   } else {
-    run.y = model.forward(run.x, run.input, run.moe);
     out = run.y.value();
   }
-  observe(run);
+  work.observe(run);
   return out;
 }
 
-void StagePipeline::train(int64_t step, const Prepare& prepare, const Observe& observe) {
+Tensor StagePipeline::backward_of(int index, StageMicroBatch& run, const Tensor& dy,
+                                  WeightGradQueue* queue) const {
+  const Var y = std::exchange(run.y, Var());  // the tape goes as backward runs
+  if (y.needs_grad()) {
+    backward(y,
+             stage(index).is_last()
+                 ? Tensor::from({1}, {{1.0}}, y.value().dtype(), options_.device)
+                 : dy,
+             queue);
+  }
+  if (!run.x.defined()) return Tensor();
+  if (run.x.needs_grad() && run.x.grad().defined()) return run.x.grad();
+  return Tensor::zeros(run.x.value().shape(), options_.dtype, options_.device);  // nobody reads it
+}
+
+void StagePipeline::train(int64_t step, const Work& work) {
   std::map<std::pair<int, int>, StageMicroBatch> running;  // between forward and backward
   pipeline::StageFunctions functions;
   functions.forward = [&](int index, int micro_batch, const Tensor& x) {
-    const Tensor out =
-        forward(index, micro_batch, x, prepare, observe, running[{index, micro_batch}]);
+    const Tensor out = forward(index, micro_batch, x, work, running[{index, micro_batch}]);
     failpoint("step.forward", step);
     return out;
   };
   functions.backward = [&](int index, int micro_batch, const Tensor& dy, WeightGradQueue* queue) {
-    const auto run = running.extract({index, micro_batch});
-    const Var y = run.mapped().y;
-    run.mapped().y = Var();  // the tape goes as backward runs
-    backward(y,
-             stage(index).is_last() ? Tensor::from({1}, {{1.0}}, y.value().dtype(), device_) : dy,
-             queue);
+    auto run = running.extract({index, micro_batch});
+    const Tensor dx = backward_of(index, run.mapped(), dy, queue);
     failpoint("step.backward", step);
-    return run.mapped().x.defined() ? run.mapped().x.grad() : Tensor();
+    return dx;
   };
-  functions.input_like = [&](int, int) {
-    return Tensor::empty(stages_.front()->stream_shape(config_.batch.micro_batch_size,
-                                                       config_.batch.sequence_length),
-                         config_.dtype(), device_);
-  };
-  const pipeline::Schedule& schedule = schedule_of(step);
+  functions.input_like = [&](int, int micro_batch) { return stream_like(work, micro_batch); };
+  const pipeline::Schedule& schedule = schedule_of(work.num_micro_batches);
   const double lead = is_recorded_ ? pipeline::clock_lead(groups_.pipeline) : 0;
   if (is_recorded_) groups_.pipeline.barrier();
   const double begin = now_seconds() - lead;
@@ -130,26 +161,15 @@ void StagePipeline::train(int64_t step, const Prepare& prepare, const Observe& o
   from_zero(record_.timeline);
 }
 
-void StagePipeline::evaluate(int num_micro_batches, const Prepare& prepare,
-                             const Observe& observe) const {
+void StagePipeline::evaluate(const Work& work) const {
   const NoGradScope no_grad;
   pipeline::StageFunctions functions;
-  int64_t sequences = 0, length = 0;  // the first micro-batch says: all have one shape
-  StageMicroBatch shape_of;
-  if (num_micro_batches > 0) {
-    prepare(shape_of);
-    sequences = shape_of.input.batch, length = shape_of.input.length;
-  }
   functions.forward = [&](int index, int micro_batch, const Tensor& x) {
     StageMicroBatch run;
-    return forward(index, micro_batch, x, prepare, observe, run);
+    return forward(index, micro_batch, x, work, run);
   };
-  functions.input_like = [&](int, int) {
-    return Tensor::empty(stages_.front()->stream_shape(sequences, length), config_.dtype(),
-                         device_);
-  };
-  run_schedule(make_forward_schedule(schedules_.begin()->second, num_micro_batches), groups_,
-               functions);
+  functions.input_like = [&](int, int micro_batch) { return stream_like(work, micro_batch); };
+  run_schedule(make_forward_schedule(nominal_, work.num_micro_batches), groups_, functions);
 }
 
 }  // namespace orthant

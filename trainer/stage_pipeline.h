@@ -7,59 +7,87 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "model/transformer.h"
 #include "parallel/pipeline/interpreter.h"
 #include "parallel/tied_stages.h"
+#include "trainer/objective.h"
 #include "trainer/run/pipeline_record.h"
-#include "trainer/run_config.h"
 
 namespace orthant {
+
+struct StageOptions {
+  ModelConfig model;  // resolved
+  MoeConfig moe;
+  DType dtype = DType::kF32;
+  Device device;
+  std::string schedule = "1f1b";        // parallel/pipeline/generators.h
+  int chunks = 0;                       // stages of a rank; 0: as many as the schedule has by itself
+  std::vector<StageLayers> layers = {};  // of each stage; empty: one stage holds all
+  Recompute recompute = Recompute::kNone;
+  int64_t recompute_layers = 0;  // the first ones of each stage; 0: all
+  uint64_t dropout_seed = 0;
+};
 
 // A micro-batch in a stage; the address stays until its backward has run.
 struct StageMicroBatch {
   int micro_batch = 0;  // of this rank
-  ModelInput input;
-  MoeContext moe;
-  Var x, y;       // the stream into the stage and out of it, or the loss
-  Tensor losses;  // of the last stage: f64, by local row
+  std::shared_ptr<const Batch> batch;
+  Pass pass;
+  Var x, y;            // the stream into the stage and out of it, or the loss
+  ObjectiveRows rows;  // of the last stage
 };
 
 class StagePipeline {
  public:
   // Adds the stages' parameters to the store.  Collective.
-  StagePipeline(const RunConfig& config, const RankGroups& ranks, Device device,
-                ParameterStore& store);
+  StagePipeline(const StageOptions& options, const RankGroups& ranks, ParameterStore& store);
 
   const std::vector<std::unique_ptr<Transformer>>& stages() const { return stages_; }
   // The parameters that first and last stage share, where they are on two ranks; null otherwise.
   std::shared_ptr<const TiedStages> tied_stages() const { return tied_; }
+  // Once what trains is settled: ranks tell each other below which stages nothing does.  Collective
+  // over the pipeline.
+  void settle_gradients();
 
-  // Fills in input and moe of a micro-batch.
-  using Prepare = std::function<void(StageMicroBatch&)>;
-  // Sees each micro-batch behind its forward, in every stage of this rank.
-  using Observe = std::function<void(const StageMicroBatch&)>;
+  // What a step asks of the stages.
+  struct Work {
+    int num_micro_batches = 0;
+    // Rows of a micro-batch that is to be received: (sequences, length).
+    std::function<std::pair<int64_t, int64_t>(int micro_batch)> shape_of;
+    std::function<void(StageMicroBatch&)> prepare;  // fills in batch and pass
+    const Objective* objective = nullptr;
+    // Sees each micro-batch behind its forward, in every stage of this rank.
+    std::function<void(const StageMicroBatch&)> observe;
+  };
   // Forward and backward of a step's micro-batches.  Collective over the pipeline.
-  void train(int64_t step, const Prepare& prepare, const Observe& observe);
+  void train(int64_t step, const Work& work);
   // Forward alone, without a tape.  Collective over the pipeline.
-  void evaluate(int num_micro_batches, const Prepare& prepare, const Observe& observe) const;
+  void evaluate(const Work& work) const;
   // The next training step is recorded: it begins behind a barrier, and ends with gathering what
   // all ranks of the pipeline did and when, on the clock of its first rank.
   void record_next_step() { is_recorded_ = true; }
   const PipelineRecord& last_record() const { return record_; }  // step 0: none
-  const pipeline::Schedule& schedule_of(int64_t step);
 
  private:
   const Transformer& stage(int index) const { return *stages_.at(slot_of_.at(index)); }
-  Tensor forward(int stage, int micro_batch, const Tensor& x, const Prepare& prepare,
-                 const Observe& observe, StageMicroBatch& run) const;
+  const pipeline::Schedule& schedule_of(int num_micro_batches);
+  Tensor forward(int stage, int micro_batch, const Tensor& x, const Work& work,
+                 StageMicroBatch& run) const;
+  // Backward of one micro-batch in a stage: the gradient by what came into it.
+  Tensor backward_of(int stage, StageMicroBatch& run, const Tensor& dy, WeightGradQueue* queue) const;
+  Tensor stream_like(const Work& work, int micro_batch) const;
 
-  const RunConfig& config_;
-  Device device_;
+  StageOptions options_;
+  const ParameterStore& store_;
+  pipeline::Schedule nominal_;  // which rank has which stage, for any number of micro-batches
   std::vector<std::unique_ptr<Transformer>> stages_;
-  std::map<int, size_t> slot_of_;                    // by stage: place in stages_
-  std::map<int64_t, pipeline::Schedule> schedules_;  // by micro-batches of a step
+  std::map<int, size_t> slot_of_;         // by stage: place in stages_
+  std::vector<size_t> first_parameters_;  // in the store, by place in stages_
+  std::vector<bool> trains_below_;               // by stage: whether a lower one has what trains
+  std::map<int, pipeline::Schedule> schedules_;  // by micro-batches of a step
   pipeline::PipelineGroups groups_;
   std::shared_ptr<const TiedStages> tied_;
   bool is_recorded_ = false;

@@ -23,50 +23,54 @@ std::vector<Parameter*> fixed_parameters(const ParameterStore& store) {
   return fixed;
 }
 
-std::vector<CheckpointTensor> training_tensors(Engine& engine) {
+std::vector<CheckpointTensor> role_tensors(const Role& role) {
   std::vector<CheckpointTensor> tensors;
-  for (const ParameterOptimizer::State& state : engine.optimizer().state()) {
+  const auto add_trained = [&](const ParameterOptimizer::State& state) {
     for (const auto& [logical, elements, in_span] : state.pieces()) {
-      const auto add = [&](const std::string& prefix, const Tensor& span) {
+      const auto add = [&](const std::string& kind, const Tensor& span) {
         if (!span.defined()) return;
         const Tensor data = span.flat(in_span.begin, in_span.end);
-        tensors.push_back(piece_of(*logical, elements, data, prefix));
+        tensors.push_back(piece_of(*logical, elements, data, role.prefix() + kind));
       };
       add("", state.span.master);
       add("optimizer.exp_avg.", state.span.m);
       add("optimizer.exp_avg_sq.", state.span.v);
     }
-  }
-  for (const Parameter* parameter : fixed_parameters(engine.store())) {
+  };
+  if (role.trains())
+    for (const ParameterOptimizer::State& state : role.optimizer().state()) add_trained(state);
+  for (const Parameter* parameter : fixed_parameters(role.store())) {
     for (const LogicalTensor& logical : parameter->logical())
       tensors.push_back(piece_of(logical, {0, logical.shape.numel()},
-                                 parameter->logical_part(parameter->value(), logical)));
+                                 parameter->logical_part(parameter->value(), logical),
+                                 role.prefix()));
   }
   return tensors;
 }
 
-std::vector<CheckpointTensor> weight_tensors(const ParameterStore& store,
-                                             const Manifest& manifest) {
+std::vector<CheckpointTensor> weight_tensors(const ParameterStore& store, const Manifest& manifest,
+                                             const std::string& prefix) {
   std::vector<CheckpointTensor> tensors;
   for (const auto& parameter : store.all()) {
     if (parameter->tied_to()) continue;
     for (const LogicalTensor& logical : parameter->logical()) {
-      const ManifestTensor* stored = manifest.find(logical.name);
+      const ManifestTensor* stored = manifest.find(prefix + logical.name);
       const DType dtype = stored ? stored->dtype : parameter->grad_dtype();
-      tensors.push_back(
-          piece_of(logical, {0, logical.shape.numel()}, Tensor::empty(logical.shape, dtype)));
+      tensors.push_back(piece_of(logical, {0, logical.shape.numel()},
+                                 Tensor::empty(logical.shape, dtype), prefix));
     }
   }
   return tensors;
 }
 
-void set_weights(ParameterStore& store, const std::vector<CheckpointTensor>& tensors) {
+void set_weights(ParameterStore& store, const std::vector<CheckpointTensor>& tensors,
+                 const std::string& prefix) {
   std::map<std::string, const CheckpointTensor*> by_name;
   for (const CheckpointTensor& tensor : tensors) by_name[tensor.name] = &tensor;
   for (const auto& parameter : store.all()) {
     if (parameter->tied_to()) continue;
     for (const LogicalTensor& logical : parameter->logical()) {
-      copy(by_name.at(logical.name)->data.view(logical.shape),
+      copy(by_name.at(prefix + logical.name)->data.view(logical.shape),
            parameter->logical_part(parameter->value(), logical));
     }
     parameter->bump_version();

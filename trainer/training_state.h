@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a checkpoint holds of an engine, under layout-free names.
+// What a checkpoint holds of a role, under layout-free names, the role's prefix in front of all.
 //
-//   <logical name>                          weights in the wide type (f64 for f64 models, else f32:
-//   the masters) optimizer.exp_avg.<logical name>        AdamW's first moment
+//   <logical name>                          weights in the wide type (f64 for f64 models, else
+//                                           f32: the masters); frozen ones in the model's own type
+//   optimizer.exp_avg.<logical name>        AdamW's first moment
 //   optimizer.exp_avg_sq.<logical name>     its second moment
 #pragma once
 
@@ -10,24 +11,26 @@
 
 #include "checkpoint/checkpoint_tensor.h"
 #include "checkpoint/manifest.h"
-#include "trainer/engine.h"
+#include "trainer/role.h"
 
 namespace orthant {
 
 inline constexpr const char* kOptimizerPrefix = "optimizer.";
 
-// What no optimizer updates: routers' selection biases.
+// What no optimizer updates: routers' selection biases, and what is frozen.
 std::vector<Parameter*> fixed_parameters(const ParameterStore& store);
 // The elements `elements` of the rectangle that this rank holds of a logical tensor.
 CheckpointTensor piece_of(const LogicalTensor& logical, const ElementRange& elements, Tensor data,
                           const std::string& prefix = "");
 // Views of this rank's masters and moments (with ZeRO, ranges of the tensors' elements), and of
 // what no optimizer updates.
-std::vector<CheckpointTensor> training_tensors(Engine& engine);
+std::vector<CheckpointTensor> role_tensors(const Role& role);
 // Weights only, as fresh tensors to load a checkpoint into, in the dtype that it has them in: for a
-// model without its optimizer, of any precision.
-std::vector<CheckpointTensor> weight_tensors(const ParameterStore& store, const Manifest& manifest);
+// model of any precision.
+std::vector<CheckpointTensor> weight_tensors(const ParameterStore& store, const Manifest& manifest,
+                                             const std::string& prefix = "");
 // Writes such tensors into the store's parameters, converting.
-void set_weights(ParameterStore& store, const std::vector<CheckpointTensor>& tensors);
+void set_weights(ParameterStore& store, const std::vector<CheckpointTensor>& tensors,
+                 const std::string& prefix = "");
 
 }  // namespace orthant

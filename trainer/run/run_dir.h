@@ -17,6 +17,7 @@ struct RunPaths {
   std::string report() const { return dir + "/report.html"; }
   std::string tokenizer() const { return dir + "/tokenizer.model"; }
   std::string pipeline() const { return dir + "/pipeline.json"; }
+  std::string saved_step() const { return dir + "/checkpoints.newest"; }
   std::string lock() const { return dir + "/run.lock"; }
   std::string checkpoints() const { return dir + "/checkpoints"; }
   std::string log_file(int rank) const;  // logs/rank-00003.log

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+// What training is for: what the last stage does with the rows that come out of the model.
+//
+// An objective gives each row a loss and makes the gradient by the rows while it does so.  A step
+// adds the losses of all rows of all ranks and divides once, by what the objective counts: never a
+// mean of means, so that neither accumulation nor layout changes what is computed.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "data/batch.h"
+#include "layers/linear.h"
+#include "model/pass.h"
+
+namespace orthant {
+
+// Of one micro-batch; all tensors f64, by local row (parallel/token_rows.h).
+struct ObjectiveRows {
+  Var loss;                  // [1]: the sum of `losses`; backward starts here, with 1
+  Tensor losses;
+  std::vector<Tensor> sums;  // in the order of sum_names()
+};
+
+class Objective {
+ public:
+  virtual ~Objective() = default;
+
+  // What a micro-batch adds to the number that the step's loss and gradients are divided by.
+  virtual double count(const Batch& batch) const = 0;
+  // Numbers beside the loss that are added up over the step.
+  virtual std::vector<std::string> sum_names() const { return {}; }
+  // rows: the stream behind the final norm.  Collective over the ranks that share the micro-batch,
+  // which get the same losses.
+  virtual ObjectiveRows run(const Head& head, const Var& rows, const Pass& pass,
+                            const Batch& batch) const = 0;
+};
+
+// The mean of -log p(label) over labelled tokens.  Where the micro-batches have a token column
+// "weights", it is a weighted mean, and the number of labelled tokens is the sum of their weights.
+class LanguageModeling final : public Objective {
+ public:
+  static constexpr const char* kWeights = "weights";
+  double count(const Batch& batch) const override;
+  ObjectiveRows run(const Head& head, const Var& rows, const Pass& pass,
+                    const Batch& batch) const override;
+};
+
+}  // namespace orthant

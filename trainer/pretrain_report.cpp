@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trainer/pretrain_report.h"
+
+#include <unistd.h>
+
+#include <cmath>
+
+#include "base/clock.h"
+#include "base/context.h"
+#include "base/log.h"
+#include "data/compression.h"
+#include "optim/schedule.h"
+#include "tensor/cpu/isa.h"
+#include "trainer/run/memory_report.h"
+
+namespace orthant {
+namespace {
+
+double hundredths(double value) { return std::round(value * 1e2) / 1e2; }
+double rounded(double value) { return std::round(value * 1e4) / 1e4; }
+
+// For the console: bytes of half a character, and control characters that a terminal would obey,
+// replaced.
+std::string printable(const std::string& text) {
+  std::string result = valid_utf8(text);
+  for (char& c : result) {
+    if (static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t') c = '?';
+  }
+  return result;
+}
+
+std::string shape_text(const ModelConfig& m) {
+  std::string shape = concat(m.num_hidden_layers, " layers, width ", m.hidden_size, ", ",
+                             m.num_attention_heads, " heads");
+  if (m.is_moe()) {
+    shape += concat(", ", m.n_routed_experts, " routed experts (", m.num_experts_per_tok,
+                    " a token) and ", m.n_shared_experts, " shared");
+  }
+  return shape;
+}
+
+std::string host_name() {
+  char host[256] = "";
+  gethostname(host, sizeof(host) - 1);
+  return host;
+}
+
+void warn_of_schedule(const RunConfig& config) {
+  const ScheduleConfig& schedule = config.schedule;
+  if (schedule.warmup_steps >= schedule.total_steps) {
+    log::warn("schedule.warmup_steps: ", schedule.warmup_steps, " is no less than the ",
+              counted(schedule.total_steps, "step"),
+              " of the schedule: the learning rate never reaches its peak, or only at the end");
+  }
+  if (config.run.max_steps > schedule.total_steps &&
+      learning_rate_at(schedule, config.optimizer.learning_rate, config.run.max_steps) == 0.0) {
+    log::warn("schedule.total_steps: the learning rate is 0 from step ", schedule.total_steps,
+              " on, and the run has ", config.run.max_steps,
+              ": nothing is learned there; give a larger schedule.total_steps, or a "
+              "schedule.min_learning_rate");
+  }
+}
+
+}  // namespace
+
+void describe_run(const RunConfig& config, const RunSession& session, int64_t num_windows) {
+  const auto count = [](int64_t n) { return with_thousands(n); };
+  log::info(config.run.name, ": ", count(total_parameters(config.model)), " parameters (",
+            count(active_matmul_parameters(config.model)), " active), ", config.precision, " on ",
+            counted(session.world().size(), "rank"), " of ",
+            counted(context().num_threads, "thread"), ", ", cpu::name_of(cpu::active_isa()));
+  log::info("data: ", count(num_windows), " windows of ", config.batch.sequence_length,
+            " tokens; a step: ", config.batch.global_batch_size, " sequences in ",
+            config.batch.micro_batches(), " micro-batches; steps ", session.next_step(), " to ",
+            config.run.max_steps);
+  if (config.batch.ramp_samples > 0) {
+    log::info("batch: grows from ", count(config.batch.ramp_start), " sequences to ",
+              count(config.batch.global_batch_size), " by ", count(config.batch.ramp_increment),
+              ", over ", count(config.batch.sizes().ramp_steps()), " steps");
+  }
+  if (config.parallel.pipeline_parallel_size > 1) log::info("pipeline: ", pipeline_text(config));
+  warn_of_schedule(config);
+  log::info("first step after ", hundredths(now_seconds() - session.start_seconds()), " s (",
+            hundredths(session.seconds_before_data()),
+            " s before data was opened); run directory ", session.paths().dir);
+}
+
+void write_run_report(const RunConfig& config, const RunSession& session,
+                      const std::string& config_yaml, const RunOutcome& outcome) {
+  const ModelConfig& m = config.model;
+  const size_t fullest = fullest_rank(outcome.memory);
+  const RunPaths& paths = session.paths();
+  write_report(
+      paths.report(),
+      {.title = config.run.name,
+       .subtitle = concat("pre-training, step ", session.step(), " of ", config.run.max_steps),
+       .facts = {{"model", shape_text(m)},
+                 {"parameters", concat(with_thousands(total_parameters(m)), ", ",
+                                       with_thousands(active_matmul_parameters(m)), " active")},
+                 {"layout", concat(config.parallel.text(), ", ",
+                                   counted(context().num_threads, "thread"), " a rank")},
+                 {"memory", concat("at most ", held_text(outcome.memory[fullest].at_peak),
+                                   ", on rank ", fullest)},
+                 {"precision",
+                  concat(config.precision, " at level ", cpu::name_of(cpu::active_isa()))},
+                 {"machine", host_name()}},
+       .metrics = read_metrics(paths.metrics()),
+       .pipeline = outcome.pipeline ? std::optional(compare_with_prediction(*outcome.pipeline))
+                                    : std::nullopt,
+       .samples = outcome.samples,
+       .config_yaml = config_yaml,
+       .next_commands = {concat("orthant generate ", paths.dir, " --prompt \"...\""),
+                         concat("orthant pretrain ", paths.config(),
+                                " run.max_steps=", 2 * config.run.max_steps)}});
+}
+
+void log_outcome(const RunConfig& config, const RunSession& session, const Datasets& data,
+                 const RunOutcome& outcome) {
+  for (const ReportSample& sample : outcome.samples)
+    log::info("sample: ", printable(sample.prompt + sample.completion));
+  log_memory(outcome.memory);
+  log::info("model: ", session.paths().dir, "; report: ", session.paths().report());
+  if (outcome.bits_per_byte) {
+    const double gzip =
+        gzip_bits_per_byte(*data.validation, *data.tokenizer, config.evaluation.tokens);
+    log::info("validation: ", rounded(*outcome.bits_per_byte), " bits per byte (gzip -9: ",
+              rounded(gzip), ")");
+  }
+}
+
+}  // namespace orthant

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trainer/weight_source.h"
+
+#include <map>
+
+#include "base/error.h"
+#include "checkpoint/reader.h"
+#include "trainer/training_state.h"
+
+namespace orthant {
+namespace {
+
+// Masters from the weights that are computed with.
+void masters_from_values(Role& role) {
+  if (!role.trains()) return;
+  for (const ParameterOptimizer::State& state : role.optimizer().state())
+    if (!state.span.master.shares_storage_with(state.span.value))
+      copy(state.span.value, state.span.master);
+}
+
+// Masters from tensors in checkpoint order: unrounded.
+void set_masters(Role& role, const std::vector<CheckpointTensor>& tensors) {
+  if (!role.trains()) return;
+  std::map<std::string, const CheckpointTensor*> by_name;
+  for (const CheckpointTensor& tensor : tensors) by_name[tensor.name] = &tensor;
+  for (const ParameterOptimizer::State& state : role.optimizer().state()) {
+    for (const auto& [logical, elements, in_span] : state.pieces()) {
+      const Tensor& data = by_name.at(role.prefix() + logical->name)->data;
+      copy(data.flat(elements.begin, elements.end),
+           state.span.master.flat(in_span.begin, in_span.end));
+    }
+  }
+}
+
+}  // namespace
+
+WeightSource random_weights(uint64_t seed) {
+  return [seed](Role& role) {
+    for (Parameter* parameter : fixed_parameters(role.store())) parameter->initialize(seed);
+    if (role.trains()) role.optimizer().initialize(seed);
+  };
+}
+
+WeightSource checkpoint_weights(Manifest manifest, std::string prefix) {
+  return [manifest = std::move(manifest), prefix = std::move(prefix)](Role& role) {
+    std::vector<CheckpointTensor> weights = weight_tensors(role.store(), manifest, prefix);
+    // Moments, and other roles, stay where they are.
+    std::vector<std::string> unused;
+    for (const ManifestTensor& tensor : manifest.tensors) unused.push_back(tensor.name);
+    load_tensors(role.groups().world, manifest, weights, {.unused_prefixes = std::move(unused)});
+    for (CheckpointTensor& tensor : weights)
+      tensor.name = role.prefix() + tensor.name.substr(prefix.size());
+    set_weights(role.store(), weights, role.prefix());
+    set_masters(role, weights);
+  };
+}
+
+WeightSource weights_of(const Role& other) {
+  return [&other](Role& role) {
+    const auto& from = other.store().all();
+    const auto& to = role.store().all();
+    ORTHANT_CHECK(from.size() == to.size(), kConfig, "role ", role.name(),
+                  ": want the parameters of role ", other.name(), ", which has ", from.size(),
+                  " storages, got ", to.size());
+    for (size_t i = 0; i < to.size(); ++i) {
+      if (to[i]->tied_to()) continue;
+      ORTHANT_CHECK(from[i]->name() == to[i]->name() && from[i]->shape() == to[i]->shape(), kConfig,
+                    "role ", role.name(), ": ", to[i]->name(), " is not laid out as ",
+                    from[i]->name(), " of role ", other.name());
+      copy(from[i]->value(), to[i]->value());
+      to[i]->bump_version();
+    }
+    masters_from_values(role);
+  };
+}
+
+}  // namespace orthant

@@ -1,0 +1,19 @@
+// SPDX-License-Identifier: Apache-2.0
+// Where a role's weights come from.
+#pragma once
+
+#include "checkpoint/manifest.h"
+#include "trainer/role.h"
+
+namespace orthant {
+
+// Drawn by (seed, logical name, index): the same for every layout and precision.
+WeightSource random_weights(uint64_t seed);
+// Those of a checkpoint, of any layout and precision; prefix: of another role's than the unnamed
+// one, "critic.".  Error(kData) naming a tensor that is missing or of another shape.
+WeightSource checkpoint_weights(Manifest manifest, std::string prefix = "");
+// Those that another role computes with now, on the same ranks and laid out alike: Error(kConfig)
+// otherwise.
+WeightSource weights_of(const Role& other);
+
+}  // namespace orthant
