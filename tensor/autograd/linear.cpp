@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <algorithm>
-
-#include "base/context.h"
 #include "tensor/autograd/ops.h"
-#include "tensor/ops/call.h"
-#include "tensor/ops/elementwise.h"
+#include "tensor/autograd/products.h"
 
 namespace orthant {
 namespace {
@@ -12,24 +8,10 @@ namespace {
 using ops::call;
 using ops::view_of;
 
-Tensor as_rows(const Tensor& x) { return x.view({x.rows(), x.dim(-1)}); }
-
 Shape with_last(const Shape& shape, int64_t last) {
   Shape result = shape;
   result[-1] = last;
   return result;
-}
-
-void multiply(const Tensor& a, bool trans_a, const Tensor& b, bool trans_b, const Tensor& c,
-              bool accumulate, const void* prepared_b) {
-  call(&Backend::matmul, "linear", {&a, &b, &c},
-       MatmulArgs{.a = view_of(a),
-                  .b = view_of(b),
-                  .c = view_of(c),
-                  .trans_a = trans_a,
-                  .trans_b = trans_b,
-                  .accumulate = accumulate,
-                  .prepared_b = prepared_b});
 }
 
 void grouped(ProductForm form, const Tensor& x, const Tensor& w, const Tensor& y,
@@ -110,131 +92,6 @@ Var grouped_linear(const Var& x, Weight& w, std::shared_ptr<const std::vector<in
         return {dx};
       },
       w.trainable());
-}
-
-namespace {
-
-// The head's loss over chunks of rows: only one chunk's logits exist at a time.
-class HeadChunks {
- public:
-  HeadChunks(const Tensor& x, const Weight& head, const Tensor& labels, const VocabPart& part)
-      : x_(x), head_(head), labels_(labels), part_(part) {
-    // The chunk depends on the head alone, so that a row's bits do not change with the batch.
-    const int64_t row_bytes = head.value().dim(0) * size_of(wide());
-    chunk_rows_ = std::clamp(kChunkBytes / row_bytes, kLeastRows, kMostRows);
-    const CategoryScope category(MemoryCategory::kWorkspace);
-    logits_ =
-        Tensor::empty({std::min(chunk_rows_, x.dim(0)), head.value().dim(0)}, wide(), x.device());
-    losses_ = Tensor::empty({x.dim(0)}, DType::kF64, x.device());
-  }
-  DType wide() const { return wide_of(x_.dtype()); }
-  const Tensor& losses() const { return losses_; }
-
-  // Calls gradient(begin, end, dlogits) for every chunk, where it is given.
-  void run(const std::function<void(int64_t, int64_t, const Tensor&)>& gradient) {
-    Tensor dlogits;
-    if (gradient) {
-      const CategoryScope category(MemoryCategory::kWorkspace);
-      dlogits = Tensor::empty(logits_.shape(), x_.dtype(), x_.device());
-    }
-    for (int64_t begin = 0; begin < x_.dim(0); begin += chunk_rows_) {
-      const int64_t end = std::min(x_.dim(0), begin + chunk_rows_);
-      const Tensor dl = gradient ? dlogits.slice(0, end - begin) : Tensor();
-      run_chunk(begin, end, dl);
-      if (gradient) gradient(begin, end, dl);
-    }
-  }
-
- private:
-  static constexpr int64_t kChunkBytes = 8 << 20, kLeastRows = 64, kMostRows = 1024;
-
-  void run_chunk(int64_t begin, int64_t end, const Tensor& dlogits) {
-    const Tensor logits = logits_.slice(0, end - begin), labels = labels_.slice(begin, end);
-    multiply(x_.slice(begin, end), false, head_.value(), true, logits, false,
-             head_.prepared(WeightForm::kForward));
-    Tensor sums;
-    if (part_.gather) {
-      const Tensor own = Tensor::empty({end - begin, 3}, DType::kF64, x_.device());
-      call(&Backend::vocab_sums, "vocab_sums", {&logits, &labels, &own},
-           VocabSumsArgs{.logits = view_of(logits),
-                         .labels = view_of(labels),
-                         .sums = view_of(own),
-                         .first_label = part_.first});
-      sums = part_.gather(own);
-    }
-    const Tensor y = losses_.slice(begin, end);
-    call(&Backend::cross_entropy, "cross_entropy", {&logits, &y},
-         CrossEntropyArgs{.logits = view_of(logits),
-                          .labels = view_of(labels),
-                          .sums = view_of(sums),
-                          .losses = view_of(y),
-                          .dlogits = view_of(dlogits),
-                          .first_label = part_.first});
-  }
-
-  Tensor x_;
-  const Weight& head_;
-  Tensor labels_;
-  const VocabPart& part_;
-  int64_t chunk_rows_ = 0;
-  Tensor logits_, losses_;
-};
-
-}  // namespace
-
-HeadLoss head_loss(const Var& x, Weight& head, const Tensor& labels, const VocabPart& part) {
-  const Tensor xv = as_rows(x.value());
-  const int64_t rows = xv.dim(0);
-  ORTHANT_OP_CHECK("head_loss", head.value().rank() == 2 && xv.dim(1) == head.value().dim(1), xv,
-                   head.value());
-  ORTHANT_OP_CHECK("head_loss", labels.numel() == rows && labels.dtype() == DType::kI32, xv,
-                   labels);
-  HeadChunks chunks(xv, head, labels.view({rows}), part);
-  const bool wants_dx = grad_enabled() && x.needs_grad();
-  const bool wants_dw = grad_enabled() && head.trainable();
-  Tensor dx;
-  if (wants_dx) dx = Tensor::empty(x.value().shape(), xv.dtype(), xv.device());
-  const auto data_gradient = [&](int64_t begin, int64_t end, const Tensor& dlogits) {
-    if (!wants_dx) return;
-    multiply(dlogits, false, head.value(), false, as_rows(dx).slice(begin, end), false,
-             head.prepared(WeightForm::kDataGrad));
-  };
-  if (wants_dw) {
-    head.add_gradient([&](const Tensor& dw, bool accumulate) {
-      if (rows == 0 && !accumulate) ops::fill(dw, 0.0);
-      chunks.run([&](int64_t begin, int64_t end, const Tensor& dlogits) {
-        data_gradient(begin, end, dlogits);
-        multiply(dlogits, true, xv.slice(begin, end), false, dw, accumulate || begin > 0, nullptr);
-      });
-    });
-  } else if (wants_dx) {
-    chunks.run(data_gradient);
-  } else {
-    chunks.run({});
-  }
-  double total = 0;
-  for (double loss : chunks.losses().to_doubles()) total += loss;
-  const Tensor sum = Tensor::from({1}, {{total}}, chunks.wide(), xv.device());
-  Var result = record(
-      "head_loss", {x}, sum,
-      [dx](const Tensor& dy) -> Grads {
-        ORTHANT_CHECK(
-            dy.to_doubles()[0] == 1.0, kInternal,
-            "head_loss: its gradients were made in forward: backward starts here, with 1, got ",
-            dy.to_doubles()[0]);
-        return {dx};
-      },
-      head.trainable());
-  return {std::move(result), chunks.losses()};
-}
-
-Tensor head_logits(const Tensor& x, Weight& head) {
-  const Tensor rows = as_rows(x);
-  ORTHANT_OP_CHECK("head_logits", rows.dim(1) == head.value().dim(1), rows, head.value());
-  const Tensor logits =
-      Tensor::empty({rows.dim(0), head.value().dim(0)}, wide_of(x.dtype()), x.device());
-  multiply(rows, false, head.value(), true, logits, false, head.prepared(WeightForm::kForward));
-  return logits;
 }
 
 }  // namespace orthant

@@ -27,6 +27,9 @@ MUTANTS = [
     # Autograd.
     Mutant("messages move between the closures of backward only", "tensor/autograd/var.cpp",
            "  between_ops();\n  Var result", "  Var result", target="test_tensor", filter="Autograd*"),
+    Mutant("rows have the weights of the first chunk's rows", "tensor/autograd/head_loss.cpp",
+           "weights_.slice(begin, begin + x.dim(0))", "weights_.slice(0 * begin, x.dim(0))",
+           target="test_tensor", filter="HeadLoss*"),
     Mutant("messages stand still while put-off weight gradients run", "tensor/autograd/var.cpp",
            "    item = nullptr;  // frees what it captured\n    between_ops();\n", "    item = nullptr;  // frees what it captured\n",
            target="test_tensor", filter="Autograd*"),
@@ -336,7 +339,7 @@ MUTANTS = [
            "1;\n  meta.batch.global_batch_size = meta.batch.micro_batch_size * config.parallel.data_parallel_size;", **MEMORY),
     Mutant("the prediction forgets the packed forms of weights", "tensor/meta/backend.cpp",
            "  *prepared = new int64_t(", "  *prepared = new int64_t(0 * ", **MEMORY),
-    Mutant("the logits of all local tokens exist at once", "tensor/autograd/linear.cpp",
+    Mutant("the logits of all local tokens exist at once", "tensor/autograd/head_loss.cpp",
            "chunk_rows_ = std::clamp(kChunkBytes / row_bytes, kLeastRows, kMostRows);", "chunk_rows_ = std::max(x.dim(0) + 0 * row_bytes, kLeastRows + 0 * kMostRows * kChunkBytes);", **MEMORY),
     Mutant("what is made again is zeros", "tensor/autograd/var.cpp",
            "      return f(Var(value)).value();", "      const Tensor made = f(Var(value)).value();\n      ops::fill(made, 0.0);\n      return made;", **MEMORY),
