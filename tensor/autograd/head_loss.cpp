@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <numeric>
+#include <optional>
 
 #include "base/context.h"
 #include "tensor/autograd/ops.h"
@@ -17,15 +18,15 @@ namespace {
 // The head's loss over chunks of rows: only one chunk's logits exist at a time.
 class HeadChunks {
  public:
-  HeadChunks(const Tensor& x, const Weight& head, const Tensor& labels, const VocabPart& part,
+  HeadChunks(const Tensor& x, const Operand& head, const Tensor& labels, const VocabPart& part,
              const Tensor& row_weights)
       : x_(x), head_(head), labels_(labels), part_(part) {
     // The chunk depends on the head alone, so that a row's bits do not change with the batch.
-    const int64_t row_bytes = head.value().dim(0) * size_of(wide());
+    const int64_t row_bytes = head.view().dim(0) * size_of(wide());
     chunk_rows_ = std::clamp(kChunkBytes / row_bytes, kLeastRows, kMostRows);
     const CategoryScope category(MemoryCategory::kWorkspace);
     logits_ =
-        Tensor::empty({std::min(chunk_rows_, x.dim(0)), head.value().dim(0)}, wide(), x.device());
+        Tensor::empty({std::min(chunk_rows_, x.dim(0)), head.view().dim(0)}, wide(), x.device());
     unweighted_ = losses_ = Tensor::empty({x.dim(0), 1}, DType::kF64, x.device());
     if (!row_weights.defined()) return;
     losses_ = Tensor::like(unweighted_);
@@ -62,8 +63,7 @@ class HeadChunks {
 
   void run_chunk(int64_t begin, int64_t end, const Tensor& dlogits) {
     const Tensor logits = logits_.slice(0, end - begin), labels = labels_.slice(begin, end);
-    multiply(x_.slice(begin, end), false, head_.value(), true, logits, false,
-             head_.prepared(WeightForm::kForward));
+    multiply_forward(x_.slice(begin, end), head_, logits);
     Tensor sums;
     if (part_.gather) {
       const Tensor own = Tensor::empty({end - begin, 3}, DType::kF64, x_.device());
@@ -97,7 +97,7 @@ class HeadChunks {
   }
 
   Tensor x_;
-  const Weight& head_;
+  const Operand& head_;
   Tensor labels_;
   const VocabPart& part_;
   int64_t chunk_rows_ = 0;
@@ -111,30 +111,32 @@ HeadLoss head_loss(const Var& x, Weight& head, const Tensor& labels, const Vocab
                    const Tensor& row_weights) {
   const Tensor xv = as_rows(x.value());
   const int64_t rows = xv.dim(0);
-  ORTHANT_OP_CHECK("head_loss", head.value().rank() == 2 && xv.dim(1) == head.value().dim(1), xv,
-                   head.value());
+  check_weight("head_loss", head.shape().rank() == 2 && xv.dim(1) == head.shape()[1], xv, head);
   ORTHANT_OP_CHECK("head_loss", labels.numel() == rows && labels.dtype() == DType::kI32, xv,
                    labels);
   ORTHANT_OP_CHECK("head_loss",
                    !row_weights.defined() || (row_weights.numel() == rows &&
                                               row_weights.dtype() == wide_of(row_weights.dtype())),
                    xv, row_weights);
-  HeadChunks chunks(xv, head, labels.view({rows}), part, row_weights);
+  const Operand weight = head.operand(WeightForm::kForward);
+  HeadChunks chunks(xv, weight, labels.view({rows}), part, row_weights);
   const bool wants_dx = grad_enabled() && x.needs_grad();
   const bool wants_dw = grad_enabled() && head.trainable();
   Tensor dx;
-  if (wants_dx) dx = Tensor::empty(x.value().shape(), xv.dtype(), xv.device());
+  std::optional<Operand> weight_back;
+  if (wants_dx) {
+    dx = Tensor::empty(x.value().shape(), xv.dtype(), xv.device());
+    weight_back = head.operand(WeightForm::kDataGrad);
+  }
   const auto data_gradient = [&](int64_t begin, int64_t end, const Tensor& dlogits) {
-    if (!wants_dx) return;
-    multiply(dlogits, false, head.value(), false, as_rows(dx).slice(begin, end), false,
-             head.prepared(WeightForm::kDataGrad));
+    if (wants_dx) multiply_back(dlogits, *weight_back, as_rows(dx).slice(begin, end));
   };
   if (wants_dw) {
     head.add_gradient([&](const Tensor& dw, bool accumulate) {
       if (rows == 0 && !accumulate) ops::fill(dw, 0.0);
       chunks.run([&](int64_t begin, int64_t end, const Tensor& dlogits) {
         data_gradient(begin, end, dlogits);
-        multiply(dlogits, true, xv.slice(begin, end), false, dw, accumulate || begin > 0, nullptr);
+        multiply(dlogits, true, xv.slice(begin, end), false, dw, accumulate || begin > 0);
       });
     });
   } else if (wants_dx) {
@@ -160,10 +162,10 @@ HeadLoss head_loss(const Var& x, Weight& head, const Tensor& labels, const Vocab
 
 Tensor head_logits(const Tensor& x, Weight& head) {
   const Tensor rows = as_rows(x);
-  ORTHANT_OP_CHECK("head_logits", rows.dim(1) == head.value().dim(1), rows, head.value());
+  check_weight("head_logits", rows.dim(1) == head.shape()[1], rows, head);
   const Tensor logits =
-      Tensor::empty({rows.dim(0), head.value().dim(0)}, wide_of(x.dtype()), x.device());
-  multiply(rows, false, head.value(), true, logits, false, head.prepared(WeightForm::kForward));
+      Tensor::empty({rows.dim(0), head.shape()[0]}, wide_of(x.dtype()), x.device());
+  multiply_forward(rows, head.operand(WeightForm::kForward), logits);
   return logits;
 }
 
