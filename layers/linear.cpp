@@ -124,7 +124,7 @@ Head::Head(const LayerBuilder& build, const std::string& name, int64_t vocab, in
 Head::Head(const LayerBuilder& build, int64_t vocab, const Embedding& tied_to)
     : tensor_(build.tensor()), vocab_(vocab), linear_(build, "lm_head", tied_to.weight()) {}
 
-HeadLoss Head::loss(const Var& x, const Tensor& labels) const {
+HeadLoss Head::loss(const Var& x, const Tensor& labels, const Tensor& row_weights) const {
   VocabPart part;
   if (tensor_.group().size() > 1) {
     part.first = tensor_.part(vocab_).begin;
@@ -135,7 +135,7 @@ HeadLoss Head::loss(const Var& x, const Tensor& labels) const {
       return all;
     };
   }
-  return head_loss(tensor_.enter(x, labels.numel()), linear_.weight(), labels, part);
+  return head_loss(tensor_.enter(x, labels.numel()), linear_.weight(), labels, part, row_weights);
 }
 
 Tensor Head::logits(const Tensor& x) const {

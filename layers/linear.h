@@ -121,8 +121,9 @@ class Head {
        Tied tied = Tied::kNo);
   // The same weight as the embedding, as a second use of it.
   Head(const LayerBuilder& build, int64_t vocab, const Embedding& tied_to);
-  // x of the stream; labels i32 [N] of all rows.  Loss and losses are the same on every rank.
-  HeadLoss loss(const Var& x, const Tensor& labels) const;
+  // x of the stream; labels i32 [N] and row_weights [N] (see head_loss) of all rows.  Loss and
+  // losses are the same on every rank.
+  HeadLoss loss(const Var& x, const Tensor& labels, const Tensor& row_weights = {}) const;
   // x of all rows -> [N, vocab] in the wide type; no gradient.
   Tensor logits(const Tensor& x) const;
   Parameter& weight() const { return linear_.weight(); }

@@ -104,14 +104,14 @@ void Parameter::move_value(const Tensor& storage, std::shared_ptr<ValueBuckets> 
   bucket_ = bucket;
 }
 
-const void* Parameter::prepared(WeightForm form) const {
+Operand Parameter::operand(WeightForm form) const {
   if (prepared_version_ != version()) {
     for (auto& slot : prepared_) slot.reset();
     prepared_version_ = version();
   }
   auto& slot = prepared_[static_cast<size_t>(form)];
-  if (!slot) slot.emplace(value(), form);
-  return slot->get();
+  if (!slot) slot = std::make_shared<Prepared>(value(), form);
+  return Operand(value(), slot);
 }
 
 void Parameter::add_gradient(FunctionRef<void(const Tensor&, bool)> write) {

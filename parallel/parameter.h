@@ -9,7 +9,6 @@
 
 #include <array>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -75,11 +74,11 @@ class Parameter final : public Weight {
   const std::vector<LogicalTensor>& logical() const;
   // Of the storage, whoever answers for it.
   const std::vector<LogicalTensor>& table() const { return own_or_tied().options_.logical; }
-  const Shape& shape() const { return own_or_tied().value_.shape(); }
+  Shape shape() const override { return own_or_tied().value_.shape(); }
   int64_t numel() const { return shape().numel(); }
-  DType dtype() const { return own_or_tied().value_.dtype(); }
+  DType dtype() const override { return own_or_tied().value_.dtype(); }
   DType grad_dtype() const { return wide_of(dtype()); }
-  Device device() const { return own_or_tied().value_.device(); }
+  Device device() const override { return own_or_tied().value_.device(); }
   bool decays() const;  // weight decay applies: not to 1-D tensors
 
   // The elements of a logical tensor, in its shape, within the value or another tensor of the
@@ -88,9 +87,10 @@ class Parameter final : public Weight {
 
   // Weight
   // With ZeRO this may wait for what other ranks have updated: read values through here only.
-  const Tensor& value() const override;
+  const Tensor& value() const;
   bool trainable() const override { return trainable_; }
-  const void* prepared(WeightForm form) const override;
+  Operand operand(WeightForm form) const override;
+  Operand elements() const override { return Operand(value()); }
   void add_gradient(FunctionRef<void(const Tensor&, bool)> write) override;
 
   void set_trainable(bool trainable) { trainable_ = trainable; }
@@ -116,7 +116,7 @@ class Parameter final : public Weight {
   size_t bucket_ = 0;  // of arrivals_
   bool trainable_ = true;
   int64_t version_ = 0;
-  mutable std::array<std::optional<Prepared>, 2> prepared_;  // of prepared_version_
+  mutable std::array<std::shared_ptr<const Prepared>, 2> prepared_;  // of prepared_version_
   mutable int64_t prepared_version_ = 0;
   GradientBuffers* buffers_ = nullptr;
   int index_ = -1;

@@ -20,17 +20,19 @@ double measure_product_rate(DType dtype) {
   class PackedWeight final : public Weight {
    public:
     explicit PackedWeight(Tensor value)
-        : value_(std::move(value)), prepared_(value_, WeightForm::kForward) {}
-    const Tensor& value() const override { return value_; }
+        : value_(std::move(value)),
+          prepared_(std::make_shared<Prepared>(value_, WeightForm::kForward)) {}
+    Shape shape() const override { return value_.shape(); }
+    DType dtype() const override { return value_.dtype(); }
+    Device device() const override { return value_.device(); }
     bool trainable() const override { return false; }
-    const void* prepared(WeightForm form) const override {
-      return form == WeightForm::kForward ? prepared_.get() : nullptr;
-    }
+    Operand operand(WeightForm) const override { return Operand(value_, prepared_); }
+    Operand elements() const override { return Operand(value_); }
     void add_gradient(FunctionRef<void(const Tensor&, bool)>) override {}
 
    private:
     Tensor value_;
-    Prepared prepared_;
+    std::shared_ptr<const Prepared> prepared_;
   } weight(filled(kWidth));
   double best = 0;
   const double begin = now_seconds();

@@ -8,13 +8,16 @@ namespace orthant {
 using ops::view_of;
 
 Var embedding(const Tensor& ids, Weight& table) {
-  const Tensor& value = table.value();
-  ORTHANT_OP_CHECK("embedding", value.rank() == 2 && ids.dtype() == DType::kI32, ids, value);
+  check_weight("embedding", table.shape().rank() == 2 && ids.dtype() == DType::kI32, ids, table);
   Shape shape = ids.shape();
-  shape.push_back(value.dim(1));
-  const Tensor out = Tensor::empty(shape, value.dtype(), value.device());
-  ops::call(&Backend::embedding, "embedding", {&value, &ids, &out},
-            EmbeddingArgs{.table = view_of(value), .ids = view_of(ids), .out = view_of(out)});
+  shape.push_back(table.shape()[1]);
+  const Tensor out = Tensor::empty(shape, table.dtype(), table.device());
+  {
+    const Operand rows = table.elements();
+    ops::call(
+        &Backend::embedding, "embedding", {&rows.view(), &ids, &out},
+        EmbeddingArgs{.table = view_of(rows.view()), .ids = view_of(ids), .out = view_of(out)});
+  }
   return record(
       "embedding", {}, out,
       [ids, &table](const Tensor& dout) -> Grads {

@@ -74,12 +74,13 @@ Var dropout(const Var& x, double probability, PhiloxKey key, uint64_t step,
             std::span<const DropoutRun> runs);
 
 // Sum over labelled rows of -log softmax(x head^T)[label], [1] in wide_of(x).  labels i32 [N], < 0
-// = not counted.  The rows' losses (f64 [N]) are returned beside it.  Works in chunks of rows: [N,
-// V] never exists.  Gradients are made chunk by chunk in forward, the head's added there too:
-// backward must start at this loss, with 1.
+// = not counted; row_weights f32 or f64 [N], factors of the rows' losses: 1 when not given.  Works
+// in chunks of rows: [N, V] never exists.  Gradients are made chunk by chunk in forward, the head's
+// added there too: backward must start at this loss, with 1.
 struct HeadLoss {
-  Var sum;
-  Tensor losses;
+  Var sum;            // of `losses`
+  Tensor losses;      // f64 [N], by row
+  Tensor unweighted;  // the same without row_weights
 };
 // A head whose rows are a part of the vocabulary: ids from `first` on.
 struct VocabPart {
@@ -88,7 +89,8 @@ struct VocabPart {
   // the head is whole.  dx is then a partial sum.
   std::function<Tensor(const Tensor& sums)> gather = {};
 };
-HeadLoss head_loss(const Var& x, Weight& head, const Tensor& labels, const VocabPart& part = {});
+HeadLoss head_loss(const Var& x, Weight& head, const Tensor& labels, const VocabPart& part = {},
+                   const Tensor& row_weights = {});
 // The logits themselves, [N, V] in wide_of(x); no gradient.
 Tensor head_logits(const Tensor& x, Weight& head);
 

@@ -8,25 +8,30 @@ using ops::view_of;
 
 Var rms_norm(const Var& x, Weight& weight, double eps) {
   const Tensor& xv = x.value();
-  const Tensor& w = weight.value();
-  ORTHANT_OP_CHECK("rms_norm", w.numel() == xv.dim(-1) && w.dtype() == wide_of(xv.dtype()), xv, w);
+  check_weight("rms_norm",
+               weight.shape().numel() == xv.dim(-1) && weight.dtype() == wide_of(xv.dtype()), xv,
+               weight);
   const Tensor y = Tensor::like(xv);
-  const Tensor rstd = Tensor::empty({xv.rows()}, w.dtype(), xv.device());
-  ops::call(&Backend::rms_norm, "rms_norm", {&xv, &w, &y},
-            RmsNormArgs{.x = view_of(xv),
-                        .weight = view_of(w),
-                        .y = view_of(y),
-                        .rstd = view_of(rstd),
-                        .eps = eps});
+  const Tensor rstd = Tensor::empty({xv.rows()}, weight.dtype(), xv.device());
+  {
+    const Operand w = weight.elements();
+    ops::call(&Backend::rms_norm, "rms_norm", {&xv, &w.view(), &y},
+              RmsNormArgs{.x = view_of(xv),
+                          .weight = view_of(w.view()),
+                          .y = view_of(y),
+                          .rstd = view_of(rstd),
+                          .eps = eps});
+  }
   return record(
       "rms_norm", {x}, y,
       [xv, rstd, &weight](const Tensor& dy) -> Grads {
         // dx and dweight come out of one pass over x and dy, so dweight is not put off.
         const Tensor dx = Tensor::like(xv);
+        const Operand w = weight.elements();
         const auto run = [&](const Tensor& dw, bool accumulate) {
           ops::call(&Backend::rms_norm_grad, "rms_norm_grad", {&xv, &dy},
                     RmsNormGradArgs{.x = view_of(xv),
-                                    .weight = view_of(weight.value()),
+                                    .weight = view_of(w.view()),
                                     .rstd = view_of(rstd),
                                     .dy = view_of(dy),
                                     .dx = view_of(dx),

@@ -23,6 +23,7 @@ namespace {
 struct ThreadState {
   bool grad_enabled = true;
   bool recomputing = false;
+  bool met_weights = false;  // an op that was run has a weight that trains
   uint64_t next_sequence = 1;
   WeightGradQueue* queue = nullptr;
   const std::function<void()>* between = nullptr;
@@ -88,6 +89,7 @@ const Tensor& Var::grad() const {
 Var record(const char* op, std::vector<Var> inputs, Tensor value, BackwardFn backward,
            bool has_weights) {
   between_ops();
+  state.met_weights |= has_weights;
   Var result(std::move(value));
   const bool wanted = has_weights || std::any_of(inputs.begin(), inputs.end(),
                                                  [](const Var& v) { return v.needs_grad(); });
@@ -151,9 +153,12 @@ void weight_grad(std::function<void()> work) {
 
 Var recompute(std::function<Var(const Var&)> f, const Var& x) {
   Tensor y;
+  bool has_weights = false;
   {
     const NoGradScope no_grad;
+    const Restore met_weights(state.met_weights, false);
     y = f(Var(x.value())).value();
+    has_weights = state.met_weights;
   }
   return record(
       "recompute", {x}, y,
@@ -165,7 +170,7 @@ Var recompute(std::function<Var(const Var&)> f, const Var& x) {
         backward(again, dy, state.queue);
         return {wanted ? leaf.grad() : Tensor()};
       },
-      /*has_weights=*/true);
+      has_weights);
 }
 
 Var remake(std::function<Var(const Var&)> f, const Var& x) {

@@ -36,6 +36,13 @@ Prepared& Prepared::operator=(Prepared&& other) noexcept {
   return *this;
 }
 
+void check_weight(const char* op, bool fits, const Tensor& x, const Weight& weight) {
+  ORTHANT_CHECK(fits && x.device() == weight.device(), kInternal, op,
+                ": want an operand and a weight that fit, got ", describe(x), ", ",
+                name_of(weight.dtype()), " ", weight.shape().text(), " on ",
+                name_of(weight.device()));
+}
+
 void TensorWeight::add_gradient(FunctionRef<void(const Tensor&, bool)> write) {
   const bool accumulate = grad_.defined();
   if (!accumulate) grad_ = Tensor::empty(value_.shape(), wide_of(value_.dtype()), value_.device());

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "base/error.h"
 #include "tests/tensor/op_case.h"
 
 namespace orthant::testing {
@@ -117,6 +118,15 @@ std::vector<OpCase> op_cases() {
        .run =
            [](OpInputs& in) {
              return head_loss(in.x[0], *in.w[0], ints({5}, {0, 8, -1, 3, 3})).sum;
+           },
+       .is_loss = true},
+      {.name = "head_loss_weighted",
+       .inputs = {{5, 4}},
+       .weights = {{9, 4}},
+       .run =
+           [](OpInputs& in) {
+             const Tensor weights = Tensor::from({5}, {{0.5, 2.5, 3.0, -0.75, 0.0}}, DType::kF32);
+             return head_loss(in.x[0], *in.w[0], ints({5}, {0, 8, -1, 3, 3}), {}, weights).sum;
            },
        .is_loss = true},
       {.name = "join_columns",
@@ -259,6 +269,48 @@ TEST_P(OpTest, NarrowTypesFollowF64) {
 
 INSTANTIATE_TEST_SUITE_P(Ops, OpTest, ::testing::Range<size_t>(0, op_cases().size()),
                          [](const auto& info) { return op_cases()[info.param].name; });
+
+// Powers of two, so that a row's loss and gradient are multiplied without rounding; more rows than
+// one chunk has.
+TEST(HeadLossTest, WeightsScaleRowsAndNothingElse) {
+  constexpr int64_t kRows = 1100;
+  std::vector<double> weights;
+  std::vector<int32_t> labels;
+  for (int64_t n = 0; n < kRows; ++n) {
+    weights.push_back(n % 7 == 3 ? 0.0 : std::ldexp(n % 2 ? -1.0 : 1.0, static_cast<int>(n % 5)));
+    labels.push_back(n % 11 == 0 ? -1 : static_cast<int32_t>(n % 6));
+  }
+  for (const DType dtype : {DType::kF64, DType::kBF16}) {
+    const auto run = [&](const Tensor& row_weights, const Var& x) {
+      TensorWeight head(random_tensor({6, 8}, dtype, "head"));
+      const HeadLoss loss = head_loss(x, head, ints({kRows}, labels), {}, row_weights);
+      backward(loss.sum, Tensor::from({1}, {{1.0}}, wide_of(dtype)));
+      return std::pair(loss, head.grad().to_doubles());
+    };
+    const Tensor rows = random_tensor({kRows, 8}, dtype, "rows");
+    const Var x = Var::leaf(rows), plain_x = Var::leaf(rows), ones_x = Var::leaf(rows);
+    const auto [loss, dw] = run(Tensor::from({kRows}, weights, DType::kF64), x);
+    const auto [plain, plain_dw] = run({}, plain_x);
+    EXPECT_EQ(loss.unweighted.to_doubles(), plain.losses.to_doubles());
+    EXPECT_EQ(plain.unweighted.to_doubles(), plain.losses.to_doubles());
+    std::vector<double> want = plain.losses.to_doubles(), want_dx = plain_x.grad().to_doubles();
+    double sum = 0;
+    for (size_t n = 0; n < kRows; ++n) {
+      sum += want[n] *= weights[n];
+      for (size_t i = 0; i < 8; ++i) want_dx[n * 8 + i] *= weights[n];
+    }
+    EXPECT_EQ(loss.losses.to_doubles(), want);
+    EXPECT_NEAR(loss.sum.value().to_doubles()[0], sum, 1e-3);
+    EXPECT_EQ(x.grad().to_doubles(), want_dx);
+    const std::vector<double> ones(kRows, 1.0);
+    EXPECT_EQ(run(Tensor::from({kRows}, ones, DType::kF32), ones_x).second, plain_dw);
+    EXPECT_EQ(ones_x.grad().to_doubles(), plain_x.grad().to_doubles());
+  }
+  TensorWeight head(random_tensor({6, 8}, DType::kF64, "head"));
+  const Var x(random_tensor({2, 8}, DType::kF64, "x"));
+  EXPECT_THROW(head_loss(x, head, ints({2}, {0, 1}), {}, Tensor::zeros({3}, DType::kF64)), Error);
+  EXPECT_THROW(head_loss(x, head, ints({2}, {0, 1}), {}, ints({2}, {1, 1})), Error);
+}
 
 // The balance and z losses enter at the router: the gradient of alpha-weighted sums by the logits.
 void expect_balance_gradient(ScoreKind score) {

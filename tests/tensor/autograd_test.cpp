@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "base/context.h"
 #include "base/error.h"
 #include "tests/tensor/op_case.h"
@@ -129,6 +131,49 @@ TEST(AutogradTest, NoGradScopeRecordsNothing) {
   TensorWeight w(random_tensor({3, 4}, DType::kF64, "w"));
   const NoGradScope no_grad;
   EXPECT_FALSE(linear(Var::leaf(random_tensor({2, 4}, DType::kF64, "x")), w).needs_grad());
+}
+
+// With weights that are frozen the tape ends where no input needs a gradient.
+TEST(AutogradTest, FrozenWeightsRecordNothingBelowWhatTrains) {
+  const auto random = [](const Shape& shape, const char* name) {
+    return random_tensor(shape, DType::kF64, name);
+  };
+  TensorWeight w(random({4, 4}, "w"), false), norm(random({4}, "n"), false);
+  TensorWeight experts(random({2, 4, 4}, "e"), false), head(random({5, 4}, "h"), false);
+  const auto offsets = std::make_shared<const std::vector<int64_t>>(std::vector<int64_t>{0, 1, 3});
+  const std::vector<int32_t> numbers = {1, 0, 3};
+  const Tensor ids = Tensor::from_i32({3}, numbers);
+  const auto layer = [&](const Var& v) {
+    return grouped_linear(rms_norm(linear(v, w), norm, 1e-5), experts, offsets);
+  };
+  const Var below = recompute(layer, layer(embedding(ids, w)));
+  EXPECT_FALSE(below.needs_grad());
+  EXPECT_FALSE(head_loss(below, head, ids).sum.needs_grad());
+  // Above a weight that trains, gradients go through.
+  TensorWeight trains(random({4, 4}, "t"));
+  const Var loss = head_loss(recompute(layer, linear(below, trains)), head, ids).sum;
+  backward(loss, Tensor::from({1}, {{1.0}}, DType::kF64));
+  EXPECT_GT(std::abs(trains.grad().to_doubles()[0]), 0.0);
+  for (const TensorWeight* weight : {&w, &norm, &experts, &head})
+    EXPECT_FALSE(weight->grad().defined());
+}
+
+// A frozen product's input is what only the weight's gradient would read.
+TEST(AutogradTest, FrozenProductsKeepNoInput) {
+  const auto offsets = std::make_shared<const std::vector<int64_t>>(std::vector<int64_t>{0, 2});
+  for (const bool trainable : {true, false}) {
+    TensorWeight w(random_tensor({3, 4}, DType::kF64, "w"), trainable);
+    TensorWeight experts(random_tensor({1, 4, 3}, DType::kF64, "e"), trainable);
+    const Var x = Var::leaf(random_tensor({2, 4}, DType::kF64, "x"));
+    Var h = scale(x, 2.0);
+    Var inner = linear(h, w);
+    const Var y = grouped_linear(inner, experts, offsets);
+    const Tensor values[] = {h.value(), inner.value()};
+    h = inner = Var();
+    for (const Tensor& value : values) EXPECT_EQ(value.is_unique(), !trainable);
+    backward(y, random_tensor({2, 4}, DType::kF64, "dy"));
+    EXPECT_TRUE(x.grad().defined());
+  }
 }
 
 TEST(AutogradTest, WrongShapesSayWhatWasWanted) {
