@@ -19,8 +19,10 @@ std::vector<int64_t> bounds_of(const Bucket& bucket) {
     for (const LogicalTensor& logical : member.parameter->table())
       tensors.push_back(Bucket::range_of(member, logical));
   }
-  std::sort(tensors.begin(), tensors.end(),
-            [](const ElementRange& a, const ElementRange& b) { return a.begin < b.begin; });
+  // An empty tensor stands before the one that begins where it does: the last one ends last.
+  std::sort(tensors.begin(), tensors.end(), [](const ElementRange& a, const ElementRange& b) {
+    return std::pair(a.begin, a.end) < std::pair(b.begin, b.end);
+  });
   return slice_bounds(tensors, bucket.group.size());
 }
 

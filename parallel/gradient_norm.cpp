@@ -14,7 +14,8 @@
 namespace orthant {
 namespace {
 
-// "model.norm.weight 0": the name, then where the rectangle begins.
+// "model.norm.weight 0": the name, then where the rectangle begins.  No two begin at one place:
+// empty ones, where a dimension is smaller than the number of ranks that cut it, have no key.
 std::string key_of(const LogicalTensor& logical) {
   std::string key = logical.name;
   for (const int64_t begin : logical.begin) key += concat(" ", begin);
@@ -43,6 +44,7 @@ void GradientNorm::add_bucket(size_t index, const Bucket& bucket) {
   for (const Bucket::Member& member : bucket.members) {
     // A tied head's gradient has been added to the lookup's; its table is empty.
     for (const LogicalTensor& logical : member.parameter->logical()) {
+      if (logical.shape.numel() == 0) continue;
       for (size_t r = 0; r < ranks; ++r) {
         const Piece piece{
             index,

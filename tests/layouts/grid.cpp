@@ -37,9 +37,10 @@ enum AxisIndex {
   kTied,
   kWindow,
   kDrop,
+  kNarrow,
   kAxes
 };
-constexpr std::array<int, kAxes> kCounts = {3, 3, 3, 3, 3, 2, 3, 2, 2, 5, 2, 2, 3, 2, 2, 2};
+constexpr std::array<int, kAxes> kCounts = {3, 3, 3, 3, 3, 2, 3, 2, 2, 5, 2, 2, 3, 2, 2, 2, 2};
 using Choice = std::array<int, kAxes>;
 int size_of_axis(const Choice& c, AxisIndex axis) { return 1 << c[axis]; }
 int ranks_of(const Choice& c) { return 1 << (c[kDp] + c[kTp] + c[kCp] + c[kPp]); }
@@ -60,7 +61,8 @@ GridLayout layout_of(const Choice& c) {
           .recompute = kRecomputes[c[kRecompute]],
           .tied = c[kTied] == 1,
           .window = c[kWindow] == 1,
-          .drop = c[kDrop] == 1};
+          .drop = c[kDrop] == 1,
+          .narrow = c[kNarrow] == 1};
 }
 
 bool schedule_fits(int schedule, int ranks, int micro_batches) {
@@ -82,7 +84,7 @@ bool is_valid(const Choice& c, int max_ranks) {
   const int ranks = ranks_of(c), dp = size_of_axis(c, kDp), tp = size_of_axis(c, kTp);
   const int cp = size_of_axis(c, kCp), pp = size_of_axis(c, kPp), rows = 1 + c[kTwoRows];
   if (ranks > max_ranks || kRows / rows % dp != 0) return false;
-  if ((tp == 1 && c[kNoSp]) || (cp == 1 && c[kUlysses])) return false;
+  if ((tp == 1 && (c[kNoSp] || c[kNarrow])) || (cp == 1 && c[kUlysses])) return false;
   if (pp == 1 ? c[kSchedule] != 0 : !schedule_fits(c[kSchedule], pp, kRows / rows / dp))
     return false;
   if (c[kUlysses] && (kHeads / tp % cp != 0 || std::max(1, kKvHeads / tp) % cp != 0)) return false;
@@ -164,8 +166,8 @@ Variant grid_model(const std::string& name) {
 }  // namespace
 
 std::string GridLayout::text() const {
-  std::string text =
-      concat(model, tied ? " tied" : "", window ? " window" : "", drop ? " drop" : "", ": dp", dp);
+  std::string text = concat(model, tied ? " tied" : "", window ? " window" : "",
+                            drop ? " drop" : "", narrow ? " narrow" : "", ": dp", dp);
   if (tp > 1) text += concat(" tp", tp, sp ? "" : " nosp");
   if (cp > 1) text += concat(" cp", cp, ulysses ? " ulysses" : "");
   if (pp > 1) text += concat(" pp", pp, " ", schedule);
@@ -176,13 +178,17 @@ std::string GridLayout::text() const {
 
 Variant GridLayout::variant() const {
   Variant variant = grid_model(model);
-  variant.name += concat(tied ? "_tied" : "", window ? "_window" : "", drop ? "_drop" : "", "_",
-                         micro_batch_size);
+  variant.name += concat(tied ? "_tied" : "", window ? "_window" : "", drop ? "_drop" : "",
+                         narrow ? concat("_narrow", tp, etp) : "", "_", micro_batch_size);
   ModelConfig& m = variant.config.model;
   m.tie_word_embeddings = tied;
   if (window) {
     m.sliding_window = 5;
     m.sliding_window_pattern = 3;
+  }
+  if (narrow) {
+    m.intermediate_size = tp == 4 ? 3 : 1;
+    m.moe_intermediate_size = etp == 2 ? 2 : m.intermediate_size;  // which etp divides
   }
   if (drop) variant.config.moe.capacity_factor = 0.9;
   variant.config.batch.micro_batch_size = micro_batch_size;

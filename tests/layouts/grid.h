@@ -19,6 +19,7 @@ struct GridLayout {
   int zero = 1, micro_batch_size = 1;
   std::string recompute = "none";
   bool tied = false, window = false, drop = false;  // of the model
+  bool narrow = false;  // with tp > 1: inner widths below tp, so that some ranks' shares are empty
 
   int ranks() const { return dp * tp * cp * pp; }
   std::string text() const;

@@ -5,6 +5,7 @@
 
 #include <random>
 
+#include "base/text.h"
 #include "parallel/comm/threads/run_ranks.h"
 
 namespace orthant {
@@ -103,6 +104,25 @@ TEST(BucketsTest, EveryTrainableParameterIsInOneBucketOfItsKind) {
     EXPECT_EQ(names, (std::vector<std::string>{"head ", "last large ", "experts ", "router ",
                                                "norm ", "embed "}));
     EXPECT_EQ(buckets.front().bounds, buckets.back().bounds);  // a tied pair is cut alike
+  });
+}
+
+// Where a dimension is smaller than the number of ranks that cut it, some have nothing of a tensor:
+// it begins where the next one does, and slices are as if it were not there.
+TEST(BucketsTest, EmptyTensorsChangeNoSlices) {
+  ParameterStore store, with_empty;
+  for (int i = 0; i < 40; ++i) {
+    store.add(options(concat("w", i), {160 * (1 + i % 3), 64}, DType::kF32));
+    with_empty.add(options(concat("w", i), {160 * (1 + i % 3), 64}, DType::kF32));
+    with_empty.add(options(concat("down", i), {64, 0}, DType::kF32));
+    with_empty.add(options(concat("up", i), {0, 64}, DType::kF32));
+  }
+  run_ranks(3, [&](const Group& world) {
+    const Bucket want = plan_buckets(store, {world, world}, int64_t{1} << 30).front();
+    const Bucket got = plan_buckets(with_empty, {world, world}, int64_t{1} << 30).front();
+    EXPECT_EQ(got.members.size(), 120U);
+    EXPECT_EQ(got.bounds.back(), got.numel);
+    EXPECT_EQ(got.bounds, want.bounds);
   });
 }
 

@@ -40,9 +40,12 @@ TEST(ProgressText, LineShowsEverythingThatTheStepHas) {
   m.validation_loss = 3.5;
   m.memory_peak_bytes = 30 << 20;
   m.extra = {{"kl", 0.0123456}};
-  EXPECT_EQ(progress_line(m, 1000, -1),
-            "step 100/1000 loss 3.214 lr 3.0e-4 gnorm 0.81 val 3.500 tok/s 8,190 GFLOP/s 12.30 "
-            "kl 0.01235 mem 30MiB eta -:--:--");
+  m.lm_loss = 3.19;  // told where it is not the loss
+  m.balance_loss = 0.0241;
+  EXPECT_EQ(
+      progress_line(m, 1000, -1),
+      "step 100/1000 loss 3.214 lr 3.0e-4 gnorm 0.81 lm 3.190 val 3.500 tok/s 8,190 GFLOP/s 12.30 "
+      "kl 0.01235 mem 30MiB eta -:--:--");
 }
 
 TEST(ProgressText, ClockAndThousands) {
@@ -79,6 +82,27 @@ TEST(StepTimer, FollowsThePresentSpeed) {
   for (int i = 0; i < 200; ++i) timer.add(4.0, 4);
   EXPECT_NEAR(timer.remaining(10), 10.0, 0.01);
   EXPECT_EQ(timer.remaining(-3), 0.0);
+}
+
+TEST(StepTimer, ForgetsSlowFirstSteps) {
+  StepTimer timer;
+  timer.add(60.0, 8);  // page faults, packing, a cold file cache
+  timer.add(8.0, 8);
+  EXPECT_DOUBLE_EQ(timer.remaining(800), 800.0);
+  for (int i = 0; i < 3; ++i) timer.add(8.0, 8);
+  EXPECT_DOUBLE_EQ(timer.remaining(800), 800.0);
+  StepTimer slow_start;
+  for (const double seconds : {40.0, 30.0, 20.0}) slow_start.add(seconds, 8);
+  for (int i = 0; i < 4; ++i) slow_start.add(8.0, 8);
+  EXPECT_LT(slow_start.remaining(800), 2500.0);
+  for (int i = 0; i < 30; ++i) slow_start.add(8.0, 8);
+  EXPECT_NEAR(slow_start.remaining(800), 800.0, 80.0);
+}
+
+TEST(StepTimer, CountsThePausesThatComeAgain) {
+  StepTimer timer;
+  for (int step = 1; step <= 400; ++step) timer.add(step % 20 == 0 ? 11.0 : 1.0, 1);
+  EXPECT_NEAR(timer.remaining(1000), 1500.0, 15.0);
 }
 
 TEST(Progress, PlainLinesAtTheIntervalWithoutATerminal) {

@@ -51,7 +51,7 @@ TEST(Report, IsOneEscapedPageWithoutScriptsOrLinks) {
   EXPECT_EQ(html.find("inf,"), std::string::npos);
   for (const char* text :
        {"demo &lt;run&gt; &amp; &quot;more&quot;", "&lt;script&gt;alert(1)", "&lt;host&gt;",
-        "a: &quot;&lt;b&gt;&quot;", "prefers-color-scheme: dark", "50 steps, 400 sequences, 51,200",
+        "a: &quot;&lt;b&gt;&quot;", "50 steps, 400 sequences, 51,200",
         "2.180 last, 2.180 best (step 50)", "orthant generate runs/demo", "<details>"}) {
     EXPECT_NE(html.find(text), std::string::npos) << text;
   }
@@ -61,6 +61,22 @@ TEST(Report, IsOneEscapedPageWithoutScriptsOrLinks) {
         << tag;
   }
   EXPECT_EQ(count(html, "<svg "), 4u);  // no experts: loss, learning rate, norm, throughput
+}
+
+// With balance losses the first part of the loss is called by its name, and the loss is shown too.
+TEST(Report, LossMeansOneThing) {
+  ReportInput input = sample(30);
+  EXPECT_EQ(count(render_report(input), "LM loss"), 0u);
+  for (StepMetrics& m : input.metrics) {
+    m.balance_loss = 1.5;
+    m.loss = m.lm_loss + 1.5;
+  }
+  const std::string html = render_report(input);
+  for (const char* text : {"<b>LM loss</b>", "<b>Loss (LM loss + balance loss)</b>", "<b>2.133</b>",
+                           "last training LM loss", "last validation LM loss",
+                           "<th>training LM loss</th>", "<th>validation LM loss</th>"}) {
+    EXPECT_NE(html.find(text), std::string::npos) << text;
+  }
 }
 
 TEST(Report, ShowsExpertsAndFurtherNumbersWherePresent) {

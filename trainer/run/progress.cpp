@@ -122,6 +122,7 @@ std::string prepare_progress_text(double fraction, double tokens_per_second) {
 std::string progress_line(const StepMetrics& m, int64_t max_steps, double eta_seconds) {
   std::string line = concat("step ", m.step, "/", max_steps, format(" loss %.3f", m.loss), " lr ",
                             short_exponent(m.learning_rate), format(" gnorm %.2f", m.grad_norm));
+  if (m.balance_loss) line += format(" lm %.3f", m.lm_loss);
   if (m.validation_loss) line += format(" val %.3f", *m.validation_loss);
   if (m.tokens_per_second > 0 && m.tokens_per_second < 1e15) {
     line += concat(" tok/s ", with_thousands(std::llround(m.tokens_per_second)));
@@ -156,14 +157,25 @@ std::string progress_bar(const StepMetrics& m, int64_t max_steps, double eta_sec
 }
 
 void StepTimer::add(double seconds, int64_t samples) {
-  constexpr double kKeep = 0.95;  // about the last twenty steps
-  seconds_ = kKeep * seconds_ + seconds;
-  samples_ = kKeep * samples_ + static_cast<double>(samples);
+  constexpr size_t kRecent = 31;
+  constexpr int kSettling = 3;  // steps whose length says nothing about those to come
+  constexpr double kPause = 1.5;
+  const auto size = static_cast<double>(std::max<int64_t>(samples, 1));
+  recent_.push_back(seconds / size);
+  if (recent_.size() > kRecent) recent_.pop_front();
+  std::vector<double> sorted(recent_.begin(), recent_.end());
+  const auto middle = sorted.begin() + (std::ssize(sorted) - 1) / 2;
+  std::nth_element(sorted.begin(), middle, sorted.end());
+  typical_ = *middle;
+  if (++num_steps_ <= kSettling) return;
+  samples_ += size;
+  if (seconds > kPause * typical_ * size) pauses_ += seconds - typical_ * size;
 }
 
 double StepTimer::remaining(int64_t samples) const {
-  if (samples_ == 0) return -1;
-  return seconds_ / samples_ * static_cast<double>(std::max<int64_t>(samples, 0));
+  if (recent_.empty()) return -1;
+  const double pauses = samples_ > 0 ? pauses_ / samples_ : 0.0;
+  return (typical_ + pauses) * static_cast<double>(std::max<int64_t>(samples, 0));
 }
 
 Progress::Progress(const ProgressOptions& options) : options_(options) {

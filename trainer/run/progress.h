@@ -2,11 +2,15 @@
 // What the console shows while a run goes on: one line at each log interval and, on a terminal of
 // rank 0, a bar below the log lines.
 //
-//   step 100/1000 loss 3.214 lr 3.0e-4 gnorm 0.81 tok/s 8,190 TFLOP/s 0.42 MFU 6.2% imbalance 1.31
-//   mem 1.2GiB eta 0:12:31                                        (one line on the console)
+//   step 100/1000 loss 3.214 lr 3.0e-4 gnorm 0.81 lm 3.190 tok/s 8,190 TFLOP/s 0.42 MFU 6.2%
+//   imbalance 1.31 mem 1.2GiB eta 0:12:31                         (one line on the console)
+//
+// `loss` is what training lessens: the language model's (`lm`, and `val` on held-out text) and the
+// balance losses.
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -30,15 +34,19 @@ std::string progress_line(const StepMetrics& metrics, int64_t max_steps, double 
 std::string progress_bar(const StepMetrics& metrics, int64_t max_steps, double eta_seconds,
                          int width);
 
-// Seconds a sample takes, as an exponential moving average that forgets start-up quickly; pauses
-// for evaluation and checkpoints count, since they come again.
+// Seconds a sample takes: the median of the recent steps, so that slow first steps are forgotten at
+// once, and what pauses for evaluation and checkpoints add to it on the average, since they come
+// again.
 class StepTimer {
  public:
   void add(double seconds, int64_t samples);
   double remaining(int64_t samples) const;  // negative before the first add()
 
  private:
-  double seconds_ = 0, samples_ = 0;
+  std::deque<double> recent_;        // seconds a sample, by step
+  double typical_ = 0;               // their median
+  int64_t num_steps_ = 0;            // ever added
+  double pauses_ = 0, samples_ = 0;  // seconds beyond the median, of steps with so many samples
 };
 
 struct ProgressOptions {

@@ -13,61 +13,11 @@
 #include "trainer/run/progress.h"
 #include "trainer/run/report_chart.h"
 #include "trainer/run/report_heat_map.h"
+#include "trainer/run/report_style.h"
 #include "trainer/run/run_dir.h"
 
 namespace orthant {
 namespace {
-
-constexpr const char* kStyle = R"(
-:root { --page: #f5f6f8; --card: #ffffff; --ink: #1b2130; --soft: #667085; --edge: #e2e6ec;
-  --grid: #edf0f4; --c1: #2f6fde; --c2: #d9650d; --c3: #16885c; --c4: #8a4fd3; color-scheme: light; }
-media (prefers-color-scheme: dark) {
-  :root { --page: #0e1117; --card: #161b24; --ink: #e6e9ef; --soft: #98a2b3; --edge: #272e3b;
-    --grid: #222936; --c1: #6ea8fe; --c2: #ffa057; --c3: #4fcf9a; --c4: #c39bff; color-scheme: dark; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink);
-  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; }
-main { max-width: 1180px; margin: 0 auto; padding: 32px 20px 56px; }
-h1 { font-size: 26px; margin: 0; letter-spacing: -0.01em; overflow-wrap: anywhere; }
-h2 { font-size: 17px; margin: 32px 0 12px; }
-.soft { color: var(--soft); margin: 4px 0 0; }
-.tiles { display: grid; gap: 12px; margin-top: 24px;
-  grid-template-columns: repeat(auto-fit, minmax(170px, 1fr)); }
-.tile, figure, .facts, .sample, details, pre.go { background: var(--card);
-  border: 1px solid var(--edge); border-radius: 10px; }
-.tile { padding: 14px 16px; }
-.tile b { display: block; font-size: 24px; font-weight: 650; font-variant-numeric: tabular-nums; }
-.tile span { color: var(--soft); font-size: 13px; }
-.charts { display: grid; gap: 14px; grid-template-columns: repeat(auto-fit, minmax(min(440px, 100%), 1fr)); }
-figure { margin: 0; padding: 14px 14px 8px; min-width: 0; }
-figcaption { display: flex; flex-wrap: wrap; gap: 4px 16px; align-items: baseline; padding: 0 4px 4px; }
-figcaption span { color: var(--soft); font-size: 13px; }
-figcaption i { display: inline-block; width: 16px; height: 3px; border-radius: 2px; margin-right: 6px;
-  vertical-align: middle; background: currentColor; color: var(--c); }
-svg { display: block; width: 100%; height: auto; }
-.s1 { --c: var(--c1); } .s2 { --c: var(--c2); } .s3 { --c: var(--c3); } .s4 { --c: var(--c4); }
-.line { fill: none; stroke: var(--c); stroke-width: 1.8; stroke-linejoin: round; }
-.band { fill: var(--c); fill-opacity: 0.18; }
-.dot { fill: var(--c); stroke: var(--card); stroke-width: 1; }
-.grid { stroke: var(--grid); } .axis { stroke: var(--edge); stroke-width: 1.5; }
-.tick { fill: var(--soft); font-size: 12px; font-variant-numeric: tabular-nums; }
-.hover { fill: var(--ink); fill-opacity: 0; } .hover:hover { fill-opacity: 0.07; }
-.under { fill: var(--c1); } .over { fill: var(--c2); } .frame { fill: none; stroke: var(--edge); }
-.mark { fill: var(--ink); font-size: 12px; } .wide { grid-column: 1 / -1; }
-.facts { width: 100%; border-spacing: 0; overflow: hidden; }
-.facts th, .facts td { text-align: left; padding: 7px 16px; vertical-align: top;
-  border-top: 1px solid var(--grid); overflow-wrap: anywhere; }
-.facts tr:first-child th, .facts tr:first-child td { border-top: 0; }
-.facts th { color: var(--soft); font-weight: 500; width: 14em; }
-.sample { padding: 12px 16px; margin-bottom: 10px; white-space: pre-wrap; overflow-wrap: anywhere;
-  font: 13.5px/1.55 ui-monospace, "SF Mono", Menlo, "DejaVu Sans Mono", monospace; }
-.sample .prompt { color: var(--soft); }
-details { padding: 10px 16px; } summary { cursor: pointer; }
-pre { margin: 0; overflow-x: auto; font: 13px/1.5 ui-monospace, "SF Mono", Menlo, "DejaVu Sans Mono", monospace; }
-details pre { padding-top: 10px; } pre.go { padding: 12px 16px; }
-footer { color: var(--soft); font-size: 13px; margin-top: 32px; }
-media print { body { background: none; } figure, .sample { break-inside: avoid; } }
-)";
 
 using Getter = std::function<double(const StepMetrics&)>;
 using OptionalGetter = std::function<const std::optional<double>&(const StepMetrics&)>;
@@ -138,6 +88,15 @@ std::string flops_text(double tflops) {
   return concat(readable_number(tflops * 1e3), " GFLOP/s");
 }
 
+// "loss" is what training lessens, everywhere: the language model's and the balance losses.  Where
+// there are balance losses its first part is told by name; validation has that part alone.
+std::string lm_loss_name(const std::vector<StepMetrics>& metrics) {
+  const bool balanced = std::any_of(metrics.begin(), metrics.end(), [](const StepMetrics& m) {
+    return m.balance_loss.has_value();
+  });
+  return balanced ? "LM loss" : "loss";
+}
+
 std::string tile(const std::string& value, const std::string& label) {
   return concat("<div class=\"tile\"><b>", escape_html(value), "</b><span>", escape_html(label),
                 "</span></div>\n");
@@ -146,9 +105,10 @@ std::string tile(const std::string& value, const std::string& label) {
 std::string tiles(const std::vector<StepMetrics>& metrics) {
   if (metrics.empty()) return "";
   const StepMetrics& last = metrics.back();
-  std::string html = tile(loss_text(last.lm_loss), "last training loss");
+  const std::string loss_name = lm_loss_name(metrics);
+  std::string html = tile(loss_text(last.lm_loss), "last training " + loss_name);
   if (const StepMetrics* m = last_validation(metrics)) {
-    html += tile(loss_text(*m->validation_loss), "last validation loss");
+    html += tile(loss_text(*m->validation_loss), "last validation " + loss_name);
   }
   const double speed = median(metrics, [](auto& m) { return m.tokens_per_second; });
   html += tile(readable_number(speed), "tokens per second (median)");
@@ -162,10 +122,11 @@ std::string facts(const ReportInput& input) {
   const std::vector<StepMetrics>& metrics = input.metrics;
   if (!metrics.empty()) {
     const StepMetrics& last = metrics.back();
+    const std::string loss_name = lm_loss_name(metrics);
     rows.emplace_back("steps, tokens",
                       concat(with_thousands(last.step), " steps, ", with_thousands(last.samples),
                              " sequences, ", with_thousands(last.tokens), " tokens"));
-    rows.emplace_back("training loss",
+    rows.emplace_back("training " + loss_name,
                       concat(loss_text(metrics.front().lm_loss), " at step ", metrics.front().step,
                              ", ", loss_text(last.lm_loss), " at the end"));
     if (const StepMetrics* best = best_validation(metrics)) {
@@ -176,7 +137,7 @@ std::string facts(const ReportInput& input) {
       if (latest->validation_bits_per_byte) {
         text += concat(", ", loss_text(*latest->validation_bits_per_byte), " bits per byte");
       }
-      rows.emplace_back("validation loss", text);
+      rows.emplace_back("validation " + loss_name, text);
     }
     const double flops = median(metrics, [](auto& m) { return m.model_tflops; });
     const double mfu = median(metrics, [](auto& m) { return m.mfu; });
@@ -243,7 +204,8 @@ std::string load_maps(const std::vector<StepMetrics>& metrics) {
 }
 
 std::string charts(const std::vector<StepMetrics>& metrics) {
-  ChartSpec loss{.title = "Loss"};
+  const bool balanced = lm_loss_name(metrics) != "loss";
+  ChartSpec loss{.title = balanced ? "LM loss" : "Loss"};
   loss.series.push_back(series_of(metrics, "training", [](auto& m) { return m.lm_loss; }));
   ChartSeries validation = sparse_series_of(
       metrics, "validation", [](auto& m) -> auto& { return m.validation_loss; });
@@ -269,6 +231,7 @@ std::string charts(const std::vector<StepMetrics>& metrics) {
       [](auto& m) -> auto& { return m.expert_load_entropy; });
   some(
       "Balance loss", false, [](auto& m) -> auto& { return m.balance_loss; });
+  if (balanced) one("Loss (LM loss + balance loss)", false, [](auto& m) { return m.loss; });
   const bool dropped = std::any_of(metrics.begin(), metrics.end(),
                                    [](auto& m) { return m.dropped_fraction.value_or(0) > 0; });
   if (dropped) {
@@ -304,9 +267,9 @@ std::string samples(const std::vector<ReportSample>& samples) {
 
 std::string pipeline_picture(const ReportInput& input) {
   if (!input.pipeline) return "";
-  return concat("<h2>Pipeline</h2>\n<figure>", timeline_svg(input.pipeline->timelines),
-                "<figcaption><span>", escape_html(input.pipeline->text()),
-                "</span></figcaption></figure>\n");
+  return concat("<h2>Pipeline</h2>\n<figure><div class=\"scroll timeline\">",
+                timeline_svg(input.pipeline->timelines), "</div><figcaption><span>",
+                escape_html(input.pipeline->text()), "</span></figcaption></figure>\n");
 }
 
 }  // namespace
@@ -317,8 +280,8 @@ std::string render_report(const ReportInput& input) {
   return concat(
       "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\n"
       "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n<title>",
-      escape_html(input.title), "</title>\n<style>", kStyle, "</style></head>\n<body><main>\n<h1>",
-      escape_html(input.title), "</h1>\n",
+      escape_html(input.title), "</title>\n<style>", kReportStyle,
+      "</style></head>\n<body><main>\n<h1>", escape_html(input.title), "</h1>\n",
       input.subtitle.empty() ? ""
                              : concat("<p class=\"soft\">", escape_html(input.subtitle), "</p>\n"),
       tiles(input.metrics), charts(input.metrics), pipeline_picture(input), facts(input),

@@ -12,8 +12,9 @@
 namespace orthant {
 namespace {
 
-constexpr double kWidth = 640, kHeight = 280;
-constexpr double kLeft = 58, kRight = 16, kTop = 14, kBottom = 34;
+// Left and below is room for text half as large again (report_style.h).
+constexpr double kWidth = 480, kHeight = 225;
+constexpr double kLeft = 66, kRight = 16, kTop = 12, kBottom = 30;
 constexpr size_t kMaxPoints = 400;  // per line; more are gathered in buckets
 constexpr size_t kMaxHovers = 120;
 

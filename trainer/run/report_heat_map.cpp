@@ -55,7 +55,7 @@ double farthest(const std::vector<std::vector<double>>& rows, size_t row_begin, 
 // Sample cells with their values, at the right end of the top line.
 std::string legend(const std::string& value_name) {
   constexpr std::array<double, 8> kValues = {0, 0.25, 0.5, 1, 1.5, 2, 3, 4};
-  constexpr double kCell = 30, kY = 8;
+  constexpr double kCell = 40, kY = 8;
   const double x0 = kWidth - kRight - kCell * static_cast<double>(kValues.size());
   std::string svg =
       format("<text class=\"tick\" text-anchor=\"end\" x=\"%.1f\" y=\"%.1f\">", x0 - 8, kY + 11) +
@@ -128,7 +128,8 @@ std::string heat_map(const HeatMapSpec& spec) {
                 height - 4) +
          escape_html(spec.column_name) + "</text>";
   return concat("<figure class=\"wide\"><figcaption><b>", escape_html(spec.title), "</b><span>",
-                escape_html(spec.note), "</span></figcaption>", svg, "</svg></figure>\n");
+                escape_html(spec.note), "</span></figcaption><div class=\"scroll\">", svg,
+                "</svg></div></figure>\n");
 }
 
 }  // namespace orthant
