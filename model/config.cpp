@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "base/error.h"
+#include "base/problems.h"
 
 namespace orthant {
 
@@ -69,17 +69,17 @@ void ModelConfig::fields(FieldVisitor& v) {
        {"architectures", "model_type", "torch_dtype", "dtype", "transformers_version", "use_cache",
         "bos_token_id", "eos_token_id", "pad_token_id", "auto_map", "_name_or_path",
         "pretraining_tp", "ep_size"}) {
-    v.foreign(name, {});
+    v.foreign(name, remark());
   }
-  v.foreign("hidden_act", {"silu", "swish"});
-  v.foreign("attention_bias", {"false"});
-  v.foreign("mlp_bias", {"false"});
-  v.foreign("attention_dropout", {"0", "0.0"});
-  v.foreign("moe_layer_freq", {"1"});
-  v.foreign("seq_aux", {"true"});
-  v.foreign("rope_scaling", {""});  // null
-  v.foreign("max_window_layers", {}, "model.layer_types");
-  v.foreign("router_aux_loss_coef", {}, "moe.balance.expert");
+  v.foreign("hidden_act", neutral({"silu", "swish"}));
+  v.foreign("attention_bias", neutral({"false"}));
+  v.foreign("mlp_bias", neutral({"false"}));
+  v.foreign("attention_dropout", neutral({"0"}));
+  v.foreign("moe_layer_freq", neutral({"1"}));
+  v.foreign("seq_aux", neutral({"true"}));
+  v.foreign("rope_scaling", neutral({"{rope_type: default}", "{type: default}"}));
+  v.foreign("max_window_layers", remark("use model.layer_types"));
+  v.foreign("router_aux_loss_coef", remark("use moe.balance.expert"));
   v.alias("num_experts", "n_routed_experts");
   v.alias("num_local_experts", "n_routed_experts");
   v.alias("ffn_hidden_size", "intermediate_size");
@@ -90,53 +90,53 @@ void ModelConfig::fields(FieldVisitor& v) {
 }
 
 void ModelConfig::resolve(int64_t sequence_length) {
-  std::string problems;
-  const auto want = [&](bool condition, const std::string& text) {
-    if (!condition) problems += (problems.empty() ? "" : "\n") + text;
-  };
+  Problems problems;
   if (num_key_value_heads == 0) num_key_value_heads = num_attention_heads;
   if (head_dim == 0) {
-    want(hidden_size % num_attention_heads == 0,
-         concat("model.hidden_size: ", hidden_size, " is no multiple of ", num_attention_heads,
-                " attention heads; change one, or give model.head_dim"));
+    problems.want(hidden_size % num_attention_heads == 0, "model.hidden_size: ", hidden_size,
+                  " is no multiple of ", num_attention_heads,
+                  " attention heads; change one, or give model.head_dim");
     head_dim = hidden_size / num_attention_heads;
   }
   if (v_head_dim == 0) v_head_dim = head_dim;
   if (intermediate_size == 0) intermediate_size = (hidden_size * 8 / 3 + 63) / 64 * 64;
   if (max_position_embeddings == 0) max_position_embeddings = sequence_length;
-  want(head_dim % 2 == 0,
-       concat("model.head_dim: want an even number for rotary pairs, got ", head_dim));
-  want(num_attention_heads % num_key_value_heads == 0,
-       concat("model.num_key_value_heads: ", num_key_value_heads, " does not divide ",
-              num_attention_heads, " attention heads"));
-  want(sequence_length <= max_position_embeddings,
-       concat("batch.sequence_length: ", sequence_length,
-              " is longer than model.max_position_embeddings ", max_position_embeddings));
-  want(layer_types.empty() || static_cast<int64_t>(layer_types.size()) == num_hidden_layers,
-       concat("model.layer_types: want one for each of ", num_hidden_layers, " layers, got ",
-              layer_types.size()));
+  problems.want(head_dim % 2 == 0, "model.head_dim: want an even number for rotary pairs, got ",
+                head_dim);
+  problems.want(num_attention_heads % num_key_value_heads == 0,
+                "model.num_key_value_heads: ", num_key_value_heads, " does not divide ",
+                num_attention_heads, " attention heads");
+  problems.want(sequence_length <= max_position_embeddings,
+                "batch.sequence_length: ", sequence_length,
+                " is longer than model.max_position_embeddings ", max_position_embeddings);
+  problems.want(
+      layer_types.empty() || static_cast<int64_t>(layer_types.size()) == num_hidden_layers,
+      "model.layer_types: want one for each of ", num_hidden_layers, " layers, got ",
+      layer_types.size());
   const bool has_sliding_layer =
       std::any_of(layer_types.begin(), layer_types.end(),
                   [](const LayerType& layer) { return layer.type == "sliding_attention"; });
-  want(!has_sliding_layer || sliding_window > 0 || !use_sliding_window,
-       "model.sliding_window: want how many tokens a token of a sliding_attention layer sees, got "
-       "0; set it, or make all model.layer_types full_attention");
+  problems.want(
+      !has_sliding_layer || sliding_window > 0 || !use_sliding_window,
+      "model.sliding_window: want how many tokens a token of a sliding_attention layer sees, got "
+      "0; set it, or make all model.layer_types full_attention");
   if (is_moe()) {
-    want(num_experts_per_tok >= 1 && num_experts_per_tok <= n_routed_experts,
-         concat("model.num_experts_per_tok: want 1 to ", n_routed_experts,
-                " (n_routed_experts), got ", num_experts_per_tok));
-    want(moe_intermediate_size >= 1,
-         "model.moe_intermediate_size: want the inner width of an expert, got 0");
-    want(first_k_dense_replace < num_hidden_layers,
-         concat("model.first_k_dense_replace: ", first_k_dense_replace, " leaves none of ",
-                num_hidden_layers,
-                " layers to the experts; set n_routed_experts: 0 for a dense model"));
+    problems.want(num_experts_per_tok >= 1 && num_experts_per_tok <= n_routed_experts,
+                  "model.num_experts_per_tok: want 1 to ", n_routed_experts,
+                  " (n_routed_experts), got ", num_experts_per_tok);
+    problems.want(moe_intermediate_size >= 1,
+                  "model.moe_intermediate_size: want the inner width of an expert, got 0");
+    problems.want(first_k_dense_replace < num_hidden_layers,
+                  "model.first_k_dense_replace: ", first_k_dense_replace, " leaves none of ",
+                  num_hidden_layers,
+                  " layers to the experts; set n_routed_experts: 0 for a dense model");
   } else {
-    want(n_shared_experts == 0 && num_experts_per_tok == 0,
-         "model.n_routed_experts: want at least 1 where shared experts or num_experts_per_tok are "
-         "given");
+    problems.want(
+        n_shared_experts == 0 && num_experts_per_tok == 0,
+        "model.n_routed_experts: want at least 1 where shared experts or num_experts_per_tok are "
+        "given");
   }
-  if (!problems.empty()) throw_error(ErrorKind::kConfig, problems);
+  problems.raise();
 }
 
 int64_t ModelConfig::window_of(int64_t layer) const {

@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "base/clock.h"
+#include "base/config/config.h"
 #include "base/context.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -52,14 +53,6 @@ std::string printable(const std::string& text) {
     if (static_cast<unsigned char>(c) < 0x20 && c != '\n' && c != '\t') c = '?';
   }
   return result;
-}
-
-bool may_change_on_resume(const std::string& difference) {
-  static constexpr const char* kFree[] = {
-      "device",    "run.max_steps", "run.name",    "run.dir",  "run.resume", "run.accept_changes",
-      "parallel.", "evaluation.",   "checkpoint.", "logging.", "generation."};
-  return std::any_of(std::begin(kFree), std::end(kFree),
-                     [&](const char* key) { return difference.starts_with(key); });
 }
 
 class Pretrainer {
@@ -130,7 +123,7 @@ void Pretrainer::open_run() {
   data_ = open_datasets(config_, world_);
   const std::optional<Manifest> manifest = find_newest_valid(world_, paths_.checkpoints());
   if (manifest) keep_schedule(*manifest);
-  config_yaml_ = options_.to_yaml(config_);
+  config_yaml_ = config_.yaml();
   engine_ = std::make_unique<Engine>(config_, world_);
   writer_ = std::make_unique<CheckpointWriter>(
       world_, paths_.checkpoints(),
@@ -166,8 +159,9 @@ void Pretrainer::check_same_run(const Manifest& manifest) {
                 " holds a checkpoint of step ", manifest.step,
                 ", and run.resume is never; use another run.dir, or run.resume: auto to go on");
   std::string changed;
-  for (const std::string& difference : options_.differences(manifest.configuration, config_yaml_)) {
-    if (!may_change_on_resume(difference)) changed += "\n  " + difference;
+  for (const Difference& difference :
+       differences<RunConfig>(manifest.configuration, config_yaml_)) {
+    if (!difference.may_change) changed += "\n  " + difference.text;
   }
   const auto fingerprint = manifest.extra.find("data_fingerprint");
   if (fingerprint == manifest.extra.end() || fingerprint->second != data_.fingerprint)

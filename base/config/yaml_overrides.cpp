@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <charconv>
 
+#include "base/config/yaml_loader.h"
+#include "base/config/yaml_text.h"
 #include "base/text.h"
-#include "launch/yaml_loader.h"
-#include "launch/yaml_text.h"
 
 namespace orthant {
 namespace {
@@ -70,9 +70,10 @@ YamlNode& step_into(YamlNode& node, const std::string& part, const std::string& 
 
 void apply_override(YamlNode& root, const std::string& argument, int index) {
   constexpr size_t kMaxShown = 120;
-  const std::string shown =
-      argument.size() <= kMaxShown ? argument : concat(argument.substr(0, kMaxShown), "...");
+  const std::string shown = valid_utf8(
+      argument.size() <= kMaxShown ? argument : concat(argument.substr(0, kMaxShown), "..."));
   const YamlPlace place{.file = concat("command line: '", shown, "'"), .override_index = index};
+  check_yaml_text(argument, place, /*is_file=*/false);
   const size_t equals = argument.find('=');
   if (equals == std::string::npos) refuse_yaml(place, "want key.path=value");
   const std::vector<std::string> parts = split_path(argument.substr(0, equals), place);

@@ -3,9 +3,9 @@
 // nearest layouts that do; and nothing was allocated before it.
 #include <gtest/gtest.h>
 
+#include "base/config/config.h"
 #include "base/context.h"
 #include "base/error.h"
-#include "launch/config_visitors.h"
 #include "trainer/run_config.h"
 
 namespace orthant {
@@ -13,7 +13,6 @@ namespace {
 
 // 8 heads (4 of keys and values), 6 layers, 12 experts of width 24, 32 tokens, 24 micro-batches.
 RunConfig config_with(const std::vector<std::string>& overrides) {
-  RunConfig config;
   const std::string text =
       "run: {max_steps: 1}\n"
       "data: {train: a.txt}\n"
@@ -21,8 +20,7 @@ RunConfig config_with(const std::vector<std::string>& overrides) {
       "model: {hidden_size: 64, num_hidden_layers: 6, num_attention_heads: 8, "
       "num_key_value_heads: 4, n_routed_experts: 12, num_experts_per_tok: 2, "
       "moe_intermediate_size: 24}\n";
-  read_config(parse_yaml(text, "f.yaml"), overrides, [&](FieldVisitor& v) { config.fields(v); });
-  return config;
+  return parse_config<RunConfig>(text, "f.yaml", overrides).config;
 }
 
 // "" when it was not refused, or rightly.

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <map>
 
+#include "base/config/config.h"
+#include "base/config/scalar_text.h"
+#include "base/config/schema.h"
 #include "base/text.h"
-#include "launch/config_schema.h"
-#include "launch/config_visitors.h"
-#include "launch/scalar_text.h"
 
 namespace orthant {
 namespace {
@@ -81,7 +81,6 @@ class ReferenceVisitor : public FieldVisitor {
             "A list of blocks with the keys below; a plain text stands for the first key, and one "
             "item alone needs no list.");
   }
-  void alias(std::string_view, std::string_view) override {}  // in the index
 
  private:
   void row(std::string_view name, const std::string& value, const std::string& preset,

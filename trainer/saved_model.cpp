@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launch/saved_model.h"
+#include "trainer/saved_model.h"
 
 #include <unistd.h>
 
+#include "base/config/config.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "checkpoint/reader.h"
-#include "launch/config_visitors.h"
 #include "tensor/plugin.h"
 #include "trainer/device.h"
 #include "trainer/run_dir.h"
@@ -16,13 +16,11 @@ namespace orthant {
 namespace {
 
 RunConfig config_of(const Manifest& manifest, const std::string& precision) {
-  RunConfig config;
   const std::vector<std::string> overrides =
       precision.empty() ? std::vector<std::string>{} : std::vector{"precision=" + precision};
-  read_config(
-      parse_yaml(manifest.configuration, manifest.directory + "/manifest.json: configuration"),
-      overrides, [&](FieldVisitor& v) { config.fields(v); });
-  return config;
+  return parse_config<RunConfig>(manifest.configuration,
+                                 manifest.directory + "/manifest.json: configuration", overrides)
+      .config;
 }
 
 // The tokenizer that the run kept beside its checkpoints.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launch/yaml_text.h"
+#include "base/config/yaml_text.h"
 
 #include <array>
 
@@ -38,8 +38,9 @@ size_t utf8_length(std::string_view text, size_t at) {
 void check_bytes(std::string_view text, const YamlPlace& origin, bool is_file) {
   YamlPlace place = origin;
   if (is_file) place.line = place.column = 1;
+  const char* remedy = is_file ? "save the file" : "write the value";
   if (text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF")) {
-    refuse_yaml(place, "the text is UTF-16; save it as UTF-8");
+    refuse_yaml(place, concat("the text is UTF-16; ", remedy, " as UTF-8"));
   }
   if (text.size() > YamlLimits::kMaxBytes) {
     refuse_yaml(place, concat("larger than ", YamlLimits::kMaxBytes,
@@ -51,9 +52,10 @@ void check_bytes(std::string_view text, const YamlPlace& origin, bool is_file) {
     if (c == '\0') refuse_yaml(place, "a NUL byte; is this text in UTF-8?");
     const bool control =
         (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) && c != '\t' && c != '\n' && c != '\r';
-    if (control) refuse_yaml(place, "a control byte; save the file as plain text");
+    if (control) refuse_yaml(place, concat("a control byte; ", remedy, " as plain text"));
     const size_t length = utf8_length(text, i);
-    if (length == 0) refuse_yaml(place, "bytes that are not valid UTF-8; save the file as UTF-8");
+    if (length == 0)
+      refuse_yaml(place, concat("bytes that are not valid UTF-8; ", remedy, " as UTF-8"));
     if (c == '[' || c == '{') ++open;
     if ((c == ']' || c == '}') && open > 0) --open;
     if (open > kMaxOpenBrackets) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launch/scalar_text.h"
+#include "base/config/scalar_text.h"
 
 #include <algorithm>
 #include <array>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The shape of a configuration, gathered from its field list: names, nesting and aliases, without
-// values.  Internal to launch/.
+// values.  Internal to base/config/.
 #pragma once
 
 #include <string>
@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "launch/config_visitors.h"
+#include "base/config/config.h"
 
 namespace orthant {
 
@@ -16,12 +16,7 @@ struct Schema {
   struct Key;
   std::vector<Key> keys;                                     // in the order of the field list
   std::vector<std::pair<std::string, std::string>> aliases;  // other name -> name, maybe dotted
-  struct Foreign {
-    std::string name;
-    std::vector<std::string> accepted;
-    std::string instead;
-  };
-  std::vector<Foreign> foreign;  // FieldVisitor::foreign
+  std::vector<std::pair<std::string, ForeignRule>> foreign;  // keys that are no fields
 
   const Key* find(std::string_view name) const;
 };
@@ -29,7 +24,8 @@ struct Schema::Key {
   enum class Kind { kField, kBlock, kList };
   std::string name;
   Kind kind = Kind::kField;
-  Schema inner;  // of a block, or of one item of a list
+  bool may_change = false;  // FieldVisitor::may_change_on_resume
+  Schema inner;             // of a block, or of one item of a list
 };
 
 // An empty list is given an item for the moment of the visit, to see the fields of it.
@@ -42,11 +38,15 @@ void visit_one_item(size_t size, const std::function<void(size_t)>& resize,
 // "block.key" of every key, blocks included.
 std::vector<std::string> all_paths(const Schema& schema);
 
-// Renames the entries of the tree that were written under another name, moving those whose name is
-// dotted into their block.  A value of the command line wins over one of the file, under either
-// name; two values of the same origin are a fault.  Faults are appended to `faults`.
-void resolve_aliases(YamlNode& tree, const Schema& schema, std::vector<std::string>& notes,
-                     std::vector<std::pair<YamlPlace, std::string>>& faults);
+// Whether the field at "block.key" or "block.list[2].key" may differ when a run is resumed; false
+// for one that there is not.
+bool may_change(const Schema& schema, std::string_view path);
+
+// Takes foreign keys out of the tree, and renames the entries that were written under another name,
+// moving those whose name is dotted into their block.  A value of the command line wins over one of
+// the file, under either name; two values of the same origin are a fault.  Faults are appended.
+void resolve_names(YamlNode& tree, const Schema& schema, std::vector<std::string>& notes,
+                   std::vector<std::pair<YamlPlace, std::string>>& faults);
 
 // "; did you mean 'x'?" and its like, for a key that the block at `path` does not have.
 std::string unknown_key_hint(const Schema& root, const Schema& block, std::string_view path,

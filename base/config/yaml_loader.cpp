@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launch/yaml_loader.h"
+#include "base/config/yaml_loader.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
+#include <cstdlib>
 
-#include "base/error.h"
-#include "launch/config_schema.h"
-#include "launch/config_visitors.h"
-#include "launch/scalar_text.h"
+#include "base/config/config.h"
+#include "base/config/scalar_text.h"
+#include "base/config/schema.h"
+#include "base/problems.h"
 
 namespace orthant {
 namespace {
@@ -17,18 +18,14 @@ struct Faults {
   void add(const YamlPlace& place, std::string_view path, const std::string& message) {
     list.emplace_back(place, concat(place.text(), ": ", path, ": ", message));
   }
-  // Throws all of them, a line each, if there are any.
-  void report() {
-    if (list.empty()) return;
+  void raise() {
     std::stable_sort(list.begin(), list.end(),
                      [](const auto& a, const auto& b) { return a.first < b.first; });
     constexpr size_t kMaxShown = 50;
-    std::string text;
-    for (size_t i = 0; i < std::min(list.size(), kMaxShown); ++i) {
-      text += concat(i == 0 ? "" : "\n", list[i].second);
-    }
-    if (list.size() > kMaxShown) text += concat("\nand ", list.size() - kMaxShown, " more");
-    throw Error(ErrorKind::kConfig, text);
+    Problems problems;
+    for (size_t i = 0; i < std::min(list.size(), kMaxShown); ++i) problems.add(list[i].second);
+    problems.want(list.size() <= kMaxShown, "and ", list.size() - kMaxShown, " more");
+    problems.raise();
   }
 };
 
@@ -71,7 +68,7 @@ class ReadVisitor : public FieldVisitor {
                  near.empty() ? "" : concat("did you mean '", near, "'?"));
         return;
       }
-      value = node->scalar;
+      value = rule.path ? home_expanded(name, *node) : node->scalar;
     }
     if (!rule.required || !value.empty()) return;
     const bool written = node != nullptr;
@@ -130,8 +127,6 @@ class ReadVisitor : public FieldVisitor {
     }
   }
 
-  void alias(std::string_view, std::string_view) override {}  // resolved in the tree before
-
   void report_unknown() {
     if (!node_) return;
     for (const YamlNode::Entry& entry : node_->map) {
@@ -164,6 +159,20 @@ class ReadVisitor : public FieldVisitor {
     if (!node || node->kind == YamlNode::Kind::kScalar) return node;
     complain(name, *node, want, "");
     return nullptr;
+  }
+
+  // No shell expands the ~ of a file, or the one behind a "key=".
+  std::string home_expanded(std::string_view name, const YamlNode& node) {
+    const std::string& path = node.scalar;
+    if (!path.starts_with('~')) return path;
+    const char* home = std::getenv("HOME");
+    const bool is_own = path == "~" || path.starts_with("~/");
+    if (is_own && home && *home != '\0') return home + path.substr(1);
+    complain(name, node, "a path",
+             is_own ? "~ is the home directory, and HOME is not set"
+                    : "write the home directory of another user out, or ./~ for a file of this "
+                      "name");
+    return path;
   }
 
   YamlPlace key_place(std::string_view name) const {
@@ -223,17 +232,17 @@ class ReadVisitor : public FieldVisitor {
 
 }  // namespace
 
-bool LoadedConfig::given(std::string_view path) const {
+bool ConfigSource::given(std::string_view path) const {
   const YamlNode* node = tree.at(path);
   return node && node->kind != YamlNode::Kind::kNull;
 }
 
-std::string LoadedConfig::where(std::string_view path) const {
+std::string ConfigSource::where(std::string_view path) const {
   const YamlNode* node = tree.at(path);
   return node ? concat(node->place.text(), ": ", path) : std::string(path);
 }
 
-LoadedConfig read_config(YamlNode tree, const std::vector<std::string>& overrides,
+ConfigSource read_config(YamlNode tree, const std::vector<std::string>& overrides,
                          const FieldList& fields) {
   ORTHANT_CHECK(tree.is_map(), kInternal, "read_config: want a mapping, got ", describe(tree));
   const Schema schema = collect_schema(fields);
@@ -245,19 +254,14 @@ LoadedConfig read_config(YamlNode tree, const std::vector<std::string>& override
       faults.list.emplace_back(YamlPlace{.override_index = static_cast<int>(i + 1)}, error.what());
     }
   }
-  LoadedConfig loaded;
-  resolve_aliases(tree, schema, loaded.notes, faults.list);
+  ConfigSource source;
+  resolve_names(tree, schema, source.notes, faults.list);
   ReadVisitor visitor(&tree, tree.place, "", schema, faults);
   fields(visitor);
   visitor.report_unknown();
-  faults.report();
-  loaded.tree = std::move(tree);
-  return loaded;
-}
-
-LoadedConfig load_config(const std::string& path, const std::vector<std::string>& overrides,
-                         const FieldList& fields) {
-  return read_config(load_yaml(path), overrides, fields);
+  faults.raise();
+  source.tree = std::move(tree);
+  return source;
 }
 
 }  // namespace orthant

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "launch/config_visitors.h"
+#include "base/config/config.h"
 
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
@@ -65,14 +66,11 @@ struct TestConfig {
     v.field("schedule", schedule, one_of({"cosine", "linear", "constant"}), "shape");
     v.alias("max_tp", "parallel.tensor_parallel_size");
   }
-  FieldList list() {
-    return [this](FieldVisitor& v) { fields(v); };
-  }
 };
 
-LoadedConfig read(TestConfig& config, const std::string& text,
+ConfigSource read(TestConfig& config, const std::string& text,
                   const std::vector<std::string>& overrides = {}) {
-  return read_config(parse_yaml(text, "f.yaml"), overrides, config.list());
+  return read_config(parse_yaml(text, "f.yaml"), overrides, field_list(config));
 }
 
 std::string fault(const std::string& text, const std::vector<std::string>& overrides = {}) {
@@ -88,7 +86,7 @@ std::string fault(const std::string& text, const std::vector<std::string>& overr
 
 TEST(ConfigRead, FillsFieldsOfEveryKind) {
   TestConfig config;
-  const LoadedConfig loaded = read(config,
+  const ConfigSource loaded = read(config,
                                    "device: cpu\nrun: {name: 007, seed: 0}\n"
                                    "parallel:\n  sequence_parallel: true\n  ranks: -3\n"
                                    "  inner:\n    depth: 64\n"
@@ -136,7 +134,7 @@ TEST(ConfigRead, ListReplacesTheDefaultAndOneItemNeedsNoList) {
 
 TEST(ConfigRead, OverridesWinAndAliasesAreNoted) {
   TestConfig config;
-  const LoadedConfig loaded = read(config, "parallel:\n  tp: 2\noptimizer:\n  lr: 0.1\n",
+  const ConfigSource loaded = read(config, "parallel:\n  tp: 2\noptimizer:\n  lr: 0.1\n",
                                    {"optimizer.learning_rate=0.2", "optimizer.lr=0.3",
                                     "data.train=[a.txt, b.txt]", "data.train.1=c.txt"});
   EXPECT_EQ(config.tensor, 2);
@@ -255,12 +253,11 @@ TEST(ConfigRead, LoadsAFile) {
   const std::string path =
       std::filesystem::temp_directory_path() / ("orthant_cfg_" + std::to_string(::getpid()));
   std::ofstream(path) << "run:\n  seed: 5\n";
-  TestConfig config;
-  load_config(path, {"run.name=x"}, config.list());
+  const TestConfig config = load_config<TestConfig>(path, {"run.name=x"}).config;
   EXPECT_EQ(config.seed, 5);
   EXPECT_EQ(config.name, "x");
   std::filesystem::remove(path);
-  EXPECT_THROW(load_config(path, {}, config.list()), Error);
+  EXPECT_THROW(load_config<TestConfig>(path), Error);
 }
 
 TEST(ConfigDump, RoundTripsEveryValueExactly) {
@@ -275,7 +272,7 @@ TEST(ConfigDump, RoundTripsEveryValueExactly) {
        {"",    "true", "no", "~",    "007",  "1e3", " x ", "- a", "a: b", "#x",   "caf\xC3\xA9",
         "'q'", "[x]",  ".5", "null", "a\\b", "%x",  "=",   "@",   "x#y",  "\x7F", "\r\n"}) {
     config.name = name;
-    const std::string text = dump_config(config.list());
+    const std::string text = to_yaml(config);
     TestConfig back;
     read(back, text);
     EXPECT_EQ(back.name, name) << text;
@@ -288,14 +285,14 @@ TEST(ConfigDump, RoundTripsEveryValueExactly) {
     EXPECT_EQ(back.train[0].path, config.train[0].path);
     EXPECT_EQ(back.train[0].weight, config.train[0].weight);
     EXPECT_EQ(back.train[2].path, config.train[2].path);
-    EXPECT_EQ(dump_config(back.list()), text);
+    EXPECT_EQ(to_yaml(back), text);
   }
 }
 
 TEST(ConfigDump, ReadsWell) {
   TestConfig config;
   config.train = {{"a.txt", 2}};
-  EXPECT_EQ(dump_config(config.list()),
+  EXPECT_EQ(to_yaml(config),
             "device: auto\n"
             "run:\n  name: demo\n  seed: 1\n"
             "parallel:\n  tensor_parallel_size: 1\n  sequence_parallel: false\n  ranks: 0\n"
@@ -306,6 +303,12 @@ TEST(ConfigDump, ReadsWell) {
             "schedule: cosine\n");
 }
 
+std::vector<std::string> texts(const std::vector<Difference>& list) {
+  std::vector<std::string> result;
+  for (const Difference& difference : list) result.push_back(difference.text);
+  return result;
+}
+
 TEST(ConfigDiff, ListsChangedAddedAndRemovedKeys) {
   TestConfig before, after;
   before.train = {{"a.txt", 2}};
@@ -313,17 +316,180 @@ TEST(ConfigDiff, ListsChangedAddedAndRemovedKeys) {
   after.learning_rate = 1e-3;
   after.betas = {0.9, 0.99};
   after.name = "other run";
-  EXPECT_EQ(diff_configs(dump_config(before.list()), dump_config(after.list())),
+  EXPECT_EQ(texts(differences<TestConfig>(to_yaml(before), to_yaml(after))),
             (std::vector<std::string>{
                 "run.name: demo -> \"other run\"", "optimizer.learning_rate: 3e-4 -> 0.001",
                 "optimizer.betas: [0.9, 0.95] -> [0.9, 0.99]", "data.train[0].weight: 2 -> 3",
                 "data.train[1].path: (absent) -> b.txt", "data.train[1].weight: (absent) -> 1"}));
-  EXPECT_TRUE(diff_configs(dump_config(after.list()), dump_config(after.list())).empty());
+  EXPECT_TRUE(differences<TestConfig>(to_yaml(after), to_yaml(after)).empty());
+}
+
+struct Block {
+  int64_t a = 1, b = 2;
+  void fields(FieldVisitor& v) {
+    v.field("a", a, any(), "a");
+    v.may_change_on_resume([&] { v.field("b", b, any(), "b"); });
+  }
+  static IntBounds any() { return {}; }
+};
+
+struct Resumable {
+  int64_t fixed = 0, fresh = 3;
+  std::vector<Source> sources;
+  Block strict, lenient;
+  void fields(FieldVisitor& v) {
+    v.field("fixed", fixed, IntBounds{}, "fixed");
+    v.block("strict", "strict", [&](FieldVisitor& b) { strict.fields(b); });
+    v.may_change_on_resume([&] {
+      v.block("lenient", "lenient", [&](FieldVisitor& b) { lenient.fields(b); });
+      v.list(
+          "sources", "sources", sources.size(), [&](size_t n) { sources.resize(n); },
+          [&](size_t i, FieldVisitor& item) { sources[i].fields(item); });
+    });
+    v.field("fresh", fresh, IntBounds{}, "a key that older dumps lack");
+  }
+};
+
+TEST(ConfigDiff, TheFieldSaysWhetherItMayChange) {
+  Resumable before, after;
+  after.fixed = after.strict.a = after.strict.b = after.lenient.a = after.lenient.b = 9;
+  after.sources = {{"x.txt", 1}};
+  std::vector<std::string> free, bound;
+  for (const Difference& d : differences<Resumable>(to_yaml(before), to_yaml(after)))
+    (d.may_change ? free : bound).push_back(d.text);
+  EXPECT_EQ(bound, (std::vector<std::string>{"fixed: 0 -> 9", "strict.a: 1 -> 9"}));
+  EXPECT_EQ(free, (std::vector<std::string>{"strict.b: 2 -> 9", "lenient.a: 1 -> 9",
+                                            "lenient.b: 2 -> 9", "sources: [] -> (absent)",
+                                            "sources[0].path: (absent) -> x.txt",
+                                            "sources[0].weight: (absent) -> 1"}));
+}
+
+TEST(ConfigDiff, AKeyThatIsNewHadItsDefaultBefore) {
+  const auto without = [](std::string yaml, const std::string& line) {
+    return yaml.erase(yaml.find(line), line.size());
+  };
+  Resumable config;
+  const std::string old = without(to_yaml(config), "fresh: 3\n");
+  EXPECT_TRUE(differences<Resumable>(old, to_yaml(config)).empty());
+  config.fresh = 4;
+  const auto changed = differences<Resumable>(old, to_yaml(config));
+  EXPECT_EQ(texts(changed), std::vector<std::string>{"fresh: (absent) -> 4"});
+  EXPECT_FALSE(changed[0].may_change);
+  // One that there is not any more is a difference of another program.
+  EXPECT_EQ(texts(differences<Resumable>("gone: 1\n" + old, to_yaml(Resumable{}))),
+            std::vector<std::string>{"gone: 1 -> (absent)"});
+}
+
+struct Paths {
+  std::string dir, note = "plain";
+  void fields(FieldVisitor& v) {
+    v.field("dir", dir, any_path(), "a path");
+    v.field("note", note, any_text(), "a text");
+  }
+};
+
+TEST(ConfigRead, TheHomeDirectoryIsWrittenOut) {
+  const std::string home = std::getenv("HOME") ? std::getenv("HOME") : "";
+  ::setenv("HOME", "/home/ada", 1);
+  const auto dir = [](const std::string& value) {
+    return parse_config<Paths>("{}", "f.yaml", {"note=~/x", "dir=" + value}).config.dir;
+  };
+  EXPECT_EQ(dir("~/runs/a"), "/home/ada/runs/a");
+  EXPECT_EQ(parse_config<Paths>("dir: ~/b\n", "f.yaml").config.dir, "/home/ada/b");
+  EXPECT_EQ(parse_config<Paths>("note: ~/b\n", "f.yaml").config.note, "~/b");
+  EXPECT_EQ(dir("a/~/b"), "a/~/b");
+  EXPECT_EQ(dir("./~"), "./~");
+  const auto refusal = [&](const std::string& value) -> std::string {
+    try {
+      return "taken as " + dir(value);
+    } catch (const Error& error) {
+      return error.what();
+    }
+  };
+  EXPECT_EQ(refusal("~bob/x"),
+            "command line: 'dir=~bob/x': dir: want a path, got '~bob/x'; write the home directory "
+            "of another user out, or ./~ for a file of this name");
+  ::unsetenv("HOME");
+  EXPECT_NE(refusal("~/x").find("HOME is not set"), std::string::npos);
+  if (!home.empty()) ::setenv("HOME", home.c_str(), 1);
+}
+
+// A byte that is no UTF-8 could be trained with, but not saved.
+TEST(ConfigRead, RefusesBytesOfOverridesThatAreNoText) {
+  EXPECT_EQ(fault("{}\n", {"run.name=caf\xE9", "run.name=a\x01", "run.seed=2"}),
+            "command line: 'run.name=caf\xEF\xBF\xBD': bytes that are not valid UTF-8; write the "
+            "value as UTF-8\n"
+            "command line: 'run.name=a\x01': a control byte; write the value as plain text");
+  TestConfig config;
+  read(config, "{}\n", {"run.name=caf\xC3\xA9\nau lait"});
+  EXPECT_EQ(config.name, "caf\xC3\xA9\nau lait");
+}
+
+struct Pasted {
+  int64_t width = 1;
+  void fields(FieldVisitor& v) {
+    v.field("width", width, at_least(1), "width");
+    v.foreign("comment", remark());
+    v.foreign("rate", remark("use optimizer.learning_rate"));
+    v.foreign("bias", neutral({"false"}));
+    v.foreign("dropout", neutral({"0"}, "model.hidden_dropout is another one"));
+    v.foreign("act", neutral({"silu", "swish"}));
+    v.foreign("dense", neutral({"[]"}));
+    v.foreign("scaling", neutral({"{rope_type: default, factor: 1}"}));
+    v.foreign("lora", not_built("latent attention is not built"));
+  }
+};
+
+std::string pasted(const std::string& text, bool on_the_command_line) {
+  try {
+    const std::string file = on_the_command_line ? "{}" : text;
+    std::vector<std::string> overrides;
+    if (on_the_command_line)
+      overrides = {text.substr(0, text.find(':')) + "=" + text.substr(text.find(": ") + 2)};
+    return parse_config<Pasted>(file, "f.yaml", overrides).source.notes.at(0);
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
+// What is no field is left out where it asks for nothing but what is built, and refused otherwise,
+// whatever its kind: scalar, list or mapping.
+TEST(ConfigRead, ForeignKeysAreNeutralOrRefused) {
+  for (const bool on_the_command_line : {false, true}) {
+    for (const char* text :
+         {"comment: x", "comment: {a: [1, {b: 2}]}", "bias: false", "bias: null", "dropout: 0",
+          "dropout: 0.0", "dropout: null", "act: silu", "act: \"swish\"", "dense: []",
+          "scaling: null", "scaling: {factor: 1.0, rope_type: \"default\"}", "lora: null"})
+      EXPECT_TRUE(pasted(text, on_the_command_line).ends_with("says nothing here and is left out"))
+          << text << ": " << pasted(text, on_the_command_line);
+    EXPECT_TRUE(pasted("rate: 0.1", on_the_command_line)
+                    .ends_with("is left out; use optimizer.learning_rate"));
+    for (const auto& [text, phrase] : std::vector<std::pair<std::string, std::string>>{
+             {"bias: true", "bias: want null or false, got 'true'; nothing else is built"},
+             {"bias: \"false\"", "bias: want null or false, got 'false'"},
+             {"bias: {}", "bias: want null or false, got a mapping"},
+             {"bias: [false]", "bias: want null or false, got a list"},
+             {"dropout: 0.1",
+              "dropout: want null or 0, got '0.1'; model.hidden_dropout is another"},
+             {"act: gelu", "act: want null or silu or swish, got 'gelu'"},
+             {"act: {name: silu}", "got a mapping"},
+             {"dense: [0]", "dense: want null or [], got a list"},
+             {"dense: {}", "got a mapping"},
+             {"scaling: {rope_type: llama3, factor: 8.0}", "got a mapping; nothing else is built"},
+             {"scaling: {rope_type: default}", "got a mapping"},
+             {"scaling: {rope_type: default, factor: 1, low: 2}", "got a mapping"},
+             {"scaling: []", "got a list"},
+             {"lora: 512", "lora: want null, got '512'; latent attention is not built"},
+             {"lora: {}", "lora: want null, got a mapping"}}) {
+      EXPECT_NE(pasted(text, on_the_command_line).find(phrase), std::string::npos)
+          << text << ": " << pasted(text, on_the_command_line);
+    }
+  }
 }
 
 TEST(ConfigReference, ListsEveryKeyOnce) {
   TestConfig config;
-  const std::string page = reference_page(config.list(), "Configuration");
+  const std::string page = reference_page(field_list(config), "Configuration");
   EXPECT_TRUE(page.starts_with("# Configuration\n\n| key |")) << page;
   for (const char* line :
        {"| `device` | one of `cpu`, `cuda`, `auto` | `auto` | where tensors live |\n",

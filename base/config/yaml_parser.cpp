@@ -7,9 +7,9 @@
 #include <sstream>
 #include <unordered_set>
 
+#include "base/config/yaml_loader.h"
+#include "base/config/yaml_text.h"
 #include "base/error.h"
-#include "launch/yaml_loader.h"
-#include "launch/yaml_text.h"
 
 namespace orthant {
 namespace {

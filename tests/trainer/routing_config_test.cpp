@@ -4,8 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/config/config.h"
 #include "base/error.h"
-#include "launch/config_visitors.h"
 #include "trainer/run_config.h"
 
 namespace orthant {
@@ -15,12 +15,11 @@ using ::testing::HasSubstr;
 
 // `keys` of the model block and `more` blocks, resolved.
 RunConfig resolved(const std::string& keys, const std::string& more = "") {
-  RunConfig config;
   const std::string text =
       concat("run: {max_steps: 1}\nbatch: {sequence_length: 8}\ndata: {train: a.txt}\n", more,
              "\nmodel: {hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 4, ",
              "moe_intermediate_size: 8, ", keys, "}\n");
-  read_config(parse_yaml(text, "f.yaml"), {}, [&](FieldVisitor& v) { config.fields(v); });
+  RunConfig config = parse_config<RunConfig>(text, "f.yaml").config;
   config.resolve(1);
   return config;
 }

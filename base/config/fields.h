@@ -6,12 +6,12 @@
 //     std::string name = "cosine";
 //     int64_t warmup_steps = 0;
 //     void fields(FieldVisitor& v) {
-//       v.field("name", name, one_of({"cosine", "linear", "constant"}), "shape of the learning
-//       rate"); v.field("warmup_steps", warmup_steps, at_least(0), "steps of linear warm-up");
+//       v.field("name", name, one_of({"cosine", "linear", "constant"}), "shape of the rate");
+//       v.field("warmup_steps", warmup_steps, at_least(0), "steps of linear warm-up");
 //     }
 //   };
 //
-// Visitors (parser, dumper, reference page) live in launch/.
+// What is done with such a list: base/config/config.h.
 #pragma once
 
 #include <cstdint>
@@ -44,10 +44,29 @@ inline RealBounds below_one() { return {.low = 0.0, .high = 1.0, .high_open = tr
 struct TextRule {
   std::vector<std::string> choices;  // empty: any text
   bool required = false;             // an empty text is refused
+  bool path = false;                 // a leading ~/ becomes the home directory
 };
-inline TextRule one_of(std::vector<std::string> choices) { return {std::move(choices), false}; }
+inline TextRule one_of(std::vector<std::string> choices) { return {std::move(choices)}; }
 inline TextRule any_text() { return {}; }
-inline TextRule required_text() { return {{}, true}; }
+inline TextRule required_text() { return {.required = true}; }
+inline TextRule any_path() { return {.path = true}; }
+inline TextRule required_path() { return {.required = true, .path = true}; }
+
+// A key of a pasted config.json that is no field here.
+struct ForeignRule {
+  // Values with which it asks for nothing but what is built, as YAML ("false", "0", "[]",
+  // "{rope_type: default}"); null is always one.
+  std::vector<std::string> neutral;
+  bool is_remark = false;  // whatever it holds says nothing about what is computed
+  std::string hint;        // with a note or a refusal: what to set here, or what is not built
+};
+inline ForeignRule remark(std::string hint = "") {
+  return {.is_remark = true, .hint = std::move(hint)};
+}
+inline ForeignRule neutral(std::vector<std::string> values, std::string hint = "") {
+  return {.neutral = std::move(values), .hint = std::move(hint)};
+}
+inline ForeignRule not_built(std::string what) { return {.hint = std::move(what)}; }
 
 class FieldVisitor {
  public:
@@ -69,16 +88,14 @@ class FieldVisitor {
   virtual void list(std::string_view name, std::string_view help, size_t size,
                     const std::function<void(size_t)>& resize,
                     const std::function<void(size_t, FieldVisitor&)>& item) = 0;
-  // A key of a pasted config.json that says nothing here, or that may only say one of `accepted`
-  // (empty: anything): left out, with a printed note.
-  // `instead`: what to set here, where there is something.
-  virtual void foreign(std::string_view name, std::vector<std::string> accepted,
-                       std::string_view instead = "") {
-    (void)name, (void)accepted, (void)instead;
-  }
+  // What `fields` visits, blocks with all that is in them, may differ when a run is resumed; any
+  // other field makes it another run.
+  virtual void may_change_on_resume(const std::function<void()>& fields) { fields(); }
+  // Left out with a note where the rule allows its value, and refused otherwise.
+  virtual void foreign(std::string_view name, const ForeignRule& rule) { (void)name, (void)rule; }
   // Another name that users bring from elsewhere for a field of this block: accepted, with a
   // printed note.
-  virtual void alias(std::string_view other, std::string_view name) = 0;
+  virtual void alias(std::string_view other, std::string_view name) { (void)other, (void)name; }
 };
 
 }  // namespace orthant

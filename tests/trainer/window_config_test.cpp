@@ -3,8 +3,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include "base/config/config.h"
 #include "base/error.h"
-#include "launch/config_visitors.h"
 #include "trainer/run_config.h"
 
 namespace orthant {
@@ -14,13 +14,11 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 ModelConfig resolved(const std::string& keys, std::vector<std::string>* notes = nullptr) {
-  RunConfig config;
   const std::string text = concat(
       "run: {max_steps: 1}\nbatch: {sequence_length: 16}\ndata: {train: a.txt}\n",
       "model: {hidden_size: 32, num_hidden_layers: 4, num_attention_heads: 4, ", keys, "}\n");
-  const LoadedConfig loaded =
-      read_config(parse_yaml(text, "f.yaml"), {}, [&](FieldVisitor& v) { config.fields(v); });
-  if (notes) *notes = loaded.notes;
+  auto [config, source] = parse_config<RunConfig>(text, "f.yaml");
+  if (notes) *notes = source.notes;
   config.resolve(1);
   return config.model;
 }

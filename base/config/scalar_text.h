@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Strict readings of a scalar's text, and the words for what is wanted.  Internal to launch/.
+// Strict readings of a scalar's text, and the words for what is wanted.  Internal to base/config/.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "base/fields.h"
+#include "base/config/fields.h"
 
 namespace orthant {
 

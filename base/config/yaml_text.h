@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the YAML reader does with raw text, before and after yaml-cpp sees it.  Internal to launch/.
+// What the YAML reader does with raw text, before and after yaml-cpp sees it.  Internal to
+// base/config/.
 #pragma once
 
 #include <string>
 #include <string_view>
 
-#include "launch/yaml_loader.h"
+#include "base/config/yaml_loader.h"
 
 namespace orthant {
 
