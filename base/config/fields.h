@@ -45,8 +45,10 @@ struct TextRule {
   std::vector<std::string> choices;  // empty: any text
   bool required = false;             // an empty text is refused
   bool path = false;                 // a leading ~/ becomes the home directory
+  // Why another text is no choice, and what to do, for the message; unset: the nearest choice.
+  std::function<std::string(const std::string& text)> why_not;
 };
-inline TextRule one_of(std::vector<std::string> choices) { return {std::move(choices)}; }
+inline TextRule one_of(std::vector<std::string> choices) { return {.choices = std::move(choices)}; }
 inline TextRule any_text() { return {}; }
 inline TextRule required_text() { return {.required = true}; }
 inline TextRule any_path() { return {.path = true}; }

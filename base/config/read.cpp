@@ -65,7 +65,9 @@ class ReadVisitor : public FieldVisitor {
       if (!known) {
         const std::string near = nearest_name_in(node->scalar, rule.choices);
         complain(name, *node, wanted(rule),
-                 near.empty() ? "" : concat("did you mean '", near, "'?"));
+                 rule.why_not   ? rule.why_not(node->scalar)
+                 : near.empty() ? ""
+                                : concat("did you mean '", near, "'?"));
         return;
       }
       value = rule.path ? home_expanded(name, *node) : node->scalar;

@@ -13,12 +13,11 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
-ModelConfig resolved(const std::string& keys, std::vector<std::string>* notes = nullptr) {
+ModelConfig resolved(const std::string& keys) {
   const std::string text = concat(
       "run: {max_steps: 1}\nbatch: {sequence_length: 16}\ndata: {train: a.txt}\n",
       "model: {hidden_size: 32, num_hidden_layers: 4, num_attention_heads: 4, ", keys, "}\n");
-  auto [config, source] = parse_config<RunConfig>(text, "f.yaml");
-  if (notes) *notes = source.notes;
+  RunConfig config = parse_config<RunConfig>(text, "f.yaml").config;
   config.resolve(1);
   return config.model;
 }
@@ -69,10 +68,10 @@ TEST(WindowConfig, RefusesWhatCannotBe) {
               HasSubstr("model.layer_types[1].type"));
 }
 
-TEST(WindowConfig, NotesWhatItLeavesOut) {
-  std::vector<std::string> notes;
-  resolved("max_window_layers: 28", &notes);
-  EXPECT_THAT(notes, ElementsAre(HasSubstr("model.layer_types")));
+TEST(WindowConfig, LeadingLayersMaySeeEverything) {
+  EXPECT_THAT(windows("sliding_window: 8, max_window_layers: 3"), ElementsAre(0, 0, 0, 8));
+  EXPECT_THAT(windows("sliding_window: 8, max_window_layers: 28"), ElementsAre(0, 0, 0, 0));
+  EXPECT_THAT(windows("max_window_layers: 2"), ElementsAre(0, 0, 0, 0));
 }
 
 // Keys that a token sees on average, by hand: of 16 tokens, 8 within the limit of the formula.
