@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "base/checksum.h"
-#include "base/error.h"
+#include "base/problems.h"
 #include "checkpoint/directory.h"
 #include "checkpoint/reader.h"
 
@@ -24,25 +24,15 @@ std::vector<ManifestSlice> slices_in(const ManifestTensor& tensor, int64_t file)
   return slices;
 }
 
-// Adds what `check` throws to `problems`.
-template <class Check>
-void collect(std::vector<std::string>& problems, Check check) {
-  try {
-    check();
-  } catch (const Error& error) {
-    problems.push_back(error.what());
-  }
-}
-
-void verify_file(const Manifest& manifest, int64_t file, std::vector<std::string>& problems) {
-  collect(problems, [&] { check_file(manifest, file); });
-  collect(problems, [&] {
+void verify_file(const Manifest& manifest, int64_t file, Problems& problems) {
+  problems.collect([&] { check_file(manifest, file); });
+  problems.collect([&] {
     const SafetensorsReader reader(file_path(manifest, file));
     check_shard_header(manifest, file, reader);
     std::string bytes;
     for (const ManifestTensor& tensor : manifest.tensors) {
       for (const ManifestSlice& slice : slices_in(tensor, file)) {
-        collect(problems, [&] { read_slice(tensor, slice, reader, bytes); });
+        problems.collect([&] { read_slice(tensor, slice, reader, bytes); });
       }
     }
   });
@@ -125,8 +115,9 @@ void read_slice(const ManifestTensor& tensor, const ManifestSlice& slice,
 
 CheckpointReport verify_checkpoint(const std::string& path) {
   CheckpointReport report;
-  std::vector<std::string> lines, problems;
-  collect(problems, [&] {
+  std::vector<std::string> lines;
+  Problems problems;
+  problems.collect([&] {
     const Manifest manifest = read_manifest(path);
     int64_t slices = 0, elements = 0;
     for (const ManifestTensor& tensor : manifest.tensors) {
@@ -146,9 +137,10 @@ CheckpointReport verify_checkpoint(const std::string& path) {
   });
   report.ok = problems.empty();
   for (const std::string& line : lines) report.text += line + "\n";
-  for (const std::string& problem : problems) report.text += "damaged: " + problem + "\n";
-  report.text += report.ok ? "every checksum is right; every element is there exactly once\n"
-                           : concat(problems.size(), " problems: do not use this checkpoint\n");
+  for (const std::string& problem : problems.lines()) report.text += "damaged: " + problem + "\n";
+  report.text += report.ok
+                     ? "every checksum is right; every element is there exactly once\n"
+                     : concat(problems.lines().size(), " problems: do not use this checkpoint\n");
   return report;
 }
 

@@ -1,4 +1,4 @@
-# One static library per folder.
+# One static library per folder of docs/layers.txt.
 #   orthant_library(name [SOURCES_IN dir...] [DEPS folder...] [PUBLIC_DEPS target...] [PRIVATE_DEPS target...])
 # A folder without sources yet becomes an interface library, so that the layer order is complete from the start.
 function(orthant_library name)

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "base/config/fields.h"
 #include "base/error.h"
-#include "base/fields.h"
 
 namespace orthant {
 
@@ -16,7 +16,7 @@ struct DataSource {
   double weight = 1.0;
 
   void fields(FieldVisitor& v) {
-    v.field("path", path, required_text(),
+    v.field("path", path, required_path(),
             "a corpus (.h5) or text (.txt, .jsonl, each also .gz), which is prepared once");
     v.field("format", format, one_of({"auto", "text", "jsonl", "hdf5"}),
             "kind of file; auto goes by the name");
@@ -36,9 +36,9 @@ struct DataConfig {
         "train", "training data: a path, or a list of sources that are mixed by weight",
         train.size(), [this](size_t n) { train.resize(n); },
         [this](size_t i, FieldVisitor& item) { train[i].fields(item); });
-    v.field("validation", validation, any_text(),
+    v.field("validation", validation, any_path(),
             "corpus or text to evaluate on; empty: the validation split of the training data");
-    v.field("tokenizer", tokenizer, required_text(),
+    v.field("tokenizer", tokenizer, required_path(),
             "how text becomes tokens: byte, or a SentencePiece file (.model); a corpus must have "
             "been prepared with the same one");
     v.field(

@@ -2,8 +2,8 @@
 #include <cstdio>
 
 #include "launch/commands.h"
-#include "launch/saved_model.h"
 #include "trainer/generate.h"
+#include "trainer/saved_model.h"
 
 namespace orthant {
 

@@ -1,24 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdio>
 
+#include "base/config/config.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "checkpoint/reader.h"
 #include "data/corpus.h"
 #include "launch/commands.h"
-#include "launch/config_visitors.h"
 #include "launch/run_file.h"
-#include "launch/saved_model.h"
 #include "trainer/run/progress.h"
+#include "trainer/saved_model.h"
 
 namespace orthant {
 
 int run_inspect_config(const InspectConfigCommand& command) {
   if (command.reference) {
-    RunConfig config;
-    std::fputs(reference_page([&](FieldVisitor& v) { config.fields(v); }, "Configuration reference")
-                   .c_str(),
-               stdout);
+    std::fputs(reference_page<RunConfig>("Configuration reference").c_str(), stdout);
     return 0;
   }
   ORTHANT_CHECK(!command.config.empty(), kUsage,

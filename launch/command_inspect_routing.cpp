@@ -9,8 +9,8 @@
 #include "data/corpus.h"
 #include "data/text_reader.h"
 #include "launch/commands.h"
-#include "launch/saved_model.h"
 #include "trainer/routing_inspection.h"
+#include "trainer/saved_model.h"
 
 namespace orthant {
 namespace {

@@ -3,11 +3,11 @@
 #include <cstdlib>
 #include <sstream>
 
+#include "base/config/config.h"
 #include "base/context.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "launch/commands.h"
-#include "launch/config_visitors.h"
 #include "launch/process.h"
 #include "launch/run_file.h"
 #include "trainer/datasets.h"
@@ -101,12 +101,8 @@ int run_pretrain(const PretrainCommand& command) {
     return 0;
   }
   install_signal_handlers();
-  const PretrainResult result = pretrain({.config = file.config,
-                                          .to_yaml = dump_run_config,
-                                          .differences = diff_configs,
-                                          .stop = &stop_requested,
-                                          .start_seconds = start},
-                                         world);
+  const PretrainResult result =
+      pretrain({.config = file.config, .stop = &stop_requested, .start_seconds = start}, world);
   return result.interrupted ? static_cast<int>(ErrorKind::kInterrupted) : 0;
 }
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launch/run_file.h"
 
+#include "base/config/config.h"
 #include "base/error.h"
-#include "launch/config_visitors.h"
 #include "tensor/plugin.h"
 #include "trainer/device.h"
 
@@ -10,10 +10,8 @@ namespace orthant {
 
 RunFile load_run_file(const std::string& path, const std::vector<std::string>& overrides,
                       const Group& group, int world_size) {
-  RunFile file;
-  const LoadedConfig loaded =
-      load_config(path, overrides, [&](FieldVisitor& v) { file.config.fields(v); });
-  file.notes = loaded.notes;
+  const auto [config, source] = load_config<RunConfig>(path, overrides);
+  RunFile file{.config = config, .notes = source.notes};
   try {
     file.config.resolve(world_size > 0 ? world_size : file.config.parallel.least_ranks());
   } catch (const Error& error) {
@@ -27,7 +25,7 @@ RunFile load_run_file(const std::string& path, const std::vector<std::string>& o
     const std::string why_not = why_not_everywhere(group, why_not_here);
     const bool is_usable = why_not.empty();
     const bool is_auto = file.config.device == "auto";
-    ORTHANT_CHECK(is_usable || is_auto, kDevice, loaded.where("device"), ": cuda: ", why_not,
+    ORTHANT_CHECK(is_usable || is_auto, kDevice, source.where("device"), ": cuda: ", why_not,
                   "; use device: cpu");
     file.config.device = is_usable ? "cuda" : "cpu";
     if (is_auto)
@@ -38,13 +36,8 @@ RunFile load_run_file(const std::string& path, const std::vector<std::string>& o
           "device: cuda: this backend has not been proved on hardware yet; check it with "
           "bin/conformance_test --gtest_filter='*cuda*' (docs/backends.md)");
   }
-  file.yaml = dump_run_config(file.config);
+  file.yaml = file.config.yaml();
   return file;
-}
-
-std::string dump_run_config(RunConfig config) {
-  if (config.replicas_follow_ranks) config.parallel.data_parallel_size = 0;
-  return dump_config([&](FieldVisitor& v) { config.fields(v); });
 }
 
 }  // namespace orthant

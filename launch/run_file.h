@@ -22,7 +22,5 @@ struct RunFile {
 // kDevice when device: cuda is asked for and a rank has none.
 RunFile load_run_file(const std::string& path, const std::vector<std::string>& overrides,
                       const Group& group, int world_size);
-// What the user left to the number of ranks stays open, so that the text goes on with any other.
-std::string dump_run_config(RunConfig config);
 
 }  // namespace orthant

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "base/error.h"
+#include "base/problems.h"
 
 namespace orthant {
 
@@ -12,7 +12,67 @@ void LayerType::fields(FieldVisitor& v) {
           "sliding_attention: tokens see the last sliding_window tokens, themselves included");
 }
 
+void Architecture::fields(FieldVisitor& v) {
+  v.field("name", name, TextRule{.choices = built_architectures(), .why_not = why_not_built},
+          "class of transformers");
+}
+
+namespace {
+
+// What config.json files hold beside the fields.  What says nothing about what is computed is a
+// remark; everything else is built with one value alone.
+void foreign_keys(FieldVisitor& v) {
+  for (const char* name : {"transformers_version", "transformers.js_config", "use_cache",
+                           "bos_token_id", "eos_token_id", "pad_token_id", "auto_map",
+                           "_name_or_path", "pretraining_tp", "ep_size", "is_llama_config"})
+    v.foreign(name, remark());
+  for (const char* name : {"torch_dtype", "dtype"})
+    v.foreign(name, remark("precision says it for the whole run"));
+  v.foreign("router_aux_loss_coef", remark("use moe.balance.expert"));
+
+  v.foreign("hidden_act", neutral({"silu", "swish"}));
+  for (const char* name : {"attention_bias", "mlp_bias", "rope_interleaved", "use_qk_norm"})
+    v.foreign(name, neutral({"false"}));
+  v.foreign("attention_dropout", neutral({"0"}, "model.hidden_dropout is the only dropout"));
+  v.foreign("router_jitter_noise", neutral({"0"}));
+  v.foreign("partial_rotary_factor", neutral({"1"}));
+  for (const char* name : {"moe_layer_freq", "decoder_sparse_step"})
+    v.foreign(name, neutral({"1"}, "all layers behind first_k_dense_replace have experts"));
+  v.foreign("mlp_only_layers",
+            neutral({"[]"}, "dense layers are the first ones, model.first_k_dense_replace"));
+  v.foreign("seq_aux", neutral({"true"}));
+  v.foreign("output_router_logits", neutral({"false"}, "moe.balance has the balance losses"));
+  v.foreign("num_nextn_predict_layers", neutral({"0"}, "multi-token prediction is not built"));
+  v.foreign("shared_expert_intermediate_size",
+            neutral({"0"}, "gated shared experts are not built"));
+  v.foreign("rope_scaling",
+            neutral({"{rope_type: default}", "{type: default}"},
+                    "scaled rotary embeddings are not built; model.rope_theta is all there is"));
+  v.foreign("rope_parameters",
+            not_built("write its rope_theta as model.rope_theta; rope_type default is built"));
+
+  for (const char* name : {"q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim"})
+    v.foreign(name, not_built("multi-head latent attention is not built"));
+  v.foreign("quantization_config", not_built("quantised weights are not built; precision says "
+                                             "what weights are kept in"));
+  v.foreign("rotary_dim", not_built("a whole head is rotated"));
+  v.foreign("clip_qkv", not_built("queries, keys and values are not clipped"));
+  for (const char* name : {"attn_logit_softcapping", "final_logit_softcapping"})
+    v.foreign(name, not_built("soft caps are not built"));
+  v.foreign("query_pre_attn_scalar", not_built("scores are divided by sqrt(head_dim)"));
+  v.foreign("swiglu_limit", not_built("a clamped SwiGLU is not built"));
+}
+
+}  // namespace
+
 void ModelConfig::fields(FieldVisitor& v) {
+  v.field("model_type", model_type, TextRule{.choices = built_families(), .why_not = why_not_built},
+          "family of a published config.json; mixtral: scores of the chosen experts are divided by "
+          "their sum, and experts have intermediate_size; custom: what the other keys say");
+  v.list(
+      "architectures", "says the family where model_type does not", architectures.size(),
+      [this](size_t n) { architectures.resize(n); },
+      [this](size_t i, FieldVisitor& item) { architectures[i].fields(item); });
   v.field("vocab_size", vocab_size, at_least(2), "tokens of the vocabulary");
   v.field("hidden_size", hidden_size, at_least(1), "model width");
   v.field("intermediate_size", intermediate_size, at_least(0),
@@ -42,6 +102,8 @@ void ModelConfig::fields(FieldVisitor& v) {
       [this](size_t i, FieldVisitor& item) { layer_types[i].fields(item); });
   v.field("sliding_window_pattern", sliding_window_pattern, at_least(0),
           "P = every P-th layer sees everything, the others slide; 0 = all slide");
+  v.field("max_window_layers", max_window_layers, at_least(0),
+          "leading layers that see everything, where the others slide (Qwen2)");
   v.field("hidden_dropout", hidden_dropout, below_one(),
           "dropout on the output of attention and feed-forward");
   v.field("n_routed_experts", n_routed_experts, at_least(0),
@@ -65,21 +127,7 @@ void ModelConfig::fields(FieldVisitor& v) {
   v.field("aux_loss_alpha", aux_loss_alpha, RealBounds{.low = kOpen},
           "the same as moe.balance.expert, or moe.balance.sequence with noaux_tc, which override "
           "it; -1: not given");
-  for (const char* name :
-       {"architectures", "model_type", "torch_dtype", "dtype", "transformers_version", "use_cache",
-        "bos_token_id", "eos_token_id", "pad_token_id", "auto_map", "_name_or_path",
-        "pretraining_tp", "ep_size"}) {
-    v.foreign(name, {});
-  }
-  v.foreign("hidden_act", {"silu", "swish"});
-  v.foreign("attention_bias", {"false"});
-  v.foreign("mlp_bias", {"false"});
-  v.foreign("attention_dropout", {"0", "0.0"});
-  v.foreign("moe_layer_freq", {"1"});
-  v.foreign("seq_aux", {"true"});
-  v.foreign("rope_scaling", {""});  // null
-  v.foreign("max_window_layers", {}, "model.layer_types");
-  v.foreign("router_aux_loss_coef", {}, "moe.balance.expert");
+  foreign_keys(v);
   v.alias("num_experts", "n_routed_experts");
   v.alias("num_local_experts", "n_routed_experts");
   v.alias("ffn_hidden_size", "intermediate_size");
@@ -90,60 +138,80 @@ void ModelConfig::fields(FieldVisitor& v) {
 }
 
 void ModelConfig::resolve(int64_t sequence_length) {
-  std::string problems;
-  const auto want = [&](bool condition, const std::string& text) {
-    if (!condition) problems += (problems.empty() ? "" : "\n") + text;
-  };
+  Problems problems;
   if (num_key_value_heads == 0) num_key_value_heads = num_attention_heads;
   if (head_dim == 0) {
-    want(hidden_size % num_attention_heads == 0,
-         concat("model.hidden_size: ", hidden_size, " is no multiple of ", num_attention_heads,
-                " attention heads; change one, or give model.head_dim"));
+    problems.want(hidden_size % num_attention_heads == 0, "model.hidden_size: ", hidden_size,
+                  " is no multiple of ", num_attention_heads,
+                  " attention heads; change one, or give model.head_dim");
     head_dim = hidden_size / num_attention_heads;
   }
   if (v_head_dim == 0) v_head_dim = head_dim;
   if (intermediate_size == 0) intermediate_size = (hidden_size * 8 / 3 + 63) / 64 * 64;
+  resolve_family(problems);
   if (max_position_embeddings == 0) max_position_embeddings = sequence_length;
-  want(head_dim % 2 == 0,
-       concat("model.head_dim: want an even number for rotary pairs, got ", head_dim));
-  want(num_attention_heads % num_key_value_heads == 0,
-       concat("model.num_key_value_heads: ", num_key_value_heads, " does not divide ",
-              num_attention_heads, " attention heads"));
-  want(sequence_length <= max_position_embeddings,
-       concat("batch.sequence_length: ", sequence_length,
-              " is longer than model.max_position_embeddings ", max_position_embeddings));
-  want(layer_types.empty() || static_cast<int64_t>(layer_types.size()) == num_hidden_layers,
-       concat("model.layer_types: want one for each of ", num_hidden_layers, " layers, got ",
-              layer_types.size()));
+  problems.want(head_dim % 2 == 0, "model.head_dim: want an even number for rotary pairs, got ",
+                head_dim);
+  problems.want(num_attention_heads % num_key_value_heads == 0,
+                "model.num_key_value_heads: ", num_key_value_heads, " does not divide ",
+                num_attention_heads, " attention heads");
+  problems.want(sequence_length <= max_position_embeddings,
+                "batch.sequence_length: ", sequence_length,
+                " is longer than model.max_position_embeddings ", max_position_embeddings);
+  problems.want(
+      layer_types.empty() || static_cast<int64_t>(layer_types.size()) == num_hidden_layers,
+      "model.layer_types: want one for each of ", num_hidden_layers, " layers, got ",
+      layer_types.size());
   const bool has_sliding_layer =
       std::any_of(layer_types.begin(), layer_types.end(),
                   [](const LayerType& layer) { return layer.type == "sliding_attention"; });
-  want(!has_sliding_layer || sliding_window > 0 || !use_sliding_window,
-       "model.sliding_window: want how many tokens a token of a sliding_attention layer sees, got "
-       "0; set it, or make all model.layer_types full_attention");
+  problems.want(
+      !has_sliding_layer || sliding_window > 0 || !use_sliding_window,
+      "model.sliding_window: want how many tokens a token of a sliding_attention layer sees, got "
+      "0; set it, or make all model.layer_types full_attention");
   if (is_moe()) {
-    want(num_experts_per_tok >= 1 && num_experts_per_tok <= n_routed_experts,
-         concat("model.num_experts_per_tok: want 1 to ", n_routed_experts,
-                " (n_routed_experts), got ", num_experts_per_tok));
-    want(moe_intermediate_size >= 1,
-         "model.moe_intermediate_size: want the inner width of an expert, got 0");
-    want(first_k_dense_replace < num_hidden_layers,
-         concat("model.first_k_dense_replace: ", first_k_dense_replace, " leaves none of ",
-                num_hidden_layers,
-                " layers to the experts; set n_routed_experts: 0 for a dense model"));
+    problems.want(num_experts_per_tok >= 1 && num_experts_per_tok <= n_routed_experts,
+                  "model.num_experts_per_tok: want 1 to ", n_routed_experts,
+                  " (n_routed_experts), got ", num_experts_per_tok);
+    problems.want(moe_intermediate_size >= 1,
+                  "model.moe_intermediate_size: want the inner width of an expert, got 0");
+    problems.want(first_k_dense_replace < num_hidden_layers,
+                  "model.first_k_dense_replace: ", first_k_dense_replace, " leaves none of ",
+                  num_hidden_layers,
+                  " layers to the experts; set n_routed_experts: 0 for a dense model");
   } else {
-    want(n_shared_experts == 0 && num_experts_per_tok == 0,
-         "model.n_routed_experts: want at least 1 where shared experts or num_experts_per_tok are "
-         "given");
+    problems.want(
+        n_shared_experts == 0 && num_experts_per_tok == 0,
+        "model.n_routed_experts: want at least 1 where shared experts or num_experts_per_tok are "
+        "given");
   }
-  if (!problems.empty()) throw_error(ErrorKind::kConfig, problems);
+  problems.raise();
+}
+
+void ModelConfig::resolve_family(Problems& problems) {
+  for (const Architecture& architecture : architectures) {
+    const std::string family = family_of(architecture.name);
+    if (model_type == kCustomFamily) model_type = family;
+    problems.want(model_type == family, "model.architectures: ", architecture.name,
+                  " is of model_type ", family, ", got ", model_type);
+  }
+  if (model_type == kCustomFamily) return;
+  const bool has_experts = model_type == "mixtral";
+  problems.want(is_moe() == has_experts, "model.n_routed_experts: a ", model_type,
+                has_experts ? " model has experts, got none (num_local_experts in its config.json)"
+                            : " model has none, got ",
+                has_experts ? "" : concat(n_routed_experts, "; leave model_type out for another"));
+  if (!has_experts) return;
+  norm_topk_prob = true;
+  if (moe_intermediate_size == 0) moe_intermediate_size = intermediate_size;
 }
 
 int64_t ModelConfig::window_of(int64_t layer) const {
   if (!use_sliding_window) return 0;
   if (!layer_types.empty())
     return layer_types[static_cast<size_t>(layer)].type == "sliding_attention" ? sliding_window : 0;
-  const bool is_full = sliding_window_pattern > 0 && (layer + 1) % sliding_window_pattern == 0;
+  const bool is_full = layer < max_window_layers ||
+                       (sliding_window_pattern > 0 && (layer + 1) % sliding_window_pattern == 0);
   return is_full ? 0 : sliding_window;
 }
 

@@ -5,10 +5,13 @@
 #include <string>
 #include <vector>
 
-#include "base/fields.h"
+#include "base/config/fields.h"
+#include "model/family.h"
 #include "moe/config.h"
 
 namespace orthant {
+
+class Problems;
 
 // What a layer's tokens see: everything before them, or sliding_window tokens.
 struct LayerType {
@@ -16,7 +19,15 @@ struct LayerType {
   void fields(FieldVisitor& v);
 };
 
+// A name of `architectures`, which says the family where model_type does not.
+struct Architecture {
+  std::string name;
+  void fields(FieldVisitor& v);
+};
+
 struct ModelConfig {
+  std::string model_type = kCustomFamily;
+  std::vector<Architecture> architectures;
   int64_t vocab_size = 257;
   int64_t hidden_size = 256;
   int64_t intermediate_size = 0;  // of dense layers; 0 = 8/3 of hidden_size, rounded up to 64
@@ -34,6 +45,7 @@ struct ModelConfig {
   bool use_sliding_window = true;
   std::vector<LayerType> layer_types;  // empty: by the pattern
   int64_t sliding_window_pattern = 0;  // 0 = all layers slide; P = all but every P-th
+  int64_t max_window_layers = 0;       // leading layers that see everything
   double hidden_dropout = 0.0;
 
   int64_t n_routed_experts = 0;  // 0 = dense model
@@ -61,6 +73,9 @@ struct ModelConfig {
     return is_moe() ? num_hidden_layers - first_k_dense_replace : 0;
   }
   int64_t moe_index(int64_t layer) const { return layer - first_k_dense_replace; }  // of these
+
+ private:
+  void resolve_family(Problems& problems);
 };
 
 // Settles what was left open of routing and balance, and checks how the two blocks go together;

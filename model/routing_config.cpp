@@ -1,25 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What the keys of routing and balance must satisfy together.
-#include "base/error.h"
 #include "base/log.h"
+#include "base/problems.h"
 #include "model/config.h"
 
 namespace orthant {
 namespace {
-
-class Problems {
- public:
-  template <class... Parts>
-  void want(bool condition, const Parts&... parts) {
-    if (!condition) text_ += concat(text_.empty() ? "" : "\n", parts...);
-  }
-  void raise() const {
-    if (!text_.empty()) throw_error(ErrorKind::kConfig, text_);
-  }
-
- private:
-  std::string text_;
-};
 
 // model.aux_loss_alpha, unless `value` was given too.
 void settle(double& value, double from_model, double fallback, const char* name) {

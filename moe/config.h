@@ -2,7 +2,7 @@
 // What a user says about routing and balance, beside the sizes in `model:`.
 #pragma once
 
-#include "base/fields.h"
+#include "base/config/fields.h"
 
 namespace orthant {
 

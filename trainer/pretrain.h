@@ -3,9 +3,6 @@
 #pragma once
 
 #include <atomic>
-#include <functional>
-#include <string>
-#include <vector>
 
 #include "parallel/comm/group.h"
 #include "trainer/run_config.h"
@@ -14,10 +11,6 @@ namespace orthant {
 
 struct PretrainOptions {
   RunConfig config;  // resolved for the group
-  // A configuration as YAML, and how two of them differ ("key: old -> new").
-  std::function<std::string(const RunConfig&)> to_yaml;
-  std::function<std::vector<std::string>(const std::string& old_yaml, const std::string& new_yaml)>
-      differences;
   // Set by a signal handler: save and leave at the end of the step.
   const std::atomic<bool>* stop = nullptr;
   double start_seconds = 0;  // now_seconds() when the process began

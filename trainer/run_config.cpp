@@ -3,22 +3,26 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
 
-#include "base/error.h"
+#include "base/config/config.h"
+#include "base/problems.h"
 #include "parallel/nearest_layouts.h"
 
 namespace orthant {
 
 void RunSection::fields(FieldVisitor& v) {
-  v.field("name", name, required_text(), "name of the run");
-  v.field("dir", dir, any_text(), "run directory; empty: runs/NAME");
+  v.may_change_on_resume([&] {
+    v.field("name", name, required_text(), "name of the run");
+    v.field("dir", dir, any_path(), "run directory; empty: runs/NAME");
+  });
   v.field("seed", seed, at_least(0), "seed of initial weights, data order, dropout and samples");
-  v.field("max_steps", max_steps, at_least(0), "optimizer steps; may grow when a run is resumed");
-  v.field("resume", resume, one_of({"auto", "never"}),
-          "auto: go on from the newest valid checkpoint; never: refuse an existing run");
-  v.field("accept_changes", accept_changes,
-          "go on even where the configuration differs from the checkpoint's");
+  v.may_change_on_resume([&] {
+    v.field("max_steps", max_steps, at_least(0), "optimizer steps; may grow when a run is resumed");
+    v.field("resume", resume, one_of({"auto", "never"}),
+            "auto: go on from the newest valid checkpoint; never: refuse an existing run");
+    v.field("accept_changes", accept_changes,
+            "go on even where the configuration differs from the checkpoint's");
+  });
   v.field(
       "determinism", determinism, one_of({"layout", "run", "none"}),
       "layout: every data-parallel size that divides the lanes gives the same bits; run, none: "
@@ -120,7 +124,9 @@ void GenerationConfig::fields(FieldVisitor& v) {
 }
 
 void RunConfig::fields(FieldVisitor& v) {
-  v.field("device", device, one_of({"cpu", "cuda", "auto"}), "where the model runs");
+  v.may_change_on_resume([&] {
+    v.field("device", device, one_of({"cpu", "cuda", "auto"}), "where the model runs");
+  });
   v.field("precision", precision, one_of({"fp64", "fp32", "bf16"}),
           "of weights and activations; sums and master weights are wider");
   const auto block = [&v](const char* name, const char* help, auto& section) {
@@ -129,15 +135,17 @@ void RunConfig::fields(FieldVisitor& v) {
   block("run", "the run itself", run);
   block("model", "the model, in the key names of a Hugging Face config.json", model);
   block("moe", "routing and balance of the experts", moe);
-  block("parallel", "how the ranks share the work", parallel);
+  v.may_change_on_resume([&] { block("parallel", "how the ranks share the work", parallel); });
   block("batch", "batch sizes", batch);
   block("data", "training and validation data", data);
   block("optimizer", "how weights are updated", optimizer);
   block("schedule", "the learning rate over the steps", schedule);
-  block("evaluation", "validation loss during the run", evaluation);
-  block("checkpoint", "what is saved, and when", checkpoint);
-  block("logging", "what is printed", logging);
-  block("generation", "samples", generation);
+  v.may_change_on_resume([&] {
+    block("evaluation", "validation loss during the run", evaluation);
+    block("checkpoint", "what is saved, and when", checkpoint);
+    block("logging", "what is printed", logging);
+    block("generation", "samples", generation);
+  });
 }
 
 namespace {
@@ -203,24 +211,8 @@ pipeline::Schedule make_step_schedule(const RunConfig& config, int64_t step) {
                                  static_cast<int>(p.pipeline_chunks));
 }
 
-namespace {
-
-// One line for each check that throws.
-void collect_problem(std::string& problems, const std::function<void()>& check) {
-  try {
-    check();
-  } catch (const Error& error) {
-    problems += (problems.empty() ? "" : "\n") + std::string(error.what());
-  }
-}
-
-}  // namespace
-
 void RunConfig::resolve(int world_size) {
-  std::string problems;
-  const auto collect = [&problems](const std::function<void()>& check) {
-    collect_problem(problems, check);
-  };
+  Problems problems;
   if (run.dir.empty()) run.dir = "runs/" + run.name;
   if (parallel.data_parallel_size == 0) replicas_follow_ranks = true;
   if (evaluation.micro_batch_size == 0) evaluation.micro_batch_size = batch.micro_batch_size;
@@ -228,24 +220,24 @@ void RunConfig::resolve(int world_size) {
     schedule.total_steps = run.max_steps;
     schedule.follows_max_steps = true;
   }
-  collect([&] {
+  problems.collect([&] {
     ORTHANT_CHECK(batch.sequence_length > 0, kConfig,
                   "batch.sequence_length: want the tokens of a sequence, got nothing");
   });
-  collect([&] {
+  problems.collect([&] {
     ORTHANT_CHECK(run.max_steps > 0, kConfig,
                   "run.max_steps: want the number of steps, got nothing");
   });
-  collect([&] { model.resolve(batch.sequence_length); });
-  collect([&] { batch.validate(); });
-  collect([&] { resolve_routing(model, moe); });
-  collect([&] { data.validate(); });
-  collect([&] { schedule.validate(); });
-  collect([&] {
+  problems.collect([&] { model.resolve(batch.sequence_length); });
+  problems.collect([&] { batch.validate(); });
+  problems.collect([&] { resolve_routing(model, moe); });
+  problems.collect([&] { data.validate(); });
+  problems.collect([&] { schedule.validate(); });
+  problems.collect([&] {
     ORTHANT_CHECK(optimizer.betas.size() == 2, kConfig, "optimizer.betas: want two numbers, got ",
                   optimizer.betas.size());
   });
-  collect([&] {
+  problems.collect([&] {
     const bool plain = run.name.find_first_not_of(
                            "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-") ==
                        std::string::npos;
@@ -254,11 +246,11 @@ void RunConfig::resolve(int world_size) {
                   "'; run.dir may be any path");
   });
   if (!problems.empty()) {
-    collect([&] { parallel.resolve(world_size); });
-    throw_error(ErrorKind::kConfig, problems);
+    problems.collect([&] { parallel.resolve(world_size); });
+    problems.raise();
   }
   const RunConfig given = *this;
-  collect([&] { settle_layout(world_size); });
+  problems.collect([&] { settle_layout(world_size); });
   if (!problems.empty()) {
     const std::string nearest =
         nearest_layouts(given.parallel, world_size, [&given](ParallelConfig& layout, int ranks) {
@@ -267,7 +259,8 @@ void RunConfig::resolve(int world_size) {
           other.settle_layout(ranks);
           layout = other.parallel;
         });
-    throw_error(ErrorKind::kConfig, problems + (nearest.empty() ? "" : "\n") + nearest);
+    if (!nearest.empty()) problems.add(nearest);
+    problems.raise();
   }
 }
 
@@ -275,21 +268,24 @@ void RunConfig::settle_layout(int world_size) {
   parallel.resolve(world_size);
   const int64_t replicas = parallel.data_parallel_size;
   if (batch.global_batch_size == 0) batch.global_batch_size = batch.micro_batch_size * replicas;
-  std::string problems;
-  const auto collect = [&problems](const std::function<void()>& check) {
-    collect_problem(problems, check);
-  };
-  if (batch.ramp_start > 0) collect([&] { batch.check_ramp(replicas); });
-  collect([&] { parallel.check_batch(batch.global_batch_size, batch.micro_batch_size); });
-  collect([&] {
+  Problems problems;
+  if (batch.ramp_start > 0) problems.collect([&] { batch.check_ramp(replicas); });
+  problems.collect([&] { parallel.check_batch(batch.global_batch_size, batch.micro_batch_size); });
+  problems.collect([&] {
     parallel.resolve_model(world_size, {.heads = model.num_attention_heads,
                                         .kv_heads = model.num_key_value_heads,
                                         .experts = model.n_routed_experts,
                                         .expert_width = model.moe_intermediate_size,
                                         .sequence_length = batch.sequence_length});
   });
-  if (problems.empty()) collect([&] { check_pipeline(*this); });
-  if (!problems.empty()) throw_error(ErrorKind::kConfig, problems);
+  if (problems.empty()) problems.collect([&] { check_pipeline(*this); });
+  problems.raise();
+}
+
+std::string RunConfig::yaml() const {
+  RunConfig open = *this;
+  if (replicas_follow_ranks) open.parallel.data_parallel_size = 0;
+  return to_yaml(open);
 }
 
 DType RunConfig::dtype() const {

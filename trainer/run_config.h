@@ -100,6 +100,9 @@ struct RunConfig {
   // Error(kConfig), all problems at once, a line each.
   void resolve(int world_size);
   DType dtype() const;
+  // As it is stored with a run.  What the user left to the number of ranks stays open, so that the
+  // text goes on with any other.
+  std::string yaml() const;
 
  private:
   // Settles what the number of ranks says; Error(kConfig) when they cannot share the model or the

@@ -24,6 +24,12 @@ def read_levels(path):
     return levels
 
 
+def layer_of(name, levels):
+    """The deepest folder of docs/layers.txt that the file is in."""
+    folders = [f for f in levels if name.startswith(f + "/")]
+    return max(folders, key=len, default=None)
+
+
 def main():
     root = pathlib.Path(sys.argv[1])
     levels = read_levels(root / "docs/layers.txt")
@@ -32,12 +38,14 @@ def main():
         for path in sorted((root / folder).rglob("*")):
             if path.suffix not in {".h", ".cpp", ".cu", ".cuh"}:
                 continue
-            files += 1
             name = path.relative_to(root).as_posix()
+            if layer_of(name, levels) != folder:
+                continue
+            files += 1
             for number, line in enumerate(path.read_text().splitlines(), 1):
                 include = INCLUDE.match(line)
-                target = include.group(1).split("/")[0] if include else None
-                if target in levels and target != folder and levels[target] >= level:
+                target = layer_of(include.group(1), levels) if include else None
+                if target and target != folder and levels[target] >= level:
                     problems.append(f"{name}:{number}: {folder}/ may not include {target}/ (docs/layers.txt)")
                 if include and "/" not in include.group(1):
                     problems.append(f"{name}:{number}: include paths start at the root")

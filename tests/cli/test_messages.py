@@ -29,6 +29,17 @@ class CommandLine(CliTest):
         self.check(orthant("pretrain", self.config(), "optimizer.learning_rate=fast"), 64, "command line", "fast")
         self.check(orthant("pretrain", self.config(), "optimizer.learning_rat=1"), 64, "did you mean", "learning_rate")
 
+    def test_bytes_of_an_override_that_could_not_be_saved(self):
+        for override in (b"run.dir=" + os.fsencode(self.dir) + b"/caf\xe9", b"generation.prompt=\xff"):
+            self.check(orthant("pretrain", self.config(), os.fsdecode(override)), 64, "command line", "not valid UTF-8")
+        self.assertFalse((self.dir / "run").exists(), "training must not have started")
+
+    def test_the_home_directory_is_written_out(self):
+        home = {"HOME": str(self.dir)}
+        found = self.check(orthant("inspect", "config", self.config(), "run.dir=~/there", **home), 0)
+        self.assertIn(f"dir: {self.dir}/there\n", found.out)
+        self.check(orthant("inspect", "config", self.config(), "run.dir=~nobody/there", **home), 64, "run.dir", "another user")
+
 
 class Configuration(CliTest):
     def broken(self, old, new, *phrases, code=64):
@@ -106,9 +117,13 @@ class Configuration(CliTest):
 
     def test_a_pasted_config_json_is_accepted_where_it_can_be(self):
         text = TINY.format(dir=self.dir, precision="fp32")
-        pasted = text.replace("model:\n", "model:\n  architectures: [DeepseekV2ForCausalLM]\n  hidden_act: silu\n  rope_scaling: null\n")
-        self.check(orthant("inspect", "config", self.config(text=pasted)), 0, "model.architectures", "left out")
+        pasted = text.replace("model:\n", "model:\n  torch_dtype: bfloat16\n  hidden_act: silu\n  rope_scaling: null\n")
+        self.check(orthant("inspect", "config", self.config(text=pasted)), 0, "model.torch_dtype", "left out")
         self.check(orthant("inspect", "config", self.config(text=pasted.replace("silu", "gelu"))), 64, "tiny.yaml:6:3", "hidden_act", "silu")
+        scaled = pasted.replace("rope_scaling: null", "rope_scaling: {rope_type: llama3, factor: 8.0}")
+        self.check(orthant("inspect", "config", self.config(text=scaled)), 64, "tiny.yaml:7:3", "rope_scaling", "got a mapping")
+        for key in ("rope_scaling={rope_type: llama3}", "model_type=qwen2", "architectures=[Qwen3ForCausalLM]"):
+            self.check(orthant("inspect", "config", self.config(), "model." + key), 64, "command line", "model." + key.split("=")[0])
 
     def test_aliases_are_accepted_with_a_note(self):
         text = TINY.format(dir=self.dir, precision="fp32").replace("max_steps: 8", "train_iters: 1")

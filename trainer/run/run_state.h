@@ -7,7 +7,7 @@
 #include <map>
 #include <string>
 
-#include "base/fields.h"
+#include "base/config/fields.h"
 
 namespace orthant {
 

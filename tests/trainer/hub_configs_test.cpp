@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+// A pasted config.json is the right model, or refused by name: never another model.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "base/config/config.h"
+#include "base/error.h"
+#include "trainer/run_config.h"
+
+namespace orthant {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr const char* kFolder = ORTHANT_SOURCE_DIR "/tests/golden/hub_configs/";
+
+// The model of a file, pasted whole into `model:`, or given as one override.
+ModelConfig model_of(const std::string& name, bool as_override) {
+  std::ifstream file(kFolder + name + ".json");
+  std::stringstream text;
+  text << file.rdbuf();
+  const std::string run =
+      "run: {max_steps: 1}\nbatch: {sequence_length: 16}\n"
+      "data: {train: a.txt}\nmodel: ";
+  RunConfig config =
+      as_override ? parse_config<RunConfig>(run + "{}\n", "f.yaml", {"model=" + text.str()}).config
+                  : parse_config<RunConfig>(run + text.str(), "f.yaml").config;
+  config.resolve(1);
+  return config.model;
+}
+
+std::string refusal(const std::string& name, bool as_override) {
+  try {
+    model_of(name, as_override);
+  } catch (const Error& error) {
+    EXPECT_EQ(error.kind(), ErrorKind::kConfig);
+    return error.what();
+  }
+  return "accepted";
+}
+
+struct Built {
+  const char* name;
+  int64_t parameters;  // as published
+  int64_t window = 0;
+};
+
+// The number of parameters is the proof that no size was misread.
+constexpr Built kBuilt[] = {
+    {"llama-2-7b", 6'738'415'616},          {"llama-3-8b", 8'030'261'248},
+    {"smollm2-135m-instruct", 134'515'008}, {"mistral-7b-v0.1", 7'241'732'096, 4096},
+    {"mistral-7b-v0.3", 7'248'023'552},     {"mixtral-8x7b-v0.1", 46'702'792'704},
+};
+
+struct Refused {
+  const char* name;
+  std::vector<const char*> because;  // "key: ... why"
+};
+
+constexpr const char* kLatent = "it has multi-head latent attention, not built";
+
+const Refused kRefused[] = {
+    {"deepseek-v2",
+     {"model.architectures[0].name", "model.model_type", "got 'deepseek_v2'", kLatent,
+      "model.kv_lora_rank: want null, got '512'", "model.q_lora_rank", "model.qk_nope_head_dim",
+      "model.qk_rope_head_dim", "model.rope_scaling"}},
+    {"deepseek-v2-lite",
+     {"got 'deepseek_v2'", kLatent, "model.kv_lora_rank", "model.rope_scaling"}},
+    {"deepseek-v3",
+     {"got 'deepseek_v3'", kLatent, "model.kv_lora_rank", "model.rope_scaling",
+      "model.num_nextn_predict_layers: want null or 0, got '1'; multi-token prediction",
+      "model.quantization_config: want null, got a mapping"}},
+    {"kimi-k2", {"got 'kimi_k2'", kLatent, "model.kv_lora_rank", "model.quantization_config"}},
+    {"glm-4.5",
+     {"got 'glm4_moe'", "model.attention_bias: want null or false, got 'true'",
+      "model.partial_rotary_factor: want null or 1, got '0.5'", "model.use_qk_norm",
+      "model.num_nextn_predict_layers"}},
+    {"glm-4.7-flash", {"got 'glm4_moe_lite'", kLatent, "model.q_lora_rank"}},
+    {"qwen2-7b", {"got 'qwen2'", "it has biases of queries, keys and values, not built"}},
+    {"qwen3-8b", {"got 'qwen3'", "it has norms of queries and keys, not built"}},
+    {"qwen3-30b-a3b", {"got 'qwen3_moe'", "it has norms of queries and keys, not built"}},
+    {"qwen3-next-80b-a3b",
+     {"got 'qwen3_next'", "gated linear attention", "model.partial_rotary_factor",
+      "model.shared_expert_intermediate_size", "model.linear_conv_kernel_dim: unknown key"}},
+    {"llama-3.1-8b-instruct",
+     {"model.rope_scaling: want null or {rope_type: default} or {type: default}, got a mapping; "
+      "scaled rotary embeddings are not built"}},
+    {"ministral-3-8b",
+     {"got 'ministral3'", "queries that are scaled by their position",
+      "model.rope_parameters: want null, got a mapping"}},
+    {"olmoe-1b-7b-0924", {"got 'olmoe'", "norms of queries and keys"}},
+    {"olmo-2-7b", {"got 'olmo2'", "norms behind the blocks"}},
+    {"minimax-m2",
+     {"got 'minimax_m2'", "norms of queries and keys", "model.rotary_dim", "model.use_qk_norm",
+      "model.quantization_config", "model.use_routing_bias: unknown key"}},
+    {"gpt-oss-20b",
+     {"got 'gpt_oss'", "attention sinks", "model.attention_bias", "model.swiglu_limit",
+      "model.rope_scaling", "model.quantization_config", "model.experts_per_token: unknown key"}},
+    {"gemma-3-1b",
+     {"got 'gemma3_text'", "four norms a layer", "model.query_pre_attn_scalar",
+      "model.hidden_activation: unknown key", "model.rope_local_base_freq: unknown key"}},
+};
+
+TEST(HubConfigs, TheRightModelWhereItIsBuilt) {
+  for (const Built& built : kBuilt) {
+    for (const bool as_override : {false, true}) {
+      SCOPED_TRACE(built.name);
+      ASSERT_EQ(as_override ? refusal(built.name, true) : refusal(built.name, false), "accepted");
+      const ModelConfig model = model_of(built.name, as_override);
+      EXPECT_EQ(total_parameters(model), built.parameters);
+      EXPECT_EQ(model.window_of(0), built.window);
+      EXPECT_EQ(model.window_of(model.num_hidden_layers - 1), built.window);
+    }
+  }
+  const ModelConfig smol = model_of("smollm2-135m-instruct", false);
+  EXPECT_TRUE(smol.tie_word_embeddings);
+  EXPECT_EQ(smol.rope_theta, 100000);
+  EXPECT_EQ(smol.initializer_range, 0.041666666666666664);
+  const ModelConfig mixtral = model_of("mixtral-8x7b-v0.1", false);
+  EXPECT_TRUE(mixtral.norm_topk_prob);  // which no key of the file says
+  EXPECT_EQ(mixtral.n_routed_experts, 8);
+  EXPECT_EQ(mixtral.moe_intermediate_size, 14336);
+}
+
+TEST(HubConfigs, RefusedByNameWhereItIsNot) {
+  for (const Refused& refused : kRefused) {
+    for (const bool as_override : {false, true}) {
+      SCOPED_TRACE(refused.name);
+      const std::string text = refusal(refused.name, as_override);
+      for (const char* because : refused.because) EXPECT_THAT(text, HasSubstr(because));
+    }
+  }
+}
+
+TEST(HubConfigs, EveryFileIsSpokenOf) {
+  std::set<std::string> spoken, found;
+  for (const Built& built : kBuilt) spoken.insert(built.name);
+  for (const Refused& refused : kRefused) spoken.insert(refused.name);
+  for (const auto& entry : std::filesystem::directory_iterator(kFolder))
+    if (entry.path().extension() == ".json") found.insert(entry.path().stem());
+  EXPECT_EQ(found, spoken);
+}
+
+std::string fault(const std::string& keys) {
+  const std::string text = concat("run: {max_steps: 1}\nbatch: {sequence_length: 16}\n",
+                                  "data: {train: a.txt}\nmodel: {", keys, "}\n");
+  try {
+    RunConfig config = parse_config<RunConfig>(text, "f.yaml").config;
+    config.resolve(1);
+    EXPECT_EQ(parse_config<RunConfig>(config.yaml(), "again").config.yaml(), config.yaml());
+  } catch (const Error& error) {
+    return error.what();
+  }
+  return "no fault";
+}
+
+TEST(HubConfigs, TheFamilyIsSaidOnceOrTwiceButNotTwoWays) {
+  EXPECT_EQ(fault("architectures: [LlamaForCausalLM]"), "no fault");
+  EXPECT_EQ(fault("architectures: [LlamaForCausalLM], model_type: llama"), "no fault");
+  EXPECT_EQ(fault("architectures: [LlamaForCausalLM], model_type: mistral"),
+            "model.architectures: LlamaForCausalLM is of model_type llama, got mistral");
+  EXPECT_THAT(fault("model_type: mixtral"),
+              HasSubstr("model.n_routed_experts: a mixtral model has"));
+  const std::string experts = "n_routed_experts: 4, num_experts_per_tok: 2, ";
+  EXPECT_EQ(fault(experts + "architectures: [MixtralForCausalLM]"), "no fault");
+  EXPECT_THAT(fault(experts + "moe_intermediate_size: 8, model_type: llama"),
+              HasSubstr("model.n_routed_experts: a llama model has none, got 4"));
+  EXPECT_THAT(fault("model_type: unheard_of"),
+              HasSubstr("f.yaml:4:21: model.model_type: want one of custom, llama, mistral, "
+                        "mixtral, got 'unheard_of'; what this name implies is not known here; to "
+                        "build what the other keys say, leave model_type and architectures out"));
+}
+
+}  // namespace
+}  // namespace orthant
