@@ -94,8 +94,8 @@ int run_doctor() {
   row("processor", concat(processor_name(), ", ", sysconf(_SC_NPROCESSORS_ONLN), " online, ",
                           default_num_threads(), " for this process"));
   row("level",
-      concat(cpu::name_of(cpu::active_isa()), " (offered: ", cpu::name_of(cpu::detected_isa()),
-             "; ORTHANT_ISA=scalar|avx512|avx512bf16|amx overrides)"));
+      concat(cpu::text_of(cpu::isa_choice()), ", offered up to ", cpu::name_of(cpu::detected_isa()),
+             "; ORTHANT_ISA=scalar|avx512|avx512bf16|amx overrides"));
   row("memory", human_bytes(static_cast<double>(memory.totalram) * memory.mem_unit));
   for (const auto& [name, dtype] : {std::pair{"bf16", DType::kBF16}, std::pair{"f32", DType::kF32},
                                     std::pair{"f64", DType::kF64}}) {
