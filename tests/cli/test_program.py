@@ -157,7 +157,7 @@ class Run(CliTest):
         self.assertFalse((self.dir / "run").exists())
 
     def test_doctor(self):
-        self.check(orthant("doctor"), 0, "processor", "hdf5", "mpi", "level", "ORTHANT_ISA")
+        self.check(orthant("doctor"), 0, "processor", "by the affinity mask, OMP_NUM_THREADS=1", "hdf5", "mpi", "level", "ORTHANT_ISA")
         self.check(orthant("doctor", ORTHANT_ISA="scalar"), 0, "scalar (ORTHANT_ISA)")
 
     def test_a_single_process_starts_no_mpi_and_maps_no_cuda(self):
