@@ -1,17 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "base/context.h"
 
-#include <sched.h>
 #include <signal.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <sstream>
 #include <thread>
 
 #include "base/error.h"
+#include "base/processors.h"
 
 namespace orthant {
 namespace {
@@ -35,9 +34,7 @@ int default_num_threads() {
     const int wanted = std::atoi(text);
     if (wanted > 0) return wanted;
   }
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof(set), &set) == 0) return std::max(1, CPU_COUNT(&set));
-  return 1;
+  return processors().usable();
 }
 
 bool failpoint(const char* site, int64_t step) {

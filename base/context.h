@@ -58,7 +58,8 @@ class CategoryScope {
   MemoryCategory previous_;
 };
 
-// Threads that this process may use: OMP_NUM_THREADS, else the processors of its affinity mask.
+// Threads that this process may use: OMP_NUM_THREADS, else as many as it may keep processors busy
+// (base/processors.h).
 int default_num_threads();
 
 // Fault injection for tests.  A spec reads "site:rank=R:step=S:action", action one of

@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "base/context.h"
+#include "base/processors.h"
 #include "base/text.h"
 #include "launch/commands.h"
 #include "parallel/comm/mpi/mpi_world.h"
@@ -27,6 +28,18 @@ std::string processor_name() {
     if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
   }
   return "unknown";
+}
+
+// How many, and who says so.
+std::string threads_text() {
+  const Processors here = processors();
+  std::string text = concat(default_num_threads(), ": ", counted(here.allowed, "processor"),
+                            " by the affinity mask");
+  if (here.quota > 0)
+    text += concat(", time of ", here.quota, " by the quota of this control group (cgroup)");
+  if (const char* wanted = std::getenv("OMP_NUM_THREADS"))
+    text += concat(", OMP_NUM_THREADS=", wanted);
+  return text;
 }
 
 void row(const char* what, const std::string& text) {
@@ -91,11 +104,11 @@ int run_doctor() {
   sysinfo(&memory);
   row("orthant", "0.1.0");
   row("host", host);
-  row("processor", concat(processor_name(), ", ", sysconf(_SC_NPROCESSORS_ONLN), " online, ",
-                          default_num_threads(), " for this process"));
+  row("processor", concat(processor_name(), ", ", sysconf(_SC_NPROCESSORS_ONLN), " online"));
+  row("threads", threads_text());
   row("level",
-      concat(cpu::name_of(cpu::active_isa()), " (offered: ", cpu::name_of(cpu::detected_isa()),
-             "; ORTHANT_ISA=scalar|avx512|avx512bf16|amx overrides)"));
+      concat(cpu::text_of(cpu::isa_choice()), ", offered up to ", cpu::name_of(cpu::detected_isa()),
+             "; ORTHANT_ISA=scalar|avx512|avx512bf16|amx overrides"));
   row("memory", human_bytes(static_cast<double>(memory.totalram) * memory.mem_unit));
   for (const auto& [name, dtype] : {std::pair{"bf16", DType::kBF16}, std::pair{"f32", DType::kF32},
                                     std::pair{"f64", DType::kF64}}) {

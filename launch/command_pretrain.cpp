@@ -10,6 +10,7 @@
 #include "launch/commands.h"
 #include "launch/process.h"
 #include "launch/run_file.h"
+#include "tensor/cpu/isa.h"
 #include "trainer/datasets.h"
 #include "trainer/memory_plan.h"
 #include "trainer/pretrain.h"
@@ -100,6 +101,7 @@ int run_pretrain(const PretrainCommand& command) {
                  static_cast<int>(parallel.ranks_per_replica() * parallel.data_parallel_size));
     return 0;
   }
+  if (file.config.precision == "bf16") log::info("level: ", cpu::text_of(cpu::isa_choice()));
   install_signal_handlers();
   const PretrainResult result =
       pretrain({.config = file.config, .stop = &stop_requested, .start_seconds = start}, world);

@@ -13,8 +13,8 @@
 #include "base/context.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "parallel/agree_isa.h"
 #include "parallel/comm/mpi/mpi_world.h"
-#include "tensor/cpu/isa.h"
 
 namespace orthant {
 
@@ -109,7 +109,7 @@ Group start_ranks(double timeout_seconds) {
   rank.rank = world.rank();
   rank.world_size = world.size();
   rank.label = concat("r", rank.rank);
-  cpu::limit_isa(static_cast<cpu::Isa>(-world.max(-static_cast<int64_t>(cpu::detected_isa()))));
+  agree_on_isa(world);
   return world;
 }
 

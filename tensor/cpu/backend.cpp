@@ -177,7 +177,7 @@ Backend make_table() {
   table.matmul = matmul;
   table.grouped_matmul = grouped_matmul;
   table.drop_tokens = cpu::drop_tokens;
-  if (cpu::active_isa() >= cpu::Isa::kAvx512) {
+  if (cpu::uses_avx512()) {
     cpu::isa_avx512::fill_kernels(table);
   } else {
     cpu::isa_scalar::fill_kernels(table);

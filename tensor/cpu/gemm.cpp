@@ -328,6 +328,16 @@ const GemmKernel& gemm_kernel(Isa isa, DType dtype) {
   return isa == Isa::kAvx512Bf16 ? isa_avx512bf16::gemm_bf16 : isa_avx512::gemm_bf16;
 }
 
+namespace {
+
+// Levels above avx512 have products of their own for bf16 alone.
+const GemmKernel& active_kernel(DType dtype) {
+  if (dtype == DType::kBF16) return gemm_kernel(active_isa(), dtype);
+  return gemm_kernel(uses_avx512() ? Isa::kAvx512 : Isa::kScalar, dtype);
+}
+
+}  // namespace
+
 const PackedMatrix* pack_matrix_with(const GemmKernel& kernel, int64_t k, int64_t n, const void* b,
                                      int64_t ldb, bool trans_b) {
   auto matrix = std::make_unique<PackedMatrix>(kernel, k, n);
@@ -345,12 +355,12 @@ const PackedMatrix* pack_matrix_with(const GemmKernel& kernel, int64_t k, int64_
 }
 
 int64_t packed_bytes(DType dtype, int64_t k, int64_t n) {
-  return PackedMatrix::bytes_of(gemm_kernel(active_isa(), dtype), k, n);
+  return PackedMatrix::bytes_of(active_kernel(dtype), k, n);
 }
 
 PackedMatrixPtr pack_matrix(DType dtype, int64_t k, int64_t n, const void* b, int64_t ldb,
                             bool trans_b) {
-  return PackedMatrixPtr(pack_matrix_with(gemm_kernel(active_isa(), dtype), k, n, b, ldb, trans_b));
+  return PackedMatrixPtr(pack_matrix_with(active_kernel(dtype), k, n, b, ldb, trans_b));
 }
 
 void gemm_with(const GemmKernel& kernel, const GemmArgs& args) {
@@ -362,7 +372,7 @@ void gemm_with(const GemmKernel& kernel, const GemmArgs& args) {
   parallel_for_each(grid.size, [&](int64_t i) { run_grid_block(kernel, args, grid, i); });
 }
 
-void gemm(const GemmArgs& args) { gemm_with(gemm_kernel(active_isa(), args.dtype), args); }
+void gemm(const GemmArgs& args) { gemm_with(active_kernel(args.dtype), args); }
 
 namespace {
 
@@ -438,7 +448,7 @@ void grouped_gemm_with(const GemmKernel& kernel, const GroupedGemmArgs& args) {
 }
 
 void grouped_gemm(const GroupedGemmArgs& args) {
-  grouped_gemm_with(gemm_kernel(active_isa(), args.dtype), args);
+  grouped_gemm_with(active_kernel(args.dtype), args);
 }
 
 }  // namespace orthant::cpu

@@ -7,13 +7,20 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstdint>
 #include <cstdlib>
+#include <memory>
+#include <mutex>
 
 #include "base/error.h"
+#include "tensor/cpu/isa_rates.h"
 
 namespace orthant::cpu {
 namespace {
+
+constexpr Isa kIsas[] = {Isa::kScalar, Isa::kAvx512, Isa::kAvx512Bf16, Isa::kAmx};
+Isa below(Isa isa) { return static_cast<Isa>(static_cast<int>(isa) - 1); }
 
 struct Registers {
   unsigned eax = 0, ebx = 0, ecx = 0, edx = 0;
@@ -61,21 +68,14 @@ Isa detect() {
   return request_tile_registers() ? Isa::kAmx : Isa::kAvx512Bf16;
 }
 
-Isa chosen_isa() {
-  const Isa detected = detected_isa();
-  const char* text = std::getenv("ORTHANT_ISA");
-  if (text == nullptr || *text == '\0') return detected;
-  for (const Isa isa : {Isa::kScalar, Isa::kAvx512, Isa::kAvx512Bf16, Isa::kAmx}) {
-    if (name_of(isa) != text) continue;
-    ORTHANT_CHECK(isa <= detected, kConfig, "ORTHANT_ISA: want at most ", name_of(detected),
-                  ", which this processor and system offer, got ", text);
-    return isa;
-  }
-  throw_error(ErrorKind::kConfig,
-              concat("ORTHANT_ISA: want scalar, avx512, avx512bf16 or amx, got ", text));
-}
+std::mutex choice_mutex;
+std::unique_ptr<const IsaChoice> choice_owner;
+std::atomic<const IsaChoice*> settled{nullptr};  // choice_owner's, once it is there
 
-std::atomic<int> highest_allowed{static_cast<int>(Isa::kAmx)};
+void set_choice(const IsaChoice& choice) {
+  choice_owner = std::make_unique<const IsaChoice>(choice);
+  settled.store(choice_owner.get(), std::memory_order_release);
+}
 
 }  // namespace
 
@@ -98,17 +98,71 @@ Isa detected_isa() {
   return isa;
 }
 
-Isa active_isa() {
-  static const Isa chosen = chosen_isa();
-  return static_cast<Isa>(
-      std::min(static_cast<int>(chosen), highest_allowed.load(std::memory_order_relaxed)));
+std::optional<Isa> forced_isa() {
+  const char* text = std::getenv("ORTHANT_ISA");
+  if (text == nullptr || *text == '\0') return std::nullopt;
+  const Isa detected = detected_isa();
+  for (const Isa isa : kIsas) {
+    if (name_of(isa) != text) continue;
+    ORTHANT_CHECK(isa <= detected, kConfig, "ORTHANT_ISA: want at most ", name_of(detected),
+                  ", which this processor and system offer, got ", text);
+    return isa;
+  }
+  throw_error(ErrorKind::kConfig,
+              concat("ORTHANT_ISA: want scalar, avx512, avx512bf16 or amx, got ", text));
 }
 
-void limit_isa(Isa highest) {
-  int now = highest_allowed.load();
-  while (static_cast<int>(highest) < now &&
-         !highest_allowed.compare_exchange_weak(now, static_cast<int>(highest))) {
+double& rate_of(IsaRates& rates, Isa isa) { return rates[static_cast<size_t>(isa)]; }
+double rate_of(const IsaRates& rates, Isa isa) { return rates[static_cast<size_t>(isa)]; }
+
+Isa choose_isa(Isa highest, const IsaRates& rates) {
+  constexpr double kWorthALevel = 1.2;
+  const double best =
+      *std::max_element(rates.begin(), rates.begin() + static_cast<int>(highest) + 1);
+  for (Isa isa = highest; isa > Isa::kScalar; isa = below(isa)) {
+    if (rate_of(rates, isa) * kWorthALevel >= best) return isa;
   }
+  return Isa::kScalar;
+}
+
+IsaChoice propose_isa() {
+  if (const std::optional<Isa> forced = forced_isa()) return {.isa = *forced, .forced = true};
+  const Isa highest = detected_isa();
+  const IsaRates rates = measure_isa_rates(highest);
+  return {.isa = choose_isa(highest, rates), .rates = rates};
+}
+
+void settle_isa(const IsaChoice& choice) {
+  const std::lock_guard lock(choice_mutex);
+  ORTHANT_CHECK(!choice_owner, kInternal,
+                "the instruction-set level was settled after it was used");
+  set_choice(choice);
+}
+
+const IsaChoice& isa_choice() {
+  if (const IsaChoice* choice = settled.load(std::memory_order_acquire)) return *choice;
+  const std::lock_guard lock(choice_mutex);
+  if (!choice_owner) set_choice(propose_isa());
+  return *choice_owner;
+}
+
+bool uses_avx512() {
+  if (const IsaChoice* choice = settled.load(std::memory_order_acquire))
+    return choice->isa >= Isa::kAvx512;
+  static const bool offered = forced_isa().value_or(detected_isa()) >= Isa::kAvx512;
+  return offered;
+}
+
+std::string text_of(const IsaChoice& choice) {
+  std::string text(name_of(choice.isa));
+  if (choice.forced) return text + " (ORTHANT_ISA)";
+  std::string rates;
+  for (Isa isa = Isa::kAmx; isa > Isa::kScalar; isa = below(isa)) {
+    const auto giga = static_cast<int64_t>(std::lround(rate_of(choice.rates, isa) / 1e9));
+    if (giga > 0) rates += concat(rates.empty() ? "" : ", ", name_of(isa), " ", giga);
+  }
+  if (rates.empty()) return text;
+  return concat(text, " (bf16 products of a thread: ", rates, " GFLOP/s)");
 }
 
 }  // namespace orthant::cpu

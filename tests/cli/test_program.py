@@ -55,7 +55,7 @@ class Run(CliTest):
     def test_a_run_leaves_what_it_promises(self):
         result = orthant("pretrain", self.config(precision="bf16"), "evaluation.interval=4", "generation.samples=1",
                          "generation.prompt=ROMEO:", "generation.max_new_tokens=5")
-        self.check(result, 0, "routing: checked in 1 layer that", "step 8/8", "tok/s", "sample: ROMEO:", "communication", "report.html", "bits per byte (gzip -9:")
+        self.check(result, 0, "level: ", "routing: checked in 1 layer that", "step 8/8", "tok/s", "sample: ROMEO:", "communication", "report.html", "bits per byte (gzip -9:")
         rows = self.metrics()
         self.assertEqual([r["step"] for r in rows], list(range(1, 9)))
         for row in rows:
@@ -157,7 +157,8 @@ class Run(CliTest):
         self.assertFalse((self.dir / "run").exists())
 
     def test_doctor(self):
-        self.check(orthant("doctor"), 0, "processor", "hdf5", "mpi", "level")
+        self.check(orthant("doctor"), 0, "processor", "by the affinity mask, OMP_NUM_THREADS=1", "hdf5", "mpi", "level", "ORTHANT_ISA")
+        self.check(orthant("doctor", ORTHANT_ISA="scalar"), 0, "scalar (ORTHANT_ISA)")
 
     def test_a_single_process_starts_no_mpi_and_maps_no_cuda(self):
         maps = subprocess.run(["bash", "-c", f"LD_DEBUG=files {BINARY} --version 2>&1 | grep -ciE 'lib(orthant_cuda|cuda|cudart|cublas|cudnn|nccl)' || true"],

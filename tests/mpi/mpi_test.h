@@ -8,8 +8,8 @@
 
 #include "base/context.h"
 #include "base/error.h"
+#include "parallel/agree_isa.h"
 #include "parallel/comm/mpi/mpi_world.h"
-#include "tensor/cpu/isa.h"
 
 namespace orthant::testing {
 
@@ -27,8 +27,7 @@ inline int run_mpi_test(const char* name,
     context.world_size = world.size();
     context.label = concat("r", world.rank());
     world.set_deadline_seconds(60);
-    const int64_t level = -world.max(-static_cast<int64_t>(cpu::detected_isa()));
-    cpu::limit_isa(static_cast<cpu::Isa>(level));
+    agree_on_isa(world);
     bool good = true;
     for (const std::string& text : world.gather_text(body(world))) {
       if (world.rank() == 0) std::printf("%s", text.c_str());

@@ -24,6 +24,12 @@ MUTANTS = [
     # Memory of tensors.
     Mutant("a block that was lent goes back as a smaller one", "tensor/allocator.cpp",
            "      if (it->first != size) lent[block] = it->first;\n", "", target="test_tensor", filter="Allocator*"),
+    # Instruction-set levels.
+    Mutant("the highest level is taken, however slow its products", "tensor/cpu/isa.cpp",
+           "    if (rate_of(rates, isa) * kWorthALevel >= best) return isa;\n", "    if (best >= 0.0 * kWorthALevel) return isa;\n",
+           target="test_tensor", filter="Isa*"),
+    Mutant("every rank chooses its level by its own rates", "parallel/agree_isa.cpp",
+           "rates[i] = sums[i] / world.size();", "rates[i] = 0.0 * sums[i] + rates[i];", target="test_parallel", filter="AgreeIsa*"),
     # Autograd.
     Mutant("messages move between the closures of backward only", "tensor/autograd/var.cpp",
            "  between_ops();\n  Var result", "  Var result", target="test_tensor", filter="Autograd*"),
