@@ -45,11 +45,11 @@ cleanup() {
 # Sets site (where debootstrap reads), keyring and sources (lines of a sources.list) from what apt knows of this release.
 read_sources() {
   local origin uri codename release component found=()
+  # shellcheck disable=SC2016
   while IFS='|' read -r origin uri codename release component; do
     if [ "${origin,,}" != "$ID" ] || [[ $codename != "$VERSION_CODENAME"* ]]; then continue; fi
     found+=("deb $uri $release $component")
     if [ "$codename/$component" = "$VERSION_CODENAME/main" ]; then site=$uri; fi
-  # shellcheck disable=SC2016
   done < <(apt-get indextargets --format '$(ORIGIN)|$(REPO_URI)|$(CODENAME)|$(RELEASE)|$(COMPONENT)' 'Created-By: Packages')
   sources=$(printf '%s\n' "${found[@]}")
   [ -n "${site:-}" ]
