@@ -16,7 +16,8 @@ if [ "${1:-}" = tests ]; then packages+=(libgtest-dev libgmock-dev clang-format 
 
 missing=()
 for package in "${packages[@]}"; do
-  dpkg-query -W -f='${Status}' "$package" 2>/dev/null | grep -q 'install ok installed' || missing+=("$package")
+  status=$(dpkg-query -W -f='${Status}' "$package" 2>/dev/null || true)
+  [ "$status" = 'install ok installed' ] || missing+=("$package")
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
 

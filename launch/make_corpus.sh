@@ -70,16 +70,10 @@ fetch() {
   done
 }
 
-bible=/usr/bin/bible bible_data=/usr/lib
-if [ ! -x $bible ] || [ ! -e $bible_data/bible.data ]; then
-  fetch bible-kjv bible-kjv-text
-  bible=$work/root/usr/bin/bible bible_data=$work/root/usr/lib
-  # The program links readline, which a small system may lack.
-  if ldd "$bible" | grep -q 'not found'; then
-    fetch libreadline8 libtinfo6
-    LD_LIBRARY_PATH=$(find "$work/root" -name '*.so.*' -printf '%h\n' | sort -u | paste -sd:)
-    export LD_LIBRARY_PATH
-  fi
+bible=/usr/lib/bible.data
+if [ ! -e $bible ]; then
+  fetch bible-kjv-text
+  bible=$work/root$bible
 fi
 austen=/usr/lib/R/site-library/janeaustenr/data
 if [ ! -e $austen/Rdata.rdb ]; then
@@ -89,15 +83,35 @@ fi
 
 mkdir -p "$text" 2> "$work/error" || code=73 fail "cannot make $text: $(cat "$work/error")"
 
-# One JSON object per chapter; json() is shared by the two programs below.
-json_perl='sub json { my $t = shift; $t =~ s/([\\"])/\\$1/g; $t =~ s/\n/\\n/g; die "control character in: $t\n" if $t =~ /[\x00-\x1f]/; return qq({"text": "$t"}\n); }'
+# Shared by the two programs below: a file's content, and one JSON object per chapter.
+shared_perl='
+  sub slurp { open(my $f, "<:raw", $_[0]) or die "$_[0]: $!\n"; local $/; return scalar <$f>; }
+  sub json { my $t = shift; $t =~ s/([\\"])/\\$1/g; $t =~ s/\n/\\n/g; die "control character in: $t\n" if $t =~ /[\x00-\x1f]/; return qq({"text": "$t"}\n); }'
 
 say "writing the King James Bible to $text/kjv.jsonl"
-# -f turns pretty-printing off: "Ge1:1 In the beginning ...", one verse a line.
-COLUMNS=80 "$bible" -p "$bible_data" -f 'ge1:1-rev22:21' < /dev/null > "$work/kjv.txt"
-perl -e "$json_perl"'
+# Behind 84 bytes of name, big-endian: the size of a block, their number, where each begins.  A block is what `compress` makes,
+# which gzip inflates; the three bytes that each would begin with stand once, in front of the first.  The text is a title and
+# then "Ge1:1 In the beginning ...", one verse a line.
+perl -e "$shared_perl"'
+  my ($file, $work) = @ARGV;
+  my $data = slurp($file);
+  my ($size, $blocks) = unpack("x84NN", $data);
+  die "no index of blocks\n" if substr($data, 0, 4) ne "EC02" or $blocks < 1 or $blocks > 1000;
+  my @begin = (unpack("x92N$blocks", $data), length $data);
+  my $magic = substr($data, $begin[0] - 3, 3);
+  for my $i (0 .. $blocks - 1) {
+    open(my $gzip, "|-", "gzip -dc >> \"$work/kjv.txt\"") or die "gzip: $!\n";
+    binmode $gzip;
+    print $gzip $magic, substr($data, $begin[$i], $begin[$i + 1] - $begin[$i]);
+    close $gzip or die "block $i is damaged\n";
+    my ($want, $got) = ($size * ($i + 1), -s "$work/kjv.txt");
+    die "block $i: want $size bytes, got $got of $want in all\n" if $got != $want and $i < $blocks - 1;
+  }
+' "$bible" "$work" || code=65 fail "the data of bible-kjv-text are not what was expected"
+perl -e "$shared_perl"'
   my @books = split /,/, "Genesis,Exodus,Leviticus,Numbers,Deuteronomy,Joshua,Judges,Ruth,1 Samuel,2 Samuel,1 Kings,2 Kings,1 Chronicles,2 Chronicles,Ezra,Nehemiah,Esther,Job,Psalms,Proverbs,Ecclesiastes,Song of Solomon,Isaiah,Jeremiah,Lamentations,Ezekiel,Daniel,Hosea,Joel,Amos,Obadiah,Jonah,Micah,Nahum,Habakkuk,Zephaniah,Haggai,Zechariah,Malachi,Matthew,Mark,Luke,John,Acts,Romans,1 Corinthians,2 Corinthians,Galatians,Ephesians,Philippians,Colossians,1 Thessalonians,2 Thessalonians,1 Timothy,2 Timothy,Titus,Philemon,Hebrews,James,1 Peter,2 Peter,1 John,2 John,3 John,Jude,Revelation";
   my ($book, $chapter, $document, $verses) = ("", 0, "", 0);
+  <STDIN>;
   while (<STDIN>) {
     /^(\w*?[A-Za-z]+)(\d+):(\d+) (.*\S)\s*$/ or die "line $. is no verse: $_";
     if ($1 ne $book or $2 != $chapter) {
@@ -111,14 +125,13 @@ perl -e "$json_perl"'
   }
   print json($document);
   die "want 31102 verses of 66 books, got $verses\n" if $verses != 31102 or @books != 1;
-' < "$work/kjv.txt" > "$work/kjv.jsonl" || code=65 fail "the output of $bible is not what was expected"
+' < "$work/kjv.txt" > "$work/kjv.jsonl" || code=65 fail "the text of bible-kjv-text is not what was expected"
 
 say "writing six novels by Jane Austen to $text/austen.jsonl"
 # R keeps data as zlib records (length, stream) of its serialised form; an index in Rdata.rdx says
 # where.  gzip inflates a record when it is given a gzip header, and the length proves it whole.
 gzip -dc < "$austen/Rdata.rdx" > "$work/index"
-perl -e "$json_perl"'
-  sub slurp { open(my $f, "<:raw", $_[0]) or die "$_[0]: $!\n"; local $/; return scalar <$f>; }
+perl -e "$shared_perl"'
   my ($folder, $work) = @ARGV;
   my ($index, $data) = (slurp("$work/index"), slurp("$folder/Rdata.rdb"));
   my @titles = ("Emma", "Mansfield Park", "Northanger Abbey", "Persuasion", "Pride and Prejudice", "Sense and Sensibility");

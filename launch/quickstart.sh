@@ -22,7 +22,8 @@ launch/install_packages.sh
 step "build (only the orthant program)"
 cmake -S . -B build -G Ninja -DORTHANT_TESTS=OFF >build.log 2>&1 || { cat build.log >&2; exit 69; }
 rm -f build.log
-cmake --build build --target orthant -j "$jobs" | tail -n 1
+cmake --build build --target orthant -j "$jobs" >build/build.log 2>&1 || { tail -n 60 build/build.log >&2; exit 69; }
+tail -n 1 build/build.log
 
 step "corpus"
 launch/make_corpus.sh corpora/quickstart.h5

@@ -5,6 +5,7 @@ cd "$(dirname "$0")/.."
 mapfile -t files < <(find . \( -path './build*' -o -path './.git' -o -path './runs' \) -prune -o -name '*.h' -print -o -name '*.cpp' -print -o -name '*.cu' -print -o -name '*.cuh' -print)
 clang-format --dry-run --Werror "${files[@]}" || { echo "Run: clang-format -i on the files above" >&2; exit 1; }
 for file in "${files[@]}"; do
-  head -n 1 "$file" | grep -q 'SPDX-License-Identifier: Apache-2.0' || { echo "$file: wants the licence line" >&2; exit 1; }
+  read -r line <"$file" || true
+  [[ $line == *'SPDX-License-Identifier: Apache-2.0'* ]] || { echo "$file: wants the licence line" >&2; exit 1; }
 done
 echo "format: ${#files[@]} files"

@@ -44,10 +44,17 @@ find_cuda_libraries() {
   export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:-} MISSING
 }
 
+# The first line that a program of sed prints of a file.
+first_line() {
+  local lines
+  lines=$(sed -n "$1" "$2")
+  echo "${lines%%$'\n'*}"
+}
+
 # DEVICE: the first device as `orthant doctor` describes it, else empty, and NO_DEVICE says why.
 find_device() {
   "$BIN/orthant" doctor >"$WORK/doctor" 2>&1 || true
-  DEVICE=$(sed -n 's/^device  *cuda:0: //p' "$WORK/doctor" | head -n 1)
-  NO_DEVICE=$(sed -n 's/^devices  *none: //p; s/^would use.*because //p' "$WORK/doctor" | head -n 1)
+  DEVICE=$(first_line 's/^device  *cuda:0: //p' "$WORK/doctor")
+  NO_DEVICE=$(first_line 's/^devices  *none: //p; s/^would use.*because //p' "$WORK/doctor")
   if [ -n "$MISSING" ]; then NO_DEVICE="missing libraries: $MISSING"; fi
 }

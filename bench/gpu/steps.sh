@@ -149,7 +149,7 @@ step_resume() {
 need_nccl() {
   need_device
   need_mpi
-  "$BIN/orthant" inspect config --reference | grep -q device_transport || skip "this program has no parallel.device_transport"
+  grep -q device_transport <<<"$("$BIN/orthant" inspect config --reference)" || skip "this program has no parallel.device_transport"
   train nccl-one $where run.max_steps=10
 }
 step_nccl1() {
