@@ -19,7 +19,7 @@
 #include "bench/random_tokens.h"
 #include "launch/run_file.h"
 #include "tensor/ops/call.h"
-#include "trainer/engine.h"
+#include "trainer/pretrain_engine.h"
 
 namespace orthant {
 namespace {
@@ -67,7 +67,7 @@ int run(int argc, char** argv) {
   }
   const RunFile file = load_run_file(config, overrides, Group::self(), 1);
   const RunConfig& c = file.config;
-  Engine engine(c, Group::self());
+  Engine engine = pretrain_engine(c, Group::self());
   int64_t step = 0;
   const auto run_step = [&] {
     const std::vector<Batch> batches = random_batches(c, ++step, Group::self());
@@ -88,12 +88,12 @@ int run(int argc, char** argv) {
   ops::set_op_observer(nullptr);
   std::sort(times.begin(), times.end());
   const double median = times[times.size() / 2];
-  const Ceilings ceilings = ceilings_of(engine.device(), c.dtype());
+  const Ceilings ceilings = ceilings_of(engine.role().device(), c.dtype());
   const double peak = ceilings.flops, bandwidth = ceilings.bandwidth;
   const double tokens = static_cast<double>(c.batch.global_batch_size * c.batch.sequence_length);
   const double flops = flops_per_token(c.model, c.batch.sequence_length) * tokens;
   std::printf("%s on %s (%s, %d threads): step %.2f ms (median of %d), %.0f tokens/s, %.1f GFLOP/s",
-              config.c_str(), name_of(engine.device()).c_str(), ceilings.device.c_str(),
+              config.c_str(), name_of(engine.role().device()).c_str(), ceilings.device.c_str(),
               context().num_threads, median * 1e3, kSteps, tokens / median, flops / median / 1e9);
   if (peak > 0)
     std::printf(" = %.0f%% of %.0f; memory %.0f GB/s", 100 * flops / median / peak, peak / 1e9,

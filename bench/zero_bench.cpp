@@ -15,7 +15,7 @@
 #include "launch/run_file.h"
 #include "parallel/comm/mpi/mpi_world.h"
 #include "tensor/ops/call.h"
-#include "trainer/engine.h"
+#include "trainer/pretrain_engine.h"
 
 namespace orthant {
 namespace {
@@ -61,7 +61,7 @@ int run(int argc, char** argv, const Group& world) {
   for (int stage = 0; stage < 2; ++stage) {
     config.parallel.zero_stage = stage;
     const int64_t before = optimizer_bytes();
-    sides[stage].engine = std::make_unique<Engine>(config, world);
+    sides[stage].engine = std::unique_ptr<Engine>(new Engine(pretrain_engine(config, world)));
     sides[stage].state_bytes = optimizer_bytes() - before;
   }
   std::vector<double> ratios;

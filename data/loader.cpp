@@ -190,6 +190,13 @@ Batch Loader::micro_batch(int64_t step, int64_t micro_batch) {
   return batch;
 }
 
+std::vector<Batch> Loader::step_share(int64_t step, int64_t rank, int64_t num_ranks) {
+  const int64_t count = impl_->micro_batches(step) / num_ranks;
+  std::vector<Batch> batches;
+  for (int64_t i = 0; i < count; ++i) batches.push_back(micro_batch(step, rank * count + i));
+  return batches;
+}
+
 const Sampler& Loader::sampler() const { return impl_->sampler; }
 
 int64_t Loader::num_windows() const {

@@ -45,6 +45,8 @@ class Loader {
   // `step` from 0; `micro_batch` in [0, size of the step / micro_batch_size).  An error of the
   // background thread is thrown here.  One thread at a time.
   Batch micro_batch(int64_t step, int64_t micro_batch);
+  // Those of a step that rank `rank` of `num_ranks` has: the rank-th of equal, contiguous parts.
+  std::vector<Batch> step_share(int64_t step, int64_t rank, int64_t num_ranks);
   const Sampler& sampler() const;
   // Windows in all sources together: samples of one pass over the data when weights follow sizes.
   int64_t num_windows() const;

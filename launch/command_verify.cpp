@@ -63,7 +63,8 @@ std::map<std::pair<int64_t, int64_t>, Batch> read_rows(RunConfig config, int64_t
   config.parallel = {};
   config.resolve(1);
   const Datasets data = open_datasets(config, world);
-  const std::unique_ptr<Loader> loader = make_loader(config, data, Group::self());
+  const std::unique_ptr<Loader> loader =
+      make_loader(config, data, config.batch.sizes(), Group::self());
   std::map<std::pair<int64_t, int64_t>, Batch> rows;
   for (int64_t step = 1; step <= steps; ++step) {
     for (int64_t row = 0; row < config.batch.global_batch_size; ++row)

@@ -32,10 +32,10 @@ double largest_gap(const std::vector<double>& got, const std::vector<double>& wa
 
 }  // namespace
 
-Difference worst_difference(const NamedValues& got, const NamedValues& want) {
+WorstDifference worst_difference(const NamedValues& got, const NamedValues& want) {
   double largest = 0;
   for (const auto& [name, values] : want) largest = std::max(largest, largest_entry(values));
-  Difference worst;
+  WorstDifference worst;
   const auto offer = [&](double error, const std::string& name) {
     if (worst.tensor.empty() || error > worst.error) worst = {error, name};
   };

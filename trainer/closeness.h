@@ -15,11 +15,11 @@ namespace orthant {
 // Elements widened to double (exactly) by logical name.
 using NamedValues = std::map<std::string, std::vector<double>>;
 
-struct Difference {
+struct WorstDifference {
   double error = 0;  // of the worst tensor; infinite where names or sizes differ or a NaN stands
   std::string tensor;
 };
-Difference worst_difference(const NamedValues& got, const NamedValues& want);
+WorstDifference worst_difference(const NamedValues& got, const NamedValues& want);
 
 // "tensor[index]: got g, want w" of the first element whose bits differ, or of a tensor that only
 // one side has; empty when all are equal.

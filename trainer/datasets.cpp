@@ -103,11 +103,11 @@ Datasets open_datasets(const RunConfig& config, const Group& group) {
 }
 
 std::unique_ptr<Loader> make_loader(const RunConfig& config, const Datasets& data,
-                                    const Group& group) {
+                                    const BatchSizes& sizes, const Group& group) {
   return std::make_unique<Loader>(
       data.train, LoaderOptions{.sequence_length = config.batch.sequence_length,
                                 .micro_batch_size = config.batch.micro_batch_size,
-                                .sizes = config.batch.sizes(),
+                                .sizes = sizes,
                                 .seed = static_cast<uint64_t>(config.run.seed),
                                 .rank = group.rank(),
                                 .num_ranks = group.size(),

@@ -31,9 +31,9 @@ void check_inputs(const RunConfig& config);
 // check_inputs; kData, kConfig (vocabulary or tokenizer that does not fit the model).  Collective.
 Datasets open_datasets(const RunConfig& config, const Group& group);
 
-// This rank's share of the step's micro-batches.
+// This rank's share of the steps' micro-batches; sizes: where their samples begin.
 std::unique_ptr<Loader> make_loader(const RunConfig& config, const Datasets& data,
-                                    const Group& group);
+                                    const BatchSizes& sizes, const Group& group);
 // The whole validation split or evaluation.tokens of it, shared by the ranks.
 EvaluationBatches make_evaluation(const RunConfig& config, const Datasets& data,
                                   const Group& group);

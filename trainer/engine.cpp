@@ -33,7 +33,9 @@ void sum_counts(const Group& group, StepResult& result) {
 }
 
 // A micro-batch that outlives the step.
-std::shared_ptr<const Batch> borrowed(const Batch& batch) { return {std::shared_ptr<void>(), &batch}; }
+std::shared_ptr<const Batch> borrowed(const Batch& batch) {
+  return {std::shared_ptr<void>(), &batch};
+}
 
 // The rows of the micro-batches of this rank before each of them.
 std::vector<int64_t> sums_before(std::span<const Batch> batches, int64_t (*rows)(const Batch&)) {
@@ -174,7 +176,8 @@ StepResult Engine::step(std::span<const Batch> micro_batches, int64_t step, bool
   failpoint("step.optimizer", step);
   role.set_updates(role.updates() + 1);
   role.optimizer().step(result.learning_rate, factor, role.updates());
-  for (const auto& stage : role.pipeline().stages()) stage->update_router_biases(result.expert_counts);
+  for (const auto& stage : role.pipeline().stages())
+    stage->update_router_biases(result.expert_counts);
   return result;
 }
 
@@ -207,8 +210,8 @@ EvaluationResult Engine::evaluate(const std::function<Batch(int64_t)>& batch,
   }
   const auto ranks = static_cast<size_t>(groups.data.size());
   EvaluationResult result{.sums = std::vector<double>(numbers - 1, 0.0)};
-  const std::vector<double> all = sums.gather(
-      groups, std::vector<int64_t>(ranks, num_batches * first.sequences));
+  const std::vector<double> all =
+      sums.gather(groups, std::vector<int64_t>(ranks, num_batches * first.sequences));
   for (size_t i = 0; i < all.size(); i += numbers) {
     result.total += all[i];
     for (size_t k = 1; k < numbers; ++k) result.sums[k - 1] += all[i + k];

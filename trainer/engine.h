@@ -21,7 +21,7 @@ struct StepResult {
   double balance_loss = 0;    // weighted mean over the step's sequences, all layers and terms
   double grad_norm = 0;       // before clipping
   double learning_rate = 0;
-  double count = 0;          // of the objective: labelled tokens
+  double count = 0;  // of the objective: labelled tokens
   int64_t routed_tokens = 0;
   std::vector<double> sums;     // of Objective::sum_names(), over the step
   bool skipped = false;         // the norm was not finite: no rank updated anything
@@ -33,8 +33,8 @@ struct StepResult {
 };
 
 struct EvaluationResult {
-  double loss = 0;         // total over count
-  double total = 0;        // of the rows' losses: nats, for language modelling
+  double loss = 0;   // total over count
+  double total = 0;  // of the rows' losses: nats, for language modelling
   double count = 0;
   std::vector<double> sums;  // of Objective::sum_names()
 };
@@ -59,8 +59,8 @@ class Engine {
   StepResult accumulate(std::span<const Batch> micro_batches, int64_t step, bool stop = false);
   // Sum over this rank's micro-batches, all of one shape, and all ranks.  Collective.
   EvaluationResult evaluate(const std::function<Batch(int64_t)>& batch, int64_t num_batches) const;
-  // The loss of every token of every micro-batch of this data-parallel rank, on all ranks that share
-  // it; no gradient.  -log p(label) for language modelling.  Collective.
+  // The loss of every token of every micro-batch of this data-parallel rank, on all ranks that
+  // share it; no gradient.  -log p(label) for language modelling.  Collective.
   std::vector<std::vector<double>> score(std::span<const Batch> micro_batches) const;
 
   Role& role() const { return *role_; }

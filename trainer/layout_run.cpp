@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "trainer/pretrain_engine.h"
 #include "trainer/training_state.h"
 #include "trainer/whole_tensors.h"
 
@@ -15,33 +16,33 @@ using State = ParameterOptimizer::State;
 // What `pick` gives, flat, for this rank's part of a parameter's state, put together from all
 // ranks; an undefined tensor has none.
 template <class Pick>
-NamedValues collect(Engine& engine, const Pick& pick) {
+NamedValues collect(const Role& role, const Pick& pick) {
   std::vector<CheckpointTensor> pieces;
-  for (const State& state : engine.optimizer().state()) {
+  for (const State& state : role.optimizer().state()) {
     const Tensor span = pick(state);
     if (!span.defined()) continue;
     for (const auto& [logical, elements, in_span] : state.pieces())
       pieces.push_back(piece_of(*logical, elements, span.flat(in_span.begin, in_span.end)));
   }
-  return gather_whole(engine.groups().world, pieces);
+  return gather_whole(role.groups().world, pieces);
 }
 
 // What every rank computes with.
-NamedValues collect_values(const Engine& engine) {
+NamedValues collect_values(const Role& role) {
   std::vector<CheckpointTensor> pieces;
-  for (const auto& parameter : engine.store().all()) {
+  for (const auto& parameter : role.store().all()) {
     for (const LogicalTensor& logical : parameter->logical())
       pieces.push_back(piece_of(logical, {0, logical.shape.numel()},
                                 parameter->logical_part(parameter->value(), logical)));
   }
-  return gather_whole(engine.groups().world, pieces);
+  return gather_whole(role.groups().world, pieces);
 }
 
-NamedValues mean_gradients(Engine& engine, int64_t labelled_tokens) {
+NamedValues mean_gradients(const Role& role, double count) {
   NamedValues gradients =
-      collect(engine, [&](const State& s) { return engine.gradients().sum_of(*s.parameter); });
+      collect(role, [&](const State& s) { return role.gradients().sum_of(*s.parameter); });
   for (auto& [name, values] : gradients)
-    for (double& g : values) g /= static_cast<double>(labelled_tokens);
+    for (double& g : values) g /= count;
   return gradients;
 }
 
@@ -130,8 +131,8 @@ void gather_rows_of(const Group& group, std::vector<RowChoices>& rows) {
 
 }  // namespace
 
-void load_weights(Engine& engine, const NamedValues& weights) {
-  for (const State& state : engine.optimizer().state()) {
+void load_weights(Role& role, const NamedValues& weights) {
+  for (const State& state : role.optimizer().state()) {
     for (const auto& [logical, elements, in_span] : state.pieces()) {
       const std::vector<double> held = rectangle(weights.at(logical->name), *logical);
       const Tensor all = Tensor::from({std::ssize(held)}, held, DType::kF64);
@@ -139,27 +140,28 @@ void load_weights(Engine& engine, const NamedValues& weights) {
            state.span.master.flat(in_span.begin, in_span.end));
     }
   }
-  engine.optimizer().values_from_masters();
-  for (const Parameter* parameter : fixed_parameters(engine.store()))
+  for (const Parameter* parameter : fixed_parameters(role.store()))
     for (const LogicalTensor& logical : parameter->logical())
       copy(Tensor::from(logical.shape, rectangle(weights.at(logical.name), logical), DType::kF64),
            parameter->logical_part(parameter->value(), logical));
+  role.publish_weights();
 }
 
-void add_state(Engine& engine, LayoutRun& run) {
-  run.weights = collect(engine, [](const State& s) { return s.span.master; });
-  run.values = collect_values(engine);
+void add_state(const Role& role, LayoutRun& run) {
+  run.weights = collect(role, [](const State& s) { return s.span.master; });
+  run.values = collect_values(role);
   // What no optimizer changes has no master.
   for (const auto& [name, values] : run.values) run.weights.try_emplace(name, values);
-  run.m = collect(engine, [](const State& s) { return s.span.m; });
-  run.v = collect(engine, [](const State& s) { return s.span.v; });
+  run.m = collect(role, [](const State& s) { return s.span.m; });
+  run.v = collect(role, [](const State& s) { return s.span.v; });
 }
 
 LayoutRun run_layout(const RunConfig& config, const MicroBatchSource& batches,
                      const LayoutRunOptions& options, const Group& world) {
-  Engine engine(config, world);
-  if (!options.weights.empty()) load_weights(engine, options.weights);
-  const Group& data = engine.groups().data;
+  Engine engine = pretrain_engine(config, world);
+  Role& role = engine.role();
+  if (!options.weights.empty()) load_weights(role, options.weights);
+  const Group& data = role.groups().data;
   const int64_t sequences = config.batch.micro_batch_size;
   const int64_t own = config.batch.micro_batches() / data.size();
   const int64_t first = data.rank() * own;  // micro-batch of the step
@@ -179,7 +181,7 @@ LayoutRun run_layout(const RunConfig& config, const MicroBatchSource& batches,
   }
   if (options.gradients) {
     const StepResult result = engine.accumulate(own_batches(1), 1);
-    run.gradients = mean_gradients(engine, result.labelled_tokens);
+    run.gradients = mean_gradients(role, result.count);
   }
   engine.set_routing_observer([&](int64_t micro_batch, const MoeContext& moe) {
     record_choices(moe, static_cast<size_t>(micro_batch * sequences), run.choices.back());
@@ -188,18 +190,17 @@ LayoutRun run_layout(const RunConfig& config, const MicroBatchSource& batches,
     run.choices.emplace_back(static_cast<size_t>(own * sequences),
                              RowChoices(static_cast<size_t>(config.model.num_hidden_layers)));
     run.steps.push_back(engine.step(own_batches(step), step));
-    gather_layers_of(engine.groups().pipeline, config.model,
+    gather_layers_of(role.groups().pipeline, config.model,
                      config.batch.sequence_length * config.model.num_experts_per_tok,
                      run.choices.back());
     gather_rows_of(data, run.choices.back());
   }
-  add_state(engine, run);
+  add_state(role, run);
   return run;
 }
 
 NamedValues initial_values(const RunConfig& config) {
-  Engine engine(config, Group::self());
-  return collect_values(engine);
+  return collect_values(pretrain_engine(config, Group::self()).role());
 }
 
 NamedValues bits_of(const LayoutRun& run) {
@@ -213,7 +214,7 @@ NamedValues bits_of(const LayoutRun& run) {
   add("m", run.m);
   add("v", run.v);
   for (const StepResult& step : run.steps) {
-    bits["lm_loss"].push_back(step.lm_loss);
+    bits["lm_loss"].push_back(step.objective_loss);
     bits["balance_loss"].push_back(step.balance_loss);
     bits["grad_norm"].push_back(step.grad_norm);
     for (const auto& layer : step.expert_counts) {

@@ -9,6 +9,7 @@
 
 #include "trainer/closeness.h"
 #include "trainer/engine.h"
+#include "trainer/run_config.h"
 
 namespace orthant {
 
@@ -42,9 +43,9 @@ LayoutRun run_layout(const RunConfig& config, const MicroBatchSource& batches,
                      const LayoutRunOptions& options, const Group& world);
 
 // Weights, values and moments as they are now.  Collective.
-void add_state(Engine& engine, LayoutRun& run);
+void add_state(const Role& role, LayoutRun& run);
 // Masters and values from whole tensors by logical name.  Collective.
-void load_weights(Engine& engine, const NamedValues& weights);
+void load_weights(Role& role, const NamedValues& weights);
 // The weights that a run of this configuration starts from, in its precision.
 NamedValues initial_values(const RunConfig& config);
 

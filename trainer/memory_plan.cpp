@@ -3,7 +3,7 @@
 
 #include "base/context.h"
 #include "parallel/comm/threads/run_ranks.h"
-#include "trainer/engine.h"
+#include "trainer/pretrain_engine.h"
 
 namespace orthant {
 namespace {
@@ -34,7 +34,7 @@ std::vector<MemoryPeaks> predict_memory(const RunConfig& config, int num_ranks) 
   std::vector<MemoryPeaks> ranks(static_cast<size_t>(num_ranks));
   run_ranks(num_ranks,
             [&](const Group& world) {
-              Engine engine(meta, world);
+              Engine engine = pretrain_engine(meta, world);
               context().ledger->reset_peaks();
               engine.step(batches, 1);
               ranks[static_cast<size_t>(world.rank())] = context().ledger->peaks();

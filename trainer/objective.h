@@ -17,7 +17,7 @@ namespace orthant {
 
 // Of one micro-batch; all tensors f64, by local row (parallel/token_rows.h).
 struct ObjectiveRows {
-  Var loss;                  // [1]: the sum of `losses`; backward starts here, with 1
+  Var loss;  // [1]: the sum of `losses`; backward starts here, with 1
   Tensor losses;
   std::vector<Tensor> sums;  // in the order of sum_names()
 };

@@ -5,6 +5,7 @@
 #include <numbers>
 
 #include "base/clock.h"
+#include "base/config/config.h"
 #include "base/context.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -71,7 +72,8 @@ void settle_schedule(RunConfig& config, const PretrainState& stored) {
   kept.total_steps = stored.total_steps;
   if (config.run.max_steps > kept.total_steps && kept.min_learning_rate == 0.0) {
     log::warn("schedule.total_steps: ", schedule.total_steps, " (run.max_steps); it was ",
-              kept.total_steps, ", behind which the learning rate would be 0: it rises again; "
+              kept.total_steps,
+              ", behind which the learning rate would be 0: it rises again; "
               "give the key, or schedule.min_learning_rate, for another curve");
     return;
   }
@@ -99,14 +101,13 @@ BatchSizes settle_sizes(const RunConfig& config, const Manifest* manifest,
 }
 
 // What may not differ between a checkpoint's run and this one.
-std::vector<std::string> changes(const PretrainOptions& options, const RunConfig& config,
-                                 const std::string& stored_yaml, const std::string& yaml,
-                                 bool same_data) {
+std::vector<std::string> changes(const RunConfig& config, const std::string& stored_yaml,
+                                 const std::string& yaml, bool same_data) {
   std::vector<std::string> result;
-  for (const std::string& difference : options.differences(stored_yaml, yaml)) {
-    const bool is_end = config.schedule.follows_max_steps &&
-                        difference.starts_with("schedule.total_steps:");
-    if (!is_end) result.push_back(difference);
+  for (const Difference& difference : differences<RunConfig>(stored_yaml, yaml)) {
+    const bool is_end =
+        config.schedule.follows_max_steps && difference.text.starts_with("schedule.total_steps:");
+    if (!difference.may_change && !is_end) result.push_back(difference.text);
   }
   if (!same_data) result.push_back("the training data is not the same");
   return result;
@@ -165,8 +166,8 @@ StepMetrics metrics_of(const RunConfig& config, const BatchSizes& sizes, int64_t
 }
 
 void evaluate(const Engine& engine, const EvaluationBatches& batches, StepMetrics& metrics) {
-  const EvaluationResult result = engine.evaluate(
-      [&](int64_t i) { return batches.batch(i); }, batches.num_batches());
+  const EvaluationResult result =
+      engine.evaluate([&](int64_t i) { return batches.batch(i); }, batches.num_batches());
   const double bits_per_byte =
       result.total / std::numbers::ln2 / static_cast<double>(batches.num_bytes());
   metrics.validation_loss = result.loss;
@@ -225,16 +226,18 @@ void check_routing(const RunConfig& config, const Role& role) {
 
 PretrainResult pretrain(const PretrainOptions& options, const Group& host_world) {
   RunConfig config = options.config;
-  const std::string yaml = options.to_yaml(config);
+  const std::string yaml = config.yaml();
   check_same_everywhere(host_world, "the configuration", yaml,
-                        [&](const std::string& theirs, const std::string& others) {
-                          return join(options.differences(others, theirs), "; ");
+                        [](const std::string& theirs, const std::string& others) {
+                          std::string text;
+                          for (const Difference& d : differences<RunConfig>(others, theirs))
+                            text += (text.empty() ? "" : "; ") + d.text;
+                          return text;
                         });
   // A run that cannot begin leaves nothing behind.
   every_rank_does(host_world, [&] { check_inputs(config); });
-  RunSession session(session_options(options),
-                     connect_devices(host_world, device_of(config.device),
-                                     config.parallel.device_transport));
+  RunSession session(session_options(options), connect_devices(host_world, device_of(config.device),
+                                                               config.parallel.device_transport));
   const Group& world = session.world();
   const Datasets data = open_datasets(config, world);
   check_same_everywhere(world, "the training data", data.fingerprint,
@@ -255,7 +258,7 @@ PretrainResult pretrain(const PretrainOptions& options, const Group& host_world)
   session.begin({.configuration = yaml,
                  .changes =
                      [&](const std::string& stored_yaml) {
-                       return changes(options, config, stored_yaml, yaml,
+                       return changes(config, stored_yaml, yaml,
                                       stored.data_fingerprint == data.fingerprint);
                      },
                  .layout = config.parallel.text(),
@@ -288,8 +291,8 @@ PretrainResult pretrain(const PretrainOptions& options, const Group& host_world)
     const std::vector<Batch> batches =
         loader->step_share(step - 1, data_ranks.rank(), data_ranks.size());
     // The last step's timeline is kept, and until then one that is not the first of this job.
-    const bool recorded = config.parallel.pipeline_parallel_size > 1 &&
-                          (last || step == session.first_step() + 1);
+    const bool recorded =
+        config.parallel.pipeline_parallel_size > 1 && (last || step == session.first_step() + 1);
     if (recorded) role.pipeline().record_next_step();
     context().ledger->reset_peaks();
     const StepResult result = engine.step(batches, step, session.wants_stop());

@@ -36,16 +36,15 @@ EngineOptions engine_options(const RunConfig& config) {
   return {.schedule = config.schedule,
           .learning_rate = config.optimizer.learning_rate,
           .grad_clip = config.optimizer.grad_clip,
-          .reduction_lanes =
-              config.run.determinism == "layout" ? config.run.reduction_lanes : 1};
+          .reduction_lanes = config.run.determinism == "layout" ? config.run.reduction_lanes : 1};
 }
 
 Engine pretrain_engine(const RunConfig& config, const Group& world) {
   context().any_order = config.run.determinism == "none";
-  return Engine(std::make_shared<Role>(role_options(config),
-                                       make_rank_groups(world, config.parallel),
-                                       random_weights(static_cast<uint64_t>(config.run.seed))),
-                std::make_shared<LanguageModeling>(), engine_options(config));
+  return Engine(
+      std::make_shared<Role>(role_options(config), make_rank_groups(world, config.parallel),
+                             random_weights(static_cast<uint64_t>(config.run.seed))),
+      std::make_shared<LanguageModeling>(), engine_options(config));
 }
 
 }  // namespace orthant

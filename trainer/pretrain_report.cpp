@@ -81,8 +81,8 @@ void describe_run(const RunConfig& config, const RunSession& session, int64_t nu
   if (config.parallel.pipeline_parallel_size > 1) log::info("pipeline: ", pipeline_text(config));
   warn_of_schedule(config);
   log::info("first step after ", hundredths(now_seconds() - session.start_seconds()), " s (",
-            hundredths(session.seconds_before_data()),
-            " s before data was opened); run directory ", session.paths().dir);
+            hundredths(session.seconds_before_data()), " s before data was opened); run directory ",
+            session.paths().dir);
 }
 
 void write_run_report(const RunConfig& config, const RunSession& session,
@@ -123,8 +123,8 @@ void log_outcome(const RunConfig& config, const RunSession& session, const Datas
   if (outcome.bits_per_byte) {
     const double gzip =
         gzip_bits_per_byte(*data.validation, *data.tokenizer, config.evaluation.tokens);
-    log::info("validation: ", rounded(*outcome.bits_per_byte), " bits per byte (gzip -9: ",
-              rounded(gzip), ")");
+    log::info("validation: ", rounded(*outcome.bits_per_byte),
+              " bits per byte (gzip -9: ", rounded(gzip), ")");
   }
 }
 

@@ -33,9 +33,9 @@ void Role::freeze() {
       int64_t training = 0;
       for (const LogicalTensor& logical : table)
         training += options_.training->trains(logical.name) ? 1 : 0;
-      ORTHANT_CHECK(training == 0 || training == std::ssize(table), kConfig, "role ",
-                    options_.name, ": ", training, " of the ", table.size(), " tensors of ",
-                    parameter->name(), " (", table.front().name, ", ...) are to train, the others ",
+      ORTHANT_CHECK(training == 0 || training == std::ssize(table), kConfig, "role ", options_.name,
+                    ": ", training, " of the ", table.size(), " tensors of ", parameter->name(),
+                    " (", table.front().name, ", ...) are to train, the others ",
                     "not; they are one storage: all of them or none");
       if (training == 0) parameter->set_trainable(false);
     }
@@ -52,7 +52,8 @@ void Role::publish_weights() {
 }
 
 SavedTensors Role::saved() {
-  return {.tensors = [this] { return role_tensors(*this); }, .loaded = [this] { publish_weights(); }};
+  return {.tensors = [this] { return role_tensors(*this); },
+          .loaded = [this] { publish_weights(); }};
 }
 
 std::string Role::prefix() const { return name().empty() ? "" : name() + "."; }

@@ -285,6 +285,7 @@ void RunConfig::settle_layout(int world_size) {
 std::string RunConfig::yaml() const {
   RunConfig open = *this;
   if (replicas_follow_ranks) open.parallel.data_parallel_size = 0;
+  if (schedule.follows_max_steps) open.schedule.total_steps = 0;
   return to_yaml(open);
 }
 

@@ -7,6 +7,7 @@
 #include "base/context.h"
 #include "base/error.h"
 #include "parallel/pipeline/common_clock.h"
+#include "parallel/pipeline/generators.h"
 
 namespace orthant {
 
@@ -121,9 +122,8 @@ Tensor StagePipeline::backward_of(int index, StageMicroBatch& run, const Tensor&
   const Var y = std::exchange(run.y, Var());  // the tape goes as backward runs
   if (y.needs_grad()) {
     backward(y,
-             stage(index).is_last()
-                 ? Tensor::from({1}, {{1.0}}, y.value().dtype(), options_.device)
-                 : dy,
+             stage(index).is_last() ? Tensor::from({1}, {{1.0}}, y.value().dtype(), options_.device)
+                                    : dy,
              queue);
   }
   if (!run.x.defined()) return Tensor();

@@ -23,8 +23,8 @@ struct StageOptions {
   MoeConfig moe;
   DType dtype = DType::kF32;
   Device device;
-  std::string schedule = "1f1b";        // parallel/pipeline/generators.h
-  int chunks = 0;                       // stages of a rank; 0: as many as the schedule has by itself
+  std::string schedule = "1f1b";  // parallel/pipeline/generators.h
+  int chunks = 0;                 // stages of a rank; 0: as many as the schedule has by itself
   std::vector<StageLayers> layers = {};  // of each stage; empty: one stage holds all
   Recompute recompute = Recompute::kNone;
   int64_t recompute_layers = 0;  // the first ones of each stage; 0: all
@@ -77,15 +77,16 @@ class StagePipeline {
   Tensor forward(int stage, int micro_batch, const Tensor& x, const Work& work,
                  StageMicroBatch& run) const;
   // Backward of one micro-batch in a stage: the gradient by what came into it.
-  Tensor backward_of(int stage, StageMicroBatch& run, const Tensor& dy, WeightGradQueue* queue) const;
+  Tensor backward_of(int stage, StageMicroBatch& run, const Tensor& dy,
+                     WeightGradQueue* queue) const;
   Tensor stream_like(const Work& work, int micro_batch) const;
 
   StageOptions options_;
   const ParameterStore& store_;
   pipeline::Schedule nominal_;  // which rank has which stage, for any number of micro-batches
   std::vector<std::unique_ptr<Transformer>> stages_;
-  std::map<int, size_t> slot_of_;         // by stage: place in stages_
-  std::vector<size_t> first_parameters_;  // in the store, by place in stages_
+  std::map<int, size_t> slot_of_;                // by stage: place in stages_
+  std::vector<size_t> first_parameters_;         // in the store, by place in stages_
   std::vector<bool> trains_below_;               // by stage: whether a lower one has what trains
   std::map<int, pipeline::Schedule> schedules_;  // by micro-batches of a step
   pipeline::PipelineGroups groups_;

@@ -34,9 +34,9 @@ class SequenceSums {
   }
   // Adds f64 values of local rows, `local_length` of each sequence, from sequence `first` on.
   void add_rows(const Tensor& rows, int64_t local_length, int64_t first, size_t number);
-  // The numbers of all sequences of all data-parallel ranks, in global order, with what pipeline and
-  // context ranks have of each added up: one of them gives each number.  sequences: by data-parallel
-  // rank.  Collective.
+  // The numbers of all sequences of all data-parallel ranks, in global order, with what pipeline
+  // and context ranks have of each added up: one of them gives each number.  sequences: by
+  // data-parallel rank.  Collective.
   std::vector<double> gather(const RankGroups& groups, const std::vector<int64_t>& sequences) const;
 
  private:

@@ -154,7 +154,7 @@ class Verifier {
   static NamedValues losses(const LayoutRun& run, size_t steps = 0) {
     NamedValues values;
     for (size_t i = 0; i < (steps ? steps : run.steps.size()); ++i) {
-      values["lm_loss"].push_back(run.steps[i].lm_loss);
+      values["lm_loss"].push_back(run.steps[i].objective_loss);
       values["balance_loss"].push_back(run.steps[i].balance_loss);
       values["grad_norm"].push_back(run.steps[i].grad_norm);
     }
@@ -164,7 +164,7 @@ class Verifier {
   // Losses step by step, tensors in the norm of docs/numerics.md.
   static void compare(LayoutVerdict& verdict, const std::string& name, const NamedValues& got,
                       const NamedValues& want, double tolerance) {
-    Difference worst;
+    WorstDifference worst;
     if (name.ends_with("loss")) {
       for (const auto& [kind, values] : want) {
         if (name.starts_with("bf16") && kind == "grad_norm") continue;

@@ -14,6 +14,7 @@
 #include "tests/fake_device/fake_control.h"
 #include "tests/layouts/engine_run.h"
 #include "trainer/device.h"
+#include "trainer/pretrain_engine.h"
 #include "trainer/training_state.h"
 
 namespace orthant::testing {
@@ -72,8 +73,8 @@ TEST(FakeDevice, HearsOfTheWishForDeterminism) {
   RankContext rank;
   const ContextScope scope(rank);
   for (const char* determinism : {"none", "run", "none", "layout"}) {
-    const Engine engine(resolved_config(find_variant("moe"), {.determinism = determinism}, 1),
-                        Group::self());
+    const Engine engine = pretrain_engine(
+        resolved_config(find_variant("moe"), {.determinism = determinism}, 1), Group::self());
     EXPECT_EQ(rank.any_order, std::string(determinism) == "none") << determinism;
   }
 }
@@ -95,11 +96,12 @@ TEST(FakeDevice, DecodesWithTheBitsOfTheCpu) {
   for (const char* device : {"cpu", "cuda"}) {
     Variant variant = find_variant("moe");
     variant.config.device = device;
-    Engine engine(resolved_config(variant, {.precision = "fp32"}, 1), Group::self());
-    KvCache cache = engine.model().make_cache(1, 16);
+    Engine engine =
+        pretrain_engine(resolved_config(variant, {.precision = "fp32"}, 1), Group::self());
+    KvCache cache = engine.role().model().make_cache(1, 16);
     for (const std::vector<int32_t>& ids : {std::vector<int32_t>{3, 1, 4}, {1}, {5, 9}}) {
-      const Tensor next = Tensor::from_i32({std::ssize(ids)}, ids, engine.model().device());
-      logits.push_back(engine.model().decode(next, cache).to_doubles());
+      const Tensor next = Tensor::from_i32({std::ssize(ids)}, ids);
+      logits.push_back(engine.role().model().decode(next, cache).to_doubles());
     }
   }
   for (size_t i = 0; i < 3; ++i) EXPECT_EQ(logits[i], logits[i + 3]);
@@ -114,18 +116,18 @@ TEST(FakeDevice, ExchangesCheckpointsWithTheCpu) {
     Variant variant = find_variant("moe");
     const EngineOptions options{.precision = "bf16"};
     variant.config.device = from;
-    Engine saved(resolved_config(variant, options, 1), self);
+    Engine saved = pretrain_engine(resolved_config(variant, options, 1), self);
     saved.step(own_batches(variant, self, 1), 1);
     variant.config.device = std::string(from) == "cpu" ? "cuda" : "cpu";
     variant.config.run.seed += 1;  // other initial weights
-    Engine loaded(resolved_config(variant, options, 1), self);
+    Engine loaded = pretrain_engine(resolved_config(variant, options, 1), self);
     CheckpointWriter writer(self, concat(root, "/", from), {});
-    writer.save(1, training_tensors(saved), {});
+    writer.save(1, role_tensors(saved.role()), {});
     writer.finish();
     const std::optional<Manifest> manifest = find_newest_valid(self, concat(root, "/", from));
     ASSERT_TRUE(manifest.has_value());
-    load_tensors(self, *manifest, training_tensors(loaded), {});
-    const auto want = training_tensors(saved), got = training_tensors(loaded);
+    load_tensors(self, *manifest, role_tensors(loaded.role()), {});
+    const auto want = role_tensors(saved.role()), got = role_tensors(loaded.role());
     ASSERT_EQ(got.size(), want.size());
     for (size_t i = 0; i < got.size(); ++i) {
       EXPECT_NE(got[i].data.device(), want[i].data.device());

@@ -11,6 +11,7 @@
 #include "tensor/autograd/var.h"
 #include "tests/layouts/reference_run.h"
 #include "tests/layouts/worst.h"
+#include "trainer/pretrain_engine.h"
 
 namespace orthant::testing {
 namespace {
@@ -98,7 +99,7 @@ TEST_P(DataParallel, Bf16LossFollowsFp64) {
   options.precision = "bf16";
   const EngineRun run = run_on_threads(variant(), options, 2);
   Worst worst(2e-2);
-  const auto loss = [](const StepResult& step) { return step.lm_loss + step.balance_loss; };
+  const auto loss = [](const StepResult& step) { return step.objective_loss + step.balance_loss; };
   for (size_t i = 0; i < want.steps.size(); ++i)
     worst.expect_number("loss", loss(run.steps[i]), loss(want.steps[i]), concat("step ", i + 1));
   EXPECT_LT(loss(want.steps.back()), 0.8 * loss(want.steps.front()));
@@ -228,12 +229,12 @@ TEST(DataParallelEngine, EvaluatesWhatTheReferenceEvaluates) {
   const Variant& variant = find_variant("moe");
   const ReferenceRun& want = reference_run(variant, sgd());
   run_ranks(4, [&](const Group& world) {
-    Engine engine(resolved_config(variant, {}, 4), world);
-    load_weights(engine, initial_weights(variant));
+    Engine engine = pretrain_engine(resolved_config(variant, {}, 4), world);
+    load_weights(engine.role(), initial_weights(variant));
     const std::vector<Batch> own = own_batches(variant, world, 1);
     const EvaluationResult result = engine.evaluate(
         [&](int64_t i) { return own[static_cast<size_t>(i)]; }, static_cast<int64_t>(own.size()));
-    EXPECT_EQ(result.labelled_tokens, want.steps[0].labelled_tokens);
+    EXPECT_EQ(result.count, static_cast<double>(want.steps[0].labelled_tokens));
     EXPECT_LE(relative(result.loss, want.steps[0].lm_loss), 1e-12);
   });
 }
@@ -270,10 +271,10 @@ TEST(DataParallelRouting, DropsInTrainingOnlyAndNotWhereProtected) {
   dropless.name = "moe_v2_dropless";
   dropless.config.moe.capacity_factor = 0;
   const ReferenceResult& want = reference_run(dropless, sgd()).steps.front();
-  EXPECT_GT(relative(run.steps[0].lm_loss, want.lm_loss), 1e-6);
+  EXPECT_GT(relative(run.steps[0].objective_loss, want.lm_loss), 1e-6);
   run_ranks(2, [&](const Group& world) {
-    Engine engine(resolved_config(variant, {}, 2), world);
-    load_weights(engine, initial_weights(variant));
+    Engine engine = pretrain_engine(resolved_config(variant, {}, 2), world);
+    load_weights(engine.role(), initial_weights(variant));
     const std::vector<Batch> own = own_batches(variant, world, 1);
     const EvaluationResult result = engine.evaluate(
         [&](int64_t i) { return own[static_cast<size_t>(i)]; }, static_cast<int64_t>(own.size()));
@@ -297,12 +298,12 @@ TEST(DataParallelRouting, BiasMovesWithEveryUpdate) {
   const Variant& variant = find_variant("moe_v3");
   const std::string name = "model.layers.1.mlp.gate.e_score_correction_bias";
   const auto bias_of = [&](Engine& engine) {
-    for (const auto& parameter : engine.store().all())
+    for (const auto& parameter : engine.role().store().all())
       if (parameter->name() == name) return parameter->value().to_doubles();
     return std::vector<double>();
   };
   run_ranks(2, [&](const Group& world) {
-    Engine engine(resolved_config(variant, {.recompute = "full"}, 2), world);
+    Engine engine = pretrain_engine(resolved_config(variant, {.recompute = "full"}, 2), world);
     std::vector<Batch> own = own_batches(variant, world, 1);
     std::vector<Batch> without_labels = own;
     for (Batch& batch : without_labels)
@@ -324,14 +325,14 @@ TEST(DataParallelRouting, BiasMovesWithEveryUpdate) {
 TEST(DataParallelEngine, SkipsAStepWithoutLabels) {
   const Variant& variant = find_variant("moe");
   run_ranks(2, [&](const Group& world) {
-    Engine engine(resolved_config(variant, {}, 2), world);
+    Engine engine = pretrain_engine(resolved_config(variant, {}, 2), world);
     std::vector<Batch> own = own_batches(variant, world, 1);
     for (Batch& batch : own) std::fill(batch.labels.begin(), batch.labels.end(), kIgnoredLabel);
     const StepResult result = engine.step(own, 1);
     EXPECT_TRUE(result.skipped);
-    EXPECT_EQ(result.lm_loss, 0.0);
+    EXPECT_EQ(result.objective_loss, 0.0);
     EXPECT_TRUE(std::isfinite(result.balance_loss));
-    EXPECT_EQ(engine.updates(), 0);
+    EXPECT_EQ(engine.role().updates(), 0);
   });
 }
 
@@ -339,9 +340,10 @@ TEST(DataParallelEngine, SkipsAStepWithoutLabels) {
 TEST(DataParallelEngine, StartsFromTheSameWeightsInEveryPrecision) {
   const Variant& variant = find_variant("moe");
   const auto weights_in = [&](const char* precision) {
-    Engine engine(resolved_config(variant, {.precision = precision}, 1), Group::self());
+    Engine engine =
+        pretrain_engine(resolved_config(variant, {.precision = precision}, 1), Group::self());
     NamedValues values;
-    for (const auto& state : engine.optimizer().state())
+    for (const auto& state : engine.role().optimizer().state())
       values[state.parameter->name()] = state.parameter->value().to_doubles();
     return values;
   };

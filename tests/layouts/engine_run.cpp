@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "parallel/comm/threads/run_ranks.h"
+#include "trainer/pretrain_engine.h"
 
 namespace orthant::testing {
 namespace {
@@ -36,9 +37,9 @@ const NamedValues& initial_weights(const Variant& variant) {
 }
 
 Matrices matrices_of(const Variant& variant, const NamedValues& weights) {
-  const Engine engine(resolved_config(variant, {}, 1), Group::self());
+  const Engine engine = pretrain_engine(resolved_config(variant, {}, 1), Group::self());
   Matrices matrices;
-  for (const auto& parameter : engine.store().all()) {
+  for (const auto& parameter : engine.role().store().all()) {
     for (const LogicalTensor& logical : parameter->logical()) {
       const bool is_vector = logical.shape.rank() == 1;
       Matrix& w = matrices[logical.name] =

@@ -6,6 +6,7 @@
 #include "parallel/comm/threads/run_ranks.h"
 #include "tests/layouts/reference_run.h"
 #include "tests/layouts/worst.h"
+#include "trainer/pretrain_engine.h"
 
 namespace orthant::testing {
 namespace {
@@ -111,7 +112,7 @@ TEST_P(ExpertParallel, ForwardAndDenseGradientsHaveTheSameBits) {
         const EngineRun run = run_on_threads(variant(), split, layout.ranks);
         const std::string where =
             concat(variant().name, " ", precision, " dp ", layout.ranks, " ep ", layout.ep);
-        EXPECT_EQ(run.steps[0].lm_loss, one.steps[0].lm_loss) << where;
+        EXPECT_EQ(run.steps[0].objective_loss, one.steps[0].objective_loss) << where;
         EXPECT_EQ(run.steps[0].balance_loss, one.steps[0].balance_loss) << where;
         EXPECT_EQ(run.steps[0].expert_counts, one.steps[0].expert_counts) << where;
         EXPECT_EQ(run.choices, one.choices) << where;
@@ -173,8 +174,8 @@ TEST(ExpertParallelEngine, EvaluatesAndSkipsLikeOneRank) {
   const EngineOptions options{.expert_parallel_size = 2};
   const ReferenceRun& want = reference_run(variant, {.optimizer = "sgd", .learning_rate = 0.3});
   run_ranks(4, [&](const Group& world) {
-    Engine engine(resolved_config(variant, options, 4), world);
-    load_weights(engine, initial_weights(variant));
+    Engine engine = pretrain_engine(resolved_config(variant, options, 4), world);
+    load_weights(engine.role(), initial_weights(variant));
     std::vector<Batch> own = own_batches(variant, world, 1);
     const EvaluationResult result = engine.evaluate(
         [&](int64_t i) { return own[static_cast<size_t>(i)]; }, static_cast<int64_t>(own.size()));
@@ -189,12 +190,14 @@ TEST(ExpertParallelEngine, DecodesWithTheBitsOfOneRank) {
   const Variant& variant = find_variant("moe");
   const auto decode = [&](const Group& world, int64_t ep) {
     EngineOptions options{.precision = "fp32", .expert_parallel_size = ep};
-    Engine engine(resolved_config(variant, options, world.size()), world);
-    KvCache cache = engine.model().make_cache(1, 16);
+    Engine engine = pretrain_engine(resolved_config(variant, options, world.size()), world);
+    KvCache cache = engine.role().model().make_cache(1, 16);
     std::vector<double> logits;
     for (const std::vector<int32_t>& ids : {std::vector<int32_t>{3, 1, 4}, {1}, {5, 9}}) {
-      const std::vector<double> next =
-          engine.model().decode(Tensor::from_i32({std::ssize(ids)}, ids), cache).to_doubles();
+      const std::vector<double> next = engine.role()
+                                           .model()
+                                           .decode(Tensor::from_i32({std::ssize(ids)}, ids), cache)
+                                           .to_doubles();
       logits.insert(logits.end(), next.begin(), next.end());
     }
     return logits;

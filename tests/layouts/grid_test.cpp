@@ -67,7 +67,7 @@ TEST_P(Grid, Fp32EqualsReferenceWithItsChoices) {
 TEST_P(Grid, Bf16LossFollowsFp64OfOneRank) {
   Worst worst(2e-2);
   std::map<std::string, EngineRun> of_one_rank;  // by variant
-  const auto loss = [](const StepResult& step) { return step.lm_loss + step.balance_loss; };
+  const auto loss = [](const StepResult& step) { return step.objective_loss + step.balance_loss; };
   each([&](const GridLayout& layout) {
     const Variant variant = layout.variant();
     EngineOptions options = layout.options();

@@ -12,6 +12,7 @@
 #include "parallel/comm/threads/run_ranks.h"
 #include "tests/layouts/engine_run.h"
 #include "trainer/memory_plan.h"
+#include "trainer/pretrain_engine.h"
 #include "trainer/run/memory_report.h"
 
 namespace orthant::testing {
@@ -72,12 +73,12 @@ TEST(Recompute, CountsRoutingOnce) {
   const Variant& variant = find_variant("moe_v3");
   for (const char* recompute : {"none", "selective", "full"}) {
     const RunConfig config = resolved_config(variant, {.recompute = recompute}, 1);
-    const Engine engine(config, Group::self());
-    const ModelInput input = to_model_input(batches_of(variant, 1).front(), Device{});
-    MoeContext moe;
-    const Var loss = engine.model().loss(Var(), input, moe).sum;
+    const Engine engine = pretrain_engine(config, Group::self());
+    Pass pass(batches_of(variant, 1).front(), engine.role().groups(), Device{});
+    const Transformer& model = engine.role().model();
+    const Var loss = model.head().loss(model.forward(Var(), pass), pass.labels).sum;
     backward(loss, Tensor::from({1}, {{1.0}}, loss.value().dtype()));
-    EXPECT_EQ(static_cast<int64_t>(moe.routings.size()), config.model.num_moe_layers())
+    EXPECT_EQ(static_cast<int64_t>(pass.moe.routings.size()), config.model.num_moe_layers())
         << recompute;
   }
 }
@@ -119,18 +120,19 @@ Batch random_rows(const RunConfig& config, int64_t seed) {
 // By rank, of a step of thread ranks.
 std::vector<MemoryPeaks> measure(const RunConfig& config, int ranks) {
   std::vector<MemoryPeaks> peaks(static_cast<size_t>(ranks));
-  run_ranks(ranks,
-            [&](const Group& world) {
-              Engine engine(config, world);
-              const int64_t own = config.batch.micro_batches() / engine.groups().data.size();
-              std::vector<Batch> batches;
-              for (int64_t i = 0; i < own; ++i)
-                batches.push_back(random_rows(config, engine.groups().data.rank() * own + i));
-              context().ledger->reset_peaks();
-              engine.step(batches, 1);
-              peaks[static_cast<size_t>(world.rank())] = context().ledger->peaks();
-            },
-            {.check_collectives = false});
+  run_ranks(
+      ranks,
+      [&](const Group& world) {
+        Engine engine = pretrain_engine(config, world);
+        const int64_t own = config.batch.micro_batches() / engine.role().groups().data.size();
+        std::vector<Batch> batches;
+        for (int64_t i = 0; i < own; ++i)
+          batches.push_back(random_rows(config, engine.role().groups().data.rank() * own + i));
+        context().ledger->reset_peaks();
+        engine.step(batches, 1);
+        peaks[static_cast<size_t>(world.rank())] = context().ledger->peaks();
+      },
+      {.check_collectives = false});
   return peaks;
 }
 

@@ -4,6 +4,7 @@
 
 #include "parallel/comm/threads/run_ranks.h"
 #include "tests/layouts/engine_run.h"
+#include "trainer/pretrain_engine.h"
 
 namespace orthant::testing {
 namespace {
@@ -45,12 +46,15 @@ TEST(TensorParallelEngine, DecodesLikeOneRank) {
       EngineOptions options{.precision = "fp64"};
       options.tensor_parallel_size = world.size();
       options.sequence_parallel = sp;
-      Engine engine(resolved_config(variant, options, world.size()), world);
-      KvCache cache = engine.model().make_cache(1, 16);
+      Engine engine = pretrain_engine(resolved_config(variant, options, world.size()), world);
+      KvCache cache = engine.role().model().make_cache(1, 16);
       std::vector<double> logits;
       for (const std::vector<int32_t>& ids : {std::vector<int32_t>{3, 1, 4}, {1}, {5, 9}}) {
         const std::vector<double> next =
-            engine.model().decode(Tensor::from_i32({std::ssize(ids)}, ids), cache).to_doubles();
+            engine.role()
+                .model()
+                .decode(Tensor::from_i32({std::ssize(ids)}, ids), cache)
+                .to_doubles();
         logits.insert(logits.end(), next.begin(), next.end());
       }
       return logits;

@@ -32,9 +32,9 @@ class Worst {
   Worst(const Worst&) = delete;
   Worst& operator=(const Worst&) = delete;
 
-  void expect(const std::string& kind, const Difference& d, const std::string& where) {
+  void expect(const std::string& kind, const WorstDifference& d, const std::string& where) {
     EXPECT_LE(d.error, tolerance_) << where << ": " << kind << " " << d.tensor;
-    Difference& worst = worst_[kind];
+    WorstDifference& worst = worst_[kind];
     if (worst.tensor.empty() || d.error > worst.error) worst = {d.error, d.tensor + ", " + where};
   }
   void expect_values(const std::string& kind, const NamedValues& got, const NamedValues& want,
@@ -47,19 +47,19 @@ class Worst {
 
  private:
   double tolerance_;
-  std::map<std::string, Difference> worst_;
+  std::map<std::string, WorstDifference> worst_;
 };
 
 inline void expect_losses(Worst& worst, const EngineRun& run, const ReferenceRun& want,
                           size_t steps, const std::string& where) {
   for (size_t i = 0; i < steps; ++i) {
     const std::string at = concat(where, " step ", i + 1);
-    worst.expect_number("lm loss", run.steps[i].lm_loss, want.steps[i].lm_loss, at);
+    worst.expect_number("lm loss", run.steps[i].objective_loss, want.steps[i].lm_loss, at);
     if (want.steps[i].balance_loss > 0)
       worst.expect_number("balance loss", run.steps[i].balance_loss, want.steps[i].balance_loss,
                           at);
     worst.expect_number("norm", run.steps[i].grad_norm, want.norms[i], at);
-    EXPECT_EQ(run.steps[i].labelled_tokens, want.steps[i].labelled_tokens) << at;
+    EXPECT_EQ(run.steps[i].count, static_cast<double>(want.steps[i].labelled_tokens)) << at;
     EXPECT_EQ(run.steps[i].routed_tokens, want.steps[i].routed_tokens) << at;
     EXPECT_FALSE(run.steps[i].skipped) << at;
   }

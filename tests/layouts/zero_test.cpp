@@ -12,6 +12,7 @@
 #include "parallel/comm/threads/run_ranks.h"
 #include "tests/checkpoint/checkpoint_testing.h"
 #include "tests/layouts/engine_run.h"
+#include "trainer/pretrain_engine.h"
 #include "trainer/training_state.h"
 
 namespace orthant::testing {
@@ -30,7 +31,7 @@ Variant variant_of(const std::string& name) {
 
 NamedValues bits_of_state(Engine& engine) {
   LayoutRun state;
-  add_state(engine, state);
+  add_state(engine.role(), state);
   return bits_of(state);
 }
 
@@ -94,19 +95,19 @@ TEST_P(ZeroCheckpoints, GoOnUnderAnyOther) {
       const Layout layout = kLayouts[step - 1];
       options.zero_stage = layout.zero_stage;
       run_ranks(layout.dp, [&](const Group& world) {
-        Engine engine(resolved_config(variant_, options, world.size()), world);
+        Engine engine = pretrain_engine(resolved_config(variant_, options, world.size()), world);
         if (step == 1) {
-          load_weights(engine, initial_weights(variant_));
+          load_weights(engine.role(), initial_weights(variant_));
         } else {
           const std::optional<Manifest> manifest = find_newest_valid(world, folder.path());
-          load_tensors(world, manifest.value(), training_tensors(engine));
-          engine.optimizer().values_from_masters();
-          engine.set_updates(step - 1);
+          load_tensors(world, manifest.value(), role_tensors(engine.role()));
+          engine.role().optimizer().values_from_masters();
+          engine.role().set_updates(step - 1);
         }
         const StepResult result = engine.step(own_batches(variant_, world, step), step);
         if (world.rank() == 0) got["grad_norm"].push_back(result.grad_norm);
         CheckpointWriter writer(world, folder.path(), {});
-        writer.save(step, training_tensors(engine), {});
+        writer.save(step, role_tensors(engine.role()), {});
         EXPECT_TRUE(writer.finish());
         if (step < options.steps) return;
         const NamedValues state = bits_of_state(engine);
@@ -152,10 +153,10 @@ TEST(ZeroExperts, CheckpointsAreReadByAnyOtherLayout) {
   const auto train_and_save = [&](const Group& world) {
     const EngineOptions options{
         .precision = "bf16", .expert_parallel_size = 2, .expert_tensor_parallel_size = 2};
-    Engine engine(resolved_config(variant, options, 8), world);
+    Engine engine = pretrain_engine(resolved_config(variant, options, 8), world);
     engine.step(own_batches(variant, world, 1), 1);
     CheckpointWriter writer(world, folder.path(), {});
-    writer.save(1, training_tensors(engine), {});
+    writer.save(1, role_tensors(engine.role()), {});
     EXPECT_TRUE(writer.finish());
     const NamedValues state = bits_of_state(engine);
     if (world.rank() == 0) want = state;
@@ -166,10 +167,10 @@ TEST(ZeroExperts, CheckpointsAreReadByAnyOtherLayout) {
       run_ranks(4, [&](const Group& world) {
         const EngineOptions options{
             .precision = "bf16", .zero_stage = zero_stage, .expert_parallel_size = ep};
-        Engine engine(resolved_config(variant, options, 4), world);
+        Engine engine = pretrain_engine(resolved_config(variant, options, 4), world);
         const std::optional<Manifest> manifest = find_newest_valid(world, folder.path());
-        load_tensors(world, manifest.value(), training_tensors(engine));
-        engine.optimizer().values_from_masters();
+        load_tensors(world, manifest.value(), role_tensors(engine.role()));
+        engine.role().optimizer().values_from_masters();
         EXPECT_EQ(first_bit_difference(bits_of_state(engine), want), "") << ep << " " << zero_stage;
       });
     }
@@ -186,10 +187,10 @@ TEST(ZeroEngine, SkipsTogether) {
       run_ranks(4, [&](const Group& world) {
         context().failpoint = "step.norm:rank=2:step=2:nan";
         const EngineOptions options{.precision = precision, .zero_stage = zero_stage};
-        Engine engine(resolved_config(variant, options, 4), world);
+        Engine engine = pretrain_engine(resolved_config(variant, options, 4), world);
         for (int64_t step = 1; step <= 3; ++step)
           EXPECT_EQ(engine.step(own_batches(variant, world, step), step).skipped, step == 2);
-        EXPECT_EQ(engine.updates(), 2);
+        EXPECT_EQ(engine.role().updates(), 2);
         const NamedValues state = bits_of_state(engine);
         if (world.rank() == 0) states[zero_stage] = state;
       });
@@ -202,10 +203,10 @@ TEST(ZeroEngine, SkipsTogether) {
 TEST(ZeroEngine, AnInfiniteGradientIsSeenByAllRanks) {
   const Variant& variant = find_variant("dense_gqa");
   run_ranks(4, [&](const Group& world) {
-    Engine engine(resolved_config(variant, {.precision = "fp32"}, 4), world);
+    Engine engine = pretrain_engine(resolved_config(variant, {.precision = "fp32"}, 4), world);
     NamedValues weights = initial_weights(variant);
     weights.at("model.norm.weight")[3] = 1e38;
-    load_weights(engine, weights);
+    load_weights(engine.role(), weights);
     const StepResult result = engine.step(own_batches(variant, world, 1), 1);
     EXPECT_FALSE(std::isfinite(result.grad_norm));
     EXPECT_TRUE(result.skipped);
@@ -219,11 +220,12 @@ TEST(ZeroEngine, DecodesOnOneRankAfterAStep) {
   for (int zero_stage : {0, 1}) {
     run_ranks(4, [&](const Group& world) {
       const EngineOptions options{.precision = "bf16", .zero_stage = zero_stage};
-      Engine engine(resolved_config(variant, options, 4), world);
+      Engine engine = pretrain_engine(resolved_config(variant, options, 4), world);
       engine.step(own_batches(variant, world, 1), 1);
       if (world.rank() != 0) return;
-      KvCache cache = engine.model().make_cache(1, 16);
-      logits[zero_stage] = engine.model()
+      KvCache cache = engine.role().model().make_cache(1, 16);
+      logits[zero_stage] = engine.role()
+                               .model()
                                .decode(Tensor::from_i32({3}, std::vector<int32_t>{3, 1, 4}), cache)
                                .to_doubles();
     });
@@ -242,9 +244,9 @@ TEST(ZeroMemory, IsTheFormula) {
       run_ranks(dp, [&](const Group& world) {
         const EngineOptions options{
             .precision = "bf16", .zero_stage = zero_stage, .bucket_bytes = 1 << 20};
-        const Engine engine(resolved_config(variant, options, dp), world);
+        const Engine engine = pretrain_engine(resolved_config(variant, options, dp), world);
         double values = 0, gradients = 0, state = 0;
-        for (const auto& parameter : engine.store().all()) {
+        for (const auto& parameter : engine.role().store().all()) {
           const auto n = static_cast<double>(parameter->numel());
           const bool narrow = parameter->dtype() == DType::kBF16;
           values += n * (narrow ? 2 : 4);
@@ -253,7 +255,7 @@ TEST(ZeroMemory, IsTheFormula) {
         }
         const double share = zero_stage == 1 ? 1.0 / dp : 1.0;
         const double block = dp > 1 && zero_stage == 1 ? 12.0 * kNormBlock : 0;
-        const auto buckets = static_cast<double>(engine.gradients().buckets().size());
+        const auto buckets = static_cast<double>(engine.role().gradients().buckets().size());
         const auto bytes = [](MemoryCategory category) {
           return static_cast<double>(context().ledger->bytes(category));
         };
@@ -262,7 +264,7 @@ TEST(ZeroMemory, IsTheFormula) {
         EXPECT_NEAR(bytes(MemoryCategory::kOptimizer), state * share, buckets * block);
         EXPECT_LE(buckets * block, 0.3 * state);
         if (world.rank() > 0) return;
-        const auto n = static_cast<double>(engine.store().numel());
+        const auto n = static_cast<double>(engine.role().store().numel());
         std::printf(
             "  dp %d zero %d, bytes per parameter: values %.2f, gradients %.2f (%d slots), "
             "optimizer %.2f\n",

@@ -15,8 +15,8 @@ std::string difference_of(const GridLayout& layout, const Group& world) {
   const EngineRun want = run_engine(variant, {.gradients = true}, Group::self());
   const EngineRun got = run_engine(variant, layout.options(), world);
   std::string text;
-  for (const Difference& d : {worst_difference(got.gradients, want.gradients),
-                              worst_difference(got.weights, want.weights)})
+  for (const WorstDifference& d : {worst_difference(got.gradients, want.gradients),
+                                   worst_difference(got.weights, want.weights)})
     if (!(d.error <= 1e-10))
       text += concat("rank ", world.rank(), ", ", layout.text(), ": ", d.tensor, " differs by ",
                      d.error, "\n");

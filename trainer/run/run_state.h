@@ -3,15 +3,12 @@
 // fields() as a configuration's are (base/config/fields.h).  In the manifest they are `extra`.
 #pragma once
 
-#include <functional>
 #include <map>
 #include <string>
 
-#include "base/config/fields.h"
+#include "base/config/config.h"
 
 namespace orthant {
-
-using FieldList = std::function<void(FieldVisitor&)>;
 
 // Values of every field as text; reals with all their digits.
 std::map<std::string, std::string> state_texts(const FieldList& fields);

@@ -2,8 +2,11 @@
 #include "trainer/run/session.h"
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
+#include <thread>
 
 #include "base/clock.h"
 #include "base/error.h"
@@ -54,13 +57,14 @@ void RunSession::check_same_directory() const {
     return std::string();
   });
   every_rank_does(world_, [&] {
-    constexpr double kPatience = 10;  // of a network file system that looks again only after a while
+    constexpr double kPatience =
+        10;  // of a network file system that looks again only after a while
     const double begin = now_seconds();
     while (!std::filesystem::exists(token)) {
       ORTHANT_CHECK(now_seconds() - begin < kPatience, kCannotWrite, "run.dir: ", paths_.dir,
                     ": this rank does not see what rank 0 wrote there; want one directory that all "
                     "ranks share");
-      sleep_seconds(0.05);
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
     }
   });
   if (is_first()) std::filesystem::remove(token);
@@ -185,10 +189,11 @@ void RunSession::note_saved() {
 void RunSession::end_step(const StepMetrics& metrics, const StepEnd& end) {
   const bool last = is_last(metrics.step);
   if (!progress_)
-    progress_ = std::make_unique<Progress>(ProgressOptions{.max_steps = options_.max_steps,
-                                                           .log_interval = options_.log_interval,
-                                                           .bar = options_.progress_bar,
-                                                           .samples_after = identity_.samples_after});
+    progress_ =
+        std::make_unique<Progress>(ProgressOptions{.max_steps = options_.max_steps,
+                                                   .log_interval = options_.log_interval,
+                                                   .bar = options_.progress_bar,
+                                                   .samples_after = identity_.samples_after});
   if (metrics_) metrics_->write(metrics);
   if (events_) events_->write(metrics);
   progress_->step(metrics);

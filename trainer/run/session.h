@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A run as files, over its whole life: its directory and lock, the checkpoint that it goes on from,
-// what its steps leave behind, its checkpoints, its signals.  Knows no model: what is saved comes as
-// named tensors.
+// what its steps leave behind, its checkpoints, its signals.  Knows no model: what is saved comes
+// as named tensors.
 //
 //   RunSession session(options, world);
 //   ... open data, make roles; session.checkpoint() says what they may look at ...
@@ -18,6 +18,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,10 +37,10 @@ namespace orthant {
 struct SessionOptions {
   std::string name, dir;
   int64_t max_steps = 0;
-  bool may_resume = true;        // false: a directory with a checkpoint is refused
-  bool accept_changes = false;   // go on although the configuration differs
-  int64_t save_interval = 0;     // steps; 0: only the last one
-  int64_t keep = 2;              // checkpoints
+  bool may_resume = true;       // false: a directory with a checkpoint is refused
+  bool accept_changes = false;  // go on although the configuration differs
+  int64_t save_interval = 0;    // steps; 0: only the last one
+  int64_t keep = 2;             // checkpoints
   bool asynchronous = true;
   int64_t log_interval = 10;
   bool progress_bar = true;
@@ -87,6 +88,7 @@ class RunSession {
   const Manifest* checkpoint() const { return manifest_ ? &*manifest_ : nullptr; }
   // Fills in a loop's state from it.  Not collective.
   void read(const FieldList& state) const;
+  double start_seconds() const { return options_.start_seconds; }
   double seconds_before_data() const { return seconds_before_data_; }
 
   // Loads what is saved, where there is a checkpoint, and opens the records.  Error(kConfig) for a
