@@ -42,7 +42,7 @@ Linear::Linear(const LayerBuilder& build, const std::string& storage_name, int64
 }
 
 Linear::Linear(const LayerBuilder& build, const std::string& storage_name, Parameter& tied_to)
-    : weight_(&build.store.add({.name = storage_name, .tied_to = &tied_to})) {}
+    : weight_(&build.store.tie(storage_name, tied_to)) {}
 
 GroupedLinear::GroupedLinear(const LayerBuilder& build, const std::string& storage_name,
                              const std::string& prefix, const ExpertShard& shard, InnerDim inner,
@@ -70,7 +70,7 @@ GroupedLinear::GroupedLinear(const LayerBuilder& build, const std::string& stora
 }
 
 bool GroupedLinear::holds(int64_t i, const std::string& name) const {
-  const int64_t size = weight_->numel() / weight_->shape()[0];
+  const int64_t size = weight_->parameter().numel() / weight_->shape()[0];
   int64_t found = 0;
   for (const LogicalTensor& t : weight_->logical()) {
     if (t.offset < i * size || t.offset >= (i + 1) * size) continue;

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "layers/tensor_parallel.h"
-#include "parallel/parameter.h"
+#include "parallel/parameter_store.h"
 #include "parallel/rank_groups.h"
 #include "tensor/autograd/ops.h"
 
@@ -52,10 +52,10 @@ class Linear {
   // The same weight as another parameter, as a second use of it.
   Linear(const LayerBuilder& build, const std::string& storage_name, Parameter& tied_to);
   Var forward(const Var& x) const { return linear(x, *weight_); }
-  Parameter& weight() const { return *weight_; }
+  ParameterUse& weight() const { return *weight_; }
 
  private:
-  Parameter* weight_;
+  ParameterUse* weight_;
 };
 
 // Which of a layer's routed experts this rank holds, and which part of their inner width.
@@ -77,12 +77,12 @@ class GroupedLinear {
   Var forward(const Var& x, std::shared_ptr<const std::vector<int64_t>> offsets) const {
     return grouped_linear(x, *weight_, std::move(offsets));
   }
-  Parameter& weight() const { return *weight_; }
+  ParameterUse& weight() const { return *weight_; }
   // Whether the i-th of this rank's experts is called so: all its logical names contain `name`.
   bool holds(int64_t i, const std::string& name) const;
 
  private:
-  Parameter* weight_;
+  ParameterUse* weight_;
 };
 
 class RmsNorm {
@@ -93,7 +93,7 @@ class RmsNorm {
   }
 
  private:
-  Parameter* weight_;
+  ParameterUse* weight_;
   double eps_;
 };
 
@@ -105,12 +105,12 @@ class Embedding {
             Tied tied = Tied::kNo);
   // ids i32 [N] of all rows, on the host -> the stream.
   Var forward(const Tensor& ids) const;
-  Parameter& weight() const { return *weight_; }
+  Parameter& weight() const { return weight_->parameter(); }
 
  private:
   TensorParallel tensor_;
   DimPart own_;  // ids
-  Parameter* weight_;
+  ParameterUse* weight_;
 };
 
 // From the final norm to the loss; tensor-parallel ranks share the vocabulary.
@@ -126,7 +126,7 @@ class Head {
   HeadLoss loss(const Var& x, const Tensor& labels, const Tensor& row_weights = {}) const;
   // x of all rows -> [N, vocab] in the wide type; no gradient.
   Tensor logits(const Tensor& x) const;
-  Parameter& weight() const { return linear_.weight(); }
+  Parameter& weight() const { return linear_.weight().parameter(); }
 
  private:
   TensorParallel tensor_;

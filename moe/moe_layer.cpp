@@ -44,12 +44,14 @@ MoeLayer::MoeLayer(const LayerBuilder& build, const std::string& prefix, int64_t
             InnerDim::kIn, sizes.inner, {{"down_proj.weight", sizes.width}}) {
   if (sizes.bias) {
     const std::string name = prefix + "gate.e_score_correction_bias";
-    bias_ = &build.store.add({.name = name,
-                              .shape = {sizes.experts},
-                              .dtype = build.wide(),
-                              .device = build.device,
-                              .logical = {whole_tensor(name, {sizes.experts}, 0, 0.0)}});
-    bias_->set_trainable(false);
+    bias_ = &build.store
+                 .add({.name = name,
+                       .shape = {sizes.experts},
+                       .dtype = build.wide(),
+                       .device = build.device,
+                       .logical = {whole_tensor(name, {sizes.experts}, 0, 0.0)},
+                       .trainable = false})
+                 .parameter();
   }
   if (sizes.shared_experts > 0) {
     shared_.emplace(build, prefix + "shared_experts.", sizes.width,
@@ -135,7 +137,7 @@ void MoeLayer::update_bias(std::span<const double> counts) const {
     if (lacking != 0) bias[e] += std::copysign(config_.bias_update_rate, lacking);
   }
   copy(Tensor::from(bias_->value().shape(), bias, DType::kF64), bias_->value());
-  bias_->bump_version();
+  bias_->value_changed();
 }
 
 Var MoeLayer::forward(const Var& stream, MoeContext& context) const {

@@ -21,8 +21,8 @@ Tensor rotating_ids(int64_t experts, int64_t slots, Device device) {
 void MoeLayer::check_routing() const {
   const NoGradScope no_grad;
   const int64_t experts = sizes_.experts, slots = sizes_.experts_per_token;
-  const Device device = router_.weight().value().device();
-  const DType wide = router_.weight().value().dtype();
+  const Device device = router_.weight().device();
+  const DType wide = router_.weight().dtype();
   const auto want = [&](bool holds, const auto&... text) {
     ORTHANT_CHECK(holds, kInternal, "routing contract of layer ", layer_, ": ", text...);
   };

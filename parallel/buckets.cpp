@@ -16,7 +16,7 @@ constexpr int64_t kAlignElems = 64;
 std::vector<int64_t> bounds_of(const Bucket& bucket) {
   std::vector<ElementRange> tensors;
   for (const Bucket::Member& member : bucket.members) {
-    for (const LogicalTensor& logical : member.parameter->table())
+    for (const LogicalTensor& logical : member.use->parameter().table())
       tensors.push_back(Bucket::range_of(member, logical));
   }
   // An empty tensor stands before the one that begins where it does: the last one ends last.
@@ -26,10 +26,10 @@ std::vector<int64_t> bounds_of(const Bucket& bucket) {
   return slice_bounds(tensors, bucket.group.size());
 }
 
-void add_member(Bucket& bucket, size_t index, Parameter& parameter) {
+void add_member(Bucket& bucket, size_t index, ParameterUse& use) {
   const int64_t offset = (bucket.numel + kAlignElems - 1) / kAlignElems * kAlignElems;
-  bucket.members.push_back({index, &parameter, offset});
-  bucket.numel = offset + parameter.numel();
+  bucket.members.push_back({index, &use, offset});
+  bucket.numel = offset + use.parameter().numel();
 }
 
 }  // namespace
@@ -76,16 +76,17 @@ const Group& ReplicaGroups::of(Replicas replicas) const {
 std::vector<Bucket> plan_buckets(const ParameterStore& store, const ReplicaGroups& groups,
                                  int64_t bucket_bytes) {
   std::set<const Parameter*> tied;
-  for (const auto& parameter : store.all()) {
-    if (parameter->tied_to()) tied.insert({parameter.get(), parameter->tied_to()});
+  for (const auto& use : store.uses()) {
+    if (use->is_tie() || use->parameter().tied() != Tied::kNo) tied.insert(&use->parameter());
   }
   std::vector<Bucket> buckets;
   std::map<std::tuple<const GroupImpl*, bool, DType>, size_t>
       open;  // the bucket that parameters of a kind go into
-  for (size_t i = store.all().size(); i-- > 0;) {
-    Parameter& parameter = *store.all()[i];
+  for (size_t i = store.uses().size(); i-- > 0;) {
+    ParameterUse& use = *store.uses()[i];
+    const Parameter& parameter = use.parameter();
     if (!parameter.trainable()) continue;
-    const bool alone = tied.contains(&parameter) || parameter.tied() != Tied::kNo;
+    const bool alone = tied.contains(&parameter);
     const Group& group = groups.of(parameter.replicas());
     // What several tensor-parallel ranks hold they must cut alike, whatever else they hold.
     const std::tuple kind(group.impl().get(), parameter.replicas() == Replicas::kAlike,
@@ -95,7 +96,7 @@ std::vector<Bucket> plan_buckets(const ParameterStore& store, const ReplicaGroup
     if (at == buckets.size()) {
       buckets.push_back({.group = group, .dtype = parameter.dtype()});
     }
-    add_member(buckets[at], i, parameter);
+    add_member(buckets[at], i, use);
     if (alone) continue;
     open[kind] = at;
     if (buckets[at].numel * size_of(wide_of(buckets[at].dtype)) >= bucket_bytes) open.erase(kind);

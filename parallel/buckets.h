@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// How trainable parameters share flat buckets, and which rank owns which part of a bucket.
+// How the gradients of parameters share flat buckets, and which rank owns which part of a bucket.
 //
-// A bucket's flat space holds whole parameters, one after the other.  It is what ranks reduce and
+// A bucket's flat space holds whole parameters, one after the other: one for each use that has a
+// gradient.  It is what ranks reduce and
 // gather at once, and what ZeRO cuts: every rank of the bucket's group owns one slice of it.  Pure
 // arithmetic: the same on every rank of a group.
 #pragma once
@@ -12,7 +13,7 @@
 #include <vector>
 
 #include "parallel/comm/group.h"
-#include "parallel/parameter.h"
+#include "parallel/parameter_store.h"
 
 namespace orthant {
 
@@ -49,8 +50,8 @@ struct ReplicaGroups {
 
 struct Bucket {
   struct Member {
-    size_t index = 0;  // in the store
-    Parameter* parameter = nullptr;
+    size_t index = 0;  // among the store's uses
+    ParameterUse* use = nullptr;
     int64_t offset = 0;  // of its first element
   };
 
@@ -71,10 +72,10 @@ struct Bucket {
   }
 };
 
-// Every trainable parameter of the store in one bucket.  Buckets come in the order in which
-// backward completes them, the reverse of the order in which forward first needs them.  Lookup and
-// head of a tied pair have a bucket each, also on two stages, cut alike: who owns a slice of one
-// owns it of the other.
+// Every use of a trainable parameter of the store in one bucket.  Buckets come in the order in
+// which backward completes them, the reverse of the order in which forward first needs them. Lookup
+// and head of a tied pair have a bucket each, also on two stages, cut alike: who owns a slice of
+// one owns it of the other.
 std::vector<Bucket> plan_buckets(const ParameterStore& store, const ReplicaGroups& groups,
                                  int64_t bucket_bytes);
 

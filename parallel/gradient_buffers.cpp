@@ -12,13 +12,13 @@ GradientBuffers::GradientBuffers(ParameterStore& store, const ReplicaGroups& gro
     : lanes_(lanes),
       options_(options),
       buckets_(plan_buckets(store, groups, options.bucket_bytes)),
-      progress_(buckets_.size()),
-      entries_(store.all().size()) {
+      progress_(buckets_.size()) {
   for (size_t b = 0; b < buckets_.size(); ++b) {
     for (const Bucket::Member& member : buckets_[b].members) {
-      entries_[member.index] = {
-          .parameter = member.parameter, .bucket = b, .offset = member.offset};
-      member.parameter->set_gradient_buffers(this, static_cast<int>(member.index));
+      Entry& entry =
+          entries_.try_emplace(member.index, *this, *member.use, b, member.offset).first->second;
+      member.use->attach(&entry);
+      if (!member.use->is_tie()) first_uses_[&member.use->parameter()] = &entry;
     }
   }
   make_slots();
@@ -34,7 +34,7 @@ void GradientBuffers::make_slots() {
     // Zeros: nobody writes the gaps between members, but they are summed too.
     for (int64_t slot = 0; slot < lanes_.slots; ++slot) {
       slots.push_back(Tensor::zeros({bucket.numel}, wide_of(bucket.dtype),
-                                    bucket.members.front().parameter->device()));
+                                    bucket.members.front().use->device()));
     }
   }
 }
@@ -46,9 +46,7 @@ void GradientBuffers::set_lanes(const LanePlan& lanes) {
 }
 
 GradientBuffers::~GradientBuffers() {
-  for (const Entry& entry : entries_) {
-    if (entry.parameter) entry.parameter->set_gradient_buffers(nullptr, -1);
-  }
+  for (const auto& [index, entry] : entries_) entry.use.attach(nullptr);
 }
 
 Tensor GradientBuffers::part(const Entry& entry, int64_t slot) const {
@@ -58,19 +56,18 @@ Tensor GradientBuffers::part(const Entry& entry, int64_t slot) const {
 
 void GradientBuffers::begin_step() {
   next_bucket_ = 0;
-  for (Entry& entry : entries_) entry.micro_batch = 0;
+  for (auto& [index, entry] : entries_) entry.micro_batch = 0;
   for (Progress& progress : progress_) {
     progress.closed = 0;
     progress.work = Work();
   }
 }
 
-void GradientBuffers::add(int index, FunctionRef<void(const Tensor&, bool)> write) {
-  Entry& entry = entries_[static_cast<size_t>(index)];
-  ORTHANT_CHECK(entry.micro_batch < lanes_.micro_batches, kInternal, "parameter ",
-                entry.parameter->name(), ": a gradient arrived after the step's last micro-batch");
+void GradientBuffers::add(Entry& entry, FunctionRef<void(const Tensor&, bool)> write) {
+  ORTHANT_CHECK(entry.micro_batch < lanes_.micro_batches, kInternal, "parameter ", entry.use.name(),
+                ": a gradient arrived after the step's last micro-batch");
   const int64_t slot = lanes_.slot_of(entry.micro_batch);
-  write(part(entry, slot).view(entry.parameter->shape()), !lanes_.starts_lane(entry.micro_batch));
+  write(part(entry, slot).view(entry.use.shape()), !lanes_.starts_lane(entry.micro_batch));
   for (int64_t merge = 0; merge < lanes_.merges_after(entry.micro_batch); ++merge) {
     const Tensor left = part(entry, slot - merge - 1);
     ops::add(left, part(entry, slot - merge), left);
@@ -96,49 +93,52 @@ void GradientBuffers::issue_ready_buckets() {
 }
 
 void GradientBuffers::finish_step() {
-  for (const Entry& entry : entries_) {
-    if (!entry.parameter) continue;
+  for (const auto& [index, entry] : entries_) {
     ORTHANT_CHECK(entry.micro_batch == lanes_.micro_batches, kInternal, "parameter ",
-                  entry.parameter->name(), ": got ", entry.micro_batch, " gradients in a step of ",
+                  entry.use.name(), ": got ", entry.micro_batch, " gradients in a step of ",
                   lanes_.micro_batches, " micro-batches");
   }
   for (Progress& progress : progress_) progress.work.wait();
-  add_tied_heads();
+  add_ties();
 }
 
-// Lookup and head are cut alike, so their owned ranges are the same.
-void GradientBuffers::add_tied_heads() {
-  for (const Entry& entry : entries_) {
-    if (!entry.parameter || !entry.parameter->tied_to()) continue;
-    const Tensor lookup = sum_of(*entry.parameter->tied_to());
-    ops::add(lookup, sum_of(*entry.parameter), lookup);
+// Uses of a parameter are cut alike, so their owned ranges are the same.
+void GradientBuffers::add_ties() {
+  for (const auto& [index, entry] : entries_) {
+    if (!entry.use.is_tie()) continue;
+    const Tensor first = sum_of(entry.use.parameter());
+    ops::add(first, sum_of(entry.bucket, owned(entry)), first);
   }
 }
 
 std::vector<Parameter*> GradientBuffers::parameters() const {
   std::vector<Parameter*> parameters;
-  for (const Entry& entry : entries_) {
-    if (entry.parameter) parameters.push_back(entry.parameter);
+  for (const auto& [index, entry] : entries_) {
+    if (!entry.use.is_tie()) parameters.push_back(&entry.use.parameter());
   }
   return parameters;
 }
 
 const GradientBuffers::Entry& GradientBuffers::entry_of(const Parameter& parameter) const {
-  ORTHANT_CHECK(parameter.gradient_index() >= 0, kInternal, "parameter ", parameter.name(),
+  const auto found = first_uses_.find(&parameter);
+  ORTHANT_CHECK(found != first_uses_.end(), kInternal, "parameter ", parameter.name(),
                 ": it is frozen and has no gradient");
-  return entries_[static_cast<size_t>(parameter.gradient_index())];
+  return *found->second;
+}
+
+ElementRange GradientBuffers::owned(const Entry& entry) const {
+  if (!options_.zero) return entry.range();
+  return intersection(entry.range(), buckets_[entry.bucket].own_slice());
 }
 
 ElementRange GradientBuffers::owned(const Parameter& parameter) const {
   const Entry& entry = entry_of(parameter);
-  const ElementRange all = {0, parameter.numel()};
-  if (!options_.zero) return all;
-  return intersection(all, buckets_[entry.bucket].own_slice().shifted(-entry.offset));
+  return owned(entry).shifted(-entry.offset);
 }
 
 Tensor GradientBuffers::sum_of(const Parameter& parameter) const {
   const Entry& entry = entry_of(parameter);
-  return sum_of(entry.bucket, owned(parameter).shifted(entry.offset));
+  return sum_of(entry.bucket, owned(entry));
 }
 
 Tensor GradientBuffers::sum_of(size_t bucket, const ElementRange& range) const {

@@ -3,8 +3,8 @@
 // still runs.
 //
 // Invariants:
-//  (I1) A parameter gets exactly one gradient per micro-batch; lane and micro-batch are counted per
-//  parameter. (I2) Slot s of a parameter's bucket holds the sum of 2^k finished lanes, or the lane
+//  (I1) Each use of a parameter gets exactly one gradient per micro-batch; lane and micro-batch are
+//  counted per use. (I2) Slot s of its bucket holds the sum of 2^k finished lanes, or the lane
 //  that is being added up (parallel/lanes.h). (I3) A bucket is reduced when each of its parameters
 //  has closed its last lane; buckets are issued in one fixed order
 //       on every rank, whatever order they become ready in.
@@ -14,7 +14,9 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
+#include <unordered_map>
 #include <vector>
 
 #include "base/function_ref.h"
@@ -38,15 +40,13 @@ class GradientBuffers {
   void begin_step();
   // The next steps have other micro-batches: buffers are made anew where their number changes.
   void set_lanes(const LanePlan& lanes);
-  // Called by Parameter::add_gradient.
-  void add(int index, FunctionRef<void(const Tensor&, bool)> write);
   // Waits for all reductions.  Error(kInternal) naming a parameter that did not get all its
   // gradients.
   void finish_step();
 
   bool zero() const { return options_.zero; }
   const std::vector<Bucket>& buckets() const { return buckets_; }
-  // All that have a gradient, in the order of the store.
+  // All that have gradients, in the order of the store.
   std::vector<Parameter*> parameters() const;
   // The elements of a parameter whose sums this rank gets: all, with ZeRO those in its slice.
   ElementRange owned(const Parameter& parameter) const;
@@ -56,13 +56,18 @@ class GradientBuffers {
   Tensor sum_of(size_t bucket, const ElementRange& range) const;
 
  private:
-  struct Entry {
-    Parameter* parameter = nullptr;  // null: frozen
-    size_t bucket = 0;
-    int64_t offset = 0;  // in the bucket
-    int64_t micro_batch = 0;
+  // Where the gradients of a use go.
+  struct Entry final : GradientSink {
+    Entry(GradientBuffers& to, ParameterUse& of, size_t in, int64_t at)
+        : buffers(to), use(of), bucket(in), offset(at) {}
+    void add(FunctionRef<void(const Tensor&, bool)> write) override { buffers.add(*this, write); }
+    ElementRange range() const { return {offset, offset + use.parameter().numel()}; }
 
-    ElementRange range() const { return {offset, offset + parameter->numel()}; }
+    GradientBuffers& buffers;
+    ParameterUse& use;
+    size_t bucket;
+    int64_t offset;  // in the bucket
+    int64_t micro_batch = 0;
   };
   // The slots of a bucket and how far it is in this step.
   struct Progress {
@@ -71,17 +76,20 @@ class GradientBuffers {
     Work work;
   };
   void make_slots();
+  void add(Entry& entry, FunctionRef<void(const Tensor&, bool)> write);
   Tensor part(const Entry& entry, int64_t slot) const;
-  const Entry& entry_of(const Parameter& parameter) const;
+  const Entry& entry_of(const Parameter& parameter) const;  // of its first use
+  ElementRange owned(const Entry& entry) const;             // in the bucket
   void issue_ready_buckets();
-  void add_tied_heads();
+  void add_ties();
 
   LanePlan lanes_;
   Options options_;
   std::vector<Bucket> buckets_;
-  std::vector<Progress> progress_;  // by bucket
-  std::vector<Entry> entries_;      // by position in the store
-  size_t next_bucket_ = 0;          // first one that was not issued yet
+  std::vector<Progress> progress_;   // by bucket
+  std::map<size_t, Entry> entries_;  // by place among the store's uses
+  std::unordered_map<const Parameter*, const Entry*> first_uses_;
+  size_t next_bucket_ = 0;  // first one that was not issued yet
 };
 
 }  // namespace orthant

@@ -42,8 +42,8 @@ void GradientNorm::add_bucket(size_t index, const Bucket& bucket) {
     exchange->num_blocks.resize(ranks, 0);
   }
   for (const Bucket::Member& member : bucket.members) {
-    // A tied head's gradient has been added to the lookup's; its table is empty.
-    for (const LogicalTensor& logical : member.parameter->logical()) {
+    // A tie's gradient has been added to that of the first use; its table is empty.
+    for (const LogicalTensor& logical : member.use->logical()) {
       if (logical.shape.numel() == 0) continue;
       for (size_t r = 0; r < ranks; ++r) {
         const Piece piece{

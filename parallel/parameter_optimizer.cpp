@@ -12,7 +12,7 @@ ParameterOptimizer::ParameterOptimizer(const OptimizerConfig& config,
   if (gradients.zero()) values_ = ValueBuckets::adopt(gradients.buckets());
   for (Parameter* parameter : gradients.parameters()) {
     const ElementRange range = gradients.owned(*parameter);
-    if (parameter->tied_to() || parameter->is_mirror() || range.empty()) continue;
+    if (parameter->is_mirror() || range.empty()) continue;
     const Tensor value = parameter->value().flat(range.begin, range.end);
     state_.push_back({parameter, range, make_span(config, value, parameter->decays())});
   }
@@ -64,7 +64,7 @@ void ParameterOptimizer::values_from_masters() {
 
 void ParameterOptimizer::publish_values() {
   if (values_) values_->gather();
-  for (Parameter* parameter : gradients_.parameters()) parameter->bump_version();
+  for (Parameter* parameter : gradients_.parameters()) parameter->value_changed();
   if (tied_) tied_->share_value();
 }
 

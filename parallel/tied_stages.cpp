@@ -7,6 +7,7 @@ namespace orthant {
 
 // Lookup and head are cut alike: what this rank owns of one, its partner owns of the other.
 void TiedStages::add_gradients(const GradientBuffers& gradients) const {
+  if (!parameter_.trainable()) return;
   const Tensor own = gradients.sum_of(parameter_);
   if (pair_.rank() == 1) {
     pair_.send(own, 0).wait();
@@ -19,7 +20,7 @@ void TiedStages::add_gradients(const GradientBuffers& gradients) const {
 
 void TiedStages::share_value() const {
   pair_.broadcast(parameter_.value(), 0).wait();
-  if (pair_.rank() == 1) parameter_.bump_version();
+  if (pair_.rank() == 1) parameter_.value_changed();
 }
 
 }  // namespace orthant

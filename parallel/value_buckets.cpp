@@ -9,12 +9,13 @@ std::shared_ptr<ValueBuckets> ValueBuckets::adopt(const std::vector<Bucket>& buc
   const CategoryScope category(MemoryCategory::kParameters);
   auto result = std::make_shared<ValueBuckets>();
   for (auto bucket = buckets.rbegin(); bucket != buckets.rend(); ++bucket) {
-    const Parameter& first = *bucket->members.front().parameter;
-    if (bucket->group.size() == 1 || first.tied_to() || first.is_mirror()) continue;
+    const ParameterUse& first = *bucket->members.front().use;
+    if (bucket->group.size() == 1 || first.is_tie() || first.parameter().is_mirror()) continue;
     const Tensor flat = Tensor::zeros({bucket->numel}, bucket->dtype, first.device());
     for (const Bucket::Member& member : bucket->members) {
-      const int64_t end = member.offset + member.parameter->numel();
-      member.parameter->move_value(flat.flat(member.offset, end), result, result->values_.size());
+      Parameter& parameter = member.use->parameter();
+      const auto arrive = [result, index = result->values_.size()] { result->wait(index); };
+      parameter.move_value(flat.flat(member.offset, member.offset + parameter.numel()), arrive);
     }
     result->values_.push_back({&*bucket, flat, Work()});
   }

@@ -19,7 +19,7 @@ CheckpointTensor piece_of(const LogicalTensor& logical, const ElementRange& elem
 std::vector<Parameter*> fixed_parameters(const ParameterStore& store) {
   std::vector<Parameter*> fixed;
   for (const auto& parameter : store.all())
-    if (!parameter->trainable() && !parameter->tied_to()) fixed.push_back(parameter.get());
+    if (!parameter->trainable()) fixed.push_back(parameter.get());
   return fixed;
 }
 
@@ -52,7 +52,6 @@ std::vector<CheckpointTensor> weight_tensors(const ParameterStore& store, const 
                                              const std::string& prefix) {
   std::vector<CheckpointTensor> tensors;
   for (const auto& parameter : store.all()) {
-    if (parameter->tied_to()) continue;
     for (const LogicalTensor& logical : parameter->logical()) {
       const ManifestTensor* stored = manifest.find(prefix + logical.name);
       const DType dtype = stored ? stored->dtype : parameter->grad_dtype();
@@ -68,12 +67,11 @@ void set_weights(ParameterStore& store, const std::vector<CheckpointTensor>& ten
   std::map<std::string, const CheckpointTensor*> by_name;
   for (const CheckpointTensor& tensor : tensors) by_name[tensor.name] = &tensor;
   for (const auto& parameter : store.all()) {
-    if (parameter->tied_to()) continue;
     for (const LogicalTensor& logical : parameter->logical()) {
       copy(by_name.at(prefix + logical.name)->data.view(logical.shape),
            parameter->logical_part(parameter->value(), logical));
     }
-    parameter->bump_version();
+    parameter->value_changed();
   }
 }
 

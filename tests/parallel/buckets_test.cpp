@@ -70,14 +70,15 @@ Parameter::Options options(const std::string& name, const Shape& shape, DType dt
 
 TEST(BucketsTest, EveryTrainableParameterIsInOneBucketOfItsKind) {
   ParameterStore store;
-  Parameter& lookup = store.add(options("embed", {300, 40}, DType::kBF16));
+  Parameter& lookup = store.add(options("embed", {300, 40}, DType::kBF16)).parameter();
   store.add(options("norm", {40}, DType::kBF16));
   store.add(options("router", {4, 40}, DType::kF32));
   store.add(options("experts", {4, 10, 40}, DType::kBF16, true));
-  store.add(options("frozen", {40, 40}, DType::kBF16)).set_trainable(false);
+  store.add(options("frozen", {40, 40}, DType::kBF16));
   store.add(options("large", {500, 40}, DType::kBF16));
   store.add(options("last", {40}, DType::kBF16));
-  store.add({.name = "head", .tied_to = &lookup});
+  store.tie("head", lookup);
+  store.freeze([](const std::string& name) { return name == "frozen"; });
   run_ranks(6, [&](const Group& world) {
     const Group expert = world.split(world.rank() % 2, 0, "edp");
     const std::vector<Bucket> buckets = plan_buckets(store, {world, expert}, 4 * 10000);
@@ -86,15 +87,16 @@ TEST(BucketsTest, EveryTrainableParameterIsInOneBucketOfItsKind) {
       std::string text;
       int64_t end = 0;
       for (const Bucket::Member& member : bucket.members) {
-        text += member.parameter->name() + " ";
+        text += member.use->name() + " ";
         EXPECT_GE(member.offset, end);
         EXPECT_EQ(member.offset % 64, 0);
-        EXPECT_EQ(member.parameter, store.all()[member.index].get());
-        EXPECT_EQ(member.parameter->dtype(), bucket.dtype);
-        end = member.offset + member.parameter->numel();
+        EXPECT_EQ(member.use, store.uses()[member.index].get());
+        EXPECT_EQ(member.use->dtype(), bucket.dtype);
+        end = member.offset + member.use->parameter().numel();
       }
       EXPECT_EQ(bucket.numel, end);
-      const bool is_expert = bucket.members.front().parameter->replicas() == Replicas::kExpert;
+      const bool is_expert =
+          bucket.members.front().use->parameter().replicas() == Replicas::kExpert;
       EXPECT_EQ(bucket.group.size(), is_expert ? 3 : 6);
       EXPECT_EQ(bucket.bounds.size(), is_expert ? 4U : 7U);
       EXPECT_EQ(bucket.bounds.back(), bucket.numel);

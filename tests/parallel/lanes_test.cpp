@@ -66,10 +66,10 @@ TEST(LanesTest, RefusesRanksThatCannotShare) { EXPECT_THROW(plan_lanes(6, 4, 8),
 
 TEST(GradientBuffersTest, MissingAndSurplusGradientsAreNamed) {
   ParameterStore store;
-  Parameter& p = store.add({.name = "p",
-                            .shape = {2, 2},
-                            .dtype = DType::kF64,
-                            .logical = {whole_tensor("p.weight", {2, 2}, 0, 0.1)}});
+  ParameterUse& p = store.add({.name = "p",
+                               .shape = {2, 2},
+                               .dtype = DType::kF64,
+                               .logical = {whole_tensor("p.weight", {2, 2}, 0, 0.1)}});
   GradientBuffers buffers(store, {Group::self(), Group::self()}, plan_lanes(2, 1, 1), {});
   const auto write = [](const Tensor& t, bool accumulate) {
     for (double& x : t.span<double>()) x = (accumulate ? x : 0.0) + 1.0;
@@ -79,7 +79,7 @@ TEST(GradientBuffersTest, MissingAndSurplusGradientsAreNamed) {
   EXPECT_THROW(buffers.finish_step(), Error);
   p.add_gradient(write);
   buffers.finish_step();
-  EXPECT_EQ(buffers.sum_of(p).to_doubles(), (std::vector<double>{2, 2, 2, 2}));
+  EXPECT_EQ(buffers.sum_of(p.parameter()).to_doubles(), (std::vector<double>{2, 2, 2, 2}));
   EXPECT_THROW(p.add_gradient(write), Error);
 }
 

@@ -24,11 +24,10 @@ struct Model {
     add("router", {8, 24}, wide_of(dtype));
     add("experts", {5, 60, 24}, dtype, true);
     frozen = &add("frozen", {24, 24}, dtype);
-    frozen->set_trainable(false);
     add("out", {96, 100}, dtype);
-    store.add({.name = "head", .tied_to = &lookup});
-    for (const auto& parameter : store.all())
-      if (!parameter->tied_to()) parameter->initialize(9);
+    store.tie("head", lookup);
+    store.freeze([](const std::string& name) { return name == "frozen.0"; });
+    store.initialize(9);
   }
   Parameter& add(const std::string& name, const Shape& shape, DType type, bool expert = false) {
     std::vector<LogicalTensor> logical;
@@ -36,11 +35,13 @@ struct Model {
     const Shape part = parts > 1 ? Shape{shape[1], shape[2]} : shape;
     for (int64_t i = 0; i < parts; ++i)
       logical.push_back(whole_tensor(concat(name, ".", i), part, i * part.numel(), 0.1));
-    return store.add({.name = name,
-                      .shape = shape,
-                      .dtype = type,
-                      .logical = logical,
-                      .replicas = expert ? Replicas::kExpert : Replicas::kDense});
+    return store
+        .add({.name = name,
+              .shape = shape,
+              .dtype = type,
+              .logical = logical,
+              .replicas = expert ? Replicas::kExpert : Replicas::kDense})
+        .parameter();
   }
 
   ParameterStore store;
@@ -49,11 +50,11 @@ struct Model {
 
 // A gradient that depends on rank, parameter, step and value, so that a stale value is seen.
 void add_gradients(Model& model, int rank, int64_t step) {
-  for (size_t i = model.store.all().size(); i-- > 0;) {
-    Parameter& parameter = *model.store.all()[i];
-    if (!parameter.trainable()) continue;
-    const std::vector<double> values = parameter.value().to_doubles();
-    parameter.add_gradient([&](const Tensor& buffer, bool) {
+  for (size_t i = model.store.uses().size(); i-- > 0;) {
+    ParameterUse& use = *model.store.uses()[i];
+    if (!use.trainable()) continue;
+    const std::vector<double> values = use.parameter().value().to_doubles();
+    use.add_gradient([&](const Tensor& buffer, bool) {
       std::vector<double> gradient(values.size());
       for (size_t e = 0; e < values.size(); ++e)
         gradient[e] =
