@@ -156,8 +156,9 @@ void Pretrainer::open_run() {
   loader_ = make_loader(config_, data_, data_ranks);
   if (config_.evaluation.interval > 0)
     evaluation_.emplace(make_evaluation(config_, data_, data_ranks));
-  const double rate = config_.logging.peak_tflops > 0 ? config_.logging.peak_tflops * 1e12
-                                                      : measure_product_rate(config_.dtype());
+  const double rate = config_.logging.peak_tflops > 0
+                          ? config_.logging.peak_tflops * 1e12
+                          : measure_product_rate(config_.dtype(), device_of(config_.device));
   peak_flops_ = world_.sum(rate);
 }
 
@@ -264,8 +265,6 @@ StepMetrics Pretrainer::train_step(int64_t step, bool& stop) {
   const int64_t tokens = config_.batch.sizes().size_of_step(step) * config_.batch.sequence_length;
   const double flops = flops_per_token(config_.model, config_.batch.sequence_length) *
                        static_cast<double>(tokens) / seconds;
-  // The ceiling was measured in a moment; a machine that is shared may show more later.
-  peak_flops_ = std::max(peak_flops_, flops);
   StepMetrics metrics{.step = step,
                       .samples = samples,
                       .tokens = samples * config_.batch.sequence_length,
