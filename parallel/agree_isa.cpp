@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "tensor/cpu/isa_rates.h"
+#include "tensor/cpu/product_rate.h"
 
 namespace orthant {
 

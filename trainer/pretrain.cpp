@@ -279,7 +279,7 @@ PretrainResult pretrain(const PretrainOptions& options, const Group& host_world)
   if (config.evaluation.interval > 0) evaluation.emplace(make_evaluation(config, data, data_ranks));
   const double peak_flops =
       world.sum(config.logging.peak_tflops > 0 ? config.logging.peak_tflops * 1e12
-                                               : measure_product_rate(config.dtype()));
+                                               : measure_product_rate(config.dtype(), role.device()));
   describe_run(config, session, loader->num_windows());
   SkipWatch skips;
   MemoryPeaks memory;  // of all steps

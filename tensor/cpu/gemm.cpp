@@ -328,15 +328,10 @@ const GemmKernel& gemm_kernel(Isa isa, DType dtype) {
   return isa == Isa::kAvx512Bf16 ? isa_avx512bf16::gemm_bf16 : isa_avx512::gemm_bf16;
 }
 
-namespace {
-
-// Levels above avx512 have products of their own for bf16 alone.
 const GemmKernel& active_kernel(DType dtype) {
   if (dtype == DType::kBF16) return gemm_kernel(active_isa(), dtype);
   return gemm_kernel(uses_avx512() ? Isa::kAvx512 : Isa::kScalar, dtype);
 }
-
-}  // namespace
 
 const PackedMatrix* pack_matrix_with(const GemmKernel& kernel, int64_t k, int64_t n, const void* b,
                                      int64_t ldb, bool trans_b) {

@@ -14,7 +14,7 @@
 #include <mutex>
 
 #include "base/error.h"
-#include "tensor/cpu/isa_rates.h"
+#include "tensor/cpu/product_rate.h"
 
 namespace orthant::cpu {
 namespace {

@@ -64,6 +64,7 @@ class Run(CliTest):
             self.assertAlmostEqual(row["loss"], row["lm_loss"] + row["balance_loss"], delta=1e-12)
         self.assertGreater(rows[7]["memory_activations_bytes"], 0)
         self.assertEqual(rows[7]["memory_fullest_rank"], 0)
+        self.assertEqual(len({round(r["mfu"] / r["model_tflops"], 9) for r in rows}), 1, "one peak for the whole run")
         self.assertIn("validation_loss", rows[3])
         self.assertIn("validation_bits_per_byte", rows[7])
         self.assertNotIn("validation_loss", rows[0])
@@ -72,7 +73,10 @@ class Run(CliTest):
         for part in ["<svg", "ROMEO:", "hidden_size", "prefers-color-scheme"]:
             self.assertIn(part, page)
         self.assertNotIn("<script", page)
-        self.check(orthant("pretrain", self.config(), "run.max_steps=1", "logging.tensorboard=false", f"run.dir={self.dir}/quiet"), 0)
+        self.check(orthant("pretrain", self.config(), "run.max_steps=1", "logging.tensorboard=false", f"run.dir={self.dir}/quiet",
+                           "logging.peak_tflops=1.0e-6"), 0)
+        row = self.metrics(self.dir / "quiet")[0]
+        self.assertAlmostEqual(row["mfu"] * 1e-6 / row["model_tflops"], 1, delta=1e-4)  # what was given is not raised
         self.assertEqual([len(list(folder.glob("events.out.tfevents.*"))) for folder in [run, self.dir / "quiet"]], [1, 0])
         self.assertTrue((run / "logs/rank-00000.log").exists())
         self.assertEqual((run / "checkpoints/latest").read_text().strip(), "step-00000008")

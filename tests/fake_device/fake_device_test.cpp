@@ -15,6 +15,7 @@
 #include "tests/layouts/engine_run.h"
 #include "trainer/device.h"
 #include "trainer/pretrain_engine.h"
+#include "trainer/throughput.h"
 #include "trainer/training_state.h"
 
 namespace orthant::testing {
@@ -26,6 +27,14 @@ TEST(FakeDevice, IsFoundBesideTheProgram) {
   ASSERT_NE(backend, nullptr) << why_not;
   EXPECT_STREQ(backend->name, "fake");
   EXPECT_EQ(device_of("cuda").type, DeviceType::kCuda);
+}
+
+TEST(FakeDevice, ItsOwnProductsAreItsPeak) {
+  for (const DType dtype : {DType::kBF16, DType::kF32}) {
+    const double rate = measure_product_rate(dtype, device_of("cuda"));
+    EXPECT_GT(rate, 1e8);
+    EXPECT_LT(rate, 2 * measure_product_rate(dtype));  // it is the CPU
+  }
 }
 
 TEST(FakeDevice, TrainsWithTheBitsOfTheCpu) {

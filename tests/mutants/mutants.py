@@ -30,6 +30,13 @@ MUTANTS = [
            target="test_tensor", filter="Isa*"),
     Mutant("every rank chooses its level by its own rates", "parallel/agree_isa.cpp",
            "rates[i] = sums[i] / world.size();", "rates[i] = 0.0 * sums[i] + rates[i];", target="test_parallel", filter="AgreeIsa*"),
+    Mutant("the peak counts threads that have no processor", "tensor/cpu/product_rate.cpp",
+           "  return sum * std::min(1.0, static_cast<double>(processors().usable()) / threads);", "  return sum;",
+           target="test_tensor", filter="ProductRate*"),
+    # Processors and threads.
+    Mutant("only the innermost group's quota is seen", "base/processors.cpp",
+           "  while (!path.empty() && path != \"/\") {\n    visit(mount + path);\n    path.resize(path.rfind('/'));\n  }\n  visit(mount);\n",
+           "  visit(mount + path);\n", target="test_base", filter="Processors*"),
     # Autograd.
     Mutant("messages move between the closures of backward only", "tensor/autograd/var.cpp",
            "  between_ops();\n  Var result", "  Var result", target="test_tensor", filter="Autograd*"),

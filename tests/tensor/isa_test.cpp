@@ -5,8 +5,10 @@
 
 #include <cstdlib>
 
+#include "base/context.h"
 #include "base/error.h"
-#include "tensor/cpu/isa_rates.h"
+#include "base/processors.h"
+#include "tensor/cpu/product_rate.h"
 
 namespace orthant::testing {
 namespace {
@@ -53,6 +55,22 @@ TEST(Isa, RatesAreMeasuredWhereThereIsAChoice) {
     const double rate = rate_of(rates, static_cast<Isa>(level));
     EXPECT_EQ(rate > 1e9, level > 0) << level << ": " << rate;
     EXPECT_LT(rate, 1e14) << level;
+  }
+}
+
+TEST(ProductRate, CountsThreadsThatHaveProcessors) {
+  const auto rate = [](int threads) {
+    RankContext own{.num_threads = threads};
+    const ContextScope scope(own);
+    return cpu::measure_threads_rate(DType::kF32);
+  };
+  const double one = rate(1);
+  EXPECT_GT(one, 1e8);
+  const int usable = processors().usable();
+  for (const int threads : {usable, 8 * usable}) {
+    const double all = rate(threads);
+    EXPECT_GT(all, 0.2 * one * usable) << threads;
+    EXPECT_LT(all, 2.0 * one * usable) << threads;
   }
 }
 

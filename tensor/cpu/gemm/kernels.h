@@ -70,6 +70,8 @@ struct GemmKernel {
 // The kernel of a level for f64, f32 or bf16 (a level without its own takes the one below).  The
 // caller answers for the level being offered by the processor.
 const GemmKernel& gemm_kernel(Isa isa, DType dtype);
+// That of the active level.  Chooses it for bf16 alone: the others are the same from avx512 on.
+const GemmKernel& active_kernel(DType dtype);
 
 // The entries of tensor/cpu/gemm.h with a given kernel.
 void gemm_with(const GemmKernel& kernel, const GemmArgs& args);
