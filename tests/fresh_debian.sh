@@ -9,7 +9,7 @@
 #
 # Needs root and the right to mount (a container: CAP_SYS_ADMIN, as docker run --privileged gives), git, and about 3 GiB;
 # debootstrap is installed if it is missing.  Packages come from where this machine's apt gets its own.  The bare system is
-# kept in FRESH_HOME (/var/tmp/orthant-fresh) and copied for each run; FRESH_KEEP=1 keeps the copy.  Mounts and processes
+# kept in FRESH_HOME (/var/tmp/orthant-fresh) and copied for each run; FRESH_KEEP=1 keeps the copy until the next.  Mounts and processes
 # live in namespaces of the run's own and end with it, however it ends.
 set -euo pipefail
 usage() { sed -n '2,/^set -/{/SPDX/d;s/^# \{0,1\}//p}' "$0"; }
@@ -29,7 +29,7 @@ job=
 
 cleanup() {
   trap '' INT TERM HUP
-  if [ -n "$job" ]; then kill -KILL "$job" 2>/dev/null && wait "$job" 2>/dev/null; fi
+  if [ -n "$job" ]; then { kill -KILL "$job" && wait "$job"; } 2>/dev/null || true; fi
   if [ -n "${FRESH_KEEP:-}" ]; then
     say "kept $system"
   else
@@ -80,7 +80,7 @@ make_base() {
   flock 9
   local old
   for old in "$home"/run-*; do
-    if [ -d "$old" ] && ! kill -0 "${old##*-}" 2>/dev/null; then rm -rf --one-file-system "$old" "$old.log"; fi
+    if [ -d "$old" ] && ! kill -0 "${old##*-}" 2>/dev/null; then rm -rf --one-file-system "$old" "$old.log" || true; fi
   done
   if [ ! -d "$base" ]; then
     say "making a bare $ID $VERSION_CODENAME from $site in $base"
@@ -127,7 +127,7 @@ export -f in_system
 # run COMMAND...: in the system; in the background, so that a signal is heard at once.
 run() {
   local status=0
-  unshare --mount --pid --fork --kill-child bash -euo pipefail -c 'in_system "$@"' _ "$system" "$@" </dev/null &
+  setpriv --pdeathsig KILL unshare --mount --pid --fork --kill-child bash -euo pipefail -c 'in_system "$@"' _ "$system" "$@" </dev/null &
   job=$!
   wait "$job" || status=$?
   job=
