@@ -2,6 +2,7 @@
 #include "checkpoint/commit.h"
 
 #include "base/context.h"
+#include "base/durable_file.h"
 #include "base/error.h"
 #include "checkpoint/directory.h"
 #include "checkpoint/file_io.h"
@@ -97,13 +98,13 @@ std::string commit_checkpoint(const CommitJob& job) {
   failpoint("checkpoint.before_manifest", step);
   const std::string text = manifest_text(job.manifest);
   write_text_file(temporary + "/" + kManifestName, text);
-  sync_directory(temporary);
+  sync_folder(temporary);
   failpoint("checkpoint.after_manifest", step);
   rename_into_place(job, text);
   try {
-    sync_directory(job.directory);
+    sync_folder(job.directory);
     failpoint("checkpoint.after_rename", step);
-    replace_text_file(job.directory + "/" + kLatestName, step_name(step) + "\n");
+    replace_file(job.directory + "/" + kLatestName, step_name(step) + "\n");
     failpoint("checkpoint.after_latest", step);
     remove_old(job);
     remove_temporaries(job.directory);

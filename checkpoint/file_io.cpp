@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <system_error>
 
+#include "base/durable_file.h"
 #include "base/error.h"
 
 namespace orthant {
@@ -25,29 +26,18 @@ std::string reason_of(int error) {
   return concat(std::generic_category().message(error), " (errno ", error, ")");
 }
 
-std::string parent_of(const std::string& path) {
-  const std::string parent = std::filesystem::path(path).parent_path().string();
-  return parent.empty() ? "." : parent;
-}
-
-[[noreturn]] void cannot_write(const std::string& path, const char* what, int error) {
-  const int64_t free = free_bytes(parent_of(path));
-  throw Error(ErrorKind::kCannotWrite,
-              concat("cannot ", what, " ", path, ": ", reason_of(error), ", ",
-                     free < 0 ? "free space unknown" : human_bytes(static_cast<double>(free)),
-                     free < 0 ? "" : " free"));
-}
-
 [[noreturn]] void cannot_read(const std::string& path, const char* what, int error) {
-  throw Error(error == ENOENT ? ErrorKind::kMissingInput : ErrorKind::kData,
-              concat(path, ": cannot ", what, ": ", reason_of(error)));
+  throw Error(
+      error == ENOENT ? ErrorKind::kMissingInput : ErrorKind::kData,
+      concat(path, ": cannot ", what, ": ", reason_of(error),
+             error == ENOENT && path_exists(path) ? "; it is a symbolic link to nothing" : ""));
 }
 
 }  // namespace
 
 OutputFile::OutputFile(std::string path, int64_t expected_bytes)
     : path_(std::move(path)), expected_bytes_(expected_bytes) {
-  fd_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0644);
+  fd_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
   if (fd_ < 0) fail("create", errno);
 }
 
@@ -58,7 +48,7 @@ OutputFile::~OutputFile() {
 void OutputFile::fail(const char* what, int error) {
   if (fd_ >= 0) ::close(fd_);
   fd_ = -1;
-  const int64_t free = free_bytes(parent_of(path_));
+  const int64_t free = free_bytes(folder_of(path_));
   throw Error(ErrorKind::kCannotWrite,
               concat("cannot ", what, " ", path_, ": ", reason_of(error), " after ",
                      human_bytes(static_cast<double>(bytes_)), " of ",
@@ -94,7 +84,7 @@ void OutputFile::close() {
 }
 
 InputFile::InputFile(std::string path) : path_(std::move(path)) {
-  fd_ = open(path_.c_str(), O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+  fd_ = open(path_.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd_ < 0) cannot_read(path_, "open", errno);
   struct stat status {};
   const bool regular = fstat(fd_, &status) == 0 && S_ISREG(status.st_mode);
@@ -149,54 +139,25 @@ void write_text_file(const std::string& path, std::string_view text) {
   file.close();
 }
 
-void replace_text_file(const std::string& path, std::string_view text) {
-  const std::string temporary = path + ".tmp";
-  remove_tree(temporary);
-  write_text_file(temporary, text);
-  if (rename(temporary.c_str(), path.c_str()) != 0) cannot_write(path, "rename to", errno);
-  sync_directory(parent_of(path));
-}
-
-void make_directories(const std::string& path) {
-  std::error_code error;
-  std::filesystem::create_directories(path, error);
-  if (!error)
-    error = std::filesystem::is_directory(path) ? error
-                                                : std::error_code(ENOTDIR, std::generic_category());
-  if (error) cannot_write(path, "make directory", error.value());
-}
-
-void sync_directory(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) cannot_write(path, "open directory", errno);
-  const int error = fsync(fd) == 0 ? 0 : errno;
-  ::close(fd);
-  // Some network file systems cannot synchronise directories; their renames are durable by
-  // themselves.
-  if (error != 0 && error != EINVAL && error != ENOTSUP) {
-    cannot_write(path, "synchronise directory", error);
-  }
-}
-
 void move_directory(const std::string& from, const std::string& to, const std::string& aside) {
   if (path_exists(to)) {
     if (renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0) {
-      if (rename(from.c_str(), aside.c_str()) != 0) cannot_write(from, "rename", errno);
+      if (rename(from.c_str(), aside.c_str()) != 0) throw_cannot_write(from, "rename", errno);
       return;
     }
-    if (rename(to.c_str(), aside.c_str()) != 0) cannot_write(to, "rename", errno);
+    if (rename(to.c_str(), aside.c_str()) != 0) throw_cannot_write(to, "rename", errno);
     if (rename(from.c_str(), to.c_str()) == 0) return;
     const int error = errno;
     if (!path_exists(to)) static_cast<void>(rename(aside.c_str(), to.c_str()));
-    cannot_write(to, "rename to", error);
+    throw_cannot_write(to, "rename to", error);
   }
-  if (rename(from.c_str(), to.c_str()) != 0) cannot_write(to, "rename to", errno);
+  if (rename(from.c_str(), to.c_str()) != 0) throw_cannot_write(to, "rename to", errno);
 }
 
 void remove_tree(const std::string& path) {
   std::error_code error;
   std::filesystem::remove_all(path, error);
-  if (error) cannot_write(path, "remove", error.value());
+  if (error) throw_cannot_write(path, "remove", error.value());
 }
 
 bool path_exists(const std::string& path) {

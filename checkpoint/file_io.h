@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Files that survive a crash: complete writes, checksums, fsync, and errors in our words.
+// Files that survive a crash: complete writes, checksums, fsync, and errors in our words (base/
+// durable_file.h replaces small files and makes and syncs folders).
 //
 // All functions are local to the calling rank and safe on any thread.  Failures to write throw
 // Error(kCannotWrite) with path, the system's reason, and bytes wanted and free; failures to read
@@ -40,7 +41,9 @@ class OutputFile {
   Checksum checksum_;
 };
 
-// A regular file (no symbolic link), read with pread.
+// A regular file, read with pread.  A symbolic link to one is followed, so that checkpoints may lie
+// in a store that links them (a link to a device or a FIFO is refused): what a link brings in is
+// believed no more than any other bytes, since checksums decide.  Writing never follows a link.
 class InputFile {
  public:
   explicit InputFile(std::string path);
@@ -61,11 +64,7 @@ class InputFile {
 // The whole file; Error(kData) when it is larger than `max_bytes`.
 std::string read_text_file(const std::string& path, int64_t max_bytes);
 void write_text_file(const std::string& path, std::string_view text);  // new file, synchronised
-// Through a temporary file beside it and a rename: readers see the old text or the new one.
-void replace_text_file(const std::string& path, std::string_view text);
 
-void make_directories(const std::string& path);  // also its parents; existing ones are fine
-void sync_directory(const std::string& path);
 // Moves a directory; where `to` exists the two change places in one step, if the file system can,
 // else `to` is first moved to `aside`.
 void move_directory(const std::string& from, const std::string& to, const std::string& aside);

@@ -6,6 +6,7 @@
 
 #include "base/checksum.h"
 #include "base/context.h"
+#include "base/durable_file.h"
 #include "base/error.h"
 #include "checkpoint/directory.h"
 #include "checkpoint/safetensors.h"
@@ -43,7 +44,7 @@ class Progress {
 
 ShardResult write_shard(const ShardJob& job, const std::atomic<bool>& cancelled) {
   failpoint("checkpoint.before_write", job.step);
-  make_directories(job.directory);
+  make_folders(job.directory);
   std::vector<SafetensorsEntry> entries;
   for (const ShardJob::Item& item : job.items) {
     entries.push_back({.name = item.key, .dtype = item.data.dtype(), .shape = item.shape});
@@ -70,7 +71,7 @@ ShardResult write_shard(const ShardJob& job, const std::atomic<bool>& cancelled)
   }
   failpoint("checkpoint.before_fsync", job.step);
   file.finish();
-  sync_directory(job.directory);
+  sync_folder(job.directory);
   result.bytes = file.total_bytes();
   result.checksum = file.checksum();
   failpoint("checkpoint.before_vote", job.step);

@@ -23,6 +23,7 @@
 #include "base/checksum.h"
 #include "base/clock.h"
 #include "base/context.h"
+#include "base/durable_file.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "checkpoint/background.h"
@@ -47,7 +48,7 @@ std::string new_id() {
 
 // Rank 0: the directory exists, takes new files, and holds nothing unfinished.
 void prepare_directory(const std::string& directory) {
-  make_directories(directory);
+  make_folders(directory);
   const std::string probe = concat(directory, "/tmp-step-probe-", new_id());
   write_text_file(probe, "orthant");
   remove_temporaries(directory);  // the probe too

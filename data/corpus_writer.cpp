@@ -12,6 +12,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/checksum.h"
+#include "base/durable_file.h"
 #include "data/corpus_file.h"
 #include "data/hdf5_thread.h"
 
@@ -20,15 +21,6 @@ namespace {
 
 constexpr size_t kPendingBytes = size_t{1} << 20;
 
-std::string folder_of(const std::string& path) {
-  const std::string folder = std::filesystem::path(path).parent_path().string();
-  return folder.empty() ? "." : folder;
-}
-
-[[noreturn]] void throw_cannot_write(const std::string& path, const char* what, int code) {
-  throw_error(ErrorKind::kCannotWrite, concat(path, ": ", what, ": ", std::strerror(code)));
-}
-
 // An open file without a name: it is gone when it is closed, whatever happens.
 int open_unnamed(const std::string& folder) {
   const int fd = ::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
@@ -36,28 +28,10 @@ int open_unnamed(const std::string& folder) {
   // Not every file system knows O_TMPFILE.
   std::string name = concat(folder, "/.orthant-spool-XXXXXX");
   const int named = ::mkostemp(name.data(), O_CLOEXEC);
-  if (named < 0) throw_cannot_write(folder, "cannot make a file there", errno);
+  if (named < 0) throw_cannot_write(folder, "make a file there", errno);
   ::unlink(name.c_str());
   return named;
 }
-
-void sync_path(const std::string& path, int flags) {
-  const int fd = ::open(path.c_str(), flags | O_CLOEXEC);
-  if (fd < 0) throw_cannot_write(path, "cannot be opened for syncing", errno);
-  const int result = ::fsync(fd), code = errno;
-  ::close(fd);
-  // Some file systems cannot sync a folder; they say so with EINVAL.
-  if (result != 0 && code != EINVAL) throw_cannot_write(path, "cannot be synced to disk", code);
-}
-
-// Removes a file unless it was kept.
-struct RemoveOnExit {
-  std::string path;
-  bool keep = false;
-  ~RemoveOnExit() {
-    if (!keep) ::unlink(path.c_str());
-  }
-};
 
 template <class Stored>
 void store(std::span<const int32_t> tokens, std::vector<unsigned char>& out) {
@@ -79,10 +53,7 @@ CorpusWriter::CorpusWriter(std::string output, const Tokenizer& tokenizer)
   info_.vocab_size = tokenizer.vocab_size();
   info_.end_of_document = tokenizer.end_of_document();
   const std::string folder = folder_of(output_);
-  std::error_code code;
-  std::filesystem::create_directories(folder, code);
-  ORTHANT_CHECK(std::filesystem::is_directory(folder), kCannotWrite, output_, ": cannot make '",
-                folder, "': ", code.message());
+  make_folders(folder, output_);
   ORTHANT_CHECK(!std::filesystem::is_directory(output_), kCannotWrite, output_, ": is a folder");
   for (Spool& spool : spools_) spool.fd = open_unnamed(folder);
 }
@@ -97,7 +68,7 @@ void CorpusWriter::flush(Spool& spool) {
   while (done < spool.pending.size()) {
     const ssize_t n = ::write(spool.fd, spool.pending.data() + done, spool.pending.size() - done);
     if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) throw_cannot_write(output_, "cannot write tokens beside it", errno);
+    if (n <= 0) throw_cannot_write(output_, "write tokens beside it", errno);
     done += static_cast<size_t>(n);
   }
   spool.flushed_bytes += static_cast<int64_t>(done);
@@ -139,7 +110,7 @@ std::vector<uint64_t> CorpusWriter::write_split(int64_t group, Split split,
       const ssize_t n = ::pread(spool.fd, raw.data() + done, raw.size() - done,
                                 static_cast<off_t>(begin * width) + static_cast<off_t>(done));
       if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) throw_cannot_write(output_, "cannot read back tokens", n < 0 ? errno : EIO);
+      if (n <= 0) throw_cannot_write(output_, "read back tokens", n < 0 ? errno : EIO);
       done += static_cast<size_t>(n);
     }
     checksums.push_back(xxh3_64(raw.data(), raw.size()));
@@ -203,14 +174,9 @@ CorpusInfo CorpusWriter::commit(std::vector<CorpusSource> sources, double valida
   ORTHANT_CHECK(code || space.available > static_cast<uintmax_t>(bytes), kCannotWrite, output_,
                 ": want ", human_bytes(static_cast<double>(bytes)), " of free disk, there are ",
                 human_bytes(static_cast<double>(space.available)));
-  RemoveOnExit temporary{concat(output_, ".tmp-", ::getpid())};
-  ::unlink(temporary.path.c_str());  // of a killed process that had this number
-  on_hdf5_thread([&] { write_file(temporary.path); });
-  sync_path(temporary.path, O_RDONLY);
-  if (::rename(temporary.path.c_str(), output_.c_str()) != 0)
-    throw_cannot_write(output_, "cannot be renamed into place", errno);
-  temporary.keep = true;
-  sync_path(folder_of(output_), O_RDONLY | O_DIRECTORY);
+  FileReplacement file(output_);
+  on_hdf5_thread([&] { write_file(file.temporary()); });
+  file.commit();
   return info_;
 }
 

@@ -7,6 +7,7 @@
 #include <functional>
 #include <iostream>
 
+#include "base/durable_file.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "data/tokenizer.h"
@@ -59,12 +60,9 @@ int run_tokenizer_train(const TokenizerTrainCommand& command) {
                 "tokenizer train: --output: want a path "
                 "that ends in .model, got '",
                 command.output, "'");
-  const std::filesystem::path folder = std::filesystem::absolute(command.output).parent_path();
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  ORTHANT_CHECK(!error, kCannotWrite, command.output, ": cannot make '", folder.string(),
-                "': ", error.message());
-  check_writable(folder.string());
+  const std::string folder = folder_of(command.output);
+  make_folders(folder, command.output);
+  check_writable(folder);
   const TrainedTokenizer trained = train_tokenizer(
       {.inputs = command.inputs,
        .format = command.format,
@@ -77,7 +75,7 @@ int run_tokenizer_train(const TokenizerTrainCommand& command) {
        .library_log = command.library_log,
        .progress = [](const std::string& what) { log::info("tokenizer train: ", what); }});
   const bool replaces = std::filesystem::exists(command.output);
-  write_file_atomically(command.output, trained.file);
+  replace_file(command.output, trained.file);
   log::info(command.output, replaces ? " (replaces an older file): " : ": ", command.model, ", ",
             with_thousands(command.vocab_size), " ids, ",
             std::round(trained.bytes_per_token * 100) / 100, " bytes of text a token, ",

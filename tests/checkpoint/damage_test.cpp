@@ -66,6 +66,21 @@ class Damage : public ::testing::Test {
   TemporaryFolder folder_;
 };
 
+// A checkpoint whose files are links into a store (deduplicated, or moved to a larger disk).
+TEST_F(Damage, LinkedFilesAreReadAndCheckedLikeAnyOther) {
+  const TemporaryFolder store;
+  const std::vector<std::string> paths = files();
+  for (const std::string& path : paths) {
+    const std::string moved = store / std::filesystem::path(path).filename().string();
+    std::filesystem::rename(path, moved);
+    std::filesystem::create_symlink(moved, path);
+  }
+  EXPECT_EQ(newest(), 20);
+  EXPECT_TRUE(verify_checkpoint(folder_ / "step-00000020").ok);
+  std::filesystem::resize_file(store / std::filesystem::path(paths.back()).filename().string(), 40);
+  expect_found("a linked shard that was cut short");
+}
+
 TEST_F(Damage, FindsEveryFlippedBit) {
   log::set_quiet(true);
   std::mt19937 random(1);

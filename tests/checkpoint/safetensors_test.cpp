@@ -139,9 +139,20 @@ TEST(Safetensors, RefusesWhatIsNoFile) {
   const TemporaryFolder folder;
   error_text(ErrorKind::kMissingInput, [&] { SafetensorsReader reader(folder / "none"); });
   error_text(ErrorKind::kData, [&] { SafetensorsReader reader(folder.path()); });
+  std::filesystem::create_symlink("/dev/null", folder / "device");
+  error_text(ErrorKind::kData, [&] { SafetensorsReader reader(folder / "device"); });
+  std::filesystem::create_symlink(folder / "none", folder / "dangling");
+  EXPECT_CONTAINS(
+      error_text(ErrorKind::kMissingInput, [&] { SafetensorsReader reader(folder / "dangling"); }),
+      "link to nothing");
+}
+
+// Stores that link their files (the hub's cache, snapshots of a checkpoint) can be read.
+TEST(Safetensors, FollowsALinkToAFile) {
+  const TemporaryFolder folder;
   write_bytes(folder / "a", file_of("{}", 0));
   std::filesystem::create_symlink(folder / "a", folder / "link");
-  error_text(ErrorKind::kData, [&] { SafetensorsReader reader(folder / "link"); });
+  EXPECT_EQ(SafetensorsReader(folder / "link").entries().size(), 0u);
 }
 
 }  // namespace

@@ -13,7 +13,7 @@
 namespace orthant {
 
 AppendFile::AppendFile(std::string path) : path_(std::move(path)) {
-  fd_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  fd_ = open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0666);
   ORTHANT_CHECK(fd_ >= 0, kCannotWrite, path_, ": cannot write: ", std::strerror(errno));
 }
 

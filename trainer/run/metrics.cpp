@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/run/metrics.h"
 
-#include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <array>
 #include <cerrno>
@@ -14,6 +12,7 @@
 #include <limits>
 #include <nlohmann/json.hpp>
 
+#include "base/durable_file.h"
 #include "base/error.h"
 #include "base/log.h"
 
@@ -96,17 +95,13 @@ bool parse_line(const std::string& line, StepMetrics& m) {
   return good;
 }
 
-[[noreturn]] void cannot_write(const std::string& path, int error) {
-  throw_error(ErrorKind::kCannotWrite, concat(path, ": cannot write: ", std::strerror(error)));
-}
-
 // Line by line, since the file of a long run is large.
 void cut_back(const std::string& path, int64_t last_step) {
   std::ifstream in(path);
-  if (!in) cannot_write(path, errno);
-  const std::string temporary = concat(path, ".tmp.", getpid());
+  if (!in) throw_cannot_write(path, "read", errno);
+  FileReplacement replacement(path);
   {
-    std::ofstream out(temporary, std::ios::trunc);
+    std::ofstream out(replacement.temporary(), std::ios::trunc);
     std::string line;
     while (std::getline(in, line)) {
       StepMetrics metrics;
@@ -115,18 +110,9 @@ void cut_back(const std::string& path, int64_t last_step) {
       }
     }
     out.flush();
-    if (!out) {
-      const int error = errno;
-      unlink(temporary.c_str());
-      cannot_write(path, error);
-    }
+    if (!out) throw_cannot_write(path, "write", errno);
   }
-  const int fd = open(temporary.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd >= 0) {
-    fsync(fd);
-    close(fd);
-  }
-  if (rename(temporary.c_str(), path.c_str()) != 0) cannot_write(path, errno);
+  replacement.commit();
 }
 
 }  // namespace

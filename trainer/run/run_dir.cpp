@@ -11,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 
+#include "base/durable_file.h"
 #include "base/error.h"
 
 namespace orthant {
@@ -48,19 +49,11 @@ int write_all(int fd, std::string_view text) {
   return 0;
 }
 
-// A file system without fsync of directories (some network ones) is no reason to stop.
-void sync_directory(const std::string& dir) {
-  const int fd = open(dir.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (fd < 0) return;
-  fsync(fd);
-  close(fd);
-}
-
 // Makes a new file beside `path` with this content, synced; returns its name.
 std::string write_temporary(const std::string& path, std::string_view text) {
   const std::string temporary = concat(path, ".tmp.", getpid());
   unlink(temporary.c_str());  // of an earlier process that had our number
-  const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+  const int fd = open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
   if (fd < 0) cannot_write(path, "write", errno);
   int error = write_all(fd, text);
   if (error == 0 && fsync(fd) != 0) error = errno;
@@ -100,13 +93,7 @@ void check_writable(const std::string& dir) {
 }
 
 void write_file_atomically(const std::string& path, std::string_view text) {
-  const std::string temporary = write_temporary(path, text);
-  if (rename(temporary.c_str(), path.c_str()) != 0) {
-    const int error = errno;
-    unlink(temporary.c_str());
-    cannot_write(path, "write", error);
-  }
-  sync_directory(parent_of(path));
+  replace_file(path, text);
 }
 
 }  // namespace orthant

@@ -103,7 +103,7 @@ Flock try_flock(int fd) {
 }  // namespace
 
 RunLock::RunLock(const RunPaths& paths, double wait_seconds) : path_(paths.lock()) {
-  fd_ = open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+  fd_ = open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
   if (fd_ < 0) {
     throw_error(ErrorKind::kCannotWrite,
                 concat(path_, ": cannot open the lock: ", std::strerror(errno)));
