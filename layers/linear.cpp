@@ -105,13 +105,14 @@ Embedding::Embedding(const LayerBuilder& build, const std::string& name, int64_t
 }
 
 Var Embedding::forward(const Tensor& ids) const {
-  if (tensor_.group().size() == 1) return embedding(ids, *weight_);
-  const Tensor host = ids.to(Device{}).clone();
+  const Device device = weight_->device();
+  if (tensor_.group().size() == 1) return embedding(ids.to(device), *weight_);
+  const Tensor own = ids.clone();
   // Ids of other ranks give zeros here.
-  for (int32_t& id : host.span<int32_t>())
+  for (int32_t& id : own.span<int32_t>())
     id = id >= own_.begin && id < own_.begin + own_.size ? id - static_cast<int32_t>(own_.begin)
                                                          : -1;
-  return tensor_.leave(embedding(host.to(ids.device()), *weight_), ids.numel());
+  return tensor_.leave(embedding(own.to(device), *weight_), ids.numel());
 }
 
 Head::Head(const LayerBuilder& build, const std::string& name, int64_t vocab, int64_t width,

@@ -103,7 +103,7 @@ class Embedding {
   // tied kOwner: another stage has the head.
   Embedding(const LayerBuilder& build, const std::string& name, int64_t vocab, int64_t width,
             Tied tied = Tied::kNo);
-  // ids i32 [N] of all rows -> the stream.
+  // ids i32 [N] of all rows, on the host -> the stream.
   Var forward(const Tensor& ids) const;
   Parameter& weight() const { return *weight_; }
 

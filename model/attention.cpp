@@ -82,19 +82,19 @@ Var SelfAttention::project(const Var& x, int64_t rows) const {
   return key_value_ ? join_columns(fused, key_value_->forward(all)) : fused;
 }
 
-Var SelfAttention::attend(const Var& qkv, const Places& places) const {
+Var SelfAttention::attend(const Var& qkv, const Pass& pass) const {
   AttentionShape shape = shape_;
-  shape.batch = places.batch;
-  return ulysses_ ? ulysses_attention(qkv, places.whole_doc_start, shape, context_)
-                  : ring_attention(qkv, places.doc_start, shape, context_);
+  shape.batch = pass.rows().sequences();
+  return ulysses_ ? ulysses_attention(qkv, pass.whole_doc_start, shape, context_)
+                  : ring_attention(qkv, pass.doc_start, shape, context_);
 }
 
-Var SelfAttention::forward(const Var& x, const Places& places, const RotaryTable& table) const {
-  const int64_t rows = places.positions.numel();
+Var SelfAttention::forward(const Var& x, const Pass& pass, const RotaryTable& table) const {
+  const int64_t rows = pass.rows().num_local();
   // q and k stand side by side in the product's rows, so one call turns both.
-  const Var qkv = rotary(project(x, rows), places.positions, table, shape_.heads + shape_.kv_heads,
+  const Var qkv = rotary(project(x, rows), pass.positions, table, shape_.heads + shape_.kv_heads,
                          shape_.qk_dim);
-  return tensor_.leave(out_.forward(attend(qkv, places)), rows);
+  return tensor_.leave(out_.forward(attend(qkv, pass)), rows);
 }
 
 Tensor SelfAttention::decode(const Tensor& x, int64_t batch, int64_t length, int64_t start,

@@ -6,6 +6,7 @@
 
 #include "layers/linear.h"
 #include "model/config.h"
+#include "model/pass.h"
 
 namespace orthant {
 
@@ -21,13 +22,8 @@ class SelfAttention {
   SelfAttention(const LayerBuilder& build, const std::string& prefix, const ModelConfig& config,
                 int64_t layer);
   const AttentionShape& shape() const { return shape_; }  // of this rank's heads
-  // x of the stream; positions i32 of the local rows (parallel/token_rows.h), doc_start of the
-  // local rows and of the whole micro-batch.
-  struct Places {
-    int64_t batch = 0;
-    Tensor positions, doc_start, whole_doc_start;
-  };
-  Var forward(const Var& x, const Places& places, const RotaryTable& rotary) const;
+  // x of the stream.
+  Var forward(const Var& x, const Pass& pass, const RotaryTable& rotary) const;
   // x of the stream: T = length new tokens of each of B sequences, at positions start .. start + T
   // -
   // 1.  Writes their keys and values into the cache, which holds `capacity` tokens of each
@@ -40,7 +36,7 @@ class SelfAttention {
   Var project(const Var& x, int64_t rows) const;
 
   // Over keys that other context-parallel ranks hold too.
-  Var attend(const Var& qkv, const Places& places) const;
+  Var attend(const Var& qkv, const Pass& pass) const;
 
   TensorParallel tensor_;
   Group context_;

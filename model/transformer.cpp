@@ -77,68 +77,32 @@ Transformer::Transformer(const TransformerOptions& options, ParameterStore& stor
   }
 }
 
-void Transformer::set_rows(const Tensor& ids, int64_t length, MoeContext& moe) const {
-  moe.rows = options_.ranks.rows_of(ids.numel() / length, length);
-  std::vector<int32_t> valid(static_cast<size_t>(ids.numel()));
-  const Tensor host = ids.to(Device{});
-  moe.routed_tokens = Tensor::zeros({moe.rows.sequences()}, DType::kF64);
-  for (int64_t i = 0; i < ids.numel(); ++i) {
-    const bool is_token = host.as<int32_t>()[i] >= 0;
-    valid[static_cast<size_t>(i)] = is_token;
-    moe.routed_tokens.as<double>()[i / length] += is_token;
-  }
-  moe.valid = Tensor::from_i32({ids.numel()}, valid, ids.device());
-}
-
-struct Transformer::Pass {
-  SelfAttention::Places places;
-  uint64_t step = 0;
-  std::vector<DropoutRun> stream_runs;  // where the stream's rows stand in the step
-};
-
-Transformer::Pass Transformer::begin_pass(const ModelInput& input, MoeContext& moe) const {
-  const ModelConfig& c = options_.config;
-  ORTHANT_CHECK(input.length <= c.max_position_embeddings, kConfig, "a sequence of ", input.length,
-                " tokens is longer than model.max_position_embeddings ", c.max_position_embeddings);
-  set_rows(input.ids, input.length, moe);
-  const TokenRows& rows = moe.rows;
-  Pass pass{.places = {.batch = input.batch,
-                       .positions = rows.local(input.positions),
-                       .doc_start = rows.local(input.doc_start),
-                       .whole_doc_start = input.doc_start},
-            .step = static_cast<uint64_t>(input.step)};
-  const int64_t begin = build_.tensor().cuts_rows() ? rows.first() : 0;
-  const int64_t end = build_.tensor().cuts_rows() ? begin + rows.count() : rows.num_local();
-  for (const TokenRows::Run& run : rows.runs(begin, end))
-    pass.stream_runs.push_back(
-        {run.begin - begin, run.end - begin,
-         static_cast<uint64_t>((input.first_token + run.token) * c.hidden_size)});
-  return pass;
-}
-
 Var Transformer::drop(const Var& x, int64_t layer, const char* site, const Pass& pass) const {
   if (options_.config.hidden_dropout == 0.0) return x;
   const PhiloxKey key =
       make_key(options_.seed, RandomPurpose::kDropout, layer_prefix(layer) + site);
-  return dropout(x, options_.config.hidden_dropout, key, pass.step, pass.stream_runs);
+  std::vector<DropoutRun> runs;
+  for (const TokenRows::Run& run : pass.stream)
+    runs.push_back(
+        {run.begin, run.end, static_cast<uint64_t>(run.token * options_.config.hidden_size)});
+  return dropout(x, options_.config.hidden_dropout, key, pass.step, runs);
 }
 
-Var Transformer::run_layer(const Layer& layer, const Var& x, const Pass& pass,
-                           MoeContext& moe) const {
-  const Var attended =
-      layer.attention.forward(layer.attention_norm.forward(x), pass.places, rotary_);
+Var Transformer::run_layer(const Layer& layer, const Var& x, Pass& pass) const {
+  const Var attended = layer.attention.forward(layer.attention_norm.forward(x), pass, rotary_);
   const Var h = add(x, drop(attended, layer.index, "attention", pass));
-  const Var fed = layer.feed_forward(layer.ffn_norm.forward(h), moe);
+  const Var fed = layer.feed_forward(layer.ffn_norm.forward(h), pass.moe);
   return add(h, drop(fed, layer.index, "ffn", pass));
 }
 
-Var Transformer::forward(const Var& from_before, const ModelInput& input, MoeContext& moe) const {
-  const auto pass = std::make_shared<const Pass>(begin_pass(input, moe));
-  Var x = is_first() ? embedding_->forward(moe.rows.local(input.ids)) : from_before;
+Var Transformer::forward(const Var& from_before, Pass& pass) const {
+  const ModelConfig& c = options_.config;
+  ORTHANT_CHECK(pass.rows().length() <= c.max_position_embeddings, kConfig, "a sequence of ",
+                pass.rows().length(), " tokens is longer than model.max_position_embeddings ",
+                c.max_position_embeddings);
+  Var x = is_first() ? embedding_->forward(pass.ids) : from_before;
   for (const Layer& layer : layers_) {
-    const auto run = [this, &layer, pass, &moe](const Var& v) {
-      return run_layer(layer, v, *pass, moe);
-    };
+    const auto run = [this, &layer, &pass](const Var& v) { return run_layer(layer, v, pass); };
     switch (recompute_of(layer)) {
       case Recompute::kNone:
         x = run(x);
@@ -153,17 +117,12 @@ Var Transformer::forward(const Var& from_before, const ModelInput& input, MoeCon
         break;
     }
   }
-  return x;
+  return is_last() ? norm_->forward(x) : x;
 }
 
 Recompute Transformer::recompute_of(const Layer& layer) const {
   const int64_t count = options_.recompute_layers, place = layer.index - options_.layers.begin;
   return count == 0 || place < count ? options_.recompute : Recompute::kNone;
-}
-
-HeadLoss Transformer::loss(const Var& x, const ModelInput& input, MoeContext& moe) const {
-  const Var last = forward(x, input, moe);
-  return head_->loss(norm_->forward(last), moe.rows.local(input.labels));
 }
 
 Shape Transformer::stream_shape(int64_t sequences, int64_t length) const {
@@ -204,8 +163,8 @@ Tensor Transformer::decode(const Tensor& ids, KvCache& cache) const {
   ORTHANT_CHECK(is_first() && is_last(), kInternal, "decode: this rank holds a stage of the model");
   ORTHANT_CHECK(cache.length + length <= cache.capacity, kInternal, "decode: the cache holds ",
                 cache.capacity, " tokens, want ", cache.length + length);
-  MoeContext moe;
-  set_rows(ids, length, moe);
+  MoeContext moe = make_moe_context(options_.ranks.rows_of(cache.batch, length),
+                                    ids.span<const int32_t>(), options_.device);
   Var x = embedding_->forward(ids);
   for (const Layer& layer : layers_) {
     const Tensor attended = layer.attention.decode(

@@ -9,18 +9,11 @@
 
 #include "model/attention.h"
 #include "model/config.h"
+#include "model/pass.h"
 #include "model/stage_split.h"
 #include "moe/moe_layer.h"
 
 namespace orthant {
-
-// One whole micro-batch on the device: all i32 [B * T].  ids < 0 are padding; labels < 0 are not
-// counted.
-struct ModelInput {
-  int64_t batch = 0, length = 0;
-  Tensor ids, labels, positions, doc_start;
-  int64_t step = 0, first_token = 0;  // global index of the first token; both key dropout
-};
 
 // Selective: what remake() is called for.  Full: all of a layer but its input.
 enum class Recompute { kNone, kSelective, kFull };
@@ -61,22 +54,23 @@ class Transformer {
   // the whole model, tokens of the step by expert, over all ranks.  Not collective.
   void update_router_biases(const std::vector<std::vector<double>>& expert_counts) const;
 
-  // The stream (layers/tensor_parallel.h) behind the last layer; x: that in front of the first, not
-  // given to the first stage.  input and moe must stay where they are until backward has run.
-  Var forward(const Var& x, const ModelInput& input, MoeContext& moe) const;
-  // Of the last stage: sum of the local rows' losses, the same on every tensor-parallel rank.
-  HeadLoss loss(const Var& x, const ModelInput& input, MoeContext& moe) const;
+  // The stream (layers/tensor_parallel.h) behind the last layer, of the last stage behind the final
+  // norm; x: that in front of the first, not given to the first stage.
+  Var forward(const Var& x, Pass& pass) const;
+  // Of the last stage.
+  const Head& head() const { return *head_; }
   // Shape of the stream of a micro-batch on this rank.
   Shape stream_shape(int64_t sequences, int64_t length) const;
 
   // Decoding: whole models only.
   KvCache make_cache(int64_t batch, int64_t capacity) const;
-  // ids i32 [B * T]: the next T tokens of every sequence.  Appends to the cache; logits of the last
-  // one, [B, V] in the wide type. No tape.
+  // ids i32 [B * T], on the host: the next T tokens of every sequence.  Appends to the cache;
+  // logits of the last one, [B, V] in the wide type. No tape.
   Tensor decode(const Tensor& ids, KvCache& cache) const;
 
   const ModelConfig& config() const { return options_.config; }
   Device device() const { return options_.device; }
+  const RankGroups& ranks() const { return options_.ranks; }
   Parameter* embedding_weight() const { return embedding_ ? &embedding_->weight() : nullptr; }
   Parameter* head_weight() const { return head_ ? &head_->weight() : nullptr; }
 
@@ -90,13 +84,9 @@ class Transformer {
     std::optional<MoeLayer> moe;
     Var feed_forward(const Var& x, MoeContext& context) const;
   };
-  struct Pass;  // what layers need of a micro-batch
-  Pass begin_pass(const ModelInput& input, MoeContext& moe) const;
-  Var run_layer(const Layer& layer, const Var& x, const Pass& pass, MoeContext& moe) const;
+  Var run_layer(const Layer& layer, const Var& x, Pass& pass) const;
   Recompute recompute_of(const Layer& layer) const;
   Var drop(const Var& x, int64_t layer, const char* site, const Pass& pass) const;
-  // How the ranks share the tokens of a micro-batch, and which of these are any.
-  void set_rows(const Tensor& ids, int64_t length, MoeContext& moe) const;
 
   TransformerOptions options_;
   LayerBuilder build_;

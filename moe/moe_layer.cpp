@@ -80,7 +80,6 @@ RouterOptions MoeLayer::router_options(const MoeContext& context, Device device)
 
 Routes MoeLayer::choose(const Var& x, MoeContext& context) const {
   const Device device = x.value().device();
-  const Tensor valid = context.rows.own(context.valid);
   RouterOptions options = router_options(context, device);
   BalanceTerms balance;
   Tensor host_counts;
@@ -97,13 +96,13 @@ Routes MoeLayer::choose(const Var& x, MoeContext& context) const {
     return coef.to(device);
   };
   const auto widen = [](const Var& v) { return cast(v, wide_of(v.value().dtype())); };
-  Routes routes = route(router_.forward(remake(widen, x)), valid, options);
+  Routes routes = route(router_.forward(remake(widen, x)), context.own_valid, options);
   LayerRouting routing{
       .layer = layer_,
       .ids = routes.ids,
       .counts = host_counts,
       .balance_losses = balance.losses,
-      .z_losses = z_losses(routes.lse, valid, context.rows, config_.balance.z_loss)};
+      .z_losses = z_losses(routes.lse, context.own_valid, context.rows, config_.balance.z_loss)};
   if (config_.capacity_factor > 0 && context.protected_rows.defined())
     routes.ids = keep_within_budget(routes, context, routing);
   if (!is_recomputing()) context.routings.push_back(std::move(routing));

@@ -35,6 +35,7 @@ struct LayerRouting {
 struct MoeContext {
   TokenRows rows;        // of a micro-batch of N tokens
   Tensor valid;          // i32 [N]: 0 for padding, which is routed nowhere
+  Tensor own_valid;      // of own rows
   Tensor routed_tokens;  // f64 [S], on the host: tokens of a sequence that are no padding
   // i32 [S]: sequences whose tokens are never dropped (moe/protected_rows.h).  Given in training
   // alone: without it nothing is dropped.

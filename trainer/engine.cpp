@@ -5,7 +5,6 @@
 
 #include "base/context.h"
 #include "base/error.h"
-#include "moe/protected_rows.h"
 #include "optim/schedule.h"
 #include "tensor/autograd/var.h"
 #include "trainer/device.h"
@@ -55,16 +54,6 @@ void sum_counts(const Group& group, StepResult& result) {
 
 }  // namespace
 
-ModelInput to_model_input(const Batch& batch, Device device) {
-  const Shape shape{batch.num_tokens()};
-  return {.batch = batch.sequences,
-          .length = batch.length,
-          .ids = Tensor::from_i32(shape, batch.ids, device),
-          .labels = Tensor::from_i32(shape, batch.labels, device),
-          .positions = Tensor::from_i32(shape, batch.positions, device),
-          .doc_start = Tensor::from_i32(shape, batch.doc_start, device)};
-}
-
 Engine::Engine(const RunConfig& config, const Group& world)
     : config_(config),
       groups_(make_rank_groups(world, config.parallel)),
@@ -93,22 +82,16 @@ void Engine::plan_step(int64_t num_micro_batches, int64_t step) {
   gradients_->set_lanes(lanes_);
 }
 
-void Engine::prepare(const Batch& batch, StageMicroBatch& run) const {
-  run.input = to_model_input(batch, device_);
-  if (config_.moe.capacity_factor > 0)
-    run.moe.protected_rows = protected_rows(batch.sample_ids, device_);
-}
-
 // per_sequence has 1 + (MoE layers) numbers for each sequence: language loss, and the balance
 // losses of each layer, as sums over tokens.  Every number is added by the one stage that has it.
 void Engine::record(const StageMicroBatch& run, std::vector<double>& per_sequence,
                     StepResult& result) const {
   const size_t stride = 1 + result.expert_counts.size();
-  const auto sequences = static_cast<size_t>(run.input.batch);
+  const auto sequences = static_cast<size_t>(run.pass.rows().sequences());
   const size_t first = static_cast<size_t>(run.micro_batch) * sequences * stride;
   if (run.losses.defined())
-    add_sequence_sums(run.losses, run.moe.rows.local_length(), per_sequence, first, stride);
-  for (const LayerRouting& routing : run.moe.routings) {
+    add_sequence_sums(run.losses, run.pass.rows().local_length(), per_sequence, first, stride);
+  for (const LayerRouting& routing : run.pass.moe.routings) {
     const auto layer = static_cast<size_t>(config_.model.moe_index(routing.layer));
     std::vector<double>& counts = result.expert_counts[layer];
     for (size_t s = 0; s < sequences; ++s) {
@@ -160,16 +143,17 @@ StepResult Engine::accumulate(std::span<const Batch> micro_batches, int64_t step
   const auto prepare_run = [&](StageMicroBatch& run) {
     const int64_t index = run.micro_batch;
     const Batch& batch = micro_batches[static_cast<size_t>(index)];
-    prepare(batch, run);
-    run.input.step = step;
-    run.input.first_token =
-        (groups_.data.rank() * lanes_.micro_batches + index) * batch.num_tokens();
-    run.moe.loss_scale = loss_scale;
-    if (replay_) run.moe.replay = [this, index](int64_t layer) { return replay_(index, layer); };
+    PassOptions options{
+        .step = step,
+        .first_token = (groups_.data.rank() * lanes_.micro_batches + index) * batch.num_tokens(),
+        .loss_scale = loss_scale,
+        .drops_tokens = config_.moe.capacity_factor > 0};
+    if (replay_) options.replay = [this, index](int64_t layer) { return replay_(index, layer); };
+    run.pass = Pass(batch, groups_, device_, options);
   };
   const auto observe = [&](const StageMicroBatch& run) {
     record(run, per_sequence, result);
-    if (observer_) observer_(run.micro_batch, run.moe);
+    if (observer_) observer_(run.micro_batch, run.pass.moe);
   };
   {
     const BetweenOpsScope moving([this] { groups_.world.progress(); });
@@ -216,12 +200,12 @@ EvaluationResult Engine::evaluate(const std::function<Batch(int64_t)>& batch,
     const Batch next = batch(run.micro_batch);
     labels[static_cast<size_t>(run.micro_batch)] = static_cast<double>(next.num_labels());
     losses.resize(labels.size() * static_cast<size_t>(next.sequences), 0.0);
-    run.input = to_model_input(next, device_);
+    run.pass = Pass(next, groups_, device_);
   };
   const auto observe = [&](const StageMicroBatch& run) {
     if (run.losses.defined())
-      add_sequence_sums(run.losses, run.moe.rows.local_length(), losses,
-                        static_cast<size_t>(run.micro_batch * run.input.batch), 1);
+      add_sequence_sums(run.losses, run.pass.rows().local_length(), losses,
+                        static_cast<size_t>(run.micro_batch * run.pass.rows().sequences()), 1);
   };
   {
     const BetweenOpsScope moving([this] { groups_.world.progress(); });

@@ -79,7 +79,6 @@ class Engine {
   LanePlan lanes_of_step(int64_t step) const;
   // Settles how the step's gradients are added up.
   void plan_step(int64_t num_micro_batches, int64_t step);
-  void prepare(const Batch& batch, StageMicroBatch& run) const;
   // Adds what a stage found out about a micro-batch.
   void record(const StageMicroBatch& run, std::vector<double>& per_sequence,
               StepResult& result) const;
@@ -98,8 +97,5 @@ class Engine {
   std::function<Tensor(int64_t, int64_t)> replay_;
   std::function<void(int64_t, const MoeContext&)> observer_;
 };
-
-// Host arrays to device tensors.
-ModelInput to_model_input(const Batch& batch, Device device);
 
 }  // namespace orthant

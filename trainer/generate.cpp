@@ -69,8 +69,7 @@ std::string generate(const Transformer& model, const Tokenizer& tokenizer,
       cache.length = 0;
     }
     const std::span<const int32_t> next(tokens.data() + fed, tokens.size() - fed);
-    const Tensor logits = model.decode(
-        Tensor::from_i32({static_cast<int64_t>(next.size())}, next, model.device()), cache);
+    const Tensor logits = model.decode(Tensor::from_i32({std::ssize(next)}, next), cache);
     fed = tokens.size();
     std::vector<double> values = logits.to_doubles();
     values.resize(static_cast<size_t>(

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <numeric>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -17,16 +18,14 @@ namespace {
 constexpr size_t kDistinctive = 8;  // tokens shown of an expert
 
 // One row: a document of its own, without labels.
-ModelInput row_of(std::span<const int32_t> tokens, Device device) {
-  const auto length = static_cast<int64_t>(tokens.size());
-  std::vector<int32_t> positions(tokens.size()), none(tokens.size(), -1), start(tokens.size(), 0);
-  for (size_t i = 0; i < positions.size(); ++i) positions[i] = static_cast<int32_t>(i);
-  return {.batch = 1,
-          .length = length,
-          .ids = Tensor::from_i32({length}, tokens, device),
-          .labels = Tensor::from_i32({length}, none, device),
-          .positions = Tensor::from_i32({length}, positions, device),
-          .doc_start = Tensor::from_i32({length}, start, device)};
+Batch row_of(std::span<const int32_t> tokens) {
+  Batch row{.sequences = 1, .length = std::ssize(tokens), .ids = {tokens.begin(), tokens.end()}};
+  row.labels.assign(tokens.size(), kIgnoredLabel);
+  row.positions.resize(tokens.size());
+  std::iota(row.positions.begin(), row.positions.end(), 0);
+  row.doc_start.assign(tokens.size(), 0);
+  row.sample_ids = {0};
+  return row;
 }
 
 void count(const LayerRouting& routing, std::span<const int32_t> tokens, size_t domain,
@@ -95,11 +94,10 @@ RoutingInspection inspect_routing(const Transformer& model, std::vector<RoutingD
     for (size_t begin = 0; begin < tokens.size(); begin += longest) {
       const std::span<const int32_t> row(tokens.data() + begin,
                                          std::min(longest, tokens.size() - begin));
-      MoeContext moe;
-      const ModelInput input = row_of(row, model.device());
-      model.loss(Var(), input, moe);
+      Pass pass(row_of(row), model.ranks(), model.device());
+      model.forward(Var(), pass);
       for (size_t i = 0; i < result.layers.size(); ++i)
-        count(moe.routings[i], row, d, result.layers[i]);
+        count(pass.moe.routings[i], row, d, result.layers[i]);
     }
   }
   return result;

@@ -78,13 +78,13 @@ Tensor StagePipeline::forward(int index, int micro_batch, const Tensor& x, const
   run.micro_batch = micro_batch;
   prepare(run);
   if (x.defined()) run.x = Var::leaf(x);
+  run.y = model.forward(run.x, run.pass);
   Tensor out;
   if (model.is_last()) {
-    HeadLoss loss = model.loss(run.x, run.input, run.moe);
+    HeadLoss loss = model.head().loss(run.y, run.pass.labels);
     run.y = loss.sum;
     run.losses = loss.losses;
   } else {
-    run.y = model.forward(run.x, run.input, run.moe);
     out = run.y.value();
   }
   observe(run);
@@ -138,7 +138,7 @@ void StagePipeline::evaluate(int num_micro_batches, const Prepare& prepare,
   StageMicroBatch shape_of;
   if (num_micro_batches > 0) {
     prepare(shape_of);
-    sequences = shape_of.input.batch, length = shape_of.input.length;
+    sequences = shape_of.pass.rows().sequences(), length = shape_of.pass.rows().length();
   }
   functions.forward = [&](int index, int micro_batch, const Tensor& x) {
     StageMicroBatch run;

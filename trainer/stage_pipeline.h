@@ -20,8 +20,7 @@ namespace orthant {
 // A micro-batch in a stage; the address stays until its backward has run.
 struct StageMicroBatch {
   int micro_batch = 0;  // of this rank
-  ModelInput input;
-  MoeContext moe;
+  Pass pass;
   Var x, y;       // the stream into the stage and out of it, or the loss
   Tensor losses;  // of the last stage: f64, by local row
 };
@@ -36,7 +35,7 @@ class StagePipeline {
   // The parameters that first and last stage share, where they are on two ranks; null otherwise.
   std::shared_ptr<const TiedStages> tied_stages() const { return tied_; }
 
-  // Fills in input and moe of a micro-batch.
+  // Makes the pass of a micro-batch.
   using Prepare = std::function<void(StageMicroBatch&)>;
   // Sees each micro-batch behind its forward, in every stage of this rank.
   using Observe = std::function<void(const StageMicroBatch&)>;

@@ -98,7 +98,7 @@ TEST(FakeDevice, DecodesWithTheBitsOfTheCpu) {
     Engine engine(resolved_config(variant, {.precision = "fp32"}, 1), Group::self());
     KvCache cache = engine.model().make_cache(1, 16);
     for (const std::vector<int32_t>& ids : {std::vector<int32_t>{3, 1, 4}, {1}, {5, 9}}) {
-      const Tensor next = Tensor::from_i32({std::ssize(ids)}, ids, engine.model().device());
+      const Tensor next = Tensor::from_i32({std::ssize(ids)}, ids);
       logits.push_back(engine.model().decode(next, cache).to_doubles());
     }
   }

@@ -72,11 +72,11 @@ TEST(Recompute, CountsRoutingOnce) {
   for (const char* recompute : {"none", "selective", "full"}) {
     const RunConfig config = resolved_config(variant, {.recompute = recompute}, 1);
     const Engine engine(config, Group::self());
-    const ModelInput input = to_model_input(batches_of(variant, 1).front(), Device{});
-    MoeContext moe;
-    const Var loss = engine.model().loss(Var(), input, moe).sum;
+    Pass pass(batches_of(variant, 1).front(), engine.groups(), Device{});
+    const Transformer& model = engine.model();
+    const Var loss = model.head().loss(model.forward(Var(), pass), pass.labels).sum;
     backward(loss, Tensor::from({1}, {{1.0}}, loss.value().dtype()));
-    EXPECT_EQ(static_cast<int64_t>(moe.routings.size()), config.model.num_moe_layers())
+    EXPECT_EQ(static_cast<int64_t>(pass.moe.routings.size()), config.model.num_moe_layers())
         << recompute;
   }
 }

@@ -71,17 +71,17 @@ TEST_P(DecodeTest, DecodingIsTheTrainingPass) {
   std::vector<int32_t> labels(static_cast<size_t>(length), -1), positions;
   labels.back() = 17;
   for (int32_t i = 0; i < length; ++i) positions.push_back(i);
-  const Tensor doc_start =
-      Tensor::from_i32({length}, std::vector<int32_t>(static_cast<size_t>(length), 0));
-  MoeContext moe;
-  const ModelInput input{.batch = 1,
-                         .length = length,
-                         .ids = ids,
-                         .labels = Tensor::from_i32({length}, labels),
-                         .positions = Tensor::from_i32({length}, positions),
-                         .doc_start = doc_start};
+  const std::span<const int32_t> tokens_of = ids.span<const int32_t>();
+  const Batch batch{.sequences = 1,
+                    .length = length,
+                    .ids = {tokens_of.begin(), tokens_of.end()},
+                    .labels = labels,
+                    .positions = positions,
+                    .doc_start = std::vector<int32_t>(static_cast<size_t>(length), 0),
+                    .sample_ids = {0}};
+  Pass pass(batch, {}, Device{});
   const NoGradScope no_grad;
-  const HeadLoss loss = model.loss(Var(), input, moe);
+  const HeadLoss loss = model.head().loss(model.forward(Var(), pass), pass.labels);
   KvCache cache = model.make_cache(1, length);
   const std::vector<double> logits = model.decode(ids, cache).to_doubles();
   double sum = 0;
