@@ -164,7 +164,7 @@ Tensor Transformer::decode(const Tensor& ids, KvCache& cache) const {
   ORTHANT_CHECK(cache.length + length <= cache.capacity, kInternal, "decode: the cache holds ",
                 cache.capacity, " tokens, want ", cache.length + length);
   MoeContext moe = make_moe_context(options_.ranks.rows_of(cache.batch, length),
-                                    ids.span<const int32_t>(), options_.device);
+                                    ids.span<int32_t>(), options_.device);
   Var x = embedding_->forward(ids);
   for (const Layer& layer : layers_) {
     const Tensor attended = layer.attention.decode(

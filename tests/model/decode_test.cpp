@@ -71,7 +71,7 @@ TEST_P(DecodeTest, DecodingIsTheTrainingPass) {
   std::vector<int32_t> labels(static_cast<size_t>(length), -1), positions;
   labels.back() = 17;
   for (int32_t i = 0; i < length; ++i) positions.push_back(i);
-  const std::span<const int32_t> tokens_of = ids.span<const int32_t>();
+  const std::span<const int32_t> tokens_of = ids.span<int32_t>();
   const Batch batch{.sequences = 1,
                     .length = length,
                     .ids = {tokens_of.begin(), tokens_of.end()},
