@@ -7,4 +7,7 @@ clang-format --dry-run --Werror "${files[@]}" || { echo "Run: clang-format -i on
 for file in "${files[@]}"; do
   head -n 1 "$file" | grep -q 'SPDX-License-Identifier: Apache-2.0' || { echo "$file: wants the licence line" >&2; exit 1; }
 done
+# Comments stand as they were written (tables!), so their width is looked at here.
+long=$(awk 'length > 100 { print FILENAME ":" FNR ": wider than 100 columns" }' "${files[@]}")
+[[ -z $long ]] || { echo "$long" >&2; exit 1; }
 echo "format: ${#files[@]} files"
