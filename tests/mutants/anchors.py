@@ -6,7 +6,6 @@ at file or class scope, in whichever file it is defined; namespaces and outer cl
 token by token, so that spaces, line ends and comments say nothing.
 """
 import bisect
-import difflib
 import pathlib
 import re
 from collections import Counter
@@ -258,6 +257,7 @@ class Tree:
         names = sorted(path.relative_to(self.root).as_posix() for folder in FOLDERS
                        for path in (self.root / folder).rglob("*") if path.suffix in (".h", ".cpp", ".cu", ".cuh"))
         self.files = [File(self.root, name) for name in names]
+        self._lines_with = Counter()  # a word
 
     def below(self, where):
         """The files and the name that a place names."""
@@ -305,16 +305,21 @@ class Tree:
         return elsewhere[0] if len(elsewhere) == 1 and elsewhere[0].symbol else None
 
     def nearest(self, text, files):
-        """"file:line: the line" that shares most words with the text's longest line."""
-        line = max(text.split("\n"), key=lambda part: len(part.strip()))
-        wanted = Counter(re.findall(r"\w+", line))
-        best, score = None, 0.34
+        """"file:line: the line" that shares most with a line of the text; rare words say more."""
+        wanted = [Counter(re.findall(r"\w+", line)) for line in text.split("\n")]
+        best, score = "", 0.2
         for file in files:
-            for number, candidate in enumerate(file.text.split("\n"), 1):
-                words = Counter(re.findall(r"\w+", candidate))
-                union = sum((wanted | words).values())
-                shared = sum((wanted & words).values()) / union if union else 0
-                if shared > score or (best and shared == score and difflib.SequenceMatcher(None, line, candidate).ratio() >
-                                      difflib.SequenceMatcher(None, line, best[1]).ratio()):
-                    best, score = (f"{file.name}:{number}: ", candidate.strip()), shared
-        return "".join(best) if best else ""
+            for number, line in enumerate(file.text.split("\n"), 1):
+                words = Counter(re.findall(r"\w+", line))
+                for want in wanted:
+                    shared = self.weight(want & words)
+                    if shared and shared / self.weight(want | words) > score:
+                        best, score = f"{file.name}:{number}: {line.strip()}", shared / self.weight(want | words)
+        return best
+
+    def weight(self, words):
+        if not self._lines_with:
+            for file in self.files:
+                for line in file.text.split("\n"):
+                    self._lines_with.update(set(re.findall(r"\w+", line)))
+        return sum(count / (1 + self._lines_with[word]) ** 0.5 for word, count in words.items())
