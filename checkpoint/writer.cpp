@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Invariants:
 // (I1) A directory named step-* appears by one rename, after everything in it is durable: shards
-// are
-//      synchronised before their rank votes, the manifest is written after the vote of all ranks.
+//      are synchronised before their rank votes, the manifest is written after the vote of all
+//      ranks.
 // (I2) Nothing is removed before the parent directory of the rename is synchronised.
 // (I3) Every decision follows from values that a collective gave to all ranks (votes, outcomes), so
 //      all ranks are in the same phase whenever they call a method.

@@ -7,8 +7,7 @@
 namespace orthant {
 
 // Of step 1, 2, ... (the first optimizer step is step 1).  Linear warm-up over warmup_steps, then
-// by name (cosine, linear and wsd are at the minimum from total_steps on, however long the
-// warm-up):
+// by name; cosine, linear and wsd are at the minimum from total_steps on, however long the warm-up:
 //   cosine, linear   down to the minimum
 //   constant         the peak
 //   wsd              the peak, then by decay_shape over the last decay_fraction of total_steps

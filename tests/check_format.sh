@@ -8,4 +8,7 @@ for file in "${files[@]}"; do
   read -r line <"$file" || true
   [[ $line == *'SPDX-License-Identifier: Apache-2.0'* ]] || { echo "$file: wants the licence line" >&2; exit 1; }
 done
+# Comments stand as they were written (tables!), so their width is looked at here.
+long=$(awk 'length > 100 { print FILENAME ":" FNR ": wider than 100 columns" }' "${files[@]}")
+[[ -z $long ]] || { echo "$long" >&2; exit 1; }
 echo "format: ${#files[@]} files"

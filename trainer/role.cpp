@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/role.h"
 
+#include <algorithm>
+#include <set>
+
 #include "base/error.h"
 #include "trainer/training_state.h"
 
@@ -25,25 +28,26 @@ Role::Role(const RoleOptions& options, const RankGroups& ranks, const WeightSour
 }
 
 void Role::freeze() {
+  const auto trains = [this](const std::string& logical) {
+    return options_.training && (!options_.training->trains || options_.training->trains(logical));
+  };
+  std::set<std::string> frozen;
   for (const auto& parameter : store_.all()) {
-    if (!options_.training) {
-      parameter->set_trainable(false);
-    } else if (options_.training->trains) {
-      const std::vector<LogicalTensor>& table = parameter->table();
-      int64_t training = 0;
-      for (const LogicalTensor& logical : table)
-        training += options_.training->trains(logical.name) ? 1 : 0;
-      ORTHANT_CHECK(training == 0 || training == std::ssize(table), kConfig, "role ", options_.name,
-                    ": ", training, " of the ", table.size(), " tensors of ", parameter->name(),
-                    " (", table.front().name, ", ...) are to train, the others ",
-                    "not; they are one storage: all of them or none");
-      if (training == 0) parameter->set_trainable(false);
-    }
+    const std::vector<LogicalTensor>& table = parameter->table();
+    const auto training = std::count_if(table.begin(), table.end(), [&](const LogicalTensor& t) {
+      return trains(t.name);
+    });
+    ORTHANT_CHECK(training == 0 || training == std::ssize(table), kConfig, "role ", name(), ": ",
+                  training, " of the ", table.size(), " tensors of ", parameter->name(), " (",
+                  table.front().name, ", ...) are to train and the others not; they are one ",
+                  "storage: all of them or none");
+    if (training == 0) frozen.insert(parameter->name());
   }
+  store_.freeze([&](const std::string& storage) { return frozen.contains(storage); });
 }
 
 void Role::publish_weights() {
-  for (Parameter* parameter : fixed_parameters(store_)) parameter->bump_version();
+  for (Parameter* parameter : fixed_parameters(store_)) parameter->value_changed();
   if (optimizer_) {
     optimizer_->values_from_masters();
   } else if (const auto tied = pipeline_->tied_stages()) {

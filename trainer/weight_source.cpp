@@ -63,12 +63,11 @@ WeightSource weights_of(const Role& other) {
                   ": want the parameters of role ", other.name(), ", which has ", from.size(),
                   " storages, got ", to.size());
     for (size_t i = 0; i < to.size(); ++i) {
-      if (to[i]->tied_to()) continue;
       ORTHANT_CHECK(from[i]->name() == to[i]->name() && from[i]->shape() == to[i]->shape(), kConfig,
                     "role ", role.name(), ": ", to[i]->name(), " is not laid out as ",
                     from[i]->name(), " of role ", other.name());
       copy(from[i]->value(), to[i]->value());
-      to[i]->bump_version();
+      to[i]->value_changed();
     }
     masters_from_values(role);
   };

@@ -62,8 +62,8 @@ class Group {
   // recv holds every rank's rows in rank order; recv_rows[r] is what rank r sends.
   Work all_gather(const Tensor& send, const Tensor& recv, std::span<const int64_t> recv_rows,
                   Site site = Site::current()) const;
-  Work all_gather(const Tensor& send, const Tensor& recv,
-                  Site site = Site::current()) const;  // equal counts
+  // The same number of rows of every rank.
+  Work all_gather(const Tensor& send, const Tensor& recv, Site site = Site::current()) const;
   Work broadcast(const Tensor& tensor, int root, Site site = Site::current()) const;
   // message: which one it is, "activations of stage 2, micro-batch 0".  It does not travel but in
   // checked mode (contract.h), where both sides must say the same.
@@ -93,8 +93,8 @@ class Group {
   // on an error.
   void abort(const std::string& reason) const;
   double deadline_seconds() const;
-  void set_deadline_seconds(
-      double seconds) const;  // of this rank's world: shared with every group split from it
+  // Of this rank's world: shared with every group split from it.
+  void set_deadline_seconds(double seconds) const;
   // Checked mode (contract.h), of this rank's world: all ranks set it, with nothing under way.
   void set_check_collectives(bool check) const;
   void set_step(int64_t step) const;      // for the operation ring

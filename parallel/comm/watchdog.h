@@ -5,7 +5,7 @@
 // In vain means proven (about once a second it looks): a rank that has not begun this collective
 //   (I1) has failed, has ended, or its process is gone; or
 //   (I2) itself waits in a collective of another group, for this rank, which has not begun that
-//   one.
+//        one.
 // Ranks on other hosts cannot be looked at: they are late until the deadline.
 #pragma once
 

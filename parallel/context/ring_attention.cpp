@@ -4,8 +4,7 @@
 //
 // (I1) Every rank posts the same messages in the same order, whatever its tokens see.
 // (I2) Forward keeps this rank's qkv, o and lse alone; backward sends keys and values round again.
-//      o is kept in the model's type: it is what flows on, and delta = do . o belongs to what
-//      flowed.
+//      o is kept in the model's type: it is what flows on, and delta = do . o belongs to that.
 // (I3) Sums over steps are made in the wide type, in the order of the steps.
 #include "parallel/context/ring_attention.h"
 

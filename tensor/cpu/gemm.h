@@ -47,13 +47,14 @@ struct GemmArgs {
 };
 void gemm(const GemmArgs& args);
 
-// Products of many experts over rows that are sorted by expert: expert e owns rows [offsets[e],
-// offsets[e + 1]).
-//   kForward     y[r, :] = x[r, :] w_e^T       x [rows, in], w [experts, out, in], y [rows, out]
-//   kDataGrad    dx[r, :] = dy[r, :] w_e       same shapes, given as x = dy [rows, out], y = dx
-//   [rows, in] kWeightGrad  dw_e (+)= dy_e^T x_e          x [rows, in], y = dy [rows, out] (read),
-//   w = dw (written); an expert
-//                without rows gets zeros, or stays as it is with accumulate
+// Products of many experts over rows that are sorted by expert: expert e owns the rows from
+// offsets[e] to offsets[e + 1].
+//   kForward     y[r, :] = x[r, :] w_e^T     x [rows, in], w [experts, out, in], y [rows, out]
+//   kDataGrad    dx[r, :] = dy[r, :] w_e     the same shapes, given as x = dy [rows, out],
+//                                            y = dx [rows, in]
+//   kWeightGrad  dw_e (+)= dy_e^T x_e        x [rows, in], y = dy [rows, out] (read), w = dw
+//                                            (written); an expert without rows gets zeros, or
+//                                            stays as it is with accumulate
 enum class GroupedForm { kForward, kDataGrad, kWeightGrad };
 struct GroupedGemmArgs {
   GroupedForm form = GroupedForm::kForward;

@@ -21,7 +21,8 @@ const std::vector<TensorSpec> kSpecs = {{"embed.weight", {13, 6}, DType::kBF16},
                                         {"experts.1.up", {9, 5}, DType::kF64},
                                         {"scalar", {}, DType::kF64},
                                         {"ids", {3, 2, 5}, DType::kI64},
-                                        {"nothing", {0, 4}, DType::kF32}};
+                                        {"nothing", {0, 4}, DType::kF32},
+                                        {"narrow", {2, 2}, DType::kF32}};  // fewer than ranks
 
 // How rank r of n holds a tensor in one of several layouts.
 TensorSlice slice_in(int layout, const TensorSpec& spec, int64_t r, int64_t n) {

@@ -61,10 +61,10 @@ TEST(Safetensors, RefusesMalformedFiles) {
                   "}}");
   };
   const std::string good = entry("\"F32\"", "[2]", "[0,8]");
-  const std::string gap =
-      R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[2],"data_offsets":[3,5]}})";
-  const std::string overlap =
-      R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},"b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}})";
+  const std::string gap = R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},)"
+                          R"("b":{"dtype":"U8","shape":[2],"data_offsets":[3,5]}})";
+  const std::string overlap = R"({"a":{"dtype":"U8","shape":[2],"data_offsets":[0,2]},)"
+                              R"("b":{"dtype":"U8","shape":[2],"data_offsets":[1,3]}})";
   std::string deep = R"({"__metadata__":)";
   for (int i = 0; i < 100000; ++i) deep += "[";
   struct Case {

@@ -196,6 +196,12 @@ TEST(ZeroEngine, SkipsTogether) {
       });
     }
     EXPECT_EQ(first_bit_difference(states[1], states[0]), "");
+    run_ranks(4, [&](const Group& world) {
+      Engine engine(resolved_config(variant, {.precision = precision}, 4), world);
+      engine.step(own_batches(variant, world, 1), 1);
+      engine.step(own_batches(variant, world, 3), 2);
+      EXPECT_EQ(first_bit_difference(bits_of_state(engine), states[1]), "");
+    });
   }
 }
 

@@ -91,6 +91,9 @@ TEST(StepTimer, ForgetsSlowFirstSteps) {
   EXPECT_DOUBLE_EQ(timer.remaining(800), 800.0);
   for (int i = 0; i < 3; ++i) timer.add(8.0, 8);
   EXPECT_DOUBLE_EQ(timer.remaining(800), 800.0);
+  StepTimer second;  // an allocator that settles is no pause that comes again
+  for (const double seconds : {1.0, 20.0, 1.0, 1.0}) second.add(seconds, 1);
+  EXPECT_DOUBLE_EQ(second.remaining(100), 100.0);
   StepTimer slow_start;
   for (const double seconds : {40.0, 30.0, 20.0}) slow_start.add(seconds, 8);
   for (int i = 0; i < 4; ++i) slow_start.add(8.0, 8);

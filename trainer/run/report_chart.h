@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Pictures of report.html: line charts as SVG text, coloured by the page's style
-// sheet (classes, no colours here).  Pure functions.
+// Pictures of report.html: line charts as SVG text, coloured by the page's style sheet (classes, no
+// colours here).  Pure functions.
 #pragma once
 
 #include <string>

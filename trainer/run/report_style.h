@@ -73,7 +73,8 @@ footer { color: var(--soft); font-size: 13px; margin-top: 32px; }
 @media print {
   body { background: none; } main { max-width: none; padding: 0; }
   .charts { grid-template-columns: 1fr 1fr; } .tick { font-size: 15px; }
-  .scroll svg { min-width: 0; } .scroll .tick { font-size: 18px; } .scroll .mark { font-size: 15px; }
+  .scroll svg { min-width: 0; }
+  .scroll .tick { font-size: 18px; } .scroll .mark { font-size: 15px; }
   figure, .sample, .facts tr { break-inside: avoid; } h2 { break-after: avoid; } }
 )";
 
