@@ -159,7 +159,7 @@ void Pretrainer::check_same_run(const Manifest& manifest) {
                 " holds a checkpoint of step ", manifest.step,
                 ", and run.resume is never; use another run.dir, or run.resume: auto to go on");
   std::string changed;
-  for (const Difference& difference :
+  for (const ConfigDifference& difference :
        differences<RunConfig>(manifest.configuration, config_yaml_)) {
     if (!difference.may_change) changed += "\n  " + difference.text;
   }
@@ -381,10 +381,7 @@ void Pretrainer::make_samples() {
     samples_.push_back(
         {config_.generation.prompt, generate(engine_->model(), *data_.tokenizer,
                                              {.prompt = config_.generation.prompt,
-                                              .max_new_tokens = config_.generation.max_new_tokens,
-                                              .temperature = config_.generation.temperature,
-                                              .top_k = config_.generation.top_k,
-                                              .top_p = config_.generation.top_p,
+                                              .sampling = config_.generation.sampling,
                                               .seed = config_.run.seed,
                                               .sample = i})});
   }
