@@ -8,11 +8,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <memory>
 
 #include "base/context.h"
 #include "base/processors.h"
 #include "base/text.h"
-#include "launch/commands.h"
+#include "launch/command.h"
 #include "parallel/comm/mpi/mpi_world.h"
 #include "tensor/cpu/isa.h"
 #include "tensor/plugin.h"
@@ -90,9 +91,7 @@ void print_cuda() {
       concat("cuda, ", count, " device(s) (device: cuda or auto); device: cpu gives ", cpu));
 }
 
-}  // namespace
-
-int run_doctor() {
+int run() {
   char host[256] = "", mpi[MPI_MAX_LIBRARY_VERSION_STRING] = "";
   gethostname(host, sizeof(host) - 1);
   int mpi_length = 0;
@@ -120,6 +119,15 @@ int run_doctor() {
   row("hdf5", concat(major, ".", minor, ".", release));
   print_cuda();
   return 0;
+}
+
+}  // namespace
+
+Command doctor_command() {
+  return {.name = "doctor",
+          .help = "what this machine offers and what would be used",
+          .footer = "",
+          .declare = [](Options&) { return run; }};
 }
 
 }  // namespace orthant

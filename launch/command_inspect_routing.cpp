@@ -3,17 +3,26 @@
 
 #include <cstdio>
 #include <filesystem>
+#include <memory>
 
 #include "base/error.h"
 #include "data/cache.h"
 #include "data/corpus.h"
 #include "data/text_reader.h"
-#include "launch/commands.h"
+#include "launch/command.h"
 #include "trainer/routing_inspection.h"
 #include "trainer/saved_model.h"
 
 namespace orthant {
 namespace {
+
+struct InspectRouting {
+  std::string model;
+  std::vector<std::string> files, texts;  // files: text as for prepare, or .h5 corpora
+  std::string format = "auto";
+  int64_t most_tokens = 65536;  // of a file
+  bool json = false;
+};
 
 // The validation split, or the training one where there is none.
 std::vector<int32_t> corpus_tokens(const std::string& path, const SavedModel& saved,
@@ -48,7 +57,7 @@ std::vector<int32_t> text_tokens(const std::string& path, TextFormat format,
   return tokens;
 }
 
-RoutingDomain domain_of(const std::string& path, const InspectRoutingCommand& command,
+RoutingDomain domain_of(const std::string& path, const InspectRouting& command,
                         const SavedModel& saved) {
   ORTHANT_CHECK(access(path.c_str(), R_OK) == 0, kMissingInput, "inspect routing: ", path,
                 ": no such file; text itself goes behind --text");
@@ -59,9 +68,7 @@ RoutingDomain domain_of(const std::string& path, const InspectRoutingCommand& co
                                       command.most_tokens)};
 }
 
-}  // namespace
-
-int run_inspect_routing(const InspectRoutingCommand& command) {
+int run(const InspectRouting& command) {
   ORTHANT_CHECK(!command.files.empty() || !command.texts.empty(), kUsage,
                 "inspect routing: want files of text, corpora or --text");
   const SavedModel saved = load_saved_model("inspect routing", command.model, "");
@@ -80,6 +87,29 @@ int run_inspect_routing(const InspectRoutingCommand& command) {
                  .c_str(),
              stdout);
   return 0;
+}
+
+}  // namespace
+
+Command inspect_routing_command() {
+  return {
+      .name = "inspect routing",
+      .help = "which experts of a model the tokens of some text go to, by layer",
+      .footer =
+          "orthant inspect routing runs/quickstart news.txt poems.txt\n"
+          "orthant inspect routing runs/quickstart --text 'To be' --text 'int main()'",
+      .declare = [](Options& o) {
+        const auto c = std::make_shared<InspectRouting>();
+        o.text("model", c->model, required_text(), "a run directory, or one of its checkpoints");
+        o.texts("files", c->files, any_text(),
+                ".txt (one document each) or .jsonl ({\"text\": ...} a line), either also .gz, or "
+                "corpora (.h5); with several, the share of each by expert");
+        o.texts("--text", c->texts, Options::Each::kOnce, "text itself; may be given again");
+        o.integer("--tokens", c->most_tokens, at_least(1), "most tokens of a file");
+        o.text("--format", c->format, any_text(), "auto, text, jsonl or hdf5");
+        o.flag("--json", c->json, "one JSON object instead of tables");
+        return [c] { return run(*c); };
+      }};
 }
 
 }  // namespace orthant

@@ -1,15 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cmath>
 #include <filesystem>
+#include <memory>
 
 #include "base/log.h"
 #include "data/prepare.h"
-#include "launch/commands.h"
+#include "launch/command.h"
 #include "trainer/run/progress.h"
 
 namespace orthant {
+namespace {
 
-int run_prepare(const PrepareCommand& command) {
+struct Prepare {
+  std::vector<std::string> inputs, validation;
+  std::string output, tokenizer = "byte", format = "auto";
+  double validation_fraction = 0.05;
+  bool quiet = false;
+};
+
+int run(const Prepare& command) {
   log::set_quiet(command.quiet);
   const bool replaces = std::filesystem::exists(command.output);
   double next = 0.1;
@@ -47,6 +56,32 @@ int run_prepare(const PrepareCommand& command) {
   log::info("  unigram entropy ", std::round(report.unigram_entropy_bits * 1e4) / 1e4,
             " bits per token, vocabulary ", report.vocab_size);
   return 0;
+}
+
+}  // namespace
+
+Command prepare_command() {
+  return {.name = "prepare",
+          .help = "turn text into a training corpus (.h5)",
+          .footer =
+              "orthant prepare book.txt -o book.h5\n"
+              "orthant prepare shard-*.jsonl.gz -o web.h5 --tokenizer web.model\n"
+              "The corpus then stands in data.train of a run; docs/formats.md.",
+          .declare = [](Options& o) {
+            const auto c = std::make_shared<Prepare>();
+            o.texts("inputs", c->inputs, required_text(),
+                    ".txt (one document each) or .jsonl ({\"text\": ...} a line), either also .gz");
+            o.text("-o,--output", c->output, required_text(), "the corpus to write");
+            o.text("--tokenizer", c->tokenizer, any_text(),
+                   "byte, or a SentencePiece file (.model)");
+            o.real("--validation-fraction", c->validation_fraction, below_one(),
+                   "share of the text kept for validation");
+            o.texts("--validation", c->validation, any_text(),
+                    "text to validate on, instead of a fraction");
+            o.text("--format", c->format, any_text(), "auto, text or jsonl");
+            o.flag("--quiet", c->quiet, "only warnings and errors");
+            return [c] { return run(*c); };
+          }};
 }
 
 }  // namespace orthant

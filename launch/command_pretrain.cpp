@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <sstream>
 
 #include "base/config/config.h"
 #include "base/context.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "launch/commands.h"
+#include "launch/command.h"
 #include "launch/process.h"
 #include "launch/run_file.h"
 #include "tensor/cpu/isa.h"
@@ -19,6 +20,13 @@
 
 namespace orthant {
 namespace {
+
+struct Pretrain {
+  std::string config;
+  std::vector<std::string> overrides;
+  bool dry_run = false, quiet = false, allow_failpoints = false;
+  int64_t ranks = 0;  // of a dry run; 0: those that were started, or what the layout takes
+};
 
 // The fullest rank of each stage.
 void print_memory(const RunConfig& c, int world_size) {
@@ -79,9 +87,7 @@ void print_plan(const RunFile& file, int world_size) {
   print_memory(c, world_size);
 }
 
-}  // namespace
-
-int run_pretrain(const PretrainCommand& command) {
+int run(const Pretrain& command) {
   const double start = process_start_seconds();
   if (command.allow_failpoints) {
     if (const char* spec = std::getenv("ORTHANT_FAILPOINT")) context().failpoint = spec;
@@ -89,7 +95,7 @@ int run_pretrain(const PretrainCommand& command) {
   log::set_quiet(command.quiet);
   const Group world = start_ranks(600.0);
   int ranks = world.size();
-  if (command.dry_run && (command.ranks > 0 || ranks == 1)) ranks = command.ranks;
+  if (command.dry_run && (command.ranks > 0 || ranks == 1)) ranks = static_cast<int>(command.ranks);
   const RunFile file = load_run_file(command.config, command.overrides, world, ranks);
   world.set_deadline_seconds(file.config.parallel.timeout_seconds);
   world.set_check_collectives(file.config.parallel.check_collectives);
@@ -106,6 +112,35 @@ int run_pretrain(const PretrainCommand& command) {
   const PretrainResult result =
       pretrain({.config = file.config, .stop = &stop_requested, .start_seconds = start}, world);
   return result.interrupted ? static_cast<int>(ErrorKind::kInterrupted) : 0;
+}
+
+}  // namespace
+
+Command pretrain_command() {
+  return {
+      .name = "pretrain",
+      .help = "train a model from a YAML file; the same command again goes on where it stopped",
+      .footer =
+          "orthant pretrain configs/quickstart.yaml run.max_steps=100\n"
+          "On several ranks: launch/mpirun.sh -n 8 build/bin/orthant pretrain CONFIG.\n"
+          "Exit codes: 0 done, 64 configuration, 65 data, 66 missing input, 75 stopped by a signal "
+          "and saved (run the\nsame command to go on), 76 communication, 77 numeric; "
+          "docs/architecture.md.",
+      .declare = [](Options& o) {
+        const auto c = std::make_shared<Pretrain>();
+        o.text("config", c->config, required_text(),
+               "YAML file, for example configs/quickstart.yaml");
+        o.texts("overrides", c->overrides, any_text(),
+                "key.path=value, for example optimizer.learning_rate=3e-4");
+        o.flag("--dry-run", c->dry_run,
+               "print the resolved configuration, what would be done and the memory of each stage");
+        o.integer("--ranks", c->ranks, between(1, 1 << 20),
+                  "with --dry-run: ranks of the run; without: what the layout takes");
+        o.needs("--ranks", "--dry-run");
+        o.flag("--quiet", c->quiet, "only warnings and errors on the console");
+        o.flag("--allow-failpoints", c->allow_failpoints, "honour ORTHANT_FAILPOINT (for tests)");
+        return [c] { return run(*c); };
+      }};
 }
 
 }  // namespace orthant

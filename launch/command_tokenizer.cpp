@@ -1,23 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <charconv>
-#include <cmath>
 #include <cstdio>
-#include <filesystem>
 #include <fstream>
-#include <functional>
 #include <iostream>
+#include <memory>
 
-#include "base/durable_file.h"
 #include "base/error.h"
-#include "base/log.h"
 #include "data/tokenizer.h"
-#include "data/tokenizer_training.h"
-#include "launch/commands.h"
-#include "trainer/run/progress.h"
-#include "trainer/run/run_dir.h"
+#include "launch/command.h"
 
 namespace orthant {
 namespace {
+
+struct Conversion {
+  std::string tokenizer;
+  std::vector<std::string> files;  // empty: standard input
+};
 
 // Calls `use` with every line, without its newline, of the files or of standard input.
 void for_each_line(
@@ -52,42 +50,9 @@ std::vector<int32_t> parse_ids(const std::string& line, int32_t vocab_size,
   }
 }
 
-}  // namespace
-
-int run_tokenizer_train(const TokenizerTrainCommand& command) {
-  log::set_quiet(command.quiet);
-  ORTHANT_CHECK(command.output.ends_with(".model"), kUsage,
-                "tokenizer train: --output: want a path "
-                "that ends in .model, got '",
-                command.output, "'");
-  const std::string folder = folder_of(command.output);
-  make_folders(folder, command.output);
-  check_writable(folder);
-  const TrainedTokenizer trained = train_tokenizer(
-      {.inputs = command.inputs,
-       .format = command.format,
-       .vocab_size = command.vocab_size,
-       .model = command.model,
-       .character_coverage = command.character_coverage,
-       .byte_fallback = command.byte_fallback,
-       .split_digits = command.split_digits,
-       .sample_bytes = command.sample_bytes,
-       .library_log = command.library_log,
-       .progress = [](const std::string& what) { log::info("tokenizer train: ", what); }});
-  const bool replaces = std::filesystem::exists(command.output);
-  replace_file(command.output, trained.file);
-  log::info(command.output, replaces ? " (replaces an older file): " : ": ", command.model, ", ",
-            with_thousands(command.vocab_size), " ids, ",
-            std::round(trained.bytes_per_token * 100) / 100, " bytes of text a token, ",
-            with_thousands(static_cast<int64_t>(trained.file.size())), " bytes, in ",
-            std::round(trained.seconds * 10) / 10, " s");
-  log::info("  ", trained.name);
-  return 0;
-}
-
-int run_tokenizer_encode(const std::string& tokenizer, const std::vector<std::string>& files) {
-  const std::unique_ptr<Tokenizer> model = make_tokenizer(tokenizer);
-  for_each_line(files, [&](const std::string& line, const std::string&) {
+int encode(const Conversion& command) {
+  const std::unique_ptr<Tokenizer> model = make_tokenizer(command.tokenizer);
+  for_each_line(command.files, [&](const std::string& line, const std::string&) {
     std::string text;
     for (const int32_t id : model->encode(line)) text += concat(text.empty() ? "" : " ", id);
     std::puts(text.c_str());
@@ -95,13 +60,37 @@ int run_tokenizer_encode(const std::string& tokenizer, const std::vector<std::st
   return 0;
 }
 
-int run_tokenizer_decode(const std::string& tokenizer, const std::vector<std::string>& files) {
-  const std::unique_ptr<Tokenizer> model = make_tokenizer(tokenizer);
-  for_each_line(files, [&](const std::string& line, const std::string& where) {
+int decode(const Conversion& command) {
+  const std::unique_ptr<Tokenizer> model = make_tokenizer(command.tokenizer);
+  for_each_line(command.files, [&](const std::string& line, const std::string& where) {
     const std::string text = model->decode(parse_ids(line, model->vocab_size(), where)) + "\n";
     std::fwrite(text.data(), 1, text.size(), stdout);
   });
   return 0;
+}
+
+Command conversion(const char* name, const char* help, int (*run)(const Conversion&)) {
+  return {.name = name,
+          .help = help,
+          .footer =
+              "echo 'some text' | orthant tokenizer encode book.model | "
+              "orthant tokenizer decode book.model",
+          .declare = [run](Options& o) {
+            const auto c = std::make_shared<Conversion>();
+            o.text("tokenizer", c->tokenizer, required_text(), "a .model file, or byte");
+            o.texts("files", c->files, any_text(), "what to read; standard input by default");
+            return [c, run] { return run(*c); };
+          }};
+}
+
+}  // namespace
+
+Command tokenizer_encode_command() {
+  return conversion("tokenizer encode", "lines of text to lines of ids", encode);
+}
+
+Command tokenizer_decode_command() {
+  return conversion("tokenizer decode", "lines of ids to lines of text", decode);
 }
 
 }  // namespace orthant

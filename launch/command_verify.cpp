@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdio>
 #include <map>
+#include <memory>
 #include <numeric>
 
 #include "base/error.h"
 #include "base/log.h"
-#include "launch/commands.h"
+#include "launch/command.h"
 #include "launch/process.h"
 #include "launch/run_file.h"
 #include "parallel/comm/transport.h"
@@ -16,6 +17,13 @@
 
 namespace orthant {
 namespace {
+
+struct VerifyLayout {
+  std::string config;
+  std::vector<std::string> overrides, layouts;
+  int64_t ranks = 4, steps = 3;
+  bool scale_down = false;
+};
 
 // Experts share the ranks that the other axes make: "ep2" alone is one rank.
 void check_ranks(const LayoutSpec& layout) {
@@ -39,7 +47,7 @@ void check_fits(const LayoutSpec& layout, const RunConfig& config) {
   }
 }
 
-std::vector<LayoutSpec> layouts_of(const VerifyLayoutCommand& command, const RunConfig& config,
+std::vector<LayoutSpec> layouts_of(const VerifyLayout& command, const RunConfig& config,
                                    int world_size) {
   std::vector<LayoutSpec> layouts;
   for (const std::string& text : command.layouts) {
@@ -48,7 +56,8 @@ std::vector<LayoutSpec> layouts_of(const VerifyLayoutCommand& command, const Run
     check_fits(layouts.back(), config);
   }
   if (!layouts.empty()) return layouts;
-  for (const LayoutSpec& layout : default_layouts(config, std::max(command.ranks, world_size))) {
+  for (const LayoutSpec& layout :
+       default_layouts(config, std::max(static_cast<int>(command.ranks), world_size))) {
     if (world_size == 1 || layout.ranks() == world_size) layouts.push_back(layout);
   }
   return layouts;
@@ -92,9 +101,7 @@ void print_row(const LayoutVerdict& verdict) {
   std::fflush(stdout);
 }
 
-}  // namespace
-
-int run_verify_layout(const VerifyLayoutCommand& command) {
+int run(const VerifyLayout& command) {
   const Group world = start_ranks(600.0);
   world.set_check_collectives(true);
   // Layouts say how the ranks share the work, not the file.
@@ -136,6 +143,30 @@ int run_verify_layout(const VerifyLayoutCommand& command) {
   if (world.rank() == 0)
     std::printf(passed ? "all layouts compute the same\n" : "LAYOUTS DIFFER\n");
   return passed ? 0 : static_cast<int>(ErrorKind::kNumeric);
+}
+
+}  // namespace
+
+Command verify_layout_command() {
+  return {.name = "verify layout",
+          .help = "run some steps of a configuration on one rank and on other layouts, and compare",
+          .footer =
+              "orthant verify layout configs/quickstart.yaml --layouts dp2,tp2+pp2 --scale-down\n"
+              "Ranks are threads of this process; under mpirun -n N layouts of N ranks run as they "
+              "would in training.\nExit code 77 when a layout differs.",
+          .declare = [](Options& o) {
+            const auto c = std::make_shared<VerifyLayout>();
+            o.text("config", c->config, required_text(), "YAML file");
+            o.texts("overrides", c->overrides, any_text(), "key.path=value");
+            o.texts(
+                "--layouts", c->layouts, Options::Each::kCommas,
+                "for example dp2,dp4+ep2,dp4+ep2+etp2+recompute,dp1+mb1; by default all that fit "
+                "up to --ranks");
+            o.integer("--ranks", c->ranks, between(1, 64), "largest number of ranks");
+            o.integer("--steps", c->steps, between(1, 1000), "steps to compare after");
+            o.flag("--scale-down", c->scale_down, "a smaller model and batch of the same kinds");
+            return [c] { return run(*c); };
+          }};
 }
 
 }  // namespace orthant

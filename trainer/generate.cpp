@@ -8,10 +8,11 @@
 #include "base/error.h"
 #include "base/philox.h"
 #include "data/text_stream.h"
+#include "trainer/stop_texts.h"
 
 namespace orthant {
 
-int32_t draw_token(const std::vector<double>& logits, const GenerateOptions& options,
+int32_t draw_token(const std::vector<double>& logits, const SamplingConfig& sampling,
                    double uniform) {
   std::vector<int32_t> order(logits.size());
   std::iota(order.begin(), order.end(), 0);
@@ -20,21 +21,21 @@ int32_t draw_token(const std::vector<double>& logits, const GenerateOptions& opt
     const double la = logits[static_cast<size_t>(a)], lb = logits[static_cast<size_t>(b)];
     return la != lb ? la > lb : a < b;
   });
-  if (options.temperature == 0.0) return order[0];
-  if (options.top_k > 0 && options.top_k < static_cast<int64_t>(order.size()))
-    order.resize(static_cast<size_t>(options.top_k));
+  if (sampling.temperature == 0.0) return order[0];
+  if (sampling.top_k > 0 && sampling.top_k < static_cast<int64_t>(order.size()))
+    order.resize(static_cast<size_t>(sampling.top_k));
   std::vector<double> weights(order.size());
   double total = 0;
   for (size_t i = 0; i < order.size(); ++i) {
     weights[i] =
         std::exp((logits[static_cast<size_t>(order[i])] - logits[static_cast<size_t>(order[0])]) /
-                 options.temperature);
+                 sampling.temperature);
     total += weights[i];
   }
-  if (options.top_p < 1.0) {
+  if (sampling.top_p < 1.0) {
     double kept = 0;
     size_t count = 0;
-    while (count < weights.size() && kept < options.top_p * total) kept += weights[count++];
+    while (count < weights.size() && kept < sampling.top_p * total) kept += weights[count++];
     weights.resize(count);
     total = kept;
   }
@@ -57,13 +58,14 @@ std::string generate(const Transformer& model, const Tokenizer& tokenizer,
       make_key(static_cast<uint64_t>(options.seed), RandomPurpose::kSampling, options.prompt);
   std::string text;
   TextStream stream(tokenizer);
+  StopTexts stop(options.stop);
   const auto put = [&](const std::string& piece) {
     text += piece;
     if (options.on_text && !piece.empty()) options.on_text(piece);
   };
   KvCache cache = model.make_cache(1, capacity);
   size_t fed = 0;  // tokens that the cache has seen
-  for (int64_t i = 0; i < options.max_new_tokens; ++i) {
+  for (int64_t i = 0; i < options.sampling.max_new_tokens && !stop.stopped(); ++i) {
     if (cache.length + static_cast<int64_t>(tokens.size() - fed) > capacity) {
       fed = tokens.size() - static_cast<size_t>(std::max<int64_t>(1, capacity / 2));
       cache.length = 0;
@@ -76,12 +78,13 @@ std::string generate(const Transformer& model, const Tokenizer& tokenizer,
         std::min<int64_t>(tokenizer.vocab_size(), static_cast<int64_t>(values.size()))));
     const double uniform =
         philox_uniform(key, static_cast<uint64_t>(options.sample), static_cast<uint64_t>(i));
-    const int32_t token = draw_token(values, options, uniform);
+    const int32_t token = draw_token(values, options.sampling, uniform);
     if (token == tokenizer.end_of_document()) break;
     tokens.push_back(token);
-    put(stream.add(token));
+    put(stop.add(stream.add(token)));
   }
-  put(stream.finish());
+  put(stop.add(stream.finish()));
+  put(stop.finish());
   return text;
 }
 

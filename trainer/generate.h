@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "data/tokenizer.h"
 #include "model/transformer.h"
@@ -13,10 +14,8 @@ namespace orthant {
 
 struct GenerateOptions {
   std::string prompt;
-  int64_t max_new_tokens = 200;
-  double temperature = 0.8;  // 0: always the likeliest
-  int64_t top_k = 0;         // 0: all
-  double top_p = 1.0;
+  SamplingConfig sampling;
+  std::vector<std::string> stop;  // texts, none empty, before the first of which the text ends
   int64_t seed = 1234;
   int64_t sample = 0;  // the n-th sample of a prompt; samples differ, and each is a pure function
                        // of (seed, prompt, sample)
@@ -24,13 +23,13 @@ struct GenerateOptions {
   std::function<void(const std::string& piece)> on_text;
 };
 
-// The text after the prompt; ends early at the end of the document.  Past the model's longest
-// sequence it goes on from the last half.
+// The text after the prompt; ends early at the end of the document or before a stop text.  Past the
+// model's longest sequence it goes on from the last half.
 std::string generate(const Transformer& model, const Tokenizer& tokenizer,
                      const GenerateOptions& options);
 
 // The next token drawn from logits (host, any size): temperature, top-k, top-p; uniform in (0, 1).
-int32_t draw_token(const std::vector<double>& logits, const GenerateOptions& options,
+int32_t draw_token(const std::vector<double>& logits, const SamplingConfig& sampling,
                    double uniform);
 
 }  // namespace orthant

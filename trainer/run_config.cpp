@@ -113,13 +113,17 @@ void LoggingConfig::fields(FieldVisitor& v) {
   v.alias("logging_steps", "interval");
 }
 
-void GenerationConfig::fields(FieldVisitor& v) {
-  v.field("prompt", prompt, any_text(), "prompt of the samples at the end of a run");
+void SamplingConfig::fields(FieldVisitor& v) {
   v.field("max_new_tokens", max_new_tokens, at_least(1), "tokens to generate");
   v.field("temperature", temperature, non_negative(), "0 = always the likeliest token");
   v.field("top_k", top_k, at_least(0), "draw from the k likeliest tokens; 0 = all");
   v.field("top_p", top_p, RealBounds{.low = 0.0, .high = 1.0, .low_open = true},
           "draw from the smallest set with this probability");
+}
+
+void GenerationConfig::fields(FieldVisitor& v) {
+  v.field("prompt", prompt, any_text(), "prompt of the samples at the end of a run");
+  sampling.fields(v);
   v.field("samples", samples, at_least(0), "samples at the end of a run");
 }
 

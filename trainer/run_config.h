@@ -67,12 +67,18 @@ struct LoggingConfig {
   void fields(FieldVisitor& v);
 };
 
-struct GenerationConfig {
-  std::string prompt;
+// How tokens are drawn, wherever text is generated.
+struct SamplingConfig {
   int64_t max_new_tokens = 200;
   double temperature = 0.8;
   int64_t top_k = 0;
   double top_p = 1.0;
+  void fields(FieldVisitor& v);
+};
+
+struct GenerationConfig {
+  std::string prompt;
+  SamplingConfig sampling;
   int64_t samples = 1;
   void fields(FieldVisitor& v);
 };

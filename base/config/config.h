@@ -5,7 +5,7 @@
 //   LoadedConfig<RunConfig> run = load_config<RunConfig>("run.yaml", {"optimizer.lr=3e-4"});
 //   for (const std::string& note : run.source.notes) log::info(note);
 //   std::string yaml = to_yaml(run.config);
-//   for (const Difference& d : differences<RunConfig>(stored_yaml, yaml)) log::info(d.text);
+//   for (const ConfigDifference& d : differences<RunConfig>(stored_yaml, yaml)) log::info(d.text);
 //
 // A command has one root struct of its own, composed of the blocks that it needs.
 #pragma once
@@ -91,16 +91,17 @@ std::string reference_page(const std::string& title) {
   return reference_page(field_list(defaults), title);
 }
 
-struct Difference {
+struct ConfigDifference {
   std::string text;  // "optimizer.learning_rate: 3e-4 -> 0.001"; "(absent)" for a missing side
   bool may_change = false;  // FieldVisitor::may_change_on_resume
 };
 // Of two dumps, in the order of the first.  `defaults`: freshly made; a key that the old dump lacks
 // had its default then, so that a new key does not make every old run another one.
-std::vector<Difference> differences(const std::string& old_yaml, const std::string& new_yaml,
-                                    const FieldList& defaults);
+std::vector<ConfigDifference> differences(const std::string& old_yaml, const std::string& new_yaml,
+                                          const FieldList& defaults);
 template <ConfigRoot Root>
-std::vector<Difference> differences(const std::string& old_yaml, const std::string& new_yaml) {
+std::vector<ConfigDifference> differences(const std::string& old_yaml,
+                                          const std::string& new_yaml) {
   Root defaults;
   return differences(old_yaml, new_yaml, field_list(defaults));
 }

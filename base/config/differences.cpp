@@ -43,15 +43,15 @@ Flat flat(const std::string& yaml, const std::string& name) {
 
 }  // namespace
 
-std::vector<Difference> differences(const std::string& old_yaml, const std::string& new_yaml,
-                                    const FieldList& defaults) {
+std::vector<ConfigDifference> differences(const std::string& old_yaml, const std::string& new_yaml,
+                                          const FieldList& defaults) {
   const Schema schema = collect_schema(defaults);
   const Flat before = flat(old_yaml, "stored configuration");
   const Flat after = flat(new_yaml, "configuration");
   const Flat preset = flat(dump_config(defaults), "defaults");
   const std::unordered_map<std::string, std::string> old_values(before.begin(), before.end()),
       new_values(after.begin(), after.end()), default_values(preset.begin(), preset.end());
-  std::vector<Difference> result;
+  std::vector<ConfigDifference> result;
   const auto add = [&](const std::string& path, const std::string& was, const std::string& is) {
     if (was == is) return;
     result.push_back({concat(path, ": ", was, " -> ", is), may_change(schema, path)});

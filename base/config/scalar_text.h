@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Strict readings of a scalar's text, and the words for what is wanted.  Internal to base/config/.
+// Strict readings of a scalar's text, and the words for what is wanted.
 #pragma once
 
 #include <cstdint>

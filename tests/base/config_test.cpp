@@ -303,9 +303,9 @@ TEST(ConfigDump, ReadsWell) {
             "schedule: cosine\n");
 }
 
-std::vector<std::string> texts(const std::vector<Difference>& list) {
+std::vector<std::string> texts(const std::vector<ConfigDifference>& list) {
   std::vector<std::string> result;
-  for (const Difference& difference : list) result.push_back(difference.text);
+  for (const ConfigDifference& difference : list) result.push_back(difference.text);
   return result;
 }
 
@@ -355,7 +355,7 @@ TEST(ConfigDiff, TheFieldSaysWhetherItMayChange) {
   after.fixed = after.strict.a = after.strict.b = after.lenient.a = after.lenient.b = 9;
   after.sources = {{"x.txt", 1}};
   std::vector<std::string> free, bound;
-  for (const Difference& d : differences<Resumable>(to_yaml(before), to_yaml(after)))
+  for (const ConfigDifference& d : differences<Resumable>(to_yaml(before), to_yaml(after)))
     (d.may_change ? free : bound).push_back(d.text);
   EXPECT_EQ(bound, (std::vector<std::string>{"fixed: 0 -> 9", "strict.a: 1 -> 9"}));
   EXPECT_EQ(free, (std::vector<std::string>{"strict.b: 2 -> 9", "lenient.a: 1 -> 9",

@@ -8,7 +8,7 @@ import subprocess
 import time
 import unittest
 
-from harness import BINARY, LIKE_V3, ROOT, CliTest, environment, orthant
+from harness import BINARY, LIKE_V3, ROOT, CliTest, command, environment, orthant
 
 METRICS = ("step samples tokens loss lm_loss grad_norm learning_rate step_ms tokens_per_second model_tflops mfu "
            "memory_peak_bytes balance_loss expert_load_max_over_mean expert_load_entropy dropped_fraction").split()
@@ -98,6 +98,25 @@ class Run(CliTest):
         greedy = orthant(*arguments, "--temperature", "0", "--precision", "fp64")
         self.check(greedy, 0)
         self.assertNotEqual(first.out, greedy.out)
+
+    def test_generate_takes_a_prompt_from_a_file_or_standard_input_and_ends_at_a_text(self):
+        self.check(orthant("pretrain", self.config()), 0)
+        arguments = ["generate", self.dir / "run", "--max-new-tokens", "60", "--seed", "5"]
+        whole = self.check(orthant(*arguments, "--prompt", "To\nbe"), 0).out
+        (self.dir / "prompt.txt").write_text("To\nbe\n")
+        self.assertEqual(orthant(*arguments, "--prompt-file", self.dir / "prompt.txt").out, whole)
+        piped = subprocess.run(command([*arguments, "--prompt-file", "-"]), input="To\nbe\n", capture_output=True, text=True,
+                               errors="replace", timeout=120, env=environment())
+        self.assertEqual(piped.stdout, whole)
+        generated = whole[len("To\nbe"):-1]
+        stop = re.search("[!-~]{2}", generated[8:]).group()
+        stopped = self.check(orthant(*arguments, "--prompt", "To\nbe", "--stop", "not there at all", "--stop", stop), 0)
+        self.assertEqual(stopped.out, "To\nbe" + generated[:generated.index(stop)] + "\n")
+        self.check(orthant(*arguments, "--prompt", "a", "--prompt-file", "-"), 2, "--prompt-file", "excludes")
+        self.check(orthant(*arguments, "--prompt-file", self.dir / "no.txt"), 66, "no.txt", "standard input")
+        self.check(orthant(*arguments, "--stop", ""), 2, "--stop", "empty")
+        self.check(orthant(*arguments, "--top-p", "1.5"), 2, "--top-p", "want a number > 0 and <= 1, got '1.5'")
+        self.check(orthant(*arguments, "--samples", "1e1"), 2, "--samples", "write 10")
 
     def test_inspect_routing(self):
         self.check(orthant("pretrain", self.config(), *LIKE_V3), 0)

@@ -1,33 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <cstdio>
+#include <memory>
 
-#include "base/config/config.h"
-#include "base/error.h"
-#include "base/log.h"
-#include "checkpoint/reader.h"
 #include "data/corpus.h"
-#include "launch/commands.h"
-#include "launch/run_file.h"
+#include "launch/command.h"
 #include "trainer/run/progress.h"
-#include "trainer/saved_model.h"
 
 namespace orthant {
+namespace {
 
-int run_inspect_config(const InspectConfigCommand& command) {
-  if (command.reference) {
-    std::fputs(reference_page<RunConfig>("Configuration reference").c_str(), stdout);
-    return 0;
-  }
-  ORTHANT_CHECK(!command.config.empty(), kUsage,
-                "inspect config: want a YAML file, or --reference");
-  const RunFile file =
-      load_run_file(command.config, command.overrides, Group::self(), command.ranks);
-  for (const std::string& note : file.notes) log::info(note);
-  std::fputs(file.yaml.c_str(), stdout);
-  return 0;
-}
-
-int run_inspect_corpus(const std::string& path) {
+int run(const std::string& path) {
   const CorpusInfo info = inspect_corpus(path);
   const auto split = [](const char* name, const SplitInfo& s) {
     std::printf("%-12s %s tokens, %s bytes of text, %s\n", name,
@@ -53,10 +35,17 @@ int run_inspect_corpus(const std::string& path) {
   return 0;
 }
 
-int run_inspect_checkpoint(const std::string& path) {
-  const CheckpointReport report = verify_checkpoint(find_checkpoint("inspect checkpoint", path));
-  std::fputs(report.text.c_str(), stdout);
-  return report.ok ? 0 : static_cast<int>(ErrorKind::kData);
+}  // namespace
+
+Command inspect_corpus_command() {
+  return {.name = "inspect corpus",
+          .help = "sizes, provenance and checksums of a corpus",
+          .footer = "",
+          .declare = [](Options& o) {
+            const auto path = std::make_shared<std::string>();
+            o.text("path", *path, required_text(), ".h5 file");
+            return [path] { return run(*path); };
+          }};
 }
 
 }  // namespace orthant
