@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <memory>
 
+#include "base/durable_file.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "data/tokenizer_training.h"
@@ -27,12 +28,9 @@ int run(const Training& command) {
                 "tokenizer train: --output: want a path "
                 "that ends in .model, got '",
                 command.output, "'");
-  const std::filesystem::path folder = std::filesystem::absolute(command.output).parent_path();
-  std::error_code error;
-  std::filesystem::create_directories(folder, error);
-  ORTHANT_CHECK(!error, kCannotWrite, command.output, ": cannot make '", folder.string(),
-                "': ", error.message());
-  check_writable(folder.string());
+  const std::string folder = folder_of(command.output);
+  make_folders(folder, command.output);
+  check_writable(folder);
   const TrainedTokenizer trained = train_tokenizer(
       {.inputs = command.inputs,
        .format = command.format,
@@ -45,7 +43,7 @@ int run(const Training& command) {
        .library_log = command.library_log,
        .progress = [](const std::string& what) { log::info("tokenizer train: ", what); }});
   const bool replaces = std::filesystem::exists(command.output);
-  write_file_atomically(command.output, trained.file);
+  replace_file(command.output, trained.file);
   log::info(command.output, replaces ? " (replaces an older file): " : ": ", command.model, ", ",
             with_thousands(command.vocab_size), " ids, ",
             std::round(trained.bytes_per_token * 100) / 100, " bytes of text a token, ",

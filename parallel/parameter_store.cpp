@@ -6,10 +6,9 @@
 namespace orthant {
 namespace {
 
-// The predicate's word on a storage: on its name, or on all logical tensors in it.
+// The predicate's word on a storage: on all logical tensors in it.
 bool is_meant(const Parameter& parameter,
               const std::function<bool(const std::string&)>& predicate) {
-  if (predicate(parameter.name())) return true;
   const LogicalTensor *meant = nullptr, *other = nullptr;
   for (const LogicalTensor& logical : parameter.table())
     (predicate(logical.name) ? meant : other) = &logical;

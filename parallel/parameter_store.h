@@ -18,8 +18,8 @@ class ParameterStore {
   const std::vector<std::unique_ptr<ParameterUse>>& uses() const { return uses_; }
   int64_t numel() const;  // elements on this rank, without mirrors
 
-  // Settles what trains: parameters whose storage, or all of whose logical tensors, are called so
-  // get no gradients, buffers or optimizer state.  Before gradient buffers are made, alike on all
+  // Settles what trains: parameters all of whose logical tensors are called so get no gradients,
+  // buffers or optimizer state.  Before gradient buffers are made, alike on all
   // ranks.  Error(kConfig) where only a part of a storage is meant.
   void freeze(const std::function<bool(const std::string& name)>& is_frozen);
   void initialize(uint64_t seed);

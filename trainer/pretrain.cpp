@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/config/config.h"
 #include "base/context.h"
+#include "base/durable_file.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "moe/statistics.h"
@@ -104,7 +105,7 @@ BatchSizes settle_sizes(const RunConfig& config, const Manifest* manifest,
 std::vector<std::string> changes(const RunConfig& config, const std::string& stored_yaml,
                                  const std::string& yaml, bool same_data) {
   std::vector<std::string> result;
-  for (const Difference& difference : differences<RunConfig>(stored_yaml, yaml)) {
+  for (const ConfigDifference& difference : differences<RunConfig>(stored_yaml, yaml)) {
     const bool is_end =
         config.schedule.follows_max_steps && difference.text.starts_with("schedule.total_steps:");
     if (!difference.may_change && !is_end) result.push_back(difference.text);
@@ -183,7 +184,7 @@ void keep_timeline(const PipelineRecord& record, const RunSession& session, RunO
   if (!session.is_first()) return;
   outcome.pipeline = record;
   try {
-    write_file_atomically(session.paths().pipeline(), to_json(record));
+    replace_file(session.paths().pipeline(), to_json(record));
   } catch (const Error& error) {
     log::warn("the pipeline's timeline of step ", record.step, " is not kept: ", error.what());
   }
@@ -203,14 +204,11 @@ std::vector<ReportSample> make_samples(const RunConfig& config, const Role& role
     return samples;
   }
   for (int64_t i = 0; i < g.samples; ++i)
-    samples.push_back({g.prompt, generate(role.model(), tokenizer,
-                                          {.prompt = g.prompt,
-                                           .max_new_tokens = g.max_new_tokens,
-                                           .temperature = g.temperature,
-                                           .top_k = g.top_k,
-                                           .top_p = g.top_p,
-                                           .seed = config.run.seed,
-                                           .sample = i})});
+    samples.push_back(
+        {g.prompt,
+         generate(
+             role.model(), tokenizer,
+             {.prompt = g.prompt, .sampling = g.sampling, .seed = config.run.seed, .sample = i})});
   return samples;
 }
 
@@ -230,7 +228,7 @@ PretrainResult pretrain(const PretrainOptions& options, const Group& host_world)
   check_same_everywhere(host_world, "the configuration", yaml,
                         [](const std::string& theirs, const std::string& others) {
                           std::string text;
-                          for (const Difference& d : differences<RunConfig>(others, theirs))
+                          for (const ConfigDifference& d : differences<RunConfig>(others, theirs))
                             text += (text.empty() ? "" : "; ") + d.text;
                           return text;
                         });
@@ -266,7 +264,7 @@ PretrainResult pretrain(const PretrainOptions& options, const Group& host_world)
                  .samples_after = [&](int64_t step) { return sizes.samples_after(step); }},
                 {role.saved()});
   if (session.is_first() && !data.tokenizer->model_file().empty())
-    write_file_atomically(session.paths().tokenizer(), data.tokenizer->model_file());
+    replace_file(session.paths().tokenizer(), data.tokenizer->model_file());
   if (!session.has_next()) {
     log::info("nothing to do: ", config.run.dir, " is at step ", session.step(),
               " of run.max_steps ", config.run.max_steps);
@@ -277,9 +275,9 @@ PretrainResult pretrain(const PretrainOptions& options, const Group& host_world)
   const std::unique_ptr<Loader> loader = make_loader(config, data, sizes, data_ranks);
   std::optional<EvaluationBatches> evaluation;
   if (config.evaluation.interval > 0) evaluation.emplace(make_evaluation(config, data, data_ranks));
-  const double peak_flops =
-      world.sum(config.logging.peak_tflops > 0 ? config.logging.peak_tflops * 1e12
-                                               : measure_product_rate(config.dtype(), role.device()));
+  const double peak_flops = world.sum(config.logging.peak_tflops > 0
+                                          ? config.logging.peak_tflops * 1e12
+                                          : measure_product_rate(config.dtype(), role.device()));
   describe_run(config, session, loader->num_windows());
   SkipWatch skips;
   MemoryPeaks memory;  // of all steps

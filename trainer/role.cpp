@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/role.h"
 
-#include <algorithm>
-#include <set>
-
-#include "base/error.h"
 #include "trainer/training_state.h"
 
 namespace orthant {
@@ -28,22 +24,9 @@ Role::Role(const RoleOptions& options, const RankGroups& ranks, const WeightSour
 }
 
 void Role::freeze() {
-  const auto trains = [this](const std::string& logical) {
-    return options_.training && (!options_.training->trains || options_.training->trains(logical));
-  };
-  std::set<std::string> frozen;
-  for (const auto& parameter : store_.all()) {
-    const std::vector<LogicalTensor>& table = parameter->table();
-    const auto training = std::count_if(table.begin(), table.end(), [&](const LogicalTensor& t) {
-      return trains(t.name);
-    });
-    ORTHANT_CHECK(training == 0 || training == std::ssize(table), kConfig, "role ", name(), ": ",
-                  training, " of the ", table.size(), " tensors of ", parameter->name(), " (",
-                  table.front().name, ", ...) are to train and the others not; they are one ",
-                  "storage: all of them or none");
-    if (training == 0) frozen.insert(parameter->name());
-  }
-  store_.freeze([&](const std::string& storage) { return frozen.contains(storage); });
+  if (!options_.training) store_.freeze([](const std::string&) { return true; });
+  if (!options_.training || !options_.training->trains) return;
+  store_.freeze([this](const std::string& logical) { return !options_.training->trains(logical); });
 }
 
 void Role::publish_weights() {

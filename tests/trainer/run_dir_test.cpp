@@ -12,6 +12,7 @@
 #include <optional>
 
 #include "base/clock.h"
+#include "base/durable_file.h"
 #include "base/error.h"
 
 namespace orthant {
@@ -65,18 +66,18 @@ TEST_F(RunDirTest, RefusesPlacesWhereNothingCanBeWritten) {
   EXPECT_NE(is_file.find("cannot make the directory"), std::string::npos) << is_file;
   const std::string proc = refusal([] { check_writable("/proc/self"); });
   EXPECT_NE(proc.find("/proc/self/.write-test: cannot write: "), std::string::npos) << proc;
-  const std::string parent = refusal([] { write_file_atomically("/nonexistent/a/b", "x"); });
+  const std::string parent = refusal([] { replace_file("/nonexistent/a/b", "x"); });
   EXPECT_NE(parent.find("/nonexistent/a/b: cannot write: No such file"), std::string::npos);
 }
 
 TEST_F(RunDirTest, ReplacesAFileAsAWhole) {
   std::filesystem::create_directories(root_);
   const std::string path = root_ / "config.yaml";
-  write_file_atomically(path, "one");
-  write_file_atomically(path, std::string(1 << 20, 'x'));
+  replace_file(path, "one");
+  replace_file(path, std::string(1 << 20, 'x'));
   EXPECT_EQ(read_text(path).size(), size_t{1} << 20);
   std::filesystem::create_directories(root_ / "taken" / "inside");
-  EXPECT_NE(refusal([&] { write_file_atomically(root_ / "taken", "x"); }).find("cannot write"),
+  EXPECT_NE(refusal([&] { replace_file(root_ / "taken", "x"); }).find("cannot write"),
             std::string::npos);
   size_t entries = 0;
   for ([[maybe_unused]] const auto& e : std::filesystem::directory_iterator(root_)) ++entries;

@@ -9,6 +9,7 @@
 #include <limits>
 #include <optional>
 
+#include "base/durable_file.h"
 #include "base/text.h"
 #include "trainer/run/progress.h"
 #include "trainer/run/report_chart.h"
@@ -297,7 +298,7 @@ std::string render_report(const ReportInput& input) {
 }
 
 void write_report(const std::string& path, const ReportInput& input) {
-  write_file_atomically(path, render_report(input));
+  replace_file(path, render_report(input));
 }
 
 }  // namespace orthant

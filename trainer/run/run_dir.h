@@ -5,7 +5,6 @@
 #pragma once
 
 #include <string>
-#include <string_view>
 
 namespace orthant {
 
@@ -29,10 +28,6 @@ void create_run_dir(const RunPaths& paths);
 
 // Writes a small file, syncs it and removes it.
 void check_writable(const std::string& dir);
-
-// Temporary file in the same directory, fsync, rename, fsync of the directory: after a crash the
-// path holds the old content or the new one.
-void write_file_atomically(const std::string& path, std::string_view text);
 
 // Exclusive use of a run directory, from construction to destruction (or the end of the process).
 // Rank 0 takes it.  A lock that is held is refused after at most `wait_seconds`, naming host,

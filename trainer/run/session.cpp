@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "base/clock.h"
+#include "base/durable_file.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "checkpoint/reader.h"
@@ -53,7 +54,7 @@ void RunSession::check_same_directory() const {
   if (world_.size() == 1) return;
   const std::string token = paths_.dir + "/.seen-by-all-ranks";
   first_rank_does(world_, [&] {
-    write_file_atomically(token, "");
+    replace_file(token, "");
     return std::string();
   });
   every_rank_does(world_, [&] {
@@ -145,7 +146,7 @@ void RunSession::begin(RunIdentity identity, std::vector<SavedTensors> saved) {
   if (manifest_) resume();
   first_step_ = step_ + 1;
   if (is_first()) {
-    write_file_atomically(paths_.config(), identity_.configuration);
+    replace_file(paths_.config(), identity_.configuration);
     if (manifest_) note_saved();
     metrics_ = std::make_unique<MetricsWriter>(paths_.metrics(), step_);
     if (options_.tensorboard) events_ = std::make_unique<EventFile>(paths_.dir, step_);
@@ -180,7 +181,7 @@ void RunSession::note_saved() {
   if (!is_first() || step <= noted_step_) return;
   noted_step_ = step;
   try {
-    write_file_atomically(paths_.saved_step(), concat(step, "\n"));
+    replace_file(paths_.saved_step(), concat(step, "\n"));
   } catch (const Error& error) {
     log::warn(error.what());
   }
