@@ -18,6 +18,7 @@ ATTENTION = {"target": "test_tensor", "filter": "*CpuAttention*"}
 CONTEXT = {"target": "test_parallel", "filter": "*ContextAttention*"}
 MEMORY = {"filter": "Recompute*:MemoryPlan*:LongContext*"}
 ZERO = {"filter": "*Zero*:*Fp64EqualsReference*"}
+CONFIG = {"target": "test_base", "filter": "Config*:Problems*"}
 GRID = {"filter": "*Grid.Fp64*"}
 
 MUTANTS = [
@@ -321,6 +322,31 @@ MUTANTS = [
            "    } catch (const Error&) {\n      continue;\n    }", "    } catch (const Error&) {\n    }", target="test_trainer", filter="ImpossibleLayouts*"),
     Mutant("a schedule short of micro-batches is found out when the model is there", "trainer/run_config.cpp",
            "if (problems.empty()) problems.collect([&] { check_pipeline(*this); });", "if (!problems.empty()) problems.collect([&] { check_pipeline(*this); });", target="test_trainer", filter="ImpossibleLayouts*"),
+    # Configuration, and pasted config.json files.
+    Mutant("a key that is new makes every old run another one", "base/config/differences.cpp",
+           "if (found == default_values.end() || found->second != value) add(", "add(", **CONFIG),
+    Mutant("a block that may change does not say so of its fields", "base/config/schema.cpp",
+           "    SchemaVisitor inner(key.inner, may_change_);\n    fields(inner);", "    SchemaVisitor inner(key.inner, false);\n    fields(inner);", **CONFIG),
+    Mutant("what comes behind a field that may change may change too", "base/config/schema.cpp",
+           "    may_change_ = outside;\n", "", **CONFIG),
+    Mutant("a mapping says nothing, whatever is in it", "base/config/names.cpp",
+           "return node.kind == YamlNode::Kind::kNull || rule.is_remark ||", "return node.kind != YamlNode::Kind::kScalar || rule.is_remark ||", **CONFIG),
+    Mutant("bytes of an override are trained with, and cannot be saved", "base/config/yaml_overrides.cpp",
+           "  check_yaml_text(argument, place, /*is_file=*/false);\n", "", **CONFIG),
+    Mutant("a directory is called ~", "base/config/read.cpp",
+           "return home + path.substr(1);", "return path;", **CONFIG),
+    Mutant("a checker that throws hides the problems behind it", "base/problems.h",
+           "    } catch (const Error& error) {\n      add(error.what());\n", "    } catch (const Error& error) {\n      add(error.what());\n      raise();\n", **CONFIG),
+    Mutant("Mixtral's scores are not divided by their sum", "model/config.cpp",
+           "  norm_topk_prob = true;\n", "", target="test_trainer", filter="HubConfigs*"),
+    Mutant("Qwen2 is built without its biases", "model/family.cpp",
+           'Family{"qwen2", "Qwen2ForCausalLM", "biases of queries, keys and values"}', 'Family{"qwen2", "Qwen2ForCausalLM"}',
+           target="test_trainer", filter="HubConfigs*"),
+    Mutant("the learning rate may change when a run is resumed", "trainer/run_config.cpp",
+           '  block("optimizer", "how weights are updated", optimizer);', '  v.may_change_on_resume([&] { block("optimizer", "how weights are updated", optimizer); });',
+           target="test_trainer", filter="RunConfig*"),
+    Mutant("half of a stop text is given out", "trainer/stop_texts.cpp",
+           ".substr(0, n))) keep = n;", ".substr(0, n))) keep = 0;", target="test_trainer", filter="StopTexts*"),
     # Memory.
     Mutant("selective recomputation keeps everything", "tensor/autograd/var.cpp",
            "    if (!remade.value.is_unique()) remade.value.discard(std::move(remade.make));", "    remade.make = nullptr;", **MEMORY),
