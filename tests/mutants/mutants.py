@@ -324,11 +324,11 @@ MUTANTS = [
            "if (problems.empty()) problems.collect([&] { check_pipeline(*this); });", "if (!problems.empty()) problems.collect([&] { check_pipeline(*this); });", target="test_trainer", filter="ImpossibleLayouts*"),
     # Configuration, and pasted config.json files.
     Mutant("a key that is new makes every old run another one", "base/config/differences.cpp",
-           "if (found == default_values.end() || found->second != value) add(", "add(", **CONFIG),
+           "found->second != value) add(", "!found->second.empty()) add(", **CONFIG),
     Mutant("a block that may change does not say so of its fields", "base/config/schema.cpp",
            "    SchemaVisitor inner(key.inner, may_change_);\n    fields(inner);", "    SchemaVisitor inner(key.inner, false);\n    fields(inner);", **CONFIG),
     Mutant("what comes behind a field that may change may change too", "base/config/schema.cpp",
-           "    may_change_ = outside;\n", "", **CONFIG),
+           "    may_change_ = outside;\n", "    may_change_ = outside || may_change_;\n", **CONFIG),
     Mutant("a mapping says nothing, whatever is in it", "base/config/names.cpp",
            "return node.kind == YamlNode::Kind::kNull || rule.is_remark ||", "return node.kind != YamlNode::Kind::kScalar || rule.is_remark ||", **CONFIG),
     Mutant("bytes of an override are trained with, and cannot be saved", "base/config/yaml_overrides.cpp",
