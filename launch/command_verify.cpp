@@ -39,7 +39,7 @@ void check_ranks(const LayoutSpec& layout) {
 // Before anything runs.
 void check_fits(const LayoutSpec& layout, const RunConfig& config) {
   try {
-    layout.applied_to(config).resolve(layout.ranks());
+    layout.applied_to(config).resolved(layout.ranks());
   } catch (const Error& error) {
     throw_error(error.kind(), concat("layout '", layout.text, "' (", config.model.num_hidden_layers,
                                      " layers, batch ", config.batch.global_batch_size, " in ",
@@ -70,7 +70,7 @@ std::map<std::pair<int64_t, int64_t>, Batch> read_rows(RunConfig config, int64_t
   config.batch.ramp_start = config.batch.ramp_increment = config.batch.ramp_samples = 0;
   config.evaluation.interval = 0;
   config.parallel = {};
-  config.resolve(1);
+  config = config.resolved(1);
   const Datasets data = open_datasets(config, world);
   const std::unique_ptr<Loader> loader =
       make_loader(config, data, config.batch.sizes(), Group::self());

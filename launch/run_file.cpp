@@ -11,9 +11,9 @@ namespace orthant {
 RunFile load_run_file(const std::string& path, const std::vector<std::string>& overrides,
                       const Group& group, int world_size) {
   const auto [config, source] = load_config<RunConfig>(path, overrides);
-  RunFile file{.config = config, .notes = source.notes};
+  RunFile file{.config = config, .yaml = "", .notes = source.notes};
   try {
-    file.config.resolve(world_size > 0 ? world_size : file.config.parallel.least_ranks());
+    file.config = config.resolved(world_size > 0 ? world_size : config.parallel.least_ranks());
   } catch (const Error& error) {
     throw Error(error.kind(),
                 concat(path, overrides.empty() ? "" : " with the command line's values", ": ",

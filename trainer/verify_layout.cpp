@@ -121,9 +121,7 @@ class Verifier {
     c.optimizer.learning_rate = trial.learning_rate;
     // Never 0, which would compare nothing.
     c.schedule = {.name = "constant", .warmup_steps = trial.optimizer == "adamw" ? trial.steps : 0};
-    c = layout.applied_to(c);
-    c.resolve(layout.ranks());
-    return c;
+    return layout.applied_to(c).resolved(layout.ranks());
   }
 
   LayoutRun run(const LayoutSpec& layout, const Trial& trial) const {
@@ -263,7 +261,7 @@ std::vector<LayoutSpec> default_layouts(const RunConfig& config, int max_ranks) 
   const auto offer = [&](const std::string& text) {
     const LayoutSpec layout = parse_layout(text);
     try {
-      layout.applied_to(config).resolve(layout.ranks());
+      layout.applied_to(config).resolved(layout.ranks());
       layouts.push_back(layout);
     } catch (const Error&) {  // this configuration does not allow it
     }

@@ -24,6 +24,15 @@ class CommandLine(CliTest):
         train = self.check(orthant("tokenizer", "train", "--help"), 0, "--no-byte-fallback")
         self.assertNotIn("{false}", train.out)
 
+    def test_every_command_has_help(self):
+        for command in ("pretrain", "prepare", "generate", "doctor", "tokenizer train", "tokenizer encode", "tokenizer decode",
+                        "inspect config", "inspect corpus", "inspect checkpoint", "inspect routing", "inspect schedule",
+                        "verify layout"):
+            words = command.split()
+            listed = self.check(orthant(*words[:-1], "--help"), 0)
+            self.assertRegex(listed.out, f"\\n  {words[-1]} ")
+            self.check(orthant(*words, "--help"), 0, f"Usage: orthant {command}")
+
     def test_bad_override(self):
         self.check(orthant("pretrain", self.config(), "optimizer.learning_rate"), 64, "optimizer.learning_rate")
         self.check(orthant("pretrain", self.config(), "optimizer.learning_rate=fast"), 64, "command line", "fast")

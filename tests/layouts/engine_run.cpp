@@ -71,8 +71,7 @@ RunConfig resolved_config(const Variant& variant, const EngineOptions& options, 
   config.parallel.expert_tensor_parallel_size = options.expert_tensor_parallel_size;
   config.optimizer.name = options.optimizer;
   config.optimizer.learning_rate = options.learning_rate;
-  config.resolve(world_size);
-  return config;
+  return config.resolved(world_size);
 }
 
 std::vector<Batch> own_batches(const Variant& variant, const Group& group, int64_t step) {

@@ -27,11 +27,10 @@ ModelConfig model_of(const std::string& name, bool as_override) {
   const std::string run =
       "run: {max_steps: 1}\nbatch: {sequence_length: 16}\n"
       "data: {train: a.txt}\nmodel: ";
-  RunConfig config =
+  const RunConfig config =
       as_override ? parse_config<RunConfig>(run + "{}\n", "f.yaml", {"model=" + text.str()}).config
                   : parse_config<RunConfig>(run + text.str(), "f.yaml").config;
-  config.resolve(1);
-  return config.model;
+  return config.resolved(1).model;
 }
 
 std::string refusal(const std::string& name, bool as_override) {
@@ -150,8 +149,7 @@ std::string fault(const std::string& keys) {
   const std::string text = concat("run: {max_steps: 1}\nbatch: {sequence_length: 16}\n",
                                   "data: {train: a.txt}\nmodel: {", keys, "}\n");
   try {
-    RunConfig config = parse_config<RunConfig>(text, "f.yaml").config;
-    config.resolve(1);
+    const RunConfig config = parse_config<RunConfig>(text, "f.yaml").config.resolved(1);
     EXPECT_EQ(parse_config<RunConfig>(config.yaml(), "again").config.yaml(), config.yaml());
   } catch (const Error& error) {
     return error.what();

@@ -28,7 +28,7 @@ std::string refusal(int ranks, const std::vector<std::string>& overrides) {
   RunConfig config = config_with(overrides);
   const int64_t before = context().ledger->peak_bytes();
   try {
-    config.resolve(ranks);
+    config.resolved(ranks);
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kConfig);
     EXPECT_EQ(context().ledger->peak_bytes(), before);

@@ -19,9 +19,7 @@ RunConfig resolved(const std::string& keys, const std::string& more = "") {
       concat("run: {max_steps: 1}\nbatch: {sequence_length: 8}\ndata: {train: a.txt}\n", more,
              "\nmodel: {hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 4, ",
              "moe_intermediate_size: 8, ", keys, "}\n");
-  RunConfig config = parse_config<RunConfig>(text, "f.yaml").config;
-  config.resolve(1);
-  return config;
+  return parse_config<RunConfig>(text, "f.yaml").config.resolved(1);
 }
 
 std::string fault(const std::string& keys, const std::string& more = "") {

@@ -31,11 +31,12 @@ TEST(RunConfig, WhatMayChangeOnResume) {
 }
 
 TEST(RunConfig, TheStoredTextLeavesTheNumberOfRanksOpen) {
-  RunConfig config =
+  const RunConfig given =
       parse_config<RunConfig>(
           "run: {max_steps: 1}\nbatch: {sequence_length: 8}\ndata: {train: a.txt}\n", "f.yaml")
           .config;
-  config.resolve(4);
+  RunConfig config = given.resolved(4);
+  EXPECT_EQ(given.parallel.data_parallel_size, 0);
   EXPECT_EQ(config.parallel.data_parallel_size, 4);
   EXPECT_NE(config.yaml().find("data_parallel_size: 0\n"), std::string::npos);
   config.replicas_follow_ranks = false;

@@ -17,9 +17,7 @@ ModelConfig resolved(const std::string& keys) {
   const std::string text = concat(
       "run: {max_steps: 1}\nbatch: {sequence_length: 16}\ndata: {train: a.txt}\n",
       "model: {hidden_size: 32, num_hidden_layers: 4, num_attention_heads: 4, ", keys, "}\n");
-  RunConfig config = parse_config<RunConfig>(text, "f.yaml").config;
-  config.resolve(1);
-  return config.model;
+  return parse_config<RunConfig>(text, "f.yaml").config.resolved(1).model;
 }
 
 std::vector<int64_t> windows(const std::string& keys) {
