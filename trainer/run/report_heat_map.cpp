@@ -65,8 +65,9 @@ std::string legend(const std::string& value_name) {
     svg += format("<rect class=\"frame\" x=\"%.2f\" y=\"%.2f\" width=\"%.2f\" height=\"%.2f\"/>", x,
                   kY - 5, kCell, 19.0);
     svg += cell(x, kY - 5, kCell, 19, kValues[i]) + "</rect>";
-    svg += format("<text class=\"mark\" text-anchor=\"middle\" x=\"%.1f\" y=\"%.1f\">%g%s</text>",
-                  x + kCell / 2, kY + 9, kValues[i], i + 1 == kValues.size() ? "+" : "");
+    svg += format("<text class=\"mark%s\" text-anchor=\"middle\" x=\"%.1f\" y=\"%.1f\">%g%s</text>",
+                  strength(kValues[i]) > 0.6 ? " full" : "", x + kCell / 2, kY + 9, kValues[i],
+                  i + 1 == kValues.size() ? "+" : "");
   }
   return svg;
 }

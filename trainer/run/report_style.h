@@ -47,10 +47,9 @@ svg { display: block; width: 100%; height: auto; }
 .tick { fill: var(--soft); font-size: 12px; font-variant-numeric: tabular-nums; }
 .hover { fill: var(--ink); fill-opacity: 0; } .hover:hover { fill-opacity: 0.07; }
 .under { fill: var(--c1); } .over { fill: var(--c2); } .frame { fill: none; stroke: var(--edge); }
-.mark { fill: var(--ink); font-size: 12px; paint-order: stroke; stroke: var(--card);
-  stroke-width: 3px; }
+.mark { fill: var(--ink); font-size: 12px; } .mark.full { fill: var(--card); }
 .wide { grid-column: 1 / -1; }
-.scroll { overflow-x: auto; } .scroll svg { min-width: 1000px; }
+.scroll { overflow-x: auto; } .scroll svg { min-width: 860px; } .scroll .tick { font-size: 13px; }
 .timeline > svg > rect { fill: none; } .timeline text { fill: var(--ink); }
 .timeline g text { fill: #1b2130; }
 .facts { width: 100%; border-spacing: 0; overflow: hidden; }
@@ -67,11 +66,11 @@ pre { margin: 0; overflow-x: auto;
 details pre { padding-top: 10px; } pre.go { padding: 12px 16px; }
 footer { color: var(--soft); font-size: 13px; margin-top: 32px; }
 @media (max-width: 620px) {
-  .charts .tick { font-size: 15px; } .charts .scroll .tick { font-size: 12px; }
+  .charts .tick { font-size: 15px; } .charts .scroll .tick { font-size: 13px; }
   .facts th { width: 7.5em; }
   .facts th, .facts td { padding: 7px 10px; } }
 @media print {
-  body { background: none; } main { max-width: none; padding: 0; }
+  body { background: none; } main { max-width: none; padding: 0 2px; }
   .charts { grid-template-columns: 1fr 1fr; } .tick { font-size: 15px; }
   .scroll svg { min-width: 0; }
   .scroll .tick { font-size: 18px; } .scroll .mark { font-size: 15px; }
