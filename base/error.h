@@ -19,7 +19,7 @@ enum class ErrorKind : int {
   kConfig = 64,        // configuration, also a bad key=value
   kData = 65,          // malformed input data or checkpoint
   kMissingInput = 66,  // an input file does not exist
-  kDevice = 69,        // device or library missing
+  kDevice = 69,        // device or library missing, or no thread to be had
   kInternal = 70,      // a bug of ours, shape mismatches included
   kCannotWrite = 73,   // an output cannot be written
   kInterrupted = 75,   // stopped by a signal, state saved: run the same command to go on

@@ -11,10 +11,13 @@
 #include <algorithm>
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <thread>
 #include <vector>
 
 #include "base/context.h"
+#include "base/log.h"
+#include "base/thread.h"
 
 namespace orthant {
 namespace {
@@ -35,8 +38,14 @@ void wait_for_change(std::atomic<uint32_t>& value, uint32_t old) {
 // system has not woken in time costs nothing.
 class Pool {
  public:
-  explicit Pool(int helpers) {
-    for (int i = 0; i < helpers; ++i) threads_.emplace_back([this] { work(); });
+  // With fewer helpers where the system refuses more: no result depends on their number.
+  explicit Pool(int helpers) : wanted_(helpers) {
+    threads_.reserve(static_cast<size_t>(helpers));
+    try {
+      for (int i = 0; i < helpers; ++i) threads_.emplace_back([this] { work(); });
+    } catch (const std::system_error& error) {
+      warn_of_fewer(error);
+    }
   }
   ~Pool() {
     stopping_.store(true);
@@ -46,7 +55,7 @@ class Pool {
   Pool(const Pool&) = delete;
   Pool& operator=(const Pool&) = delete;
 
-  int helpers() const { return static_cast<int>(threads_.size()); }
+  int wanted() const { return wanted_; }
 
   // Calls chunk(0) .. chunk(count - 1), here and on the helpers; returns when all have ended.
   void run(int64_t count, FunctionRef<void(int64_t)> chunk) {
@@ -67,6 +76,14 @@ class Pool {
  private:
   static constexpr uint32_t kOpen = 1u << 31;  // the rest of gate_ counts the helpers inside
 
+  void warn_of_fewer(const std::system_error& error) const {
+    static std::once_flag once;
+    std::call_once(once, [&] {
+      log::write(log::Level::kWarn, true,
+                 concat("going on with ", threads_.size() + 1, " of ", wanted_ + 1,
+                        " threads, slower: ", why_no_thread(error)));
+    });
+  }
   void next_round() {
     round_.fetch_add(1, std::memory_order_release);
     round_.notify_all();
@@ -95,6 +112,7 @@ class Pool {
     }
   }
 
+  const int wanted_;
   std::vector<std::thread> threads_;
   std::atomic<bool> stopping_{false};
   std::atomic<uint32_t> round_{0};
@@ -114,7 +132,7 @@ void run_chunks(int threads, int64_t count, FunctionRef<void(int64_t)> chunk) {
     (void)pool.release();  // a forked child has none of its parent's threads
     owner = getpid();
   }
-  if (!pool || pool->helpers() != threads - 1) pool = std::make_unique<Pool>(threads - 1);
+  if (!pool || pool->wanted() != threads - 1) pool = std::make_unique<Pool>(threads - 1);
   pool->run(count, chunk);
 }
 

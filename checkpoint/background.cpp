@@ -3,12 +3,14 @@
 
 #include <chrono>
 #include <condition_variable>
+#include <memory>
 #include <mutex>
-#include <thread>
 #include <utility>
 
 #include "base/context.h"
 #include "base/error.h"
+#include "base/log.h"
+#include "base/thread.h"
 
 namespace orthant {
 
@@ -46,7 +48,7 @@ void BackgroundTask::start(Work work) {
   ORTHANT_CHECK(is_done(), kInternal, "a background task was started before the last one was done");
   join();
   shared_ = std::make_shared<Shared>();
-  auto body = [shared = shared_, work = std::move(work), rank = context()]() mutable {
+  auto run = [shared = shared_, work = std::move(work), rank = context()]() mutable {
     const ContextScope scope(rank);
     std::string result, error;
     try {
@@ -58,10 +60,16 @@ void BackgroundTask::start(Work work) {
     work = nullptr;  // what it holds is free before anybody hears that it is done
     shared->finish(std::move(result), std::move(error));
   };
+  const auto body = std::make_shared<decltype(run)>(std::move(run));  // outlives a thread's refusal
   try {
-    shared_->thread = std::thread(std::move(body));
-  } catch (const std::exception& problem) {
-    shared_->finish("", concat("cannot start a thread: ", problem.what()));
+    shared_->thread = std::thread([body] { (*body)(); });
+  } catch (const std::system_error& refusal) {
+    static std::once_flag once;
+    std::call_once(once, [&] {
+      log::write(log::Level::kWarn, true,
+                 concat("checkpoints are written while training waits: ", why_no_thread(refusal)));
+    });
+    (*body)();
   }
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// One piece of work on a helper thread, in the context of the rank that starts it.
+// One piece of work on a helper thread, in the context of the rank that starts it; on the starter's
+// own where the system gives no other.
 #pragma once
 
 #include <atomic>

@@ -8,7 +8,8 @@
 #include <deque>
 #include <exception>
 #include <mutex>
-#include <thread>
+
+#include "base/thread.h"
 
 namespace orthant {
 namespace {
@@ -21,7 +22,9 @@ struct Job {
 
 class SerialThread {
  public:
-  SerialThread() : thread_([this] { loop(); }) { thread_.detach(); }
+  SerialThread() {
+    start_thread("HDF5", [this] { loop(); }).detach();
+  }
 
   void run(FunctionRef<void()> work) {
     if (std::this_thread::get_id() == id_) return work();
@@ -64,7 +67,6 @@ class SerialThread {
   std::condition_variable arrived_, finished_;
   std::deque<Job*> jobs_;
   std::atomic<std::thread::id> id_{};
-  std::thread thread_;  // last: the loop uses what stands above
 };
 
 }  // namespace

@@ -7,12 +7,12 @@
 #include <exception>
 #include <mutex>
 #include <stop_token>
-#include <thread>
 #include <utility>
 
 #include "base/clock.h"
 #include "base/context.h"
 #include "base/error.h"
+#include "base/thread.h"
 
 namespace orthant {
 namespace {
@@ -87,7 +87,9 @@ struct Loader::Impl {
       : sources(std::move(s)),
         options(checked(o, sources)),
         sampler(o.seed, sampler_sources(sources, o.sequence_length)) {
-    if (options.prefetch > 0) thread = std::jthread([this](std::stop_token stop) { work(stop); });
+    if (options.prefetch > 0)
+      thread = start_thread<std::jthread>("reading data ahead",
+                                          [this](std::stop_token stop) { work(stop); });
   }
 
   Batch make(Place place) const {

@@ -7,12 +7,12 @@
 #include <condition_variable>
 #include <mutex>
 #include <stop_token>
-#include <thread>
 
 #include "base/clock.h"
 #include "base/context.h"
 #include "base/error.h"
 #include "base/philox.h"
+#include "base/thread.h"
 #include "data/sentencepiece.h"
 #include "data/text_reader.h"
 
@@ -88,7 +88,8 @@ class Sentences final : public sentencepiece::SentenceIterator {
 class Heartbeat {
  public:
   explicit Heartbeat(const std::function<void(const std::string&)>& progress)
-      : thread_([&progress, &rank = context()](std::stop_token stop) {
+      : thread_(start_thread<std::jthread>("training a tokenizer", [&progress, &rank = context()](
+                                                                       std::stop_token stop) {
           const ContextScope scope(rank);
           std::mutex mutex;
           std::unique_lock lock(mutex);
@@ -101,7 +102,7 @@ class Heartbeat {
             if (progress)
               progress(concat("training for ", static_cast<int64_t>(now_seconds() - start), " s"));
           }
-        }) {}
+        })) {}
 
  private:
   std::jthread thread_;

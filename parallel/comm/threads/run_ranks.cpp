@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "parallel/comm/threads/run_ranks.h"
 
+#include <atomic>
 #include <mutex>
 #include <optional>
-#include <thread>
 #include <vector>
 
 #include "base/context.h"
 #include "base/error.h"
+#include "base/thread.h"
 #include "parallel/comm/threads/thread_world.h"
 
 namespace orthant {
@@ -59,6 +60,32 @@ void run_rank(const std::shared_ptr<ThreadWorld>& world, int rank, FirstError& f
   world->leave(rank);
 }
 
+// Runs body(0) .. body(n - 1) at the same time: all of them or, where there are not enough threads,
+// none.
+void start_together(int n, const std::function<void(int)>& body) {
+  enum Signal { kWait, kGo, kLeave };
+  std::atomic<int> signal{kWait};
+  std::vector<std::thread> threads;
+  const auto release = [&](Signal value) {
+    signal.store(value);
+    signal.notify_all();
+    for (std::thread& thread : threads) thread.join();
+  };
+  threads.reserve(static_cast<size_t>(n));
+  try {
+    for (int i = 0; i < n; ++i) {
+      threads.push_back(start_thread("ranks that are threads", [&, i] {
+        signal.wait(kWait);
+        if (signal.load() == kGo) body(i);
+      }));
+    }
+  } catch (...) {
+    release(kLeave);
+    throw;
+  }
+  release(kGo);
+}
+
 }  // namespace
 
 void run_ranks(int n, const std::function<void(const Group& world)>& body,
@@ -66,11 +93,7 @@ void run_ranks(int n, const std::function<void(const Group& world)>& body,
   ORTHANT_CHECK(n >= 1, kInternal, "run_ranks: want at least one rank, got ", n);
   const auto world = std::make_shared<ThreadWorld>(n);
   FirstError first;
-  std::vector<std::thread> threads;
-  for (int rank = 0; rank < n; ++rank) {
-    threads.emplace_back([&, rank] { run_rank(world, rank, first, body, options); });
-  }
-  for (std::thread& thread : threads) thread.join();
+  start_together(n, [&](int rank) { run_rank(world, rank, first, body, options); });
   first.rethrow();
   const std::string lost = options.check_collectives ? world->unreceived() : "";
   ORTHANT_CHECK(lost.empty(), kComm, "sent, but never received: ", lost);
