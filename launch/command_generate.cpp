@@ -2,12 +2,14 @@
 #include <cstdio>
 
 #include "launch/commands.h"
+#include "launch/process.h"
 #include "launch/saved_model.h"
 #include "trainer/generate.h"
 
 namespace orthant {
 
 int run_generate(const GenerateCommand& command) {
+  if (!is_first_process()) return 0;
   const SavedModel saved = load_saved_model("generate", command.model, command.precision);
   for (int64_t sample = 0; sample < command.samples; ++sample) {
     std::fputs(command.prompt.c_str(), stdout);
