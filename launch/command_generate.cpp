@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "launch/command.h"
+#include "launch/process.h"
 #include "trainer/generate.h"
 #include "trainer/saved_model.h"
 
@@ -42,6 +43,7 @@ std::string prompt_of(const Generate& command) {
 }
 
 int run(const Generate& command) {
+  if (!is_first_process()) return 0;
   for (const std::string& stop : command.stop)
     ORTHANT_CHECK(!stop.empty(), kUsage, "generate: --stop: want a text, got an empty one");
   const std::string prompt = prompt_of(command);

@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
-# mpirun with what laptops, containers and root need: more ranks than cores allowed, no binding, no ssh wanted; SIGTERM, SIGINT
-# and SIGUSR1 reach the ranks as SIGUSR1, so that a run saves and ends with 75 (mpirun itself would end them within seconds).
+# mpirun with what laptops, containers and root need: more ranks than cores allowed, no binding, no ssh wanted.  SIGTERM, SIGINT,
+# SIGHUP and SIGUSR1 reach the ranks as SIGUSR1, so that a run saves and ends with 75 (mpirun itself would end them within
+# seconds); a Ctrl-C after that ends them at once, a third ends mpirun too.  What mpirun says about exit codes is left out: it
+# buries what the program says.
 #   launch/mpirun.sh -n 2 build/bin/orthant pretrain configs/quickstart.yaml
 # On a cluster use your site's mpirun or srun as it is.
 set -euo pipefail
@@ -9,19 +11,67 @@ command -v ssh >/dev/null || export OMPI_MCA_plm=isolated
 # Containers often forbid reading another process's memory; Open MPI then copies through shared memory.
 export OMPI_MCA_btl_vader_single_copy_mechanism=${OMPI_MCA_btl_vader_single_copy_mechanism:-none}
 
-# In a session of its own, so that Ctrl-C on a terminal comes here alone; a second one ends the job.
-setsid mpirun --oversubscribe --bind-to none "$@" </dev/null &
-job=$!
-signals=0
-pass_on() {
-  signals=$((signals + 1))
-  if [ "$signals" -eq 1 ]; then kill -USR1 "$job" 2>/dev/null; else kill -TERM "$job" 2>/dev/null; fi || true
+# Standard error without mpirun's paragraphs (between lines of 74 dashes) about an exit code or an abort.  It outlives signals
+# and a terminal that is gone: mpirun would die of a pipe that nobody reads.
+filter() {
+  trap '' INT TERM HUP QUIT USR1
+  stdbuf -oL sed -E '/^-{74}$/ {
+      :more
+      N
+      /\n-{74}$/! b more
+      /Primary job +terminated normally|processes exited with non-zero status|MPI_ABORT was invoked/ d
+    }
+    /^mpirun: Forwarding signal|ORTE_ERROR_LOG: .*show_help\.c/ d' >&2 || cat >/dev/null
 }
-trap pass_on TERM INT USR1
+exec 3> >(filter)
+filter=$!
+
+ranks() {  # what mpirun has started here: the processes of its session
+  local file line session
+  for file in /proc/[0-9]*/stat; do
+    { read -r line <"$file"; } 2>/dev/null || continue
+    read -r _ _ _ session _ <<<"${line##*) }"
+    if [ "$session" = "$job" ] && [ "${line%% *}" != "$job" ]; then echo "${line%% *}"; fi
+  done
+}
+# The first signal goes through mpirun, as soon as there are ranks: before, it would be lost.  Later ones do not: mpirun crashes
+# of a signal while it ends.  It cleans up behind ranks that are killed.
+job='' last='' interrupts=0
+stop_ranks() {
+  until [ -n "$(ranks)" ] || ! kill -0 "$job" 2>/dev/null; do sleep 0.05; done
+  kill -USR1 "$job" 2>/dev/null || true
+}
+pass_on() {  # NAME
+  local before=$last
+  last=$1
+  if [ -z "$job" ]; then return; fi
+  if [ -z "$before" ]; then
+    stop_ranks
+  elif [ "$1" = INT ]; then
+    interrupts=$((interrupts + 1))
+    # shellcheck disable=SC2046
+    kill -KILL $(ranks) 2>/dev/null || true
+    if [ "$interrupts" -gt 1 ]; then kill -KILL "$job" 2>/dev/null || true; fi
+  fi
+}
+for name in TERM INT HUP USR1; do
+  # shellcheck disable=SC2064
+  trap "pass_on $name" "$name"
+done
+
+# In a session of its own, so that Ctrl-C on a terminal comes here alone.
+setsid mpirun --oversubscribe --bind-to none "$@" </dev/null 2>&3 3>&- &
+job=$!
+exec 3>&-
+if [ -n "$last" ]; then stop_ranks; fi
 code=0
 wait "$job" || code=$?
 while kill -0 "$job" 2>/dev/null; do
   code=0
   wait "$job" || code=$?
 done
+wait "$filter" 2>/dev/null || true
+while kill -0 "$filter" 2>/dev/null; do sleep 0.02; done
+# A signal that ended the ranks was on its way through here: as if it had ended this.
+if [ -n "$last" ] && [ "$code" -gt 128 ]; then code=$((128 + $(kill -l "$last"))); fi
 exit "$code"

@@ -1,12 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launch/process.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <time.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iostream>
 #include <new>
 
 #include "base/clock.h"
@@ -34,14 +38,6 @@ int environment_int(const char* name, int fallback) {
   return text ? std::atoi(text) : fallback;
 }
 
-// Rank and size as launchers tell them, before MPI is initialised: who prints errors.
-int environment_rank() {
-  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK", "SLURM_PROCID"}) {
-    if (std::getenv(name)) return environment_int(name, 0);
-  }
-  return 0;
-}
-
 bool is_seen_by_all(ErrorKind kind) {
   switch (kind) {
     case ErrorKind::kUsage:
@@ -60,8 +56,10 @@ bool is_seen_by_all(ErrorKind kind) {
 int end_with(ErrorKind kind, const std::string& message) {
   const int code = static_cast<int>(kind);
   const bool everyone = is_seen_by_all(kind);
-  if (!everyone || environment_rank() == 0) log::error(message);
-  if (ranks_started && launched_by_mpi()) {
+  // Not by what a launcher's variables say: a process that joined no ranks is alone with its error.
+  const bool first = context().rank == 0;
+  if (!everyone || first) log::error(message);
+  if (ranks_started) {
     if (!everyone) abort_mpi(code);
     // The others have the same error and leave by themselves; one that has not, and waits, hears of
     // it; any other would keep the job alive.
@@ -70,7 +68,7 @@ int end_with(ErrorKind kind, const std::string& message) {
     try {
       finalize_mpi();
     } catch (const Error& error) {
-      if (environment_rank() != 0) log::error(message);
+      if (!first) log::error(message);
       log::error(error.what());
       abort_mpi(code);
     }
@@ -81,14 +79,44 @@ int end_with(ErrorKind kind, const std::string& message) {
 
 }  // namespace
 
+void open_standard_files() {
+  for (int file = 0; file <= 2; ++file) {
+    // open() takes the lowest free number, which is this one.
+    if (fcntl(file, F_GETFD) < 0) static_cast<void>(open("/dev/null", file ? O_WRONLY : O_RDONLY));
+  }
+}
+
+int close_stdout(int code) {
+  errno = 0;
+  std::cout.flush();
+  const bool lost = (std::fflush(stdout) != 0) | (std::ferror(stdout) != 0) | !std::cout;
+  if (!lost || code != 0) return code;
+  // The write that failed may lie behind.
+  log::error("standard output could not be written",
+             errno ? concat(": ", std::strerror(errno)) : " (is its disk full?)",
+             "; what stands there is cut");
+  return static_cast<int>(ErrorKind::kCannotWrite);
+}
+
 void install_signal_handlers() {
   struct sigaction action = {};
   action.sa_handler = on_signal;
   action.sa_flags = SA_RESTART;
   for (int number : {SIGUSR1, SIGTERM, SIGINT}) sigaction(number, &action, nullptr);
+  struct sigaction hangup = {};
+  sigaction(SIGHUP, nullptr, &hangup);
+  if (hangup.sa_handler != SIG_IGN) sigaction(SIGHUP, &action, nullptr);
   // A closed pipe or a full quota is an error of a write, not the end of the run.
   signal(SIGPIPE, SIG_IGN);
   signal(SIGXFSZ, SIG_IGN);
+}
+
+bool is_first_process() {
+  if (!launched_by_mpi()) return true;
+  for (const char* name : {"OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK"}) {
+    if (std::getenv(name)) return environment_int(name, 0) == 0;
+  }
+  return true;
 }
 
 Group start_ranks(double timeout_seconds) {

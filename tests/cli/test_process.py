@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The program among other processes: what it finds open, a full disk, signals, and what a launcher's variables say."""
+import concurrent.futures
+import pathlib
+import signal
+import subprocess
+import time
+import unittest
+
+from harness import BINARY, ROOT, CliTest, command, environment, orthant
+
+NOT_OURS = ["Primary job", "non-zero status", "MPI_ABORT", "Forwarding signal", "Segmentation"]
+
+
+class StandardFiles(CliTest):
+    def shell(self, line):
+        done = subprocess.run(["bash", "-c", line, BINARY], capture_output=True, text=True, env=environment(), cwd=self.dir, timeout=60)
+        return done.returncode, done.stdout, done.stderr
+
+    def test_what_is_printed_goes_into_no_file_when_standard_files_are_closed(self):
+        prepare = '"$0" prepare text.txt -o {}.h5'
+        self.assertEqual(self.shell(prepare.format("a"))[0], 0)
+        want = (self.dir / "a.h5").stat().st_size
+        for i, closed in enumerate(["2>&-", ">&- 2>&-", "<&- >&- 2>&-", "<&-"]):
+            self.assertEqual(self.shell(f"{prepare.format(i)} {closed}")[0], 0, closed)
+            path = self.dir / f"{i}.h5"
+            self.assertEqual(path.stat().st_size, want, closed)
+            self.assertNotIn(b"prepare", path.read_bytes()[:8])
+            self.check(orthant("inspect", "corpus", path), 0, "all blocks verified")
+
+    def test_a_full_disk_behind_stdout_is_an_error(self):
+        self.shell('"$0" prepare text.txt -o a.h5')
+        (self.dir / "ids").write_text("104 105\n" * 20000)
+        for line in ["--help", "--version", "inspect config --reference", "inspect corpus a.h5", "inspect schedule 1f1b", "doctor",
+                     "tokenizer decode byte ids"]:
+            code, _, err = self.shell(f'"$0" {line} >/dev/full')
+            self.assertEqual(code, 73, f"{line}: {err}")
+            self.assertIn("standard output could not be written", err, line)
+        self.assertEqual(self.shell('"$0" inspect corpus no.h5 >/dev/full')[0], 66)
+
+    def test_a_reader_that_leaves_is_the_end(self):
+        code, _, err = self.shell('set -o pipefail; "$0" inspect config --reference | true')
+        self.assertIn(code, [0, 141])
+        self.assertEqual(err, "")
+
+
+class Launchers(CliTest):
+    VARIABLES = [{"SLURM_PROCID": "3", "SLURM_NTASKS": "4"}, {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2"},
+                 {"PMI_RANK": "1", "PMI_SIZE": "2"}, {"PMIX_RANK": "1"}]
+
+    def test_one_process_says_what_is_wrong_whatever_a_launcher_s_variables_say(self):
+        for variables in self.VARIABLES:
+            self.check(orthant("prepare", "no.txt", "-o", self.dir / "a.h5", **variables), 66, "error: no.txt")
+            self.check(orthant("inspect", "corpus", "no.h5", **variables), 66, "error: no.h5")
+        self.check(orthant("pretrain", "no.yaml", SLURM_PROCID="3"), 66, "error: no.yaml")
+
+    def test_ranks_say_it_once_and_mpirun_says_nothing(self):
+        result = self.check(orthant("pretrain", self.config(), "model.hidden_size=33", ranks=3), 64, "hidden_size")
+        self.assertEqual(result.err.count("error:"), 1, result)
+        result = self.check(orthant("pretrain", self.config(), "--allow-failpoints", "--quiet", "parallel.timeout_seconds=2", ranks=2,
+                                    ORTHANT_FAILPOINT="step.backward:rank=1:step=3:sleep=20000"), 76, "rank 1")
+        for words in NOT_OURS:
+            self.assertNotIn(words, result.err)
+
+    def test_what_mpirun_has_to_say_is_kept(self):
+        run = lambda *words: subprocess.run([ROOT / "launch/mpirun.sh", "-n", "2", *words], capture_output=True, text=True, timeout=60)
+        missing = run("/no/such/program")
+        self.assertNotEqual(missing.returncode, 0)
+        self.assertIn("/no/such/program", missing.stderr)
+        killed = run("bash", "-c", "if [ $OMPI_COMM_WORLD_RANK = 1 ]; then kill -9 $$; fi; sleep 3")
+        self.assertEqual(killed.returncode, 137)
+        self.assertIn("rank 1", killed.stderr)
+        self.assertIn("signal 9", killed.stderr)
+        # Lines of dashes that are the program's, and a last line that has no end.
+        lines = "-" * 74 + "\nerror: a\n" + "-" * 74 + "\nb\n" + "-" * 74 + "\nend"
+        self.assertEqual(sorted(run("bash", "-c", f"if [ $OMPI_COMM_WORLD_RANK = 0 ]; then printf '%s' '{lines}' >&2; fi").stderr.split("\n")),
+                         sorted(lines.split("\n")))
+
+    def test_generate_prints_from_one_rank(self):
+        self.check(orthant("pretrain", self.config(), "run.max_steps=1"), 0)
+        one = orthant("generate", self.dir / "run", "--prompt", "A", "--max-new-tokens", 5)
+        self.assertEqual(orthant("generate", self.dir / "run", "--prompt", "A", "--max-new-tokens", 5, ranks=3).out, one.out)
+
+
+class Signals(CliTest):
+    def started(self, name, ranks, wait=True, ignored=()):
+        line = command(["pretrain", self.config(), "run.max_steps=1000000", "schedule.total_steps=8", "checkpoint.interval=0",
+                        "logging.interval=100000", f"run.dir={self.dir}/{name}"], ranks)
+        before = lambda: [signal.signal(number, signal.SIG_IGN) for number in ignored]
+        process = subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment(), preexec_fn=before)
+        metrics = self.dir / name / "metrics.jsonl"
+        deadline = time.time() + 60
+        while wait and time.time() < deadline and not (metrics.exists() and metrics.stat().st_size > 2000):
+            time.sleep(0.02)
+        return process
+
+    def left(self, name):
+        """Processes of the run that are still there, a while after it should have gone."""
+        for _ in range(100):
+            here = []
+            for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+                try:
+                    if f"run.dir={self.dir}/{name}".encode() in path.read_bytes():
+                        here.append(path.parent.name)
+                except OSError:
+                    pass
+            if not here:
+                break
+            time.sleep(0.05)
+        return here
+
+    def ended(self, process, name):
+        err = process.communicate(timeout=60)[1]
+        self.assertEqual(self.left(name), [])
+        for words in NOT_OURS:
+            self.assertNotIn(words, err)
+        return process.returncode, err
+
+    def test_a_hangup_saves_and_leaves_nobody_behind(self):
+        for ranks in [0, 2]:
+            process = self.started(f"run{ranks}", ranks)
+            process.send_signal(signal.SIGHUP)
+            process.send_signal(signal.SIGHUP)  # as a shell and the kernel both send it
+            code, err = self.ended(process, f"run{ranks}")
+            self.assertEqual(code, 75, err)
+            self.assertIn("stopped by a signal", err)
+            self.assertTrue((self.dir / f"run{ranks}/checkpoints/latest").exists())
+
+    def test_nohup_is_heeded(self):
+        process = self.started("run", 0, ignored=[signal.SIGHUP])
+        process.send_signal(signal.SIGHUP)
+        time.sleep(0.5)
+        self.assertIsNone(process.poll())
+        process.send_signal(signal.SIGTERM)
+        self.assertEqual(self.ended(process, "run")[0], 75)
+
+    def twenty(self, trial):
+        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+            return list(pool.map(trial, range(20)))
+
+    def test_two_interrupts_end_at_once(self):
+        def trial(i):
+            process = self.started(f"run{i}", 2)
+            for pause in [0, [0, 0.002, 0.01, 0.05][i % 4]]:
+                time.sleep(pause)
+                process.send_signal(signal.SIGINT)
+            code, err = self.ended(process, f"run{i}")
+            self.assertIn(code, [75, 130], err)  # 75: it had saved before the second came
+        self.twenty(trial)
+
+    def test_a_signal_while_ranks_start_is_not_lost(self):
+        def trial(i):
+            process = self.started(f"run{i}", 2, wait=False)
+            time.sleep(0.03 * i)
+            process.send_signal(signal.SIGTERM)
+            code, err = self.ended(process, f"run{i}")
+            self.assertIn(code, [75, -signal.SIGTERM, 128 + signal.SIGTERM], err)
+        self.twenty(trial)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
