@@ -55,10 +55,20 @@ void add_pretrain(CLI::App& app, Commands& c) {
   sub->callback([&c] { c.chosen = [&c] { return run_pretrain(c.pretrain); }; });
 }
 
+void add_bad_lines(CLI::App* sub, std::string& policy) {
+  sub->add_option(
+         "--bad-lines", policy,
+         "fail or skip: whether a .jsonl line without a text ends the work, or is left out "
+         "and counted")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"fail", "skip"}));
+}
+
 void add_prepare(CLI::App& app, Commands& c) {
   CLI::App* sub = app.add_subcommand("prepare", "turn text into a training corpus (.h5)");
   sub->add_option("inputs", c.prepare.inputs,
-                  ".txt (one document each) or .jsonl ({\"text\": ...} a line), either also .gz")
+                  ".txt (one document each) or .jsonl ({\"text\": ...} a line), either also .gz; "
+                  "folders of them, or quoted patterns such as 'books/**/*.txt'")
       ->required();
   sub->add_option("-o,--output", c.prepare.output, "the corpus to write")->required();
   sub->add_option("--tokenizer", c.prepare.tokenizer, "byte, or a SentencePiece file (.model)")
@@ -69,6 +79,7 @@ void add_prepare(CLI::App& app, Commands& c) {
   sub->add_option("--validation", c.prepare.validation,
                   "text to validate on, instead of a fraction");
   sub->add_option("--format", c.prepare.format, "auto, text or jsonl")->capture_default_str();
+  add_bad_lines(sub, c.prepare.bad_lines);
   sub->add_flag("--quiet", c.prepare.quiet, "only warnings and errors");
   sub->callback([&c] { c.chosen = [&c] { return run_prepare(c.prepare); }; });
 }
@@ -79,7 +90,10 @@ void add_tokenizer(CLI::App& app, Commands& c) {
   TokenizerTrainCommand& t = c.tokenizer;
   CLI::App* train = sub->add_subcommand(
       "train", "learn a vocabulary from text; the same text gives the same file");
-  train->add_option("inputs", t.inputs, ".txt or .jsonl, either also .gz")->required();
+  train
+      ->add_option("inputs", t.inputs,
+                   ".txt or .jsonl, either also .gz; folders of them, or quoted patterns")
+      ->required();
   train->add_option("--vocab-size", t.vocab_size, "number of ids, special ones and bytes included")
       ->required();
   train->add_option("-o,--output", t.output, "the file to write; ends in .model")->required();
@@ -103,6 +117,7 @@ void add_tokenizer(CLI::App& app, Commands& c) {
       ->capture_default_str()
       ->check(CLI::Range(1.0, 1e12));
   train->add_option("--format", t.format, "auto, text or jsonl")->capture_default_str();
+  add_bad_lines(train, t.bad_lines);
   train->add_flag("--library-log", t.library_log, "show the library's own messages");
   train->add_flag("--quiet", t.quiet, "only warnings and errors");
   train->callback([&c] { c.chosen = [&c] { return run_tokenizer_train(c.tokenizer); }; });
@@ -220,6 +235,7 @@ void add_inspect(CLI::App& app, Commands& c) {
       ->check(CLI::Range(1, 1 << 30));
   routing->add_option("--format", c.routing.format, "auto, text, jsonl or hdf5")
       ->capture_default_str();
+  add_bad_lines(routing, c.routing.bad_lines);
   routing->add_flag("--json", c.routing.json, "one JSON object instead of tables");
   routing->callback([&c] { c.chosen = [&c] { return run_inspect_routing(c.routing); }; });
   add_inspect_schedule(*sub, c);

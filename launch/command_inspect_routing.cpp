@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "data/cache.h"
 #include "data/corpus.h"
 #include "data/text_reader.h"
@@ -29,10 +30,13 @@ std::vector<int32_t> corpus_tokens(const std::string& path, const SavedModel& sa
 }
 
 // The documents of a text, each with its end, as orthant prepare reads them.
-std::vector<int32_t> text_tokens(const std::string& path, TextFormat format,
-                                 const Tokenizer& tokenizer, int64_t most_tokens) {
+std::vector<int32_t> text_tokens(const std::string& path, const InspectRoutingCommand& command,
+                                 const Tokenizer& tokenizer) {
+  const int64_t most_tokens = command.most_tokens;
   std::vector<int32_t> tokens;
-  TextReader reader(path, format);
+  TextNotes notes;
+  TextReader reader(path, text_format(path, command.format),
+                    {.bad_lines = bad_lines_of(command.bad_lines), .notes = &notes});
   TextReader::Piece piece;
   bool continues = false;  // a document has begun
   while (std::ssize(tokens) < most_tokens && reader.next(piece)) {
@@ -44,6 +48,7 @@ std::vector<int32_t> text_tokens(const std::string& path, TextFormat format,
       continues = false;
     }
   }
+  for (const std::string& line : notes.lines()) log::warn("inspect routing: ", line);
   tokens.resize(std::min(tokens.size(), static_cast<size_t>(most_tokens)));
   return tokens;
 }
@@ -55,8 +60,7 @@ RoutingDomain domain_of(const std::string& path, const InspectRoutingCommand& co
   return {.name = std::filesystem::path(path).filename().string(),
           .tokens = is_corpus_path(path, command.format)
                         ? corpus_tokens(path, saved, command.most_tokens)
-                        : text_tokens(path, text_format(path, command.format), *saved.tokenizer,
-                                      command.most_tokens)};
+                        : text_tokens(path, command, *saved.tokenizer)};
 }
 
 }  // namespace

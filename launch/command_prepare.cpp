@@ -5,21 +5,26 @@
 #include "base/log.h"
 #include "data/prepare.h"
 #include "launch/commands.h"
+#include "launch/input_files.h"
 #include "trainer/progress.h"
 
 namespace orthant {
 
 int run_prepare(const PrepareCommand& command) {
   log::set_quiet(command.quiet);
+  const auto files = [&](const std::vector<std::string>& inputs) {
+    return input_files("prepare", inputs, command.format);
+  };
   const bool replaces = std::filesystem::exists(command.output);
   double next = 0.1;
   const PrepareReport report =
-      prepare({.inputs = command.inputs,
-               .validation_inputs = command.validation,
+      prepare({.inputs = files(command.inputs),
+               .validation_inputs = files(command.validation),
                .output = command.output,
                .tokenizer = command.tokenizer,
                .validation_fraction = command.validation_fraction,
                .format = command.format,
+               .bad_lines = bad_lines_of(command.bad_lines),
                .progress = [&](double fraction, double rate) {
                  if (fraction < next) return;
                  while (next <= fraction) next += 0.1;
@@ -34,6 +39,7 @@ int run_prepare(const PrepareCommand& command) {
             " s");
   split("train       ", report.train);
   split("validation  ", report.validation);
+  for (const std::string& line : report.notes.lines()) log::warn("prepare: ", line);
   if (report.num_unknown_tokens > 0) {
     log::warn("prepare: ", with_thousands(report.num_unknown_tokens),
               " tokens are unknown to the tokenizer, and their text is lost; orthant tokenizer "

@@ -13,6 +13,7 @@
 #include "data/tokenizer.h"
 #include "data/tokenizer_training.h"
 #include "launch/commands.h"
+#include "launch/input_files.h"
 #include "trainer/progress.h"
 #include "trainer/run_dir.h"
 
@@ -64,8 +65,9 @@ int run_tokenizer_train(const TokenizerTrainCommand& command) {
   make_folders(folder, command.output);
   check_writable(folder);
   const TrainedTokenizer trained = train_tokenizer(
-      {.inputs = command.inputs,
+      {.inputs = input_files("tokenizer train", command.inputs, command.format),
        .format = command.format,
+       .bad_lines = bad_lines_of(command.bad_lines),
        .vocab_size = command.vocab_size,
        .model = command.model,
        .character_coverage = command.character_coverage,
@@ -82,6 +84,7 @@ int run_tokenizer_train(const TokenizerTrainCommand& command) {
             with_thousands(static_cast<int64_t>(trained.file.size())), " bytes, in ",
             std::round(trained.seconds * 10) / 10, " s");
   log::info("  ", trained.name);
+  for (const std::string& line : trained.notes.lines()) log::warn("tokenizer train: ", line);
   return 0;
 }
 

@@ -19,7 +19,7 @@ int run_pretrain(const PretrainCommand& command);
 
 struct PrepareCommand {
   std::vector<std::string> inputs, validation;
-  std::string output, tokenizer = "byte", format = "auto";
+  std::string output, tokenizer = "byte", format = "auto", bad_lines = "fail";
   double validation_fraction = 0.05;
   bool quiet = false;
 };
@@ -27,7 +27,7 @@ int run_prepare(const PrepareCommand& command);
 
 struct TokenizerTrainCommand {
   std::vector<std::string> inputs;
-  std::string output, model = "unigram", format = "auto";
+  std::string output, model = "unigram", format = "auto", bad_lines = "fail";
   int64_t vocab_size = 0, sample_bytes = int64_t{64} << 20;
   double character_coverage = 0.9995;
   bool byte_fallback = true, split_digits = false, library_log = false, quiet = false;
@@ -57,7 +57,7 @@ int run_inspect_checkpoint(const std::string& path);
 struct InspectRoutingCommand {
   std::string model;
   std::vector<std::string> files, texts;  // files: text as for prepare, or .h5 corpora
-  std::string format = "auto";
+  std::string format = "auto", bad_lines = "fail";
   int64_t most_tokens = 65536;  // of a file
   bool json = false;
 };
