@@ -55,9 +55,10 @@ std::string printable(const std::string& text) {
 }
 
 bool may_change_on_resume(const std::string& difference) {
-  static constexpr const char* kFree[] = {
-      "device",    "run.max_steps", "run.name",    "run.dir",  "run.resume", "run.accept_changes",
-      "parallel.", "evaluation.",   "checkpoint.", "logging.", "generation."};
+  static constexpr const char* kFree[] = {"device",         "run.max_steps", "run.name",
+                                          "run.dir",        "run.resume",    "run.accept_changes",
+                                          "data.bad_lines", "parallel.",     "evaluation.",
+                                          "checkpoint.",    "logging.",      "generation."};
   return std::any_of(std::begin(kFree), std::end(kFree),
                      [&](const char* key) { return difference.starts_with(key); });
 }
