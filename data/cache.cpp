@@ -24,6 +24,14 @@ std::string stem_of(const std::string& path) {
   return stem;
 }
 
+void remind_of_bad_lines(const std::string& path, const std::string& cached) {
+  int64_t bad_lines = 0;
+  for (const CorpusSource& source : inspect_corpus(cached).sources) bad_lines += source.bad_lines;
+  if (bad_lines > 0)
+    log::warn(path, ": ", bad_lines, " bad lines were left out when it was prepared into ", cached,
+              " (data.bad_lines)");
+}
+
 }  // namespace
 
 bool is_corpus_path(const std::string& path, const std::string& format) {
@@ -37,10 +45,14 @@ std::string ensure_prepared(const std::string& path, const CacheOptions& options
   const std::string key = concat(kCorpusFormatVersion, "\n", fingerprint_file(path).xxh3_128, "\n",
                                  make_tokenizer(options.tokenizer)->name(), "\n",
                                  options.validation_only ? -1.0 : options.validation_fraction, "\n",
-                                 static_cast<int>(text_format(path, options.format)));
+                                 static_cast<int>(text_format(path, options.format)),
+                                 options.bad_lines == BadLines::kSkip ? "\nskip" : "");
   const std::string hash = xxh3_128_hex(key.data(), key.size()).substr(0, 16);
   const std::string cached = concat(options.cache_dir, "/", stem_of(path), "-", hash, ".h5");
-  if (std::filesystem::exists(cached)) return cached;  // whole: it appeared by a rename
+  if (std::filesystem::exists(cached)) {  // whole: it appeared by a rename
+    if (options.bad_lines == BadLines::kSkip) remind_of_bad_lines(path, cached);
+    return cached;
+  }
   log::info("preparing ", path, " into ", cached);
   PrepareOptions prepare_options;
   (options.validation_only ? prepare_options.validation_inputs : prepare_options.inputs) = {path};
@@ -48,8 +60,10 @@ std::string ensure_prepared(const std::string& path, const CacheOptions& options
   prepare_options.tokenizer = options.tokenizer;
   prepare_options.validation_fraction = options.validation_fraction;
   prepare_options.format = options.format;
+  prepare_options.bad_lines = options.bad_lines;
   prepare_options.progress = options.progress;
-  prepare(prepare_options);
+  const PrepareReport report = prepare(prepare_options);
+  for (const std::string& line : report.notes.lines()) log::warn("preparing: ", line);
   return cached;
 }
 

@@ -5,13 +5,16 @@
 #include <functional>
 #include <string>
 
+#include "data/text_notes.h"
+
 namespace orthant {
 
 struct CacheOptions {
   std::string cache_dir;           // made when missing
   std::string tokenizer = "byte";  // for make_tokenizer
   double validation_fraction = 0.05;
-  std::string format = "auto";   // auto | text | jsonl | hdf5
+  std::string format = "auto";  // auto | text | jsonl | hdf5
+  BadLines bad_lines = BadLines::kFail;
   bool validation_only = false;  // all of the text becomes the validation split
   std::function<void(double fraction, double tokens_per_second)> progress;
 };

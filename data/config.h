@@ -30,6 +30,7 @@ struct DataConfig {
   std::string tokenizer = "byte";
   bool packing = true;
   double validation_fraction = 0.05;
+  std::string bad_lines = "fail";
 
   void fields(FieldVisitor& v) {
     v.list(
@@ -49,6 +50,12 @@ struct DataConfig {
             "part of the text that is kept for validation when text is prepared");
     v.alias("val_size", "validation_fraction");
     v.alias("val_set_size", "validation_fraction");
+    v.may_change_on_resume([&] {
+      v.field(
+          "bad_lines", bad_lines, one_of({"fail", "skip"}),
+          "what becomes of .jsonl lines that give no text (not JSON, not UTF-8, without \"text\", "
+          "over 2 GiB): an error, or they are left out and counted");
+    });
   }
 
   // Relations that a field list cannot state.

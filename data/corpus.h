@@ -23,7 +23,8 @@ const char* split_name(Split split);  // "train", "validation"
 struct CorpusSource {
   std::string path;  // as given to prepare
   int64_t bytes = 0;
-  std::string xxh3_128;  // of the file as it was
+  std::string xxh3_128;   // of the file as it was
+  int64_t bad_lines = 0;  // of .jsonl, left out
   bool operator==(const CorpusSource&) const = default;
 };
 

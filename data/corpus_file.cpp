@@ -33,7 +33,8 @@ std::vector<CorpusSource> read_sources(hid_t file, int64_t file_bytes, const std
     ORTHANT_CHECK(has("path", false) && has("bytes", true) && has("xxh3_128", false), kData, where,
                   ": want objects with path, bytes and xxh3_128");
     sources.push_back({item["path"].get<std::string>(), item["bytes"].get<int64_t>(),
-                       item["xxh3_128"].get<std::string>()});
+                       item["xxh3_128"].get<std::string>(),
+                       has("bad_lines", true) ? item["bad_lines"].get<int64_t>() : 0});
   }
   return sources;
 }

@@ -4,7 +4,9 @@
 //
 //   /                        attributes: format, format_version, created_by, tokenizer, vocab_size,
 //                            end_of_document, validation_fraction, block_tokens, content_hash
-//   /sources                 uint8[]: JSON, [{"path", "bytes", "xxh3_128"}, ...]
+//   /sources                 uint8[]: JSON, [{"path", "bytes", "xxh3_128"}, ...]; "bad_lines",
+//   their
+//                            number, where some were left out
 //   /train, /validation      groups; absent when empty. attributes: num_tokens, num_bytes,
 //                            num_documents
 //   /SPLIT/tokens            [num_tokens] uint16 when vocab_size <= 65536, else int32

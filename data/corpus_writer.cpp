@@ -137,9 +137,11 @@ void CorpusWriter::write_file(const std::string& path) {
     hdf5_set_attribute(group, "num_documents", info.num_documents, path);
   }
   nlohmann::ordered_json sources = nlohmann::ordered_json::array();
-  for (const CorpusSource& source : info_.sources)
+  for (const CorpusSource& source : info_.sources) {
     sources.push_back(
         {{"path", source.path}, {"bytes", source.bytes}, {"xxh3_128", source.xxh3_128}});
+    if (source.bad_lines > 0) sources.back()["bad_lines"] = source.bad_lines;
+  }
   const std::string text =
       sources.dump(1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
   const int64_t text_size = static_cast<int64_t>(text.size());

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "data/jsonl.h"
 
+#include <array>
 #include <nlohmann/json.hpp>
 
-#include "base/error.h"
+#include "base/text.h"
 
 namespace orthant {
 namespace {
@@ -20,13 +21,21 @@ std::string plain_reason(std::string text) {
   return text;
 }
 
-// Walks the line without building a tree and keeps "text" only.  The parser calls it from a loop,
-// so depth costs no stack.
+LineFaultKind kind_of(std::string_view reason) {
+  if (reason.find("ill-formed UTF-8") != std::string_view::npos) return LineFaultKind::kNotUtf8;
+  if (reason.find("surrogate U+") != std::string_view::npos) return LineFaultKind::kLoneSurrogate;
+  return LineFaultKind::kNotJson;
+}
+
+// Walks the line without building a tree and keeps "text" only; the first fault ends the walk.  The
+// parser calls it from a loop, so depth costs no stack.
 class TextFinder final : public nlohmann::json_sax<nlohmann::json> {
  public:
-  explicit TextFinder(const std::string& where) : where_(where) {}
-  bool found() const { return found_; }
-  std::string take() { return std::move(text_); }
+  explicit TextFinder(std::string& text) : text_(text) {}
+  std::optional<LineFault> fault() && {
+    if (!fault_ && !found_) bad(LineFaultKind::kNoText, "the object has no member \"text\"");
+    return std::move(fault_);
+  }
 
   bool null() override { return other("null"); }
   bool boolean(bool) override { return other("a boolean"); }
@@ -42,51 +51,62 @@ class TextFinder final : public nlohmann::json_sax<nlohmann::json> {
     return true;
   }
   bool start_object(std::size_t) override {
-    if (depth_ > 0) other("an object");
-    return deeper();
+    return (depth_ == 0 || other("an object")) && deeper();
   }
-  bool start_array(std::size_t) override {
-    other("an array");
-    return deeper();
-  }
+  bool start_array(std::size_t) override { return other("an array") && deeper(); }
   bool end_object() override { return --depth_, true; }
   bool end_array() override { return --depth_, true; }
   bool key(string_t& name) override {
     is_text_ = depth_ == 1 && name == "text";
-    ORTHANT_CHECK(!is_text_ || !found_, kData, where_, ": member \"text\" is there twice");
+    if (is_text_ && found_) return bad(LineFaultKind::kTextTwice, "member \"text\" is there twice");
     return true;
   }
   bool parse_error(std::size_t, const std::string&, const nlohmann::json::exception& e) override {
-    throw_error(ErrorKind::kData, concat(where_, ": not valid JSON: ", plain_reason(e.what())));
+    const std::string reason = plain_reason(e.what());
+    return bad(kind_of(reason), concat("not valid JSON: ", reason));
   }
 
  private:
+  bool bad(LineFaultKind kind, std::string reason) {
+    fault_ = {kind, std::move(reason)};
+    return false;
+  }
   bool wanted() const { return is_text_ && depth_ == 1; }
   // Any value but the wanted text.
   bool other(const char* what) {
-    ORTHANT_CHECK(depth_ > 0, kData, where_, ": want an object with a member \"text\", got ", what);
-    ORTHANT_CHECK(!wanted(), kData, where_, ": member \"text\": want a string, got ", what);
+    if (depth_ == 0)
+      return bad(LineFaultKind::kNoObject,
+                 concat("want an object with a member \"text\", got ", what));
+    if (wanted())
+      return bad(LineFaultKind::kTextNoString,
+                 concat("member \"text\": want a string, got ", what));
     return true;
   }
   bool deeper() {
-    ORTHANT_CHECK(++depth_ <= kMaxJsonDepth, kData, where_, ": nested deeper than ", kMaxJsonDepth,
-                  " levels");
-    return true;
+    if (++depth_ <= kMaxJsonDepth) return true;
+    return bad(LineFaultKind::kTooDeep, concat("nested deeper than ", kMaxJsonDepth, " levels"));
   }
 
-  const std::string& where_;
-  std::string text_;
+  std::string& text_;
+  std::optional<LineFault> fault_;
   int depth_ = 0;
   bool found_ = false, is_text_ = false;
 };
 
 }  // namespace
 
-std::string json_text(std::string_view line, const std::string& where) {
-  TextFinder finder(where);
+const char* line_fault_name(LineFaultKind kind) {
+  static constexpr std::array<const char*, kNumLineFaultKinds> kNames = {
+      "not JSON",       "not UTF-8",        "half of a surrogate pair",
+      "no object",      "without \"text\"", "\"text\" that is no string",
+      "\"text\" twice", "nested too deep",  "too long"};
+  return kNames[static_cast<size_t>(kind)];
+}
+
+std::optional<LineFault> json_text(std::string_view line, std::string& text) {
+  TextFinder finder(text);
   nlohmann::json::sax_parse(line.begin(), line.end(), &finder);
-  ORTHANT_CHECK(finder.found(), kData, where, ": the object has no member \"text\"");
-  return finder.take();
+  return std::move(finder).fault();
 }
 
 }  // namespace orthant

@@ -34,11 +34,8 @@ std::vector<Sampler::Source> sampler_sources(const std::vector<LoaderSource>& so
                   kConfig, "data.train: ", corpus.path(), " was prepared with tokenizer '",
                   corpus.tokenizer_name(), "' (", corpus.vocab_size(), " ids), ", first.path(),
                   " with '", first.tokenizer_name(), "' (", first.vocab_size(), ")");
-    const int64_t windows = num_windows(corpus.num_tokens(), sequence_length);
-    ORTHANT_CHECK(windows > 0, kData, corpus.path(), ": the ", split_name(corpus.split()),
-                  " split has ", corpus.num_tokens(), " tokens, want at least ",
-                  sequence_length + 1, " (batch.sequence_length + 1)");
-    out.push_back({windows, source.weight});
+    const std::string where = concat(corpus.path(), ": the ", split_name(corpus.split()), " split");
+    out.push_back({some_windows(where, corpus.num_tokens(), sequence_length), source.weight});
   }
   return out;
 }

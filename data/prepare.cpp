@@ -38,10 +38,10 @@ struct SplitRule {
   bool cuts(const Input& input) const {
     return fraction > 0 && (input.format == TextFormat::kText || cut_lines);
   }
-  Split whole(const Input& input, std::string_view text) const {
+  Split whole(const Input& input, std::string_view document) const {
     if (input.validation) return Split::kValidation;
     if (fraction == 0 || input.format == TextFormat::kText) return Split::kTrain;
-    return bin_of(text) < num_validation_bins ? Split::kValidation : Split::kTrain;
+    return bin_of(document) < num_validation_bins ? Split::kValidation : Split::kTrain;
   }
   int64_t cut_position(int64_t size) const {
     return static_cast<int64_t>(static_cast<double>(size) * (1.0 - fraction));
@@ -114,28 +114,35 @@ SplitRule choose_split(const std::vector<int64_t>& bin_bytes, double fraction) {
 }
 
 // First pass: sizes, hashes, and whether all of it can be read.
-SplitRule scan(std::vector<Input>& inputs, double fraction, int64_t& num_empty, int64_t& bytes,
-               Progress& progress) {
+SplitRule scan(std::vector<Input>& inputs, double fraction, BadLines bad_lines,
+               PrepareReport& report, int64_t& bytes, Progress& progress) {
   std::vector<int64_t> bin_bytes(kBins);
   for (Input& input : inputs) {
     input.source = fingerprint_file(input.path);
-    TextReader reader(input.path, input.format);
+    const int64_t bad_before = report.notes.num_bad_lines();
+    TextReader reader(input.path, input.format, {.bad_lines = bad_lines, .notes = &report.notes});
     TextReader::Piece piece;
     while (reader.next(piece)) {
       const int64_t size = static_cast<int64_t>(piece.text.size());
       progress.update(bytes + reader.consumed_bytes(), 0);
       if (size == 0) {
-        ++num_empty;
+        ++report.num_empty_documents;
         continue;
       }
       input.text_bytes += size;
       input.documents += piece.ends_document;
-      if (input.format == TextFormat::kJsonl && !input.validation)
-        bin_bytes[bin_of(piece.text)] += size;
+      if (input.format == TextFormat::kJsonl && !input.validation && piece.ends_document)
+        bin_bytes[bin_of(piece.document)] += static_cast<int64_t>(piece.document.size());
     }
-    ORTHANT_CHECK(input.documents > 0, kData, input.path, ": holds no text");
+    input.source.bad_lines = report.notes.num_bad_lines() - bad_before;
+    ORTHANT_CHECK(input.documents > 0 || bad_lines == BadLines::kSkip, kData, input.path,
+                  ": holds no text");
+    if (input.documents == 0) report.notes.no_text(input.path);
+    report.num_documents += input.documents;
     bytes += input.source.bytes;
   }
+  ORTHANT_CHECK(report.num_documents > 0, kData, inputs.front().path,
+                inputs.size() > 1 ? " and the other inputs hold no text" : ": holds no text");
   return choose_split(bin_bytes, fraction);
 }
 
@@ -191,18 +198,22 @@ class Encoder {
   bool gives_text_back_ = true;
 };
 
-void encode_input(const Input& input, const SplitRule& rule, int64_t bytes_before, Encoder& encoder,
-                  Progress& progress) {
-  TextReader reader(input.path, input.format);
+void encode_input(const Input& input, const SplitRule& rule, BadLines bad_lines,
+                  int64_t bytes_before, Encoder& encoder, Progress& progress) {
+  TextReader reader(input.path, input.format, {.bad_lines = bad_lines});
   TextReader::Piece piece;
+  Split whole = Split::kTrain;
   int64_t documents = 0, text_bytes = 0, position = 0;  // position: inside the document
   while (reader.next(piece)) {
     const int64_t size = static_cast<int64_t>(piece.text.size());
     if (size == 0) continue;
     if (input.validation || !rule.cuts(input)) {
-      encoder.text(rule.whole(input, piece.text), piece.text);
+      if (position == 0) whole = rule.whole(input, piece.document);
+      encoder.text(whole, piece.text);
     } else {
-      const int64_t document = input.format == TextFormat::kText ? input.text_bytes : size;
+      const int64_t document = input.format == TextFormat::kText
+                                   ? input.text_bytes
+                                   : static_cast<int64_t>(piece.document.size());
       const int64_t cut = rule.cut_position(document) - position;
       size_t at = static_cast<size_t>(std::clamp<int64_t>(cut, 0, size));
       // Not inside of a UTF-8 character.
@@ -228,7 +239,7 @@ CorpusSource fingerprint_file(const std::string& path) {
   file.reset(std::fopen(path.c_str(), "rb"));
   ORTHANT_CHECK(file != nullptr, kData, path, ": cannot be opened");
   Checksum checksum;
-  CorpusSource source{path, 0, ""};
+  CorpusSource source{.path = path};
   std::vector<char> buffer(size_t{1} << 20);
   while (const size_t n = std::fread(buffer.data(), 1, buffer.size(), file.get())) {
     checksum.update(buffer.data(), n);
@@ -253,14 +264,13 @@ PrepareReport prepare(const PrepareOptions& options) {
     total_bytes += 2 * static_cast<int64_t>(std::filesystem::file_size(input.path));
   Progress progress(options, total_bytes);
   PrepareReport report;
-  const SplitRule rule = scan(inputs, fraction, report.num_empty_documents, bytes, progress);
+  const SplitRule rule = scan(inputs, fraction, options.bad_lines, report, bytes, progress);
   Encoder encoder(*tokenizer, writer);
   progress.begin_tokens();
   std::vector<CorpusSource> sources;
   for (const Input& input : inputs) {
-    encode_input(input, rule, bytes, encoder, progress);
+    encode_input(input, rule, options.bad_lines, bytes, encoder, progress);
     bytes += input.source.bytes;
-    report.num_documents += input.documents;
     sources.push_back(input.source);
   }
   ORTHANT_CHECK(options.inputs.empty() || writer.info().train.num_tokens > 0, kData,

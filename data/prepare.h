@@ -13,9 +13,10 @@
 //    there is only one distinct line, it is cut like a .txt file.
 //  - with `validation_inputs`, all of `inputs` is for training and all of those for validation.
 //
-// Memory stays bounded: text is read twice (once for sizes and hashes, once for tokens), in pieces
-// of at most 1 MiB (cut after a newline where there is one) or one line of at most 16 MiB.  Tokens
-// wait in an unnamed file beside the output, which needs that much free disk once more.
+// Text is read twice (once for sizes and hashes, once for tokens), in pieces of at most 1 MiB
+// (.txt) or 16 MiB (.jsonl), cut after a newline where there is one.  Memory is bounded by about
+// four times the longest line of a .jsonl file, and that by 2 GiB.  Tokens wait in an unnamed file
+// beside the output, which needs that much free disk once more.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +25,7 @@
 #include <vector>
 
 #include "data/corpus.h"
+#include "data/text_notes.h"
 
 namespace orthant {
 
@@ -34,6 +36,7 @@ struct PrepareOptions {
   std::string tokenizer = "byte";              // for make_tokenizer
   double validation_fraction = 0.05;           // in [0, 1); not used with validation_inputs
   std::string format = "auto";                 // auto (by name) | text | jsonl
+  BadLines bad_lines = BadLines::kFail;        // kSkip also leaves out files without any text
   // Called now and then, and at the end with fraction 1: share of the work done, tokens per second.
   std::function<void(double fraction, double tokens_per_second)> progress;
 };
@@ -49,12 +52,13 @@ struct PrepareReport {
   std::string fingerprint;
   int64_t output_bytes = 0;
   double seconds = 0;
+  TextNotes notes;  // what was wrong with the inputs
 };
 
-// Errors: kMissingInput, an input does not exist; kData, "FILE:LINE: ..." for a line that is no
-// JSON object with one string "text", is longer than 16 MiB or nested deeper than 64, for a
-// truncated .gz, for inputs without any text; as make_tokenizer; kConfig, fraction, format or kind
-// of file; kCannotWrite.  The output appears complete or not at all; an older one is replaced.
+// Errors: kMissingInput, an input does not exist; kData, "FILE:LINE: ..." for a bad line (data/
+// jsonl.h, or longer than 2 GiB) unless bad lines are left out, for a truncated .gz, for inputs
+// without any text; as make_tokenizer; kConfig, fraction, format or kind of file; kCannotWrite. The
+// output appears complete or not at all; an older one is replaced.
 PrepareReport prepare(const PrepareOptions& options);
 
 // The XXH3-128 (hexadecimal) and size of a file.

@@ -63,6 +63,13 @@ int64_t num_windows(int64_t num_tokens, int64_t sequence_length) {
   return num_tokens <= 1 ? 0 : (num_tokens - 1) / sequence_length;
 }
 
+int64_t some_windows(const std::string& where, int64_t num_tokens, int64_t sequence_length) {
+  const int64_t windows = num_windows(num_tokens, sequence_length);
+  ORTHANT_CHECK(windows > 0, kData, where, " has ", num_tokens, " tokens, want at least ",
+                sequence_length + 1, " (batch.sequence_length + 1)");
+  return windows;
+}
+
 Sampler::Sampler(uint64_t seed, std::vector<Source> sources) : sources_(std::move(sources)) {
   ORTHANT_CHECK(!sources_.empty(), kConfig, "data.train: want at least one source, got none");
   for (size_t s = 0; s < sources_.size(); ++s) {
@@ -86,6 +93,16 @@ Sampler::Sampler(uint64_t seed, std::vector<Source> sources) : sources_(std::mov
 int64_t Sampler::share(int source) const {
   const size_t s = static_cast<size_t>(source);
   return first_[s + 1] - first_[s];
+}
+
+double Sampler::epochs_at(int64_t samples) const {
+  double most = 0;
+  for (int s = 0; s < num_sources(); ++s) {
+    const double draws = static_cast<double>(samples) * static_cast<double>(share(s)) / kBlock;
+    most =
+        std::max(most, draws / static_cast<double>(sources_[static_cast<size_t>(s)].num_windows));
+  }
+  return most;
 }
 
 SampleOrigin Sampler::origin(int64_t sample) const {

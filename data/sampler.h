@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "base/philox.h"
@@ -20,6 +21,8 @@ int64_t permute(PhiloxKey key, uint64_t epoch, int64_t index, int64_t n);
 // Windows of `sequence_length` inputs (and the label of the last one) that a corpus holds:
 // window w is tokens [w * sequence_length, (w + 1) * sequence_length].  The rest is never sampled.
 int64_t num_windows(int64_t num_tokens, int64_t sequence_length);
+// The same, at least one: Error(kData) that begins with `where`, such as "c.h5: the train split".
+int64_t some_windows(const std::string& where, int64_t num_tokens, int64_t sequence_length);
 
 // Where a sample comes from.
 struct SampleOrigin {
@@ -46,6 +49,9 @@ class Sampler {
 
   SampleOrigin origin(int64_t sample) const;  // sample >= 0
   int64_t share(int source) const;            // of kBlock
+  // How often the first `samples` samples go through the source that they go through most often:
+  // 1.5 when a pass and a half are done.  Of several sources to within a block of the mixture.
+  double epochs_at(int64_t samples) const;
   int num_sources() const { return static_cast<int>(sources_.size()); }
 
  private:

@@ -10,7 +10,7 @@
 
 #include "base/checksum.h"
 #include "base/error.h"
-#include "data/text_reader.h"
+#include "data/byte_reader.h"
 
 namespace orthant {
 namespace {

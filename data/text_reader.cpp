@@ -1,21 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "data/text_reader.h"
 
-#include <sys/stat.h>
-#include <zlib.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstdio>
 #include <cstring>
 
 #include "base/error.h"
-#include "data/jsonl.h"
 
 namespace orthant {
 namespace {
 
-constexpr size_t kPieceBytes = size_t{1} << 20;
+constexpr size_t kTextPieceBytes = size_t{1} << 20;
+constexpr size_t kJsonPieceBytes = size_t{1} << 24;
 constexpr size_t kReadBytes = size_t{1} << 16;
 
 // Where to end a piece of text that goes on.
@@ -25,76 +20,48 @@ size_t piece_end(std::string_view text) {
   return whole_characters(text);
 }
 
+// Bytes at the beginning of the text that are UTF-8.
+size_t utf8_prefix(std::string_view text) {
+  size_t at = 0;
+  while (at < text.size()) {
+    uint64_t eight = 0;
+    if (at + sizeof eight <= text.size()) {
+      std::memcpy(&eight, text.data() + at, sizeof eight);
+      if ((eight & 0x8080808080808080u) == 0) {  // ASCII
+        at += sizeof eight;
+        continue;
+      }
+    }
+    const size_t size = utf8_size(text.substr(at, 4));
+    if (size == 0) return at;
+    at += size;
+  }
+  return at;
+}
+
 }  // namespace
+
+std::optional<TextFormat> text_format_of_name(std::string_view path) {
+  if (path.ends_with(".gz")) path.remove_suffix(3);
+  if (path.ends_with(".txt")) return TextFormat::kText;
+  if (path.ends_with(".jsonl")) return TextFormat::kJsonl;
+  return std::nullopt;
+}
 
 TextFormat text_format(const std::string& path, const std::string& format) {
   if (format == "text") return TextFormat::kText;
   if (format == "jsonl") return TextFormat::kJsonl;
   ORTHANT_CHECK(format == "auto", kConfig, path, ": format: want auto, text or jsonl, got '",
                 format, "'");
-  const std::string_view name =
-      path.ends_with(".gz") ? std::string_view(path).substr(0, path.size() - 3) : path;
-  if (name.ends_with(".txt")) return TextFormat::kText;
-  if (name.ends_with(".jsonl")) return TextFormat::kJsonl;
-  throw_error(
-      ErrorKind::kConfig,
-      concat(path,
-             ": unknown kind of file: want .txt, .jsonl, .txt.gz or .jsonl.gz, or its format, "
-             "text or jsonl"));
+  const auto by_name = text_format_of_name(path);
+  ORTHANT_CHECK(by_name, kConfig, path,
+                ": unknown kind of file: want .txt, .jsonl, .txt.gz or .jsonl.gz, or its format, "
+                "text or jsonl");
+  return *by_name;
 }
 
-struct ByteReader::Impl {
-  std::string path;
-  std::FILE* plain = nullptr;
-  gzFile gzip = nullptr;
-  ~Impl() {
-    if (plain) std::fclose(plain);
-    if (gzip) gzclose_r(gzip);
-  }
-};
-
-ByteReader::ByteReader(const std::string& path) : impl_(std::make_unique<Impl>()) {
-  impl_->path = path;
-  struct stat status {};
-  const bool found = ::stat(path.c_str(), &status) == 0;
-  ORTHANT_CHECK(found || (errno != ENOENT && errno != ENOTDIR), kMissingInput, path,
-                ": no such file");
-  ORTHANT_CHECK(found && S_ISREG(status.st_mode), kData, path, ": is not a regular file");
-  if (path.ends_with(".gz")) {
-    impl_->gzip = gzopen(path.c_str(), "rb");
-    if (impl_->gzip) gzbuffer(impl_->gzip, 1u << 17);
-  } else {
-    impl_->plain = std::fopen(path.c_str(), "rb");
-  }
-  ORTHANT_CHECK(impl_->gzip || impl_->plain, kData, path,
-                ": cannot be opened: ", std::strerror(errno));
-}
-
-ByteReader::~ByteReader() = default;
-
-size_t ByteReader::read(char* out, size_t size) {
-  if (impl_->plain) {
-    const size_t n = std::fread(out, 1, size, impl_->plain);
-    ORTHANT_CHECK(n > 0 || !std::ferror(impl_->plain), kData, impl_->path,
-                  ": cannot be read: ", std::strerror(errno));
-    return n;
-  }
-  const int n = gzread(impl_->gzip, out, static_cast<unsigned>(size));
-  int code = Z_OK;
-  const char* reason = gzerror(impl_->gzip, &code);
-  ORTHANT_CHECK(n >= 0 && (code == Z_OK || code == Z_STREAM_END), kData, impl_->path,
-                ": damaged or truncated gzip file: ", reason);
-  // zlib would hand out a file without gzip's signature as it is.
-  ORTHANT_CHECK(gzdirect(impl_->gzip) == 0, kData, impl_->path, ": is not a gzip file");
-  return static_cast<size_t>(n);
-}
-
-int64_t ByteReader::consumed_bytes() const {
-  return impl_->plain ? std::ftell(impl_->plain) : gzoffset(impl_->gzip);
-}
-
-TextReader::TextReader(const std::string& path, TextFormat format)
-    : path_(path), format_(format), bytes_(path) {}
+TextReader::TextReader(const std::string& path, TextFormat format, const TextReaderOptions& options)
+    : path_(path), format_(format), options_(options), bytes_(path) {}
 
 // Reads until `want` bytes wait in the buffer; false when the file ends before.
 bool TextReader::fill(size_t want) {
@@ -114,44 +81,96 @@ bool TextReader::fill(size_t want) {
 }
 
 bool TextReader::next(Piece& piece) {
-  return format_ == TextFormat::kText ? next_text(piece) : next_line(piece);
+  return format_ == TextFormat::kText ? next_text(piece) : next_json(piece);
+}
+
+// Tells what was found on the way; false, as next() at the end.
+bool TextReader::finish() {
+  if (!finished_ && options_.notes) {
+    if (bytes_.trailing_bytes() > 0) options_.notes->trailing(path_, bytes_.trailing_bytes());
+    if (bad_bytes_ > 0) options_.notes->not_utf8(path_, bad_line_, bad_bytes_, text_bytes_, utf16_);
+  }
+  finished_ = true;
+  return false;
+}
+
+void TextReader::look_for_other_than_utf8(std::string_view text) {
+  if (text_bytes_ == 0) utf16_ = text.starts_with("\xFF\xFE") || text.starts_with("\xFE\xFF");
+  text_bytes_ += static_cast<int64_t>(text.size());
+  while (!text.empty()) {
+    const std::string_view good = text.substr(0, utf8_prefix(text));
+    if (bad_bytes_ == 0) line_ += std::count(good.begin(), good.end(), '\n');
+    text.remove_prefix(good.size());
+    if (text.empty()) break;
+    if (bad_bytes_++ == 0) bad_line_ = line_ + 1;
+    text.remove_prefix(1);
+  }
 }
 
 bool TextReader::next_text(Piece& piece) {
   if (finished_) return false;
-  const bool more = fill(kPieceBytes + 1);
+  if (at_end_ && begin_ == buffer_.size()) return finish();
+  const bool more = fill(kTextPieceBytes + 1);
   const std::string_view rest = std::string_view(buffer_).substr(begin_);
-  piece.text = more ? rest.substr(0, piece_end(rest.substr(0, kPieceBytes))) : rest;
+  piece.text = more ? rest.substr(0, piece_end(rest.substr(0, kTextPieceBytes))) : rest;
+  piece.ends_document = !more;
   begin_ += piece.text.size();
-  finished_ = piece.ends_document = !more;
-  return !piece.text.empty();
+  if (options_.notes) look_for_other_than_utf8(piece.text);
+  return !piece.text.empty() || finish();
 }
 
-bool TextReader::next_line(Piece& piece) {
+// Reads on behind the next newline, keeping nothing.
+void TextReader::skip_line() {
   for (;;) {
-    size_t searched = 0, end = std::string::npos;
-    for (;;) {
-      end = buffer_.find('\n', begin_ + searched);
-      if (end != std::string::npos) break;
-      searched = buffer_.size() - begin_;
-      ORTHANT_CHECK(searched <= static_cast<size_t>(kMaxLineBytes), kData, path_, ":", line_ + 1,
-                    ": the line is longer than ", kMaxLineBytes, " bytes");
-      if (!fill(searched + 1)) break;
-    }
-    if (end == std::string::npos) {
-      if (searched == 0) return false;
-      end = buffer_.size();  // a last line without a newline
-    }
-    const std::string_view line = std::string_view(buffer_).substr(begin_, end - begin_);
-    begin_ = std::min(end + 1, buffer_.size());
-    ++line_;
-    ORTHANT_CHECK(line.size() <= static_cast<size_t>(kMaxLineBytes), kData, path_, ":", line_,
-                  ": the line is longer than ", kMaxLineBytes, " bytes");
-    if (line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
-    document_ = json_text(line, concat(path_, ":", line_));
-    piece = {document_, true};
-    return true;
+    const size_t end = buffer_.find('\n', begin_);
+    begin_ = end == std::string::npos ? buffer_.size() : end + 1;
+    if (end != std::string::npos || !fill(1)) return;
   }
+}
+
+// The next line, without its newline; no characters at the end of the file, where begin_ is the
+// buffer's size.  A fault: too long.
+std::optional<LineFault> TextReader::next_line(std::string_view& line) {
+  const size_t most = static_cast<size_t>(options_.max_line_bytes);
+  ++line_;
+  size_t searched = 0, end = std::string::npos;
+  for (;;) {
+    end = buffer_.find('\n', begin_ + searched);
+    searched = (end == std::string::npos ? buffer_.size() : end) - begin_;
+    if (searched > most) {
+      skip_line();
+      return LineFault{LineFaultKind::kTooLong, concat("the line is longer than ", most, " bytes")};
+    }
+    if (end != std::string::npos || !fill(searched + 1)) break;
+  }
+  line = std::string_view(buffer_).substr(begin_, searched);
+  begin_ = std::min(begin_ + searched + 1, buffer_.size());
+  return std::nullopt;
+}
+
+bool TextReader::next_json(Piece& piece) {
+  while (!in_document_) {
+    if (!fill(1)) return finish();
+    std::string_view line;
+    std::optional<LineFault> fault = next_line(line);
+    if (!fault && line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
+    if (!fault) fault = json_text(line, document_);
+    given_ = 0;
+    in_document_ = !fault;
+    if (!fault) break;
+    const std::string where = concat(path_, ":", line_);
+    ORTHANT_CHECK(options_.bad_lines == BadLines::kSkip, kData, where, ": ", fault->reason,
+                  "; --bad-lines skip (in a run data.bad_lines: skip) leaves such lines out");
+    if (options_.notes) options_.notes->bad_line(where, *fault);
+  }
+  piece.document = document_;
+  piece.text = piece.document.substr(given_);
+  if (piece.text.size() > kJsonPieceBytes)
+    piece.text = piece.text.substr(0, piece_end(piece.text.substr(0, kJsonPieceBytes)));
+  given_ += piece.text.size();
+  piece.ends_document = given_ == document_.size();
+  in_document_ = !piece.ends_document;
+  return true;
 }
 
 }  // namespace orthant

@@ -25,9 +25,10 @@ constexpr double kProgressSeconds = 10.0;
 
 // Calls `use` with every line of the inputs, its newlines included.
 template <class Use>
-void for_each_line(const TokenizerTrainingOptions& options, const Use& use) {
+void for_each_line(const TokenizerTrainingOptions& options, TextNotes* notes, const Use& use) {
   for (const std::string& path : options.inputs) {
-    TextReader reader(path, text_format(path, options.format));
+    TextReader reader(path, text_format(path, options.format),
+                      {.bad_lines = options.bad_lines, .notes = notes});
     TextReader::Piece piece;
     while (reader.next(piece)) {
       std::string_view text = piece.text;
@@ -54,7 +55,7 @@ void add_sentences(std::string_view line, std::vector<std::string>& sentences) {
 std::vector<std::string> read_sample(const TokenizerTrainingOptions& options,
                                      TrainedTokenizer& result) {
   for (const std::string& path : options.inputs) ByteReader check(path);  // before any work
-  for_each_line(options, [&](std::string_view line) {
+  for_each_line(options, &result.notes, [&](std::string_view line) {
     result.text_bytes += static_cast<int64_t>(line.size());
   });
   ORTHANT_CHECK(result.text_bytes > 0, kData, options.inputs.front(), ": holds no text");
@@ -63,7 +64,7 @@ std::vector<std::string> read_sample(const TokenizerTrainingOptions& options,
   const PhiloxKey key = make_key(0, RandomPurpose::kSampling, "lines for a tokenizer");
   std::vector<std::string> sentences;
   uint64_t number = 0;
-  for_each_line(options, [&](std::string_view line) {
+  for_each_line(options, nullptr, [&](std::string_view line) {
     if (share < 1.0 && philox_uniform(key, 0, number++) >= share) return;
     result.used_bytes += static_cast<int64_t>(line.size());
     add_sentences(line, sentences);

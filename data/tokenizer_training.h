@@ -15,11 +15,14 @@
 #include <string>
 #include <vector>
 
+#include "data/text_notes.h"
+
 namespace orthant {
 
 struct TokenizerTrainingOptions {
   std::vector<std::string> inputs;           // .txt, .jsonl, each also .gz
   std::string format = "auto";               // as for prepare
+  BadLines bad_lines = BadLines::kFail;      // likewise
   int64_t vocab_size = 0;                    // exactly that many ids
   std::string model = "unigram";             // unigram | bpe
   double character_coverage = 0.9995;        // share of the text's characters that get pieces
@@ -37,6 +40,7 @@ struct TrainedTokenizer {
   int64_t text_bytes = 0, used_bytes = 0;  // of all inputs; of the sample
   double bytes_per_token = 0;              // over the first MiBs of the sample
   double seconds = 0;
+  TextNotes notes;  // what was wrong with the inputs
 };
 
 // Errors: kMissingInput and kData for inputs as `prepare`; kData, a vocabulary that the text is too

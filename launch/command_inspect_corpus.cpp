@@ -24,8 +24,11 @@ int run(const std::string& path) {
   split("validation", info.validation);
   std::printf("fingerprint  %s\n", info.fingerprint.c_str());
   for (const CorpusSource& source : info.sources) {
-    std::printf("source       %s, %s bytes, xxh3 %s\n", source.path.c_str(),
-                with_thousands(source.bytes).c_str(), source.xxh3_128.c_str());
+    std::printf("source       %s, %s bytes, xxh3 %s%s\n", source.path.c_str(),
+                with_thousands(source.bytes).c_str(), source.xxh3_128.c_str(),
+                source.bad_lines == 0
+                    ? ""
+                    : concat(", ", counted(source.bad_lines, "bad line"), " left out").c_str());
   }
   for (const Split s : {Split::kTrain, Split::kValidation}) {
     const SplitInfo& sizes = s == Split::kTrain ? info.train : info.validation;

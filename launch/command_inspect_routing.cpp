@@ -6,10 +6,12 @@
 #include <memory>
 
 #include "base/error.h"
+#include "base/log.h"
 #include "data/cache.h"
 #include "data/corpus.h"
 #include "data/text_reader.h"
 #include "launch/command.h"
+#include "launch/input_files.h"
 #include "trainer/routing_inspection.h"
 #include "trainer/saved_model.h"
 
@@ -19,7 +21,7 @@ namespace {
 struct InspectRouting {
   std::string model;
   std::vector<std::string> files, texts;  // files: text as for prepare, or .h5 corpora
-  std::string format = "auto";
+  std::string format = "auto", bad_lines = "fail";
   int64_t most_tokens = 65536;  // of a file
   bool json = false;
 };
@@ -38,10 +40,13 @@ std::vector<int32_t> corpus_tokens(const std::string& path, const SavedModel& sa
 }
 
 // The documents of a text, each with its end, as orthant prepare reads them.
-std::vector<int32_t> text_tokens(const std::string& path, TextFormat format,
-                                 const Tokenizer& tokenizer, int64_t most_tokens) {
+std::vector<int32_t> text_tokens(const std::string& path, const InspectRouting& command,
+                                 const Tokenizer& tokenizer) {
+  const int64_t most_tokens = command.most_tokens;
   std::vector<int32_t> tokens;
-  TextReader reader(path, format);
+  TextNotes notes;
+  TextReader reader(path, text_format(path, command.format),
+                    {.bad_lines = bad_lines_of(command.bad_lines), .notes = &notes});
   TextReader::Piece piece;
   bool continues = false;  // a document has begun
   while (std::ssize(tokens) < most_tokens && reader.next(piece)) {
@@ -53,6 +58,7 @@ std::vector<int32_t> text_tokens(const std::string& path, TextFormat format,
       continues = false;
     }
   }
+  for (const std::string& line : notes.lines()) log::warn("inspect routing: ", line);
   tokens.resize(std::min(tokens.size(), static_cast<size_t>(most_tokens)));
   return tokens;
 }
@@ -64,8 +70,7 @@ RoutingDomain domain_of(const std::string& path, const InspectRouting& command,
   return {.name = std::filesystem::path(path).filename().string(),
           .tokens = is_corpus_path(path, command.format)
                         ? corpus_tokens(path, saved, command.most_tokens)
-                        : text_tokens(path, text_format(path, command.format), *saved.tokenizer,
-                                      command.most_tokens)};
+                        : text_tokens(path, command, *saved.tokenizer)};
 }
 
 int run(const InspectRouting& command) {
@@ -107,6 +112,7 @@ Command inspect_routing_command() {
         o.texts("--text", c->texts, Options::Each::kOnce, "text itself; may be given again");
         o.integer("--tokens", c->most_tokens, at_least(1), "most tokens of a file");
         o.text("--format", c->format, any_text(), "auto, text, jsonl or hdf5");
+        bad_lines_option(o, c->bad_lines);
         o.flag("--json", c->json, "one JSON object instead of tables");
         return [c] { return run(*c); };
       }};

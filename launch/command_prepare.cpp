@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "data/prepare.h"
 #include "launch/command.h"
+#include "launch/input_files.h"
 #include "trainer/run/progress.h"
 
 namespace orthant {
@@ -13,22 +14,26 @@ namespace {
 
 struct Prepare {
   std::vector<std::string> inputs, validation;
-  std::string output, tokenizer = "byte", format = "auto";
+  std::string output, tokenizer = "byte", format = "auto", bad_lines = "fail";
   double validation_fraction = 0.05;
   bool quiet = false;
 };
 
 int run(const Prepare& command) {
   log::set_quiet(command.quiet);
+  const auto files = [&](const std::vector<std::string>& inputs) {
+    return input_files("prepare", inputs, command.format);
+  };
   const bool replaces = std::filesystem::exists(command.output);
   double next = 0.1;
   const PrepareReport report =
-      prepare({.inputs = command.inputs,
-               .validation_inputs = command.validation,
+      prepare({.inputs = files(command.inputs),
+               .validation_inputs = files(command.validation),
                .output = command.output,
                .tokenizer = command.tokenizer,
                .validation_fraction = command.validation_fraction,
                .format = command.format,
+               .bad_lines = bad_lines_of(command.bad_lines),
                .progress = [&](double fraction, double rate) {
                  if (fraction < next) return;
                  while (next <= fraction) next += 0.1;
@@ -43,6 +48,7 @@ int run(const Prepare& command) {
             " s");
   split("train       ", report.train);
   split("validation  ", report.validation);
+  for (const std::string& line : report.notes.lines()) log::warn("prepare: ", line);
   if (report.num_unknown_tokens > 0) {
     log::warn("prepare: ", with_thousands(report.num_unknown_tokens),
               " tokens are unknown to the tokenizer, and their text is lost; orthant tokenizer "
@@ -70,7 +76,8 @@ Command prepare_command() {
           .declare = [](Options& o) {
             const auto c = std::make_shared<Prepare>();
             o.texts("inputs", c->inputs, required_text(),
-                    ".txt (one document each) or .jsonl ({\"text\": ...} a line), either also .gz");
+                    ".txt (one document each) or .jsonl ({\"text\": ...} a line), either also .gz; "
+                    "folders of them, or quoted patterns such as 'books/**/*.txt'");
             o.text("-o,--output", c->output, required_text(), "the corpus to write");
             o.text("--tokenizer", c->tokenizer, any_text(),
                    "byte, or a SentencePiece file (.model)");
@@ -79,6 +86,7 @@ Command prepare_command() {
             o.texts("--validation", c->validation, any_text(),
                     "text to validate on, instead of a fraction");
             o.text("--format", c->format, any_text(), "auto, text or jsonl");
+            bad_lines_option(o, c->bad_lines);
             o.flag("--quiet", c->quiet, "only warnings and errors");
             return [c] { return run(*c); };
           }};

@@ -57,6 +57,7 @@ void print_plan(const RunFile& file, int world_size) {
   check_inputs(c);
   const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(c.data.tokenizer);
   check_vocabulary(c, *tokenizer);
+  check_corpora(c, *tokenizer);
   std::printf("%s", file.yaml.c_str());
   std::printf("\n# plan\n");
   std::printf("#   parameters        %s (%s active in matrix products)\n",

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "data/tokenizer_training.h"
 #include "launch/command.h"
+#include "launch/input_files.h"
 #include "trainer/run/progress.h"
 #include "trainer/run/run_dir.h"
 
@@ -16,7 +17,7 @@ namespace {
 
 struct Training {
   std::vector<std::string> inputs;
-  std::string output, model = "unigram", format = "auto";
+  std::string output, model = "unigram", format = "auto", bad_lines = "fail";
   int64_t vocab_size = 0, sample_bytes = int64_t{64} << 20;
   double character_coverage = 0.9995;
   bool byte_fallback = true, split_digits = false, library_log = false, quiet = false;
@@ -32,8 +33,9 @@ int run(const Training& command) {
   make_folders(folder, command.output);
   check_writable(folder);
   const TrainedTokenizer trained = train_tokenizer(
-      {.inputs = command.inputs,
+      {.inputs = input_files("tokenizer train", command.inputs, command.format),
        .format = command.format,
+       .bad_lines = bad_lines_of(command.bad_lines),
        .vocab_size = command.vocab_size,
        .model = command.model,
        .character_coverage = command.character_coverage,
@@ -50,6 +52,7 @@ int run(const Training& command) {
             with_thousands(static_cast<int64_t>(trained.file.size())), " bytes, in ",
             std::round(trained.seconds * 10) / 10, " s");
   log::info("  ", trained.name);
+  for (const std::string& line : trained.notes.lines()) log::warn("tokenizer train: ", line);
   return 0;
 }
 
@@ -62,7 +65,8 @@ Command tokenizer_train_command() {
       .footer = "orthant tokenizer train book.txt --vocab-size 4096 -o book.model",
       .declare = [](Options& o) {
         const auto c = std::make_shared<Training>();
-        o.texts("inputs", c->inputs, required_text(), ".txt or .jsonl, either also .gz");
+        o.texts("inputs", c->inputs, required_text(),
+                ".txt or .jsonl, either also .gz; folders of them, or quoted patterns");
         o.integer("--vocab-size", c->vocab_size, at_least(1),
                   "number of ids, special ones and bytes included");
         o.require("--vocab-size");
@@ -78,6 +82,7 @@ Command tokenizer_train_command() {
         o.integer("--sample-bytes", c->sample_bytes, between(1, int64_t{1} << 40),
                   "about how much text to learn from; lines are drawn where there is more");
         o.text("--format", c->format, any_text(), "auto, text or jsonl");
+        bad_lines_option(o, c->bad_lines);
         o.flag("--library-log", c->library_log, "show the library's own messages");
         o.flag("--quiet", c->quiet, "only warnings and errors");
         return [c] { return run(*c); };

@@ -24,6 +24,7 @@ std::string prepared_path(const RunConfig& config, const std::string& path,
                                   .tokenizer = config.data.tokenizer,
                                   .validation_fraction = config.data.validation_fraction,
                                   .format = format,
+                                  .bad_lines = bad_lines_of(config.data.bad_lines),
                                   .validation_only = validation_only,
                                   .progress = [&](double fraction, double rate) {
                                     if (fraction < next) return;
@@ -34,13 +35,25 @@ std::string prepared_path(const RunConfig& config, const std::string& path,
   });
 }
 
+void check_tokenizer(const std::string& path, const std::string& prepared_with,
+                     const RunConfig& config, const Tokenizer& tokenizer) {
+  ORTHANT_CHECK(prepared_with == tokenizer.name(), kConfig, "data.tokenizer: ", path,
+                " was prepared with '", prepared_with, "', got ", config.data.tokenizer,
+                ", which is '", tokenizer.name(),
+                "'; prepare the text with it (orthant prepare --tokenizer)");
+}
+
+void check_validation(bool present, const std::string& path, const RunConfig& config) {
+  ORTHANT_CHECK(config.evaluation.interval == 0 || present, kConfig,
+                "evaluation.interval: ", config.evaluation.interval,
+                " wants a validation split, but ", path,
+                " has none; set data.validation, or evaluation.interval: 0");
+}
+
 std::shared_ptr<Corpus> open_checked(const std::string& path, Split split, const RunConfig& config,
                                      const Tokenizer& tokenizer) {
   std::shared_ptr<Corpus> corpus = Corpus::open(path, split);
-  ORTHANT_CHECK(corpus->tokenizer_name() == tokenizer.name(), kConfig, "data.tokenizer: ", path,
-                " was prepared with '", corpus->tokenizer_name(), "', got ", config.data.tokenizer,
-                ", which is '", tokenizer.name(),
-                "'; prepare the text with it (orthant prepare --tokenizer)");
+  check_tokenizer(path, corpus->tokenizer_name(), config, tokenizer);
   return corpus;
 }
 
@@ -71,6 +84,23 @@ void check_inputs(const RunConfig& config) {
     check("data.validation", config.data.validation, what_makes_data);
 }
 
+void check_corpora(const RunConfig& config, const Tokenizer& tokenizer) {
+  for (const DataSource& source : config.data.train) {
+    if (!is_corpus_path(source.path, source.format)) continue;
+    const CorpusInfo info = inspect_corpus(source.path);
+    check_tokenizer(source.path, info.tokenizer, config, tokenizer);
+    some_windows(concat(source.path, ": the train split"), info.train.num_tokens,
+                 config.batch.sequence_length);
+    if (&source == &config.data.train.front() && config.data.validation.empty())
+      check_validation(info.validation.num_tokens > 1, source.path, config);
+  }
+  const std::string& validation = config.data.validation;
+  if (validation.empty() || !is_corpus_path(validation)) return;
+  const CorpusInfo info = inspect_corpus(validation);
+  check_tokenizer(validation, info.tokenizer, config, tokenizer);
+  ORTHANT_CHECK(info.validation.num_tokens > 1, kData, validation, ": has no validation split");
+}
+
 Datasets open_datasets(const RunConfig& config, const Group& group) {
   first_rank_does(group, [&] {
     check_inputs(config);
@@ -95,10 +125,7 @@ Datasets open_datasets(const RunConfig& config, const Group& group) {
   } else if (data.train.front().corpus->info().validation.num_tokens > 1) {
     data.validation = open_checked(first_path, Split::kValidation, config, *data.tokenizer);
   }
-  ORTHANT_CHECK(config.evaluation.interval == 0 || data.validation, kConfig,
-                "evaluation.interval: ", config.evaluation.interval,
-                " wants a validation split, but ", first_path,
-                " has none; set data.validation, or evaluation.interval: 0");
+  check_validation(data.validation != nullptr, first_path, config);
   return data;
 }
 

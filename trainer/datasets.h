@@ -27,6 +27,11 @@ void check_vocabulary(const RunConfig& config, const Tokenizer& tokenizer);
 // and what makes such a file.  Touches nothing.
 void check_inputs(const RunConfig& config);
 
+// That the corpora (.h5) of the run fit it: prepared with this tokenizer, long enough, with a
+// validation split where one is evaluated.  Reads their headers alone, prepares no text: errors
+// that open_datasets would give, for a dry run.
+void check_corpora(const RunConfig& config, const Tokenizer& tokenizer);
+
 // Text is prepared once, by rank 0, into <run.dir>/cache.  Errors before training starts: as
 // check_inputs; kData, kConfig (vocabulary or tokenizer that does not fit the model).  Collective.
 Datasets open_datasets(const RunConfig& config, const Group& group);

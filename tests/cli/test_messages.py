@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Wrong command lines, configurations and inputs: the message says where, what was wanted and what to do; the exit code its kind."""
+import json
 import os
 import pathlib
 import shutil
@@ -103,6 +104,13 @@ class Configuration(CliTest):
 
     def test_dry_run_looks_at_the_inputs(self):
         self.check(orthant("pretrain", self.config(), "--dry-run", f"data.train={self.dir}/no.h5"), 66, "no.h5")
+        (self.dir / "short.txt").write_text("short")
+        corpus = f"data.train={self.dir}/short.h5"
+        self.check(orthant("prepare", self.dir / "short.txt", "-o", self.dir / "short.h5", "--validation-fraction", 0), 0)
+        for extra in [[], ["--dry-run"]]:
+            self.check(orthant("pretrain", self.config(), corpus, *extra), 65, "short.h5", "6 tokens", "at least 33")
+            self.check(orthant("pretrain", self.config(), corpus, "batch.sequence_length=4", "evaluation.interval=1", *extra), 64,
+                       "evaluation.interval", "short.h5", "data.validation")
 
     def test_no_steps(self):
         self.broken("max_steps: 8", "max_steps: 0", "run.max_steps")
@@ -178,6 +186,37 @@ class Inputs(CliTest):
         (self.dir / "a.jsonl").write_text('{"text": "fine"}\n{"text": \n')
         self.check(orthant("prepare", self.dir / "a.jsonl", "-o", self.dir / "a.h5"), 65, "a.jsonl:2")
         self.assertFalse((self.dir / "a.h5").exists())
+
+    def test_bad_lines_may_be_left_out(self):
+        (self.dir / "in/deep").mkdir(parents=True)
+        (self.dir / "in/a.jsonl").write_text('{"text": "fine"}\n{"txt": "x"}\n' + json.dumps({"text": "fine too " * 5000}) + "\n")
+        (self.dir / "in/deep/b.txt").write_bytes(b"caf\xe9" * 50)
+        (self.dir / "in/c.pdf").write_text("no text")
+        for inputs in [self.dir / "in", f"{self.dir}/in/**/*"]:
+            with self.subTest(str(inputs)):
+                arguments = ["prepare", inputs, "-o", self.dir / "c.h5"]
+                self.check(orthant(*arguments), 65, "in/a.jsonl:2: ", "--bad-lines skip")
+                self.check(orthant(*arguments, "--bad-lines", "skip"), 0, "2 files", "skipped 1 other: ", "c.pdf", "3 documents",
+                           "warning: prepare: 1 bad line is left out: 1 without \"text\"", "in/a.jsonl:2: ", "in/deep/b.txt:1: the first of 50")
+        self.check(orthant("inspect", "corpus", self.dir / "c.h5"), 0, "in/a.jsonl", "1 bad line left out", "all blocks verified")
+        train = ["tokenizer", "train", self.dir / "in", "--vocab-size", 270, "-o", self.dir / "t.model"]
+        self.check(orthant(*train), 65, "in/a.jsonl:2: ")
+        self.check(orthant(*train, "--bad-lines", "skip"), 0, "1 bad line is left out")
+        self.check(orthant("prepare", f"{self.dir}/in/*.csv", "-o", self.dir / "d.h5"), 66, "in/*.csv", "matches no file")
+        run = ["pretrain", self.config(), f"data.train={self.dir}/in/a.jsonl", "run.max_steps=1"]
+        self.check(orthant(*run), 65, "in/a.jsonl:2: ", "data.bad_lines: skip")
+        self.check(orthant(*run, "data.bad_lines=skip"), 0, "1 bad line is left out")
+        # The policy may change at a resume, as long as the data is the same.
+        self.check(orthant(*run[:3], "data.bad_lines=skip", "run.max_steps=2"), 0, "1 bad lines were left out")
+
+    def test_new_files_get_what_the_umask_leaves(self):
+        before = os.umask(0o027)
+        self.addCleanup(os.umask, before)
+        self.check(orthant("prepare", self.dir / "text.txt", "-o", self.dir / "new/c.h5"), 0)
+        self.check(orthant("pretrain", self.config(), "run.max_steps=2"), 0)
+        for top in ["new", "run"]:
+            for path in [self.dir / top, *(self.dir / top).rglob("*")]:
+                self.assertEqual(path.stat().st_mode & 0o777, 0o750 if path.is_dir() else 0o640, path)
 
     def test_a_file_that_is_replaced_is_said(self):
         train = ["tokenizer", "train", self.dir / "text.txt", "--vocab-size", 400, "-o", self.dir / "t.model"]

@@ -88,9 +88,10 @@ class Tokenizer(CliTest):
         self.check(orthant("prepare", self.dir / "text.txt", "-o", self.dir / "c.h5", "--tokenizer", bpe), 0, "vocabulary 480")
         names = [orthant("inspect", "corpus", self.dir / "c.h5").out.split("tokenizer")[1].split(",")[0].strip()]
         corpus = f"data.train={self.dir}/c.h5"
-        self.check(orthant("pretrain", self.tiny(unigram), corpus), 64, "c.h5", names[0], "unigram.model", "which is 'sentencepiece:")
-        self.check(orthant("pretrain", self.tiny("byte"), corpus), 64, names[0], "'byte'")
         for extra in [[], ["--dry-run"]]:
+            self.check(orthant("pretrain", self.tiny(unigram), corpus, *extra), 64, "c.h5", names[0], "unigram.model", "which is 'sentencepiece:")
+            self.check(orthant("pretrain", self.tiny("byte"), corpus, *extra), 64, names[0], "'byte'")
+            self.check(orthant("pretrain", self.tiny("byte"), f"data.validation={self.dir}/c.h5", *extra), 64, names[0], "'byte'")
             self.check(orthant("pretrain", self.tiny(bpe, vocab_size=479), corpus, *extra), 64, "model.vocab_size", "bpe.model", "480", "479")
         self.check(orthant("pretrain", self.tiny(bpe, vocab_size=480), corpus, "--dry-run"), 0, "480 ids")
         self.check(orthant("pretrain", self.tiny(self.dir / "no.model"), corpus), 66, "no.model")

@@ -119,6 +119,21 @@ TEST(Sampler, EverySourceCountsItsOwnEpochs) {
   EXPECT_EQ(std::set<int64_t>(seen[1][0].begin(), seen[1][0].end()).size(), 6u * 205u);
 }
 
+TEST(Sampler, TellsHowManyPassesAreDone) {
+  const Sampler one(3, {{200, 1}});
+  EXPECT_EQ(one.epochs_at(0), 0.0);
+  EXPECT_EQ(one.epochs_at(300), 1.5);
+  EXPECT_EQ(one.origin(299).epoch, 1);
+  // The small source is the one that repeats: 102 of 1,024 samples, 31 windows.
+  const Sampler mixture(3, {{100, 0.1}, {2000, 0.8}, {31, 0.1}});
+  EXPECT_DOUBLE_EQ(mixture.epochs_at(10 * Sampler::kBlock),
+                   10.0 * static_cast<double>(mixture.share(2)) / 31);
+  int64_t epoch = 0;
+  for (int64_t i = 0; i < 10 * Sampler::kBlock; ++i)
+    epoch = std::max(epoch, mixture.origin(i).epoch);
+  EXPECT_EQ(epoch, static_cast<int64_t>(mixture.epochs_at(10 * Sampler::kBlock)));
+}
+
 TEST(Sampler, MixesSourcesInsideABlock) {
   const Sampler sampler(3, {{1000, 1}, {1000, 1}});
   int64_t changes = 0;
