@@ -26,7 +26,7 @@ MUTANTS = [
            "      if (it->first != size) lent[block] = it->first;\n", "", target="test_tensor", filter="Allocator*"),
     # Autograd.
     Mutant("messages move between the closures of backward only", "tensor/autograd/var.cpp",
-           "  between_ops();\n  Var result", "  Var result", target="test_tensor", filter="Autograd*"),
+           "  between_ops();\n  state.met_weights |= has_weights;\n", "  state.met_weights |= has_weights;\n", target="test_tensor", filter="Autograd*"),
     Mutant("rows have the weights of the first chunk's rows", "tensor/autograd/head_loss.cpp",
            "weights_.slice(begin, begin + x.dim(0))", "weights_.slice(0 * begin, x.dim(0))",
            target="test_tensor", filter="HeadLoss*"),
