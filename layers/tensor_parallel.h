@@ -20,6 +20,7 @@ namespace orthant {
 // [begin, begin + size) of a dimension.
 struct DimPart {
   int64_t begin = 0, size = -1;  // -1: all of it
+  DimPart within(int64_t whole) const { return size < 0 ? DimPart{0, whole} : *this; }
 };
 // The share of one rank; shares differ by at most 1.
 inline DimPart even_part(int64_t whole, int rank, int ranks) {

@@ -69,7 +69,7 @@ SelfAttention::SelfAttention(const LayerBuilder& build, const std::string& prefi
                      ? std::optional<Linear>(
                            std::in_place, build, prefix + "kv", c.hidden_size,
                            key_value_parts(prefix, c, tensor_),
-                           LinearOptions{.dtype = build.dtype, .replicas = Replicas::kKeyValue})
+                           MatrixOptions{.dtype = build.dtype, .replicas = Replicas::kKeyValue})
                      : std::nullopt),
       out_(build, prefix + "o", c.num_attention_heads * c.v_head_dim,
            {{prefix + "o_proj.weight", c.hidden_size}},

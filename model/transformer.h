@@ -7,6 +7,9 @@
 #include <optional>
 #include <vector>
 
+#include "layers/feed_forward.h"
+#include "layers/head.h"
+#include "layers/rms_norm.h"
 #include "model/attention.h"
 #include "model/config.h"
 #include "model/pass.h"

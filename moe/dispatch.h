@@ -20,7 +20,7 @@
 #include <memory>
 #include <vector>
 
-#include "layers/linear.h"
+#include "layers/grouped_linear.h"
 #include "parallel/collectives.h"
 #include "tensor/autograd/ops.h"
 

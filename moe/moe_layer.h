@@ -13,7 +13,8 @@
 #include <span>
 #include <vector>
 
-#include "layers/linear.h"
+#include "layers/feed_forward.h"
+#include "layers/grouped_linear.h"
 #include "moe/config.h"
 #include "moe/dispatch.h"
 #include "parallel/token_rows.h"

@@ -4,10 +4,12 @@
 //
 // Invariants:
 //  (I1) Each use of a parameter gets exactly one gradient per micro-batch; lane and micro-batch are
-//  counted per use. (I2) Slot s of its bucket holds the sum of 2^k finished lanes, or the lane
-//  that is being added up (parallel/lanes.h). (I3) A bucket is reduced when each of its parameters
-//  has closed its last lane; buckets are issued in one fixed order
-//       on every rank, whatever order they become ready in.
+//       counted per use.
+//  (I2) Slot s of a bucket holds the sum of 2^k finished lanes, or the lane that is being added up
+//       (parallel/lanes.h).
+//  (I3) A bucket is reduced when each of its members has closed its last lane; buckets are issued
+//       in one fixed order on every rank, whatever order they become ready in.
+//  (I4) Frozen parameters have no member of a bucket: they get no gradient.
 //
 // With ZeRO a rank gets the sums of its own slice of each bucket only (parallel/buckets.h): a
 // reduce-scatter, which adds in the same tree as an all-reduce, so the bits are the same.

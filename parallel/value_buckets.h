@@ -4,8 +4,9 @@
 //
 // Invariants:
 //  (V1) Gathers are started for all buckets at once, in the order in which forward needs them, the
-//  same on every rank. (V2) While a bucket is on its way nobody reads it but through
-//  Parameter::value(), which waits for it, and nobody writes it: finish() comes first.
+//       same on every rank.
+//  (V2) While a bucket is on its way nobody reads it but through Parameter::value(), which waits
+//       for it, and nobody writes it: finish() comes first.
 #pragma once
 
 #include <memory>

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "data/batch.h"
-#include "layers/linear.h"
+#include "layers/head.h"
 #include "model/pass.h"
 
 namespace orthant {

@@ -33,14 +33,28 @@ Var cast(const Var& x, DType dtype) {
 
 namespace {
 
-void copy_columns(const Tensor& from, const View& from_view, const Tensor& to,
-                  const View& to_view) {
+void copy_columns(const Tensor& from, const View& from_view, const Tensor& to, const View& to_view,
+                  bool accumulate = false) {
   if (from.numel() == 0 || to.numel() == 0) return;
-  ops::call(&Backend::cast, "join_columns", {&from, &to},
-            CastArgs{.x = from_view, .y = to_view, .accumulate = 0});
+  ops::call(&Backend::cast, "copy_columns", {&from, &to},
+            CastArgs{.x = from_view, .y = to_view, .accumulate = accumulate});
 }
 
 }  // namespace
+
+Var add_columns(const Var& y, const Var& part, int64_t begin) {
+  const Tensor &yv = y.value(), &pv = part.value();
+  const int64_t end = begin + pv.dim(-1);
+  ORTHANT_OP_CHECK("add_columns", yv.rows() == pv.rows() && end <= yv.dim(-1), yv, pv);
+  const Tensor sum = yv.clone();
+  copy_columns(pv, view_of(pv), sum, ops::columns_of(sum, begin, end), /*accumulate=*/true);
+  return record("add_columns", {y, part}, sum,
+                [begin, end, shape = pv.shape()](const Tensor& dy) -> Grads {
+                  const Tensor dpart = Tensor::empty(shape, dy.dtype(), dy.device());
+                  copy_columns(dy, ops::columns_of(dy, begin, end), dpart, view_of(dpart));
+                  return {dy, dpart};
+                });
+}
 
 Var join_columns(const Var& a, const Var& b) {
   const Tensor &av = a.value(), &bv = b.value();

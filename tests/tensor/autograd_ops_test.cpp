@@ -129,6 +129,9 @@ std::vector<OpCase> op_cases() {
              return head_loss(in.x[0], *in.w[0], ints({5}, {0, 8, -1, 3, 3}), {}, weights).sum;
            },
        .is_loss = true},
+      {.name = "add_columns",
+       .inputs = {{3, 7}, {3, 2}},
+       .run = [](OpInputs& in) { return add_columns(in.x[0], in.x[1], 4); }},
       {.name = "join_columns",
        .inputs = {{3, 2}, {3, 5}},
        .run = [](OpInputs& in) { return join_columns(in.x[0], in.x[1]); }},

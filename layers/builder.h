@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+// What every layer is built from, and the weights that layers add to the store.
+#pragma once
+
+#include "layers/adapter.h"
+#include "layers/tensor_parallel.h"
+#include "parallel/parameter_store.h"
+#include "parallel/rank_groups.h"
+
+namespace orthant {
+
+struct LayerBuilder {
+  ParameterStore& store;
+  DType dtype;  // of weights and activations
+  Device device;
+  double init_std;
+  RankGroups ranks = {};
+  AdapterFactory adapters = {};  // may be empty
+  DType wide() const { return wide_of(dtype); }
+  TensorParallel tensor() const { return {ranks.tensor, ranks.sequence_parallel}; }
+  // Of what every tensor-parallel rank applies to the stream.
+  Replicas stream_replicas() const {
+    if (ranks.tensor.size() == 1) return Replicas::kDense;
+    return ranks.sequence_parallel ? Replicas::kRows : Replicas::kAlike;
+  }
+};
+
+// Rows of a weight that form one logical tensor [rows, in]; this rank holds `own` of them.
+struct WeightPart {
+  std::string name;
+  int64_t rows;
+  DimPart own = {};
+};
+
+struct MatrixOptions {
+  DType dtype;
+  DimPart own_in = {};  // of the columns
+  Replicas replicas = Replicas::kDense;
+  Tied tied = Tied::kNo;
+};
+
+// Adds a weight [sum of the parts' own rows, own columns] to the store.
+ParameterUse& add_matrix(const LayerBuilder& build, const std::string& storage_name, int64_t in,
+                         const std::vector<WeightPart>& parts, const MatrixOptions& options);
+
+}  // namespace orthant

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "layers/head.h"
+
+#include "parallel/collectives.h"
+
+namespace orthant {
+namespace {
+
+constexpr const char* kStorage = "lm_head";
+
+}  // namespace
+
+Head::Head(const LayerBuilder& build, const std::string& name, int64_t vocab, int64_t width,
+           Tied tied)
+    : tensor_(build.tensor()),
+      vocab_(vocab),
+      weight_(&add_matrix(build, kStorage, width, {{name, vocab, tensor_.part(vocab)}},
+                          {.dtype = build.dtype, .tied = tied})) {}
+
+Head::Head(const LayerBuilder& build, int64_t vocab, const Embedding& tied_to)
+    : tensor_(build.tensor()),
+      vocab_(vocab),
+      weight_(&build.store.tie(kStorage, tied_to.weight())) {}
+
+HeadLoss Head::loss(const Var& x, const Tensor& labels, const Tensor& row_weights) const {
+  VocabPart part;
+  if (tensor_.group().size() > 1) {
+    part.first = tensor_.part(vocab_).begin;
+    part.gather = [group = tensor_.group()](const Tensor& own) {
+      const Tensor all =
+          Tensor::empty({own.dim(0) * group.size(), own.dim(1)}, own.dtype(), own.device());
+      group.all_gather(own, all).wait();
+      return all;
+    };
+  }
+  return head_loss(tensor_.enter(x, labels.numel()), *weight_, labels, part, row_weights);
+}
+
+Tensor Head::logits(const Tensor& x) const {
+  const Tensor own = head_logits(x, *weight_);
+  return gather_replicated(Var(own), -1, tensor_.group(), tensor_.sizes(vocab_)).value();
+}
+
+}  // namespace orthant

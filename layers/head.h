@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// From the final norm to the loss; tensor-parallel ranks share the vocabulary.
+#pragma once
+
+#include "layers/embedding.h"
+
+namespace orthant {
+
+class Head {
+ public:
+  // tied kMirror: of the embedding that is called so, on another stage.
+  Head(const LayerBuilder& build, const std::string& name, int64_t vocab, int64_t width,
+       Tied tied = Tied::kNo);
+  // The same weight as the embedding, as a second use of it.
+  Head(const LayerBuilder& build, int64_t vocab, const Embedding& tied_to);
+  // x of the stream; labels i32 [N] and row_weights [N] (see head_loss) of all rows.  Loss and
+  // losses are the same on every rank.
+  HeadLoss loss(const Var& x, const Tensor& labels, const Tensor& row_weights = {}) const;
+  // x of all rows -> [N, vocab] in the wide type; no gradient.
+  Tensor logits(const Tensor& x) const;
+  Parameter& weight() const { return weight_->parameter(); }
+
+ private:
+  TensorParallel tensor_;
+  int64_t vocab_;
+  ParameterUse* weight_;
+};
+
+}  // namespace orthant

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// RMSNorm with a weight in the wide type, of the stream.
+#pragma once
+
+#include "layers/builder.h"
+
+namespace orthant {
+
+class RmsNorm {
+ public:
+  RmsNorm(const LayerBuilder& build, const std::string& name, int64_t width, double eps);
+  Var forward(const Var& x) const {
+    return remake([this](const Var& v) { return rms_norm(v, *weight_, eps_); }, x);
+  }
+
+ private:
+  ParameterUse* weight_;
+  double eps_;
+};
+
+}  // namespace orthant
