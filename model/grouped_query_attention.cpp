@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "model/attention.h"
+#include "model/grouped_query_attention.h"
 
 #include <cmath>
 
@@ -52,8 +52,9 @@ std::vector<WeightPart> fused_parts(const std::string& prefix, const ModelConfig
 
 }  // namespace
 
-SelfAttention::SelfAttention(const LayerBuilder& build, const std::string& prefix,
-                             const ModelConfig& c, int64_t layer)
+GroupedQueryAttention::GroupedQueryAttention(const LayerBuilder& build, const std::string& prefix,
+                                             const ModelConfig& c, int64_t layer,
+                                             const RotaryTable& rotary)
     : tensor_(build.tensor()),
       context_(build.ranks.context),
       ulysses_(build.ranks.ulysses),
@@ -63,6 +64,7 @@ SelfAttention::SelfAttention(const LayerBuilder& build, const std::string& prefi
              .v_dim = c.v_head_dim,
              .window = c.window_of(layer),
              .scale = 1.0 / std::sqrt(static_cast<double>(c.head_dim))},
+      rotary_(rotary),
       qkv_(build, prefix + "qkv", c.hidden_size, fused_parts(prefix, c, tensor_),
            {.dtype = build.dtype}),
       key_value_(copies_kv_heads(tensor_, c)
@@ -76,63 +78,96 @@ SelfAttention::SelfAttention(const LayerBuilder& build, const std::string& prefi
            {.dtype = build.dtype,
             .own_in = rows_of_heads(tensor_.part(c.num_attention_heads), c.v_head_dim)}) {}
 
-Var SelfAttention::project(const Var& x, int64_t rows) const {
-  const Var all = tensor_.enter(x, rows);
+Var GroupedQueryAttention::project(const Var& x, const Tensor& positions) const {
+  const Var all = tensor_.enter(x, positions.numel());
   const Var fused = qkv_.forward(all);
-  return key_value_ ? join_columns(fused, key_value_->forward(all)) : fused;
+  const Var qkv = key_value_ ? join_columns(fused, key_value_->forward(all)) : fused;
+  // q and k stand side by side in the product's rows, so one call turns both.
+  return rotary(qkv, positions, rotary_, shape_.heads + shape_.kv_heads, shape_.qk_dim);
 }
 
-Var SelfAttention::attend(const Var& qkv, const Pass& pass) const {
+Var GroupedQueryAttention::attend(const Var& qkv, const Pass& pass) const {
   AttentionShape shape = shape_;
   shape.batch = pass.rows().sequences();
   return ulysses_ ? ulysses_attention(qkv, pass.whole_doc_start, shape, context_)
                   : ring_attention(qkv, pass.doc_start, shape, context_);
 }
 
-Var SelfAttention::forward(const Var& x, const Pass& pass, const RotaryTable& table) const {
-  const int64_t rows = pass.rows().num_local();
-  // q and k stand side by side in the product's rows, so one call turns both.
-  const Var qkv = rotary(project(x, rows), pass.positions, table, shape_.heads + shape_.kv_heads,
-                         shape_.qk_dim);
-  return tensor_.leave(out_.forward(attend(qkv, pass)), rows);
+Var GroupedQueryAttention::forward(const Var& x, const Pass& pass) const {
+  const Var qkv = project(x, pass.positions);
+  return tensor_.leave(out_.forward(attend(qkv, pass)), pass.rows().num_local());
 }
 
-Tensor SelfAttention::decode(const Tensor& x, int64_t batch, int64_t length, int64_t start,
-                             int64_t capacity, LayerCache& cache, const RotaryTable& table) const {
-  const int64_t rows = batch * length;
-  std::vector<int32_t> positions(static_cast<size_t>(rows));
-  for (size_t i = 0; i < positions.size(); ++i)
-    positions[i] = static_cast<int32_t>(start + static_cast<int64_t>(i) % length);
-  const Tensor qkv = rotary(project(Var(x), rows), Tensor::from_i32({rows}, positions, x.device()),
-                            table, shape_.heads + shape_.kv_heads, shape_.qk_dim)
-                         .value();
-  const auto store = [&](int64_t begin, int64_t end, const Tensor& into) {
-    for (int64_t b = 0; b < batch; ++b) {
-      const Tensor from = qkv.slice(b * length, (b + 1) * length);
-      const Tensor to = into.slice(b * capacity + start, b * capacity + start + length);
+// Keys (already turned) [rows, Hkv * K] and values [rows, Hkv * Kv].
+struct GroupedQueryAttention::Cache : LayerCache {
+  Tensor k, v;
+};
+
+std::unique_ptr<LayerCache> GroupedQueryAttention::make_cache(int64_t rows) const {
+  const DType dtype = out_.weight().dtype();
+  const Device device = out_.weight().device();
+  auto cache = std::make_unique<Cache>();
+  cache->k = Tensor::empty({rows, shape_.kv_heads * shape_.qk_dim}, dtype, device);
+  cache->v = Tensor::empty({rows, shape_.kv_heads * shape_.v_dim}, dtype, device);
+  return cache;
+}
+
+void GroupedQueryAttention::store(const Tensor& qkv, const DecodeStep::Run& run,
+                                  Cache& cache) const {
+  const auto put = [&](int64_t begin, int64_t end, const Tensor& into) {
+    for (int64_t b = 0; b < run.n; ++b) {
+      const int64_t from_row = run.row + b * run.count;
+      const int64_t to_row = run.cache_row + b * run.capacity + run.start;
+      const Tensor from = qkv.slice(from_row, from_row + run.count);
+      const Tensor to = into.slice(to_row, to_row + run.count);
       ops::call(
           &Backend::cast, "cache", {&from, &to},
           CastArgs{.x = ops::columns_of(from, begin, end), .y = ops::view_of(to), .accumulate = 0});
     }
   };
-  store(shape_.q_end(), shape_.k_end(), cache.k);
-  store(shape_.k_end(), shape_.v_end(), cache.v);
-  const Tensor o = Tensor::empty({rows, shape_.heads * shape_.v_dim}, x.dtype(), x.device());
-  const Tensor lse = Tensor::empty({rows, shape_.heads}, wide_of(x.dtype()), x.device());
+  put(shape_.q_end(), shape_.k_end(), cache.k);
+  put(shape_.k_end(), shape_.v_end(), cache.v);
+}
+
+void GroupedQueryAttention::attend_cached(const Tensor& qkv, const DecodeStep::Run& run,
+                                          const Cache& cache, const Tensor& o) const {
+  const int64_t rows = run.n * run.count, keys = run.n * run.capacity;
+  const Tensor q = qkv.slice(run.row, run.row + rows), to = o.slice(run.row, run.row + rows);
+  const Tensor k = cache.k.slice(run.cache_row, run.cache_row + keys);
+  const Tensor v = cache.v.slice(run.cache_row, run.cache_row + keys);
+  const Tensor lse = Tensor::empty({rows, shape_.heads}, wide_of(o.dtype()), o.device());
   AttentionShape shape = shape_;
-  shape.batch = batch;
+  shape.batch = run.n;
   AttentionArgs args = shape.args();
-  args.q = ops::columns_of(qkv, 0, shape.q_end());
-  args.k = ops::view_of(cache.k);
-  args.v = ops::view_of(cache.v);
-  args.o = ops::view_of(o);
+  args.q = ops::columns_of(q, 0, shape.q_end());
+  args.k = ops::view_of(k);
+  args.v = ops::view_of(v);
+  args.o = ops::view_of(to);
   args.lse = ops::view_of(lse);
-  args.q_len = args.q_stride = length;
-  args.q_offset = start;
-  args.kv_len = start + length;
-  args.kv_stride = capacity;
-  ops::call(&Backend::attention, "attention", {&qkv, &cache.k}, args);
-  return tensor_.leave(out_.forward(Var(o)), rows).value();
+  args.q_len = args.q_stride = run.count;
+  args.q_offset = run.start;
+  args.kv_len = run.start + run.count;
+  args.kv_stride = run.capacity;
+  ops::call(&Backend::attention, "attention", {&q, &k}, args);
+}
+
+Var GroupedQueryAttention::decode(const Var& x, const DecodeStep& step, LayerCache& layer) const {
+  auto& cache = dynamic_cast<Cache&>(layer);
+  const Tensor qkv = project(x, step.positions).value();
+  const Tensor o =
+      Tensor::empty({step.num_tokens(), shape_.heads * shape_.v_dim}, qkv.dtype(), qkv.device());
+  for (const DecodeStep::Run& run : step.runs) {
+    store(qkv, run, cache);
+    attend_cached(qkv, run, cache, o);
+  }
+  return tensor_.leave(out_.forward(Var(o)), step.num_tokens());
+}
+
+AttentionCounts GroupedQueryAttention::counts(const ModelConfig& c) {
+  const int64_t q = c.num_attention_heads, kv = c.num_key_value_heads;
+  return {.parameters =
+              c.hidden_size * (q * (c.head_dim + c.v_head_dim) + kv * (c.head_dim + c.v_head_dim)),
+          .per_key = q * (c.head_dim + c.v_head_dim)};
 }
 
 }  // namespace orthant

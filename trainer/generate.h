@@ -4,9 +4,10 @@
 
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "data/tokenizer.h"
-#include "model/transformer.h"
+#include "model/decoder.h"
 #include "trainer/run_config.h"
 
 namespace orthant {
@@ -24,8 +25,12 @@ struct GenerateOptions {
   std::function<void(const std::string& piece)> on_text;
 };
 
-// The text after the prompt; ends early at the end of the document.  Past the model's longest
-// sequence it goes on from the last half.
+// The texts after the prompts, each as if it were alone; one ends early at the end of the document.
+// Past the model's longest sequence it goes on from the last half.  Collective as Decoder::run, and
+// of one text on every rank; on_text must not be told by more than one.
+std::vector<std::string> generate(const Decoder& decoder, const Tokenizer& tokenizer,
+                                  const std::vector<GenerateOptions>& options);
+// Of a model whose layers this rank holds.
 std::string generate(const Transformer& model, const Tokenizer& tokenizer,
                      const GenerateOptions& options);
 

@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/attention.h"
+
+#include "model/grouped_query_attention.h"
+
+namespace orthant {
+
+std::unique_ptr<Attention> make_attention(const LayerBuilder& build, const std::string& prefix,
+                                          const ModelConfig& config, int64_t layer,
+                                          const RotaryTable& rotary) {
+  return std::make_unique<GroupedQueryAttention>(build, prefix, config, layer, rotary);
+}
+
+AttentionCounts attention_counts(const ModelConfig& config) {
+  return GroupedQueryAttention::counts(config);
+}
+
+}  // namespace orthant
