@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/problems.h"
+#include "model/attention.h"
 
 namespace orthant {
 
@@ -222,18 +223,12 @@ struct Counts {
 };
 
 Counts counts_of(const ModelConfig& c) {
-  return {.attention = c.hidden_size * (c.num_attention_heads * c.head_dim +
-                                        c.num_key_value_heads * (c.head_dim + c.v_head_dim)) +
-                       c.hidden_size * c.num_attention_heads * c.v_head_dim,
+  return {.attention = attention_counts(c).parameters,
           .dense_ffn = 3 * c.hidden_size * c.intermediate_size,
           .expert = 3 * c.hidden_size * c.moe_intermediate_size,
           .router = c.hidden_size * c.n_routed_experts,
           .router_bias = c.has_router_bias() ? c.n_routed_experts : 0};
 }
-
-}  // namespace
-
-namespace {
 
 // Parameters of a layer that a token meets.
 int64_t active_in_layer(const ModelConfig& c, int64_t layer) {
@@ -268,7 +263,7 @@ double layer_flops_per_token(const ModelConfig& c, int64_t sequence_length, int6
   const int64_t window = c.window_of(layer);
   const double most = window > 0 ? std::min(static_cast<double>(window), length) : length;
   const double keys = most - most * most / (2 * length);  // the first tokens see fewer
-  const double per_key = static_cast<double>(c.num_attention_heads * (c.head_dim + c.v_head_dim));
+  const auto per_key = static_cast<double>(attention_counts(c).per_key);
   return 6.0 * (static_cast<double>(active_in_layer(c, layer)) + keys * per_key);
 }
 

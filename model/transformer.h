@@ -1,25 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// The decoder-only transformer: embedding, layers of attention and (dense or MoE) feed-forward with
-// RMSNorm before each, final norm, head.
+// The decoder-only transformer: embedding, blocks, final norm, head.
 #pragma once
 
-#include <memory>
 #include <optional>
 #include <vector>
 
-#include "layers/feed_forward.h"
+#include "layers/embedding.h"
 #include "layers/head.h"
 #include "layers/rms_norm.h"
-#include "model/attention.h"
-#include "model/config.h"
-#include "model/pass.h"
+#include "model/block.h"
 #include "model/stage_split.h"
-#include "moe/moe_layer.h"
 
 namespace orthant {
-
-// Selective: what remake() is called for.  Full: all of a layer but its input.
-enum class Recompute { kNone, kSelective, kFull };
 
 struct TransformerOptions {
   ModelConfig config;  // resolved
@@ -34,12 +26,6 @@ struct TransformerOptions {
   uint64_t seed = 0;            // of dropout
 };
 
-// Keys and values of past tokens, for decoding a batch of sequences of equal length.
-struct KvCache {
-  int64_t batch = 0, capacity = 0, length = 0;
-  std::vector<LayerCache> layers;
-};
-
 // The model, or the stage of it that a pipeline rank holds.  All its functions but those that say
 // otherwise are collective over the ranks that share its micro-batch and its experts.
 class Transformer {
@@ -51,6 +37,7 @@ class Transformer {
 
   bool is_first() const { return embedding_.has_value(); }
   bool is_last() const { return head_.has_value(); }
+  const StageLayers& layers() const { return options_.layers; }
   // MoeLayer::check_routing of every layer that has experts.
   void check_routing() const;
   // After an optimizer step: moves the routers' selection biases.  expert_counts: by MoE layer of
@@ -63,41 +50,37 @@ class Transformer {
   // Of the last stage.
   const Head& head() const { return *head_; }
   // Shape of the stream of a micro-batch on this rank.
-  Shape stream_shape(int64_t sequences, int64_t length) const;
+  Shape stream_shape(int64_t sequences, int64_t length) const {
+    return stream_shape(options_.ranks.rows_of(sequences, length));
+  }
+  Shape stream_shape(const TokenRows& rows) const;
 
-  // Decoding: whole models only.
-  KvCache make_cache(int64_t batch, int64_t capacity) const;
-  // ids i32 [B * T], on the host: the next T tokens of every sequence.  Appends to the cache;
-  // logits of the last one, [B, V] in the wide type. No tape.
-  Tensor decode(const Tensor& ids, KvCache& cache) const;
+  // Decoding, without a tape: a second way through the same blocks (model/decoder.h goes it through
+  // all stages).  Room for as many tokens of each sequence.
+  KvCache make_cache(const std::vector<int64_t>& capacities) const;
+  // The next tokens of the cache's sequences, which are added to it.  x: the stream in front of the
+  // stage, of all of them, not given to the first.  Gives the stream behind the stage, or of the
+  // last the logits of the last new token of every sequence that has any, [sequences, V] in the
+  // wide type.  Collective over the tensor group and the experts', the former with the same tokens.
+  Tensor decode(const NewTokens& next, KvCache& cache, const Tensor& x = {}) const;
 
   const ModelConfig& config() const { return options_.config; }
+  DType dtype() const { return options_.dtype; }
   Device device() const { return options_.device; }
   const RankGroups& ranks() const { return options_.ranks; }
   Parameter* embedding_weight() const { return embedding_ ? &embedding_->weight() : nullptr; }
   Parameter* head_weight() const { return head_ ? &head_->weight() : nullptr; }
 
  private:
-  struct Layer {
-    Layer(const LayerBuilder& build, int64_t index, const TransformerOptions& options);
-    int64_t index;
-    RmsNorm attention_norm, ffn_norm;
-    SelfAttention attention;
-    std::optional<FeedForward> dense;
-    std::optional<MoeLayer> moe;
-    Var feed_forward(const Var& x, MoeContext& context) const;
-  };
-  Var run_layer(const Layer& layer, const Var& x, Pass& pass) const;
-  Recompute recompute_of(const Layer& layer) const;
-  Var drop(const Var& x, int64_t layer, const char* site, const Pass& pass) const;
+  Recompute recompute_of(int64_t layer) const;
+  Tensor logits_of_last(const Var& x, const NewTokens& next) const;
 
   TransformerOptions options_;
   LayerBuilder build_;
   std::optional<Embedding> embedding_;
-  std::vector<Layer> layers_;
+  std::vector<Block> blocks_;
   std::optional<RmsNorm> norm_;
   std::optional<Head> head_;
-  RotaryTable rotary_;
 };
 
 }  // namespace orthant

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "moe/moe_layer.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "moe/balance.h"
@@ -61,7 +62,8 @@ MoeLayer::MoeLayer(const LayerBuilder& build, const std::string& prefix, int64_t
 
 RouterOptions MoeLayer::router_options(const MoeContext& context, Device device) const {
   RouterOptions options{.experts_per_token = sizes_.experts_per_token,
-                        .sequence_length = context.rows.local_length(),
+                        // A rank that decodes nothing still answers for its experts.
+                        .sequence_length = std::max<int64_t>(1, context.rows.local_length()),
                         .sequences = context.rows.sequences(),
                         .first_row = context.rows.first(),
                         .score = sizes_.score,
@@ -70,8 +72,7 @@ RouterOptions MoeLayer::router_options(const MoeContext& context, Device device)
                         .group_best = sizes_.group_best,
                         .normalize = sizes_.normalize,
                         .scale = sizes_.scale,
-                        .plain_counts = config_.balance.sequence != 0.0,
-                        .z_coef = config_.balance.z_loss * context.loss_scale};
+                        .plain_counts = config_.balance.sequence != 0.0};
   if (bias_) options.bias = bias_->value();
   if (context.replay) {
     const Tensor ids = context.replay(layer_);
@@ -80,35 +81,35 @@ RouterOptions MoeLayer::router_options(const MoeContext& context, Device device)
   return options;
 }
 
-Routes MoeLayer::choose(const Var& x, MoeContext& context) const {
+MoeLayer::Choice MoeLayer::choose(const Var& x, MoeContext& context) const {
   const Device device = x.value().device();
-  RouterOptions options = router_options(context, device);
-  BalanceTerms balance;
-  Tensor host_counts;
-  options.score_coef = [&](const RouteSums& sums) {
-    const RouteSums host = sums.to(Device{});
-    context.rows.sum(host.all);
-    host_counts = host.counts;
-    balance = balance_losses(
-        config_.balance,
-        {.experts_per_token = sizes_.experts_per_token, .top_groups = sizes_.top_groups}, host,
-        context.routed_tokens);
-    const Tensor coef = balance.score_coef.clone();
-    for (double& c : coef.span<double>()) c *= context.loss_scale;
-    return coef.to(device);
-  };
+  const Tensor& valid = context.own_valid;
+  const RouterOptions options = router_options(context, device);
   const auto widen = [](const Var& v) { return cast(v, wide_of(v.value().dtype())); };
-  Routes routes = route(router_.forward(remake(widen, x)), context.own_valid, options);
+  const Var logits = router_.forward(remake(widen, x));
+  const Routes routes = choose_experts(logits.value(), valid, options);
+  if (!context.counts) return {routes.ids, Var(routes.weights)};
+  const RouteSums sums = routes.sums.to(Device{});
+  context.rows.sum(sums.all);
+  const BalanceTerms balance = balance_losses(
+      config_.balance,
+      {.experts_per_token = sizes_.experts_per_token, .top_groups = sizes_.top_groups}, sums,
+      context.routed_tokens);
+  const Tensor coef = balance.score_coef.clone();
+  for (double& c : coef.span<double>()) c *= context.loss_scale;
+  const RouterLosses losses{.score_coef = coef.to(device),
+                            .z_coef = config_.balance.z_loss * context.loss_scale};
+  Choice choice{routes.ids, route(logits, valid, routes, options, losses)};
   LayerRouting routing{
       .layer = layer_,
       .ids = routes.ids,
-      .counts = host_counts,
+      .counts = sums.counts,
       .balance_losses = balance.losses,
-      .z_losses = z_losses(routes.lse, context.own_valid, context.rows, config_.balance.z_loss)};
+      .z_losses = z_losses(routes.lse, valid, context.rows, config_.balance.z_loss)};
   if (config_.capacity_factor > 0 && context.protected_rows.defined())
-    routes.ids = keep_within_budget(routes, context, routing);
+    choice.ids = keep_within_budget(routes, context, routing);
   if (!is_recomputing()) context.routings.push_back(std::move(routing));
-  return routes;
+  return choice;
 }
 
 // A budget is of whole sequences: every rank sees all their assignments and makes the same cut.
@@ -143,8 +144,8 @@ void MoeLayer::update_bias(std::span<const double> counts) const {
 Var MoeLayer::forward(const Var& stream, MoeContext& context) const {
   const int64_t rows = context.rows.num_local();
   const Var x = tensor_.own_rows(stream, rows);
-  const Routes routes = choose(x, context);
-  const Dispatch dispatch(placement_, sizes_.experts, routes.ids);
+  const Choice choice = choose(x, context);
+  const Dispatch dispatch(placement_, sizes_.experts, choice.ids);
   AllToAll travelling = dispatch.send(x);
   // While the rows are on their way.
   const Var shared = shared_ ? shared_->forward(stream, rows) : Var();
@@ -152,7 +153,7 @@ Var MoeLayer::forward(const Var& stream, MoeContext& context) const {
   const Var inner = remake(swiglu, gate_up_.forward(arrived, dispatch.offsets()));
   const Var expert_out = dispatch.send_back(down_.forward(inner, dispatch.offsets()));
   const Var routed =
-      tensor_.stream_of(combine(expert_out, routes.weights, dispatch.row_of()), rows);
+      tensor_.stream_of(combine(expert_out, choice.weights, dispatch.row_of()), rows);
   return shared_ ? add(shared, routed) : routed;
 }
 

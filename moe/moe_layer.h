@@ -41,6 +41,7 @@ struct MoeContext {
   // i32 [S]: sequences whose tokens are never dropped (moe/protected_rows.h).  Given in training
   // alone: without it nothing is dropped.
   Tensor protected_rows;
+  bool counts = true;  // false in decoding: nothing is summed, balanced or recorded
   // Labelled tokens over routed tokens of the whole step: backward runs on sums that are divided
   // once, by the labelled count, and this makes the balance terms means over the routed ones.
   double loss_scale = 1.0;
@@ -79,8 +80,12 @@ class MoeLayer {
   void update_bias(std::span<const double> counts) const;
 
  private:
-  // x: own tokens.  Its ids are those of the kept assignments.
-  Routes choose(const Var& x, MoeContext& context) const;
+  struct Choice {
+    Tensor ids;   // of the kept assignments
+    Var weights;  // of all
+  };
+  // x: own tokens.
+  Choice choose(const Var& x, MoeContext& context) const;
   Tensor keep_within_budget(const Routes& routes, const MoeContext& context,
                             LayerRouting& routing) const;
   RouterOptions router_options(const MoeContext& context, Device device) const;

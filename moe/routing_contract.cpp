@@ -31,8 +31,8 @@ void MoeLayer::check_routing() const {
   const MoeContext context{.rows = TokenRows(self, self, self, 1, experts)};
   RouterOptions options = router_options(context, device);
   options.replay = rotating_ids(experts, slots, device);
-  const Routes routes = route(Var(Tensor::zeros({experts, experts}, wide, device)),
-                              Tensor::from_i32({experts}, ones, device), options);
+  const Routes routes = choose_experts(Tensor::zeros({experts, experts}, wide, device),
+                                       Tensor::from_i32({experts}, ones, device), options);
   const std::vector<double> counted = routes.sums.counts.to_doubles();
   for (size_t e = 0; e < counted.size(); ++e)
     want(counted[e] == static_cast<double>(slots), "the losses count ", counted[e],

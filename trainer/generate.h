@@ -7,15 +7,15 @@
 #include <vector>
 
 #include "data/tokenizer.h"
-#include "model/transformer.h"
-#include "trainer/run_config.h"
+#include "model/decoder.h"
+#include "trainer/run_blocks.h"
 
 namespace orthant {
 
 struct GenerateOptions {
   std::string prompt;
   SamplingConfig sampling;
-  std::vector<std::string> stop;  // texts, none empty, before the first of which the text ends
+  std::vector<std::string> stop = {};  // the text ends where one of these begins
   int64_t seed = 1234;
   int64_t sample = 0;  // the n-th sample of a prompt; samples differ, and each is a pure function
                        // of (seed, prompt, sample)
@@ -23,8 +23,12 @@ struct GenerateOptions {
   std::function<void(const std::string& piece)> on_text;
 };
 
-// The text after the prompt; ends early at the end of the document or before a stop text.  Past the
-// model's longest sequence it goes on from the last half.
+// The texts after the prompts, each as if it were alone; one ends early at the end of the document
+// or before a stop text.  Past the model's longest sequence it goes on from the last half.  Collective as Decoder::run, and
+// of one text on every rank; on_text must not be told by more than one.
+std::vector<std::string> generate(const Decoder& decoder, const Tokenizer& tokenizer,
+                                  const std::vector<GenerateOptions>& options);
+// Of a model whose layers this rank holds.
 std::string generate(const Transformer& model, const Tokenizer& tokenizer,
                      const GenerateOptions& options);
 

@@ -190,25 +190,18 @@ void keep_timeline(const PipelineRecord& record, const RunSession& session, RunO
   }
 }
 
-// All ranks take part in decoding: each holds a part of the model that others need.  Not of the
-// layers or of a sequence: decoding wants these whole.
+// All ranks take part in decoding: each holds a part of the model that others need.
 std::vector<ReportSample> make_samples(const RunConfig& config, const Role& role,
                                        const Tokenizer& tokenizer) {
-  std::vector<ReportSample> samples;
   const GenerationConfig& g = config.generation;
-  if (role.groups().pipeline.size() > 1 || role.groups().context.size() > 1 ||
-      role.pipeline().stages().size() > 1) {
-    if (g.samples > 0)
-      log::info("no samples: ranks share layers or sequences; orthant generate ", config.run.dir,
-                " makes them on one rank");
-    return samples;
-  }
+  std::vector<GenerateOptions> wanted;
   for (int64_t i = 0; i < g.samples; ++i)
-    samples.push_back(
-        {g.prompt,
-         generate(
-             role.model(), tokenizer,
-             {.prompt = g.prompt, .sampling = g.sampling, .seed = config.run.seed, .sample = i})});
+    wanted.push_back(
+        {.prompt = g.prompt, .sampling = g.sampling, .seed = config.run.seed, .sample = i});
+  if (wanted.empty()) return {};
+  std::vector<ReportSample> samples;
+  for (std::string& text : generate(role.pipeline().decoder(), tokenizer, wanted))
+    samples.push_back({g.prompt, std::move(text)});
   return samples;
 }
 

@@ -84,6 +84,12 @@ void StagePipeline::settle_gradients() {
   }
 }
 
+Decoder StagePipeline::decoder() const {
+  std::vector<const Transformer*> stages;
+  for (const auto& stage : stages_) stages.push_back(stage.get());
+  return Decoder(std::move(stages));
+}
+
 const pipeline::Schedule& StagePipeline::schedule_of(int num_micro_batches) {
   const auto found = schedules_.find(num_micro_batches);
   if (found != schedules_.end()) return found->second;

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "model/transformer.h"
+#include "model/decoder.h"
 #include "parallel/pipeline/interpreter.h"
 #include "parallel/tied_stages.h"
 #include "trainer/objective.h"
@@ -51,6 +51,9 @@ class StagePipeline {
   // Once what trains is settled: ranks tell each other below which stages nothing does.  Collective
   // over the pipeline.
   void settle_gradients();
+
+  // Writes on from prompts with all stages.  Collective over the pipeline.
+  Decoder decoder() const;
 
   // What a step asks of the stages.
   struct Work {

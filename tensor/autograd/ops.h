@@ -135,20 +135,30 @@ struct RouterOptions {
   double scale = 1.0;
   Tensor replay;              // i32 [N, A]: choices to use instead of the best; optional
   bool plain_counts = false;  // RouteSums::plain_counts is wanted
-  // The balance losses' gradient by score ([S, E], f64; sigmoid ones divided by the token's sum),
-  // already scaled.  Undefined result or empty function: none.
-  std::function<Tensor(const RouteSums& sums)> score_coef;
-  double z_coef = 0.0;  // gradient of the loss by lse^2, already scaled
 };
+// What the router chose, and the sums by which the balance losses are made.
 struct Routes {
-  Var weights;           // W [N, A]
+  Tensor weights;        // W [N, A]
   Tensor ids;            // i32 [N, A], -1 for padding
   Tensor chosen_scores;  // W [N, A], of ids
-  Tensor scores, lse;    // W [N, E], [N]
+  Tensor scores;         // W [N, E]
+  Tensor totals, lse;    // W [N]
   RouteSums sums;
 };
-// logits W [N, E], valid i32 [N].
-Routes route(const Var& logits, const Tensor& valid, const RouterOptions& options);
+// First step, without a gradient.  logits W [N, E], valid i32 [N].
+Routes choose_experts(const Tensor& logits, const Tensor& valid, const RouterOptions& options);
+
+// What enters at the router's gradient beside that by the weights.
+struct RouterLosses {
+  // Of the balance losses, by score ([S, E], f64; sigmoid ones divided by the token's sum), already
+  // scaled; optional.
+  Tensor score_coef;
+  double z_coef = 0.0;  // of the loss by lse^2, already scaled
+};
+// Second step: routes.weights as a function of the logits.  All but `losses` is that of the first;
+// the ids are those before any were dropped.
+Var route(const Var& logits, const Tensor& valid, const Routes& routes,
+          const RouterOptions& options, const RouterLosses& losses = {});
 
 // Which assignments are kept where groups of experts have a budget, see DropTokensArgs.
 struct DropOptions {

@@ -96,10 +96,11 @@ Routes make_routes(const Tensor& logits, const RouterOptions& o, int64_t sequenc
   const DType wide = logits.dtype();
   const Device device = logits.device();
   Routes routes;
-  routes.weights = Var(Tensor::empty({rows, slots}, wide, device));
+  routes.weights = Tensor::empty({rows, slots}, wide, device);
   routes.ids = Tensor::empty({rows, slots}, DType::kI32, device);
   routes.chosen_scores = Tensor::empty({rows, slots}, wide, device);
   routes.scores = Tensor::like(logits);
+  routes.totals = Tensor::empty({rows}, wide, device);
   routes.lse = Tensor::empty({rows}, wide, device);
   const int64_t sums = RouteSums::numel(sequences, experts, o.num_groups, o.plain_counts);
   routes.sums = RouteSums(Tensor::empty({sums}, DType::kF64, device), sequences, experts,
@@ -109,8 +110,7 @@ Routes make_routes(const Tensor& logits, const RouterOptions& o, int64_t sequenc
 
 }  // namespace
 
-Routes route(const Var& logits, const Tensor& valid, const RouterOptions& options) {
-  const Tensor& lv = logits.value();
+Routes choose_experts(const Tensor& lv, const Tensor& valid, const RouterOptions& options) {
   ORTHANT_OP_CHECK(
       "route", lv.rank() == 2 && lv.dtype() == wide_of(lv.dtype()) && valid.numel() == lv.dim(0),
       lv, valid);
@@ -126,8 +126,6 @@ Routes route(const Var& logits, const Tensor& valid, const RouterOptions& option
                 sequences, " sequences of ", options.sequence_length, ", ",
                 options.experts_per_token, " of ", lv.dim(1), " experts");
   Routes routes = make_routes(lv, options, sequences);
-  const Tensor weights = routes.weights.value();
-  const Tensor totals = Tensor::like(routes.lse);
   Tensor plain_ids;
   if (options.plain_counts) plain_ids = Tensor::like(routes.ids);
   ops::call(&Backend::router, "route", {&lv, &valid},
@@ -136,10 +134,10 @@ Routes route(const Var& logits, const Tensor& valid, const RouterOptions& option
                        .bias = view_of(options.bias),
                        .replay = view_of(options.replay),
                        .scores = view_of(routes.scores),
-                       .totals = view_of(totals),
+                       .totals = view_of(routes.totals),
                        .lse = view_of(routes.lse),
                        .ids = view_of(routes.ids),
-                       .weights = view_of(weights),
+                       .weights = view_of(routes.weights),
                        .chosen_scores = view_of(routes.chosen_scores),
                        .plain_ids = view_of(plain_ids),
                        .counts = view_of(routes.sums.counts),
@@ -154,39 +152,42 @@ Routes route(const Var& logits, const Tensor& valid, const RouterOptions& option
                        .group_best = options.group_best,
                        .normalize = options.normalize,
                        .scale = options.scale});
-  const Tensor coef = options.score_coef ? options.score_coef(routes.sums) : Tensor();
+  return routes;
+}
+
+Var route(const Var& logits, const Tensor& valid, const Routes& routes,
+          const RouterOptions& options, const RouterLosses& losses) {
   // The z-loss goes through the softmax of the logits, which sigmoid scores do not have.
   Tensor z_logits, lse;
-  if (options.z_coef != 0.0) {
+  if (losses.z_coef != 0.0) {
     lse = routes.lse;
-    if (options.score == ScoreKind::kSigmoid) z_logits = lv;
+    if (options.score == ScoreKind::kSigmoid) z_logits = logits.value();
   }
-  routes.weights = record("route", {logits}, weights,
-                          [=, scores = routes.scores, ids = routes.ids, score = options.score,
-                           length = options.sequence_length, first_row = options.first_row,
-                           normalize = options.normalize, factor = options.scale,
-                           z_coef = options.z_coef](const Tensor& dweights) -> Grads {
-                            const Tensor dlogits = Tensor::like(scores);
-                            ops::call(&Backend::router_grad, "route_grad", {&scores, &dweights},
-                                      RouterGradArgs{.logits = view_of(z_logits),
-                                                     .scores = view_of(scores),
-                                                     .totals = view_of(totals),
-                                                     .valid = view_of(valid),
-                                                     .ids = view_of(ids),
-                                                     .weights = view_of(weights),
-                                                     .lse = view_of(lse),
-                                                     .dweights = view_of(dweights),
-                                                     .score_coef = view_of(coef),
-                                                     .dlogits = view_of(dlogits),
-                                                     .score = score,
-                                                     .sequence_length = length,
-                                                     .first_row = first_row,
-                                                     .normalize = normalize,
-                                                     .scale = factor,
-                                                     .z_coef = z_coef});
-                            return {dlogits};
-                          });
-  return routes;
+  return record("route", {logits}, routes.weights,
+                [=, scores = routes.scores, totals = routes.totals, ids = routes.ids,
+                 weights = routes.weights, score = options.score, length = options.sequence_length,
+                 first_row = options.first_row, normalize = options.normalize,
+                 factor = options.scale](const Tensor& dweights) -> Grads {
+                  const Tensor dlogits = Tensor::like(scores);
+                  ops::call(&Backend::router_grad, "route_grad", {&scores, &dweights},
+                            RouterGradArgs{.logits = view_of(z_logits),
+                                           .scores = view_of(scores),
+                                           .totals = view_of(totals),
+                                           .valid = view_of(valid),
+                                           .ids = view_of(ids),
+                                           .weights = view_of(weights),
+                                           .lse = view_of(lse),
+                                           .dweights = view_of(dweights),
+                                           .score_coef = view_of(losses.score_coef),
+                                           .dlogits = view_of(dlogits),
+                                           .score = score,
+                                           .sequence_length = length,
+                                           .first_row = first_row,
+                                           .normalize = normalize,
+                                           .scale = factor,
+                                           .z_coef = losses.z_coef});
+                  return {dlogits};
+                });
 }
 
 KeptTokens drop_tokens(const Routes& routes, const Tensor& valid, const Tensor& protected_rows,

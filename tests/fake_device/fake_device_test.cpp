@@ -105,12 +105,10 @@ TEST(FakeDevice, DecodesWithTheBitsOfTheCpu) {
   for (const char* device : {"cpu", "cuda"}) {
     Variant variant = find_variant("moe");
     variant.config.device = device;
-    Engine engine =
-        pretrain_engine(resolved_config(variant, {.precision = "fp32"}, 1), Group::self());
-    KvCache cache = engine.role().model().make_cache(1, 16);
+    Engine engine = pretrain_engine(resolved_config(variant, {.precision = "fp32"}, 1), Group::self());
+    KvCache cache = engine.role().model().make_cache({16});
     for (const std::vector<int32_t>& ids : {std::vector<int32_t>{3, 1, 4}, {1}, {5, 9}}) {
-      const Tensor next = Tensor::from_i32({std::ssize(ids)}, ids);
-      logits.push_back(engine.role().model().decode(next, cache).to_doubles());
+      logits.push_back(engine.role().model().decode({ids}, cache).to_doubles());
     }
   }
   for (size_t i = 0; i < 3; ++i) EXPECT_EQ(logits[i], logits[i + 3]);

@@ -229,11 +229,8 @@ TEST(ZeroEngine, DecodesOnOneRankAfterAStep) {
       Engine engine = pretrain_engine(resolved_config(variant, options, 4), world);
       engine.step(own_batches(variant, world, 1), 1);
       if (world.rank() != 0) return;
-      KvCache cache = engine.role().model().make_cache(1, 16);
-      logits[zero_stage] = engine.role()
-                               .model()
-                               .decode(Tensor::from_i32({3}, std::vector<int32_t>{3, 1, 4}), cache)
-                               .to_doubles();
+      KvCache cache = engine.role().model().make_cache({16});
+      logits[zero_stage] = engine.role().model().decode({{3, 1, 4}}, cache).to_doubles();
     });
   }
   EXPECT_EQ(logits[1], logits[0]);

@@ -2,9 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <numeric>
 
 #include "base/philox.h"
 #include "model/transformer.h"
+#include "tests/data/files.h"
 
 namespace orthant {
 namespace {
@@ -25,11 +27,15 @@ ModelConfig small_moe() {
   return c;
 }
 
-Tensor tokens(int64_t n) {
+std::vector<int32_t> tokens(size_t n) {
   std::vector<int32_t> ids;
-  for (int64_t i = 0; i < n; ++i)
-    ids.push_back(static_cast<int32_t>(philox({1, 2}, 3, static_cast<uint64_t>(i)).x[0] % 61));
-  return Tensor::from_i32({n}, ids);
+  for (uint64_t i = 0; i < n; ++i)
+    ids.push_back(static_cast<int32_t>(philox({1, 2}, 3, i).x[0] % 61));
+  return ids;
+}
+
+std::vector<int32_t> part(const std::vector<int32_t>& ids, size_t begin, size_t end) {
+  return {ids.begin() + static_cast<ptrdiff_t>(begin), ids.begin() + static_cast<ptrdiff_t>(end)};
 }
 
 // Windows below and above a block of keys, and a layer without.
@@ -49,14 +55,14 @@ TEST_P(DecodeTest, TokenByTokenGivesTheBitsOfOnePass) {
     ParameterStore store;
     const Transformer model({.config = config, .dtype = GetParam()}, store);
     store.initialize(11);
-    const Tensor ids = tokens(90);
-    KvCache whole = model.make_cache(1, 96), pieces = model.make_cache(1, 96),
-            single = model.make_cache(1, 96);
-    const std::vector<double> want = model.decode(ids, whole).to_doubles();
-    model.decode(ids.slice(0, 70), pieces);
-    EXPECT_EQ(model.decode(ids.slice(70, 90), pieces).to_doubles(), want);
+    const std::vector<int32_t> ids = tokens(90);
+    KvCache whole = model.make_cache({96}), pieces = model.make_cache({96}),
+            single = model.make_cache({96});
+    const std::vector<double> want = model.decode({ids}, whole).to_doubles();
+    model.decode({part(ids, 0, 70)}, pieces);
+    EXPECT_EQ(model.decode({part(ids, 70, 90)}, pieces).to_doubles(), want);
     Tensor last;
-    for (int64_t i = 0; i < 90; ++i) last = model.decode(ids.slice(i, i + 1), single);
+    for (const int32_t id : ids) last = model.decode({{id}}, single);
     EXPECT_EQ(last.to_doubles(), want);
   }
 }
@@ -67,40 +73,61 @@ TEST_P(DecodeTest, DecodingIsTheTrainingPass) {
   const Transformer model({.config = small_sliding(), .dtype = GetParam()}, store);
   store.initialize(11);
   const int64_t length = 90;
-  const Tensor ids = tokens(length);
-  std::vector<int32_t> labels(static_cast<size_t>(length), -1), positions;
+  const std::vector<int32_t> ids = tokens(90);
+  std::vector<int32_t> labels(ids.size(), -1), positions(ids.size());
   labels.back() = 17;
-  for (int32_t i = 0; i < length; ++i) positions.push_back(i);
-  const std::span<const int32_t> tokens_of = ids.span<int32_t>();
+  std::iota(positions.begin(), positions.end(), 0);
   const Batch batch{.sequences = 1,
                     .length = length,
-                    .ids = {tokens_of.begin(), tokens_of.end()},
+                    .ids = ids,
                     .labels = labels,
                     .positions = positions,
-                    .doc_start = std::vector<int32_t>(static_cast<size_t>(length), 0),
+                    .doc_start = std::vector<int32_t>(ids.size(), 0),
                     .sample_ids = {0}};
   Pass pass(batch, {}, Device{});
   const NoGradScope no_grad;
   const HeadLoss loss = model.head().loss(model.forward(Var(), pass), pass.labels);
-  KvCache cache = model.make_cache(1, length);
-  const std::vector<double> logits = model.decode(ids, cache).to_doubles();
+  KvCache cache = model.make_cache({length});
+  const std::vector<double> logits = model.decode({ids}, cache).to_doubles();
   double sum = 0;
   for (const double logit : logits) sum += std::exp(logit - logits[17]);
   const double tolerance = GetParam() == DType::kF64 ? 1e-13 : 1e-5;
   EXPECT_NEAR(loss.losses.to_doubles().back(), std::log(sum), tolerance);
 }
 
-TEST_P(DecodeTest, BatchesDoNotMix) {
-  ParameterStore store;
-  const Transformer model({.config = small_moe(), .dtype = GetParam()}, store);
-  store.initialize(11);
-  const Tensor ids = tokens(40);
-  KvCache both = model.make_cache(2, 30), first = model.make_cache(1, 30),
-          second = model.make_cache(1, 50);
-  const std::vector<double> all = model.decode(ids, both).to_doubles();
-  std::vector<double> apart = model.decode(ids.slice(0, 20), first).to_doubles();
-  for (double x : model.decode(ids.slice(20, 40), second).to_doubles()) apart.push_back(x);
-  EXPECT_EQ(all, apart);
+// Sequences of different lengths, of which some wait: each gets the bits that it gets alone, also
+// where two are alike and go together.
+TEST_P(DecodeTest, ASequenceInABatchHasTheBitsOfItAlone) {
+  for (const ModelConfig& config : {small_moe(), small_sliding()}) {
+    ParameterStore store;
+    const Transformer model({.config = config, .dtype = GetParam()}, store);
+    store.initialize(11);
+    const std::vector<int32_t> ids = tokens(90);
+    // By sequence: what it gets in each step.
+    const std::vector<NewTokens> given = {
+        {part(ids, 0, 30), {7}, {8}, {9}},
+        {part(ids, 0, 30), {5}, {}, {4}},
+        {part(ids, 40, 43), part(ids, 3, 30), {1}, {2}},
+        {{}, part(ids, 50, 80), {3}, {6, 2, 1}},
+    };
+    KvCache together = model.make_cache({40, 40, 33, 50});
+    std::vector<KvCache> alone;
+    for (size_t b = 0; b < given.size(); ++b) alone.push_back(model.make_cache({60}));
+    for (size_t step = 0; step < 4; ++step) {
+      NewTokens next;
+      std::vector<double> want;
+      for (size_t b = 0; b < given.size(); ++b) {
+        next.push_back(given[b][step]);
+        if (next.back().empty()) continue;
+        const std::vector<double> logits = model.decode({next.back()}, alone[b]).to_doubles();
+        want.insert(want.end(), logits.begin(), logits.end());
+      }
+      EXPECT_EQ(model.decode(next, together).to_doubles(), want) << "step " << step;
+    }
+    expect_error(ErrorKind::kInternal, {"sequence 2", "room for 33 tokens, want 34"}, [&] {
+      model.decode({{}, {}, {1, 2}, {}}, together);
+    });
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Types, DecodeTest,

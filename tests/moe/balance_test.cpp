@@ -34,7 +34,7 @@ BalanceTerms terms_of(const Rule& rule, const BalanceConfig& config, const Tenso
                       const Tensor& valid, const Tensor& replay) {
   RouterOptions options = options_of(rule, config);
   options.replay = replay;
-  const Routes routes = route(Var(logits), valid, options);
+  const Routes routes = choose_experts(logits, valid, options);
   double tokens = 0;
   for (const double v : valid.to_doubles()) tokens += v;
   return balance_losses(config, {rule.slots, rule.top_groups}, routes.sums,
@@ -92,7 +92,7 @@ TEST(Balance, SequenceLossCountsRawScores) {
   Rule rule{.top_groups = 1, .score = ScoreKind::kSigmoid};
   RouterOptions options = options_of(rule, config);
   options.group_best = 2;
-  const Routes routes = route(Var(logits), ones(8), options);
+  const Routes routes = choose_experts(logits, ones(8), options);
   EXPECT_EQ(routes.sums.counts.to_doubles(), (std::vector<double>{8, 8, 0, 0, 0, 0, 0, 0}));
   const BalanceTerms terms =
       balance_losses(config, {2, 1}, routes.sums, Tensor::from({1}, {{8.0}}, DType::kF64));
@@ -120,12 +120,12 @@ TEST(Balance, GradientsMatchFiniteDifferences) {
       const Tensor logits = Tensor::from({8, 8}, values, DType::kF64);
       const Tensor valid = Tensor::from_i32({8}, {{1, 1, 0, 1, 1, 1, 0, 1}});
       RouterOptions options = options_of(rule, config);
-      options.replay = route(Var(logits), valid, options).ids;
-      options.score_coef = [&](const RouteSums&) {
-        return terms_of(rule, config, logits, valid, options.replay).score_coef;
-      };
+      options.replay = choose_experts(logits, valid, options).ids;
+      const BalanceTerms terms = terms_of(rule, config, logits, valid, options.replay);
       const Var x = Var::leaf(logits);
-      backward(route(x, valid, options).weights, Tensor::zeros({8, 2}, DType::kF64));
+      const Routes routes = choose_experts(logits, valid, options);
+      backward(route(x, valid, routes, options, {.score_coef = terms.score_coef}),
+               Tensor::zeros({8, 2}, DType::kF64));
       const auto loss = [&] {
         return terms_of(rule, config, logits, valid, options.replay).losses.to_doubles()[0];
       };

@@ -18,14 +18,15 @@ std::shared_ptr<const std::vector<int64_t>> offsets(std::vector<int64_t> values)
 }
 
 RouterOptions router_options() {
-  RouterOptions o{.experts_per_token = 2,
-                  .sequence_length = 3,
-                  .normalize = false,
-                  .scale = 1.5,
-                  .z_coef = 0.0};
+  RouterOptions o{.experts_per_token = 2, .sequence_length = 3, .normalize = false, .scale = 1.5};
   // Fixed choices: finite differences must not cross a change of the top k.
   o.replay = ints({6, 2}, {0, 3, 1, 2, 4, 0, 2, 3, -1, -1, 4, 1});
   return o;
+}
+
+Var weights_of(const Var& logits, const RouterOptions& options) {
+  const Tensor valid = ints({6}, {1, 1, 1, 1, 0, 1});
+  return route(logits, valid, choose_experts(logits.value(), valid, options), options);
 }
 
 std::vector<OpCase> op_cases() {
@@ -151,10 +152,7 @@ std::vector<OpCase> op_cases() {
        .wide_inputs = {false, true}},
       {.name = "route",
        .inputs = {{6, 5}},
-       .run =
-           [](OpInputs& in) {
-             return route(in.x[0], ints({6}, {1, 1, 1, 1, 0, 1}), router_options()).weights;
-           },
+       .run = [](OpInputs& in) { return weights_of(in.x[0], router_options()); },
        .wide_inputs = {true}},
       {.name = "route_sigmoid",
        .inputs = {{6, 5}},
@@ -162,7 +160,7 @@ std::vector<OpCase> op_cases() {
            [](OpInputs& in) {
              RouterOptions o = router_options();
              o.score = ScoreKind::kSigmoid;
-             return route(in.x[0], ints({6}, {1, 1, 1, 1, 0, 1}), o).weights;
+             return weights_of(in.x[0], o);
            },
        .wide_inputs = {true}},
       {.name = "route_sigmoid_normalized",
@@ -172,7 +170,7 @@ std::vector<OpCase> op_cases() {
              RouterOptions o = router_options();
              o.score = ScoreKind::kSigmoid;
              o.normalize = true;
-             return route(in.x[0], ints({6}, {1, 1, 1, 1, 0, 1}), o).weights;
+             return weights_of(in.x[0], o);
            },
        .wide_inputs = {true}},
       {.name = "route_normalized",
@@ -181,7 +179,7 @@ std::vector<OpCase> op_cases() {
            [](OpInputs& in) {
              RouterOptions o = router_options();
              o.normalize = true;
-             return route(in.x[0], ints({6}, {1, 1, 1, 1, 0, 1}), o).weights;
+             return weights_of(in.x[0], o);
            },
        .wide_inputs = {true}},
       {.name = "recompute",
@@ -321,9 +319,7 @@ void expect_balance_gradient(ScoreKind score) {
   const Tensor valid = ints({6}, {1, 1, 1, 1, 0, 1});
   const Tensor coef = random_tensor({2, 5}, DType::kF64, "coef");
   RouterOptions options = router_options();
-  options.z_coef = 0.3;
   options.score = score;
-  options.score_coef = [&](const RouteSums&) { return coef; };
   const auto loss = [&](const Routes& routes) {
     double sum = projected(routes.sums.score_sums, coef.to_doubles());
     const std::vector<double> lse = routes.lse.to_doubles();
@@ -332,15 +328,16 @@ void expect_balance_gradient(ScoreKind score) {
     return sum;
   };
   const Var x = Var::leaf(logits);
-  const Routes routes = route(x, valid, options);
-  backward(routes.weights, Tensor::zeros({6, 2}, DType::kF64));
+  const Routes routes = choose_experts(logits, valid, options);
+  backward(route(x, valid, routes, options, {.score_coef = coef, .z_coef = 0.3}),
+           Tensor::zeros({6, 2}, DType::kF64));
   for (int64_t i = 0; i < logits.numel(); ++i) {
     double& element = logits.as<double>()[i];
     const double keep = element, h = 1e-5;
     element = keep + h;
-    const double up = loss(route(Var(logits), valid, options));
+    const double up = loss(choose_experts(logits, valid, options));
     element = keep - h;
-    const double down = loss(route(Var(logits), valid, options));
+    const double down = loss(choose_experts(logits, valid, options));
     element = keep;
     EXPECT_NEAR((up - down) / (2 * h), x.grad().as<double>()[i], 1e-8);
   }
@@ -360,13 +357,16 @@ std::vector<int32_t> ids_of(const Tensor& ids) {
 TEST(RouteTest, ChoosesWithinTheBestGroups) {
   const Tensor logits = Tensor::from({1, 6}, {{3.0, -9.0, 2.0, 2.0, 2.9, 0.0}}, DType::kF64);
   RouterOptions options{.experts_per_token = 2, .num_groups = 3, .top_groups = 1};
-  EXPECT_EQ(ids_of(route(Var(logits), ints({1}, {1}), options).ids), (std::vector<int32_t>{0, 1}));
+  EXPECT_EQ(ids_of(choose_experts(logits, ints({1}, {1}), options).ids),
+            (std::vector<int32_t>{0, 1}));
   options.score = ScoreKind::kSigmoid;
   options.group_best = 2;
-  EXPECT_EQ(ids_of(route(Var(logits), ints({1}, {1}), options).ids), (std::vector<int32_t>{2, 3}));
+  EXPECT_EQ(ids_of(choose_experts(logits, ints({1}, {1}), options).ids),
+            (std::vector<int32_t>{2, 3}));
   const Tensor equal = Tensor::zeros({1, 6}, DType::kF64);
   options.top_groups = 2;
-  EXPECT_EQ(ids_of(route(Var(equal), ints({1}, {1}), options).ids), (std::vector<int32_t>{0, 1}));
+  EXPECT_EQ(ids_of(choose_experts(equal, ints({1}, {1}), options).ids),
+            (std::vector<int32_t>{0, 1}));
 }
 
 // The bias moves the choice; weights, scores and the plain counts do not see it.
@@ -374,9 +374,9 @@ TEST(RouteTest, BiasChoosesButDoesNotWeigh) {
   const Tensor logits = Tensor::from({1, 3}, {{2.0, 1.0, 0.0}}, DType::kF64);
   RouterOptions options{.experts_per_token = 1, .score = ScoreKind::kSigmoid, .plain_counts = true};
   options.bias = Tensor::from({3}, {{0.0, 0.0, 0.7}}, DType::kF64);
-  const Routes routes = route(Var(logits), ints({1}, {1}), options);
+  const Routes routes = choose_experts(logits, ints({1}, {1}), options);
   EXPECT_EQ(ids_of(routes.ids), (std::vector<int32_t>{2}));
-  EXPECT_NEAR(routes.weights.value().to_doubles()[0], 0.5, 1e-15);
+  EXPECT_NEAR(routes.weights.to_doubles()[0], 0.5, 1e-15);
   EXPECT_EQ(routes.sums.counts.to_doubles(), (std::vector<double>{0, 0, 1}));
   EXPECT_EQ(routes.sums.plain_counts.to_doubles(), (std::vector<double>{1, 0, 0}));
 }
@@ -386,7 +386,8 @@ TEST(RouteTest, GroupsCountATokenOnce) {
   RouterOptions options{
       .experts_per_token = 3, .sequence_length = 2, .num_groups = 2, .top_groups = 2};
   options.replay = ints({2, 3}, {0, 1, 2, 1, 2, 3});
-  const Routes routes = route(Var(Tensor::zeros({2, 4}, DType::kF32)), ints({2}, {1, 1}), options);
+  const Routes routes =
+      choose_experts(Tensor::zeros({2, 4}, DType::kF32), ints({2}, {1, 1}), options);
   EXPECT_EQ(routes.sums.group_counts.to_doubles(), (std::vector<double>{2, 2}));
 }
 
@@ -398,7 +399,7 @@ TEST(DropTest, KeepsTheBestOfEveryGroup) {
       .experts_per_token = 2, .sequence_length = 4, .num_groups = 2, .top_groups = 2};
   options.replay = ints({4, 2}, {0, 1, 0, 2, 0, 1, 1, 3});
   const auto kept = [&](std::vector<double> logits, int32_t is_protected) {
-    const Routes routes = route(Var(Tensor::from({4, 4}, logits, DType::kF64)), valid, options);
+    const Routes routes = choose_experts(Tensor::from({4, 4}, logits, DType::kF64), valid, options);
     return drop_tokens(
         routes, valid, ints({1}, {is_protected}),
         {.sequence_length = 4, .num_experts = 4, .num_groups = 2, .capacity_factor = 0.75});
@@ -415,11 +416,11 @@ TEST(DropTest, KeepsTheBestOfEveryGroup) {
 TEST(RouteTest, TiesGoToTheLowerExpertAndPaddingNowhere) {
   const Tensor logits = Tensor::zeros({2, 6}, DType::kF32);
   const Routes routes =
-      route(Var(logits), ints({2}, {1, 0}), {.experts_per_token = 3, .sequence_length = 2});
+      choose_experts(logits, ints({2}, {1, 0}), {.experts_per_token = 3, .sequence_length = 2});
   const auto ids = routes.ids.span<int32_t>();
   EXPECT_EQ(std::vector<int32_t>(ids.begin(), ids.end()),
             (std::vector<int32_t>{0, 1, 2, -1, -1, -1}));
-  EXPECT_EQ(routes.weights.value().to_doubles()[3], 0.0);
+  EXPECT_EQ(routes.weights.to_doubles()[3], 0.0);
 }
 
 TEST(DispatchTest, SortsByExpertThenTokenThenSlot) {

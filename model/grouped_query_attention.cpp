@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model/grouped_query_attention.h"
+
+#include <cmath>
+
+#include "parallel/context/ring_attention.h"
+#include "parallel/context/ulysses_attention.h"
+#include "tensor/ops/call.h"
+
+namespace orthant {
+
+namespace {
+
+// Rows of q, k or v that belong to some of the heads.
+DimPart rows_of_heads(const DimPart& heads, int64_t head_dim) {
+  return {heads.begin * head_dim, heads.size * head_dim};
+}
+
+// The KV heads of this rank: those that its query heads use.
+DimPart kv_heads_of(const TensorParallel& tensor, int64_t kv_heads) {
+  const int64_t ranks = tensor.group().size();
+  if (kv_heads >= ranks) return tensor.part(kv_heads);
+  return {tensor.group().rank() * kv_heads / ranks, 1};
+}
+
+std::vector<WeightPart> query_part(const std::string& prefix, const ModelConfig& c,
+                                   const TensorParallel& tensor) {
+  return {{prefix + "q_proj.weight", c.num_attention_heads * c.head_dim,
+           rows_of_heads(tensor.part(c.num_attention_heads), c.head_dim)}};
+}
+
+std::vector<WeightPart> key_value_parts(const std::string& prefix, const ModelConfig& c,
+                                        const TensorParallel& tensor) {
+  const DimPart heads = kv_heads_of(tensor, c.num_key_value_heads);
+  return {{prefix + "k_proj.weight", c.num_key_value_heads * c.head_dim,
+           rows_of_heads(heads, c.head_dim)},
+          {prefix + "v_proj.weight", c.num_key_value_heads * c.v_head_dim,
+           rows_of_heads(heads, c.v_head_dim)}};
+}
+
+bool copies_kv_heads(const TensorParallel& tensor, const ModelConfig& c) {
+  return c.num_key_value_heads < tensor.group().size();
+}
+
+std::vector<WeightPart> fused_parts(const std::string& prefix, const ModelConfig& c,
+                                    const TensorParallel& tensor) {
+  std::vector<WeightPart> parts = query_part(prefix, c, tensor);
+  if (copies_kv_heads(tensor, c)) return parts;
+  for (WeightPart& part : key_value_parts(prefix, c, tensor)) parts.push_back(std::move(part));
+  return parts;
+}
+
+}  // namespace
+
+GroupedQueryAttention::GroupedQueryAttention(const LayerBuilder& build, const std::string& prefix,
+                                             const ModelConfig& c, int64_t layer,
+                                             const RotaryTable& rotary)
+    : tensor_(build.tensor()),
+      context_(build.ranks.context),
+      ulysses_(build.ranks.ulysses),
+      shape_{.heads = tensor_.part(c.num_attention_heads).size,
+             .kv_heads = kv_heads_of(tensor_, c.num_key_value_heads).size,
+             .qk_dim = c.head_dim,
+             .v_dim = c.v_head_dim,
+             .window = c.window_of(layer),
+             .scale = 1.0 / std::sqrt(static_cast<double>(c.head_dim))},
+      rotary_(rotary),
+      qkv_(build, prefix + "qkv", c.hidden_size, fused_parts(prefix, c, tensor_),
+           {.dtype = build.dtype}),
+      key_value_(copies_kv_heads(tensor_, c)
+                     ? std::optional<Linear>(
+                           std::in_place, build, prefix + "kv", c.hidden_size,
+                           key_value_parts(prefix, c, tensor_),
+                           MatrixOptions{.dtype = build.dtype, .replicas = Replicas::kKeyValue})
+                     : std::nullopt),
+      out_(build, prefix + "o", c.num_attention_heads * c.v_head_dim,
+           {{prefix + "o_proj.weight", c.hidden_size}},
+           {.dtype = build.dtype,
+            .own_in = rows_of_heads(tensor_.part(c.num_attention_heads), c.v_head_dim)}) {}
+
+Var GroupedQueryAttention::project(const Var& x, const Tensor& positions) const {
+  const Var all = tensor_.enter(x, positions.numel());
+  const Var fused = qkv_.forward(all);
+  const Var qkv = key_value_ ? join_columns(fused, key_value_->forward(all)) : fused;
+  // q and k stand side by side in the product's rows, so one call turns both.
+  return rotary(qkv, positions, rotary_, shape_.heads + shape_.kv_heads, shape_.qk_dim);
+}
+
+Var GroupedQueryAttention::attend(const Var& qkv, const Pass& pass) const {
+  AttentionShape shape = shape_;
+  shape.batch = pass.rows().sequences();
+  return ulysses_ ? ulysses_attention(qkv, pass.whole_doc_start, shape, context_)
+                  : ring_attention(qkv, pass.doc_start, shape, context_);
+}
+
+Var GroupedQueryAttention::forward(const Var& x, const Pass& pass) const {
+  const Var qkv = project(x, pass.positions);
+  return tensor_.leave(out_.forward(attend(qkv, pass)), pass.rows().num_local());
+}
+
+// Keys (already turned) [rows, Hkv * K] and values [rows, Hkv * Kv].
+struct GroupedQueryAttention::Cache : LayerCache {
+  Tensor k, v;
+};
+
+std::unique_ptr<LayerCache> GroupedQueryAttention::make_cache(int64_t rows) const {
+  const DType dtype = out_.weight().dtype();
+  const Device device = out_.weight().device();
+  auto cache = std::make_unique<Cache>();
+  cache->k = Tensor::empty({rows, shape_.kv_heads * shape_.qk_dim}, dtype, device);
+  cache->v = Tensor::empty({rows, shape_.kv_heads * shape_.v_dim}, dtype, device);
+  return cache;
+}
+
+void GroupedQueryAttention::store(const Tensor& qkv, const DecodeStep::Run& run,
+                                  Cache& cache) const {
+  const auto put = [&](int64_t begin, int64_t end, const Tensor& into) {
+    for (int64_t b = 0; b < run.n; ++b) {
+      const int64_t from_row = run.row + b * run.count;
+      const int64_t to_row = run.cache_row + b * run.capacity + run.start;
+      const Tensor from = qkv.slice(from_row, from_row + run.count);
+      const Tensor to = into.slice(to_row, to_row + run.count);
+      ops::call(
+          &Backend::cast, "cache", {&from, &to},
+          CastArgs{.x = ops::columns_of(from, begin, end), .y = ops::view_of(to), .accumulate = 0});
+    }
+  };
+  put(shape_.q_end(), shape_.k_end(), cache.k);
+  put(shape_.k_end(), shape_.v_end(), cache.v);
+}
+
+void GroupedQueryAttention::attend_cached(const Tensor& qkv, const DecodeStep::Run& run,
+                                          const Cache& cache, const Tensor& o) const {
+  const int64_t rows = run.n * run.count, keys = run.n * run.capacity;
+  const Tensor q = qkv.slice(run.row, run.row + rows), to = o.slice(run.row, run.row + rows);
+  const Tensor k = cache.k.slice(run.cache_row, run.cache_row + keys);
+  const Tensor v = cache.v.slice(run.cache_row, run.cache_row + keys);
+  const Tensor lse = Tensor::empty({rows, shape_.heads}, wide_of(o.dtype()), o.device());
+  AttentionShape shape = shape_;
+  shape.batch = run.n;
+  AttentionArgs args = shape.args();
+  args.q = ops::columns_of(q, 0, shape.q_end());
+  args.k = ops::view_of(k);
+  args.v = ops::view_of(v);
+  args.o = ops::view_of(to);
+  args.lse = ops::view_of(lse);
+  args.q_len = args.q_stride = run.count;
+  args.q_offset = run.start;
+  args.kv_len = run.start + run.count;
+  args.kv_stride = run.capacity;
+  ops::call(&Backend::attention, "attention", {&q, &k}, args);
+}
+
+Var GroupedQueryAttention::decode(const Var& x, const DecodeStep& step, LayerCache& layer) const {
+  auto& cache = dynamic_cast<Cache&>(layer);
+  const Tensor qkv = project(x, step.positions).value();
+  const Tensor o =
+      Tensor::empty({step.num_tokens(), shape_.heads * shape_.v_dim}, qkv.dtype(), qkv.device());
+  for (const DecodeStep::Run& run : step.runs) {
+    store(qkv, run, cache);
+    attend_cached(qkv, run, cache, o);
+  }
+  return tensor_.leave(out_.forward(Var(o)), step.num_tokens());
+}
+
+AttentionCounts GroupedQueryAttention::counts(const ModelConfig& c) {
+  const int64_t q = c.num_attention_heads, kv = c.num_key_value_heads;
+  return {.parameters =
+              c.hidden_size * (q * (c.head_dim + c.v_head_dim) + kv * (c.head_dim + c.v_head_dim)),
+          .per_key = q * (c.head_dim + c.v_head_dim)};
+}
+
+}  // namespace orthant

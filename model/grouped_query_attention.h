@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+// Grouped-query causal self-attention with rotary positions, in a window where the layer has one.
+#pragma once
+
+#include <optional>
+
+#include "model/attention.h"
+
+namespace orthant {
+
+// Tensor-parallel ranks share the heads; with fewer KV heads than ranks, several hold the same one.
+class GroupedQueryAttention : public Attention {
+ public:
+  GroupedQueryAttention(const LayerBuilder& build, const std::string& prefix,
+                        const ModelConfig& config, int64_t layer, const RotaryTable& rotary);
+  Var forward(const Var& x, const Pass& pass) const override;
+  std::unique_ptr<LayerCache> make_cache(int64_t rows) const override;
+  Var decode(const Var& x, const DecodeStep& step, LayerCache& cache) const override;
+  static AttentionCounts counts(const ModelConfig& config);
+
+ private:
+  struct Cache;
+  // This rank's heads, q beside k beside v, of all rows; q and k turned by position.
+  Var project(const Var& x, const Tensor& positions) const;
+  // Over keys that other context-parallel ranks hold too.
+  Var attend(const Var& qkv, const Pass& pass) const;
+  void store(const Tensor& qkv, const DecodeStep::Run& run, Cache& cache) const;
+  void attend_cached(const Tensor& qkv, const DecodeStep::Run& run, const Cache& cache,
+                     const Tensor& o) const;
+
+  TensorParallel tensor_;
+  Group context_;
+  bool ulysses_;
+  AttentionShape shape_;  // of this rank's heads
+  RotaryTable rotary_;
+  Linear qkv_;
+  std::optional<Linear> key_value_;  // with fewer KV heads than ranks: then qkv_ is q alone
+  Linear out_;
+};
+
+}  // namespace orthant

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trainer/generate.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "base/philox.h"
+
+namespace orthant {
+namespace {
+
+// With everything sorted, as the definition says.
+int32_t draw_of_all(const std::vector<double>& logits, const GenerateOptions& o, double uniform) {
+  std::vector<int32_t> order(logits.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto logit = [&](int32_t id) { return logits[static_cast<size_t>(id)]; };
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int32_t a, int32_t b) { return logit(a) > logit(b); });
+  if (o.temperature == 0.0) return order[0];
+  if (o.top_k > 0) order.resize(std::min(order.size(), static_cast<size_t>(o.top_k)));
+  std::vector<double> weights;
+  for (const int32_t id : order)
+    weights.push_back(std::exp((logit(id) - logit(order[0])) / o.temperature));
+  const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
+  double kept = 0;
+  size_t count = 0;
+  while (count < weights.size() && (o.top_p >= 1.0 || kept < o.top_p * total))
+    kept += weights[count++];
+  double left = uniform * kept;
+  for (size_t i = 0; i < count; ++i)
+    if ((left -= weights[i]) <= 0) return order[i];
+  return order[count - 1];
+}
+
+TEST(DrawToken, IsThatOfASortedVocabulary) {
+  for (const size_t vocab : {1, 3, 70, 1000}) {
+    std::vector<double> logits;
+    for (uint64_t i = 0; i < vocab; ++i)  // with ties
+      logits.push_back(static_cast<double>(philox({1, 2}, 3, i).x[0] % 97) / 30);
+    for (const double temperature : {0.0, 0.3, 1.0, 3.0}) {
+      for (const int64_t top_k : {0, 1, 5, 65, 2000}) {
+        for (const double top_p : {1.0, 0.5, 0.01}) {
+          const GenerateOptions options{.temperature = temperature, .top_k = top_k, .top_p = top_p};
+          for (uint64_t draw = 0; draw < 40; ++draw) {
+            const double uniform = philox_uniform({5, 6}, draw, 0);
+            ASSERT_EQ(draw_token(logits, options, uniform), draw_of_all(logits, options, uniform))
+                << vocab << " temperature " << temperature << " k " << top_k << " p " << top_p
+                << " uniform " << uniform;
+          }
+          EXPECT_EQ(draw_token(logits, options, 0.9999999999),
+                    draw_of_all(logits, options, 0.9999999999));
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace orthant
