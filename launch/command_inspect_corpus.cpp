@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "base/text.h"
 #include "data/corpus.h"
 #include "launch/command.h"
 #include "trainer/run/progress.h"

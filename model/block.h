@@ -6,6 +6,8 @@
 #include <optional>
 #include <span>
 
+#include "layers/feed_forward.h"
+#include "layers/rms_norm.h"
 #include "model/attention.h"
 #include "moe/moe_layer.h"
 
