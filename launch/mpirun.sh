@@ -26,20 +26,25 @@ filter() {
 exec 3> >(filter)
 filter=$!
 
-ranks() {  # what mpirun has started here: the processes of its session
-  local file line session
+# each_rank COMMAND...: with the id of every process that mpirun started here, those of its session; fails where there is none.
+# No command substitution: signals interrupt this, and are handled inside.
+each_rank() {
+  local file line found=1 field
   for file in /proc/[0-9]*/stat; do
     { read -r line <"$file"; } 2>/dev/null || continue
-    read -r _ _ _ session _ <<<"${line##*) }"
-    if [ "$session" = "$job" ] && [ "${line%% *}" != "$job" ]; then echo "${line%% *}"; fi
+    read -r -a field <<<"${line##*) }"
+    if [ "${field[3]:-}" != "$job" ] || [ "${line%% *}" = "$job" ]; then continue; fi
+    "$@" "${line%% *}" 2>/dev/null || true
+    found=0
   done
+  return "$found"
 }
 # The first signal goes through mpirun, as soon as there are ranks: before, it would be lost.  Later ones do not: mpirun crashes
 # of a signal while it ends.  It cleans up behind ranks that are killed.
 job='' last='' interrupts=0
 stop_ranks() {
-  until [ -n "$(ranks)" ] || ! kill -0 "$job" 2>/dev/null; do sleep 0.05; done
-  kill -USR1 "$job" 2>/dev/null || true
+  until each_rank : || ! kill -0 "$job" 2>/dev/null; do sleep 0.05; done
+  if [ "$interrupts" -eq 0 ]; then kill -USR1 "$job" 2>/dev/null || true; fi
 }
 pass_on() {  # NAME
   local before=$last
@@ -49,8 +54,7 @@ pass_on() {  # NAME
     stop_ranks
   elif [ "$1" = INT ]; then
     interrupts=$((interrupts + 1))
-    # shellcheck disable=SC2046
-    kill -KILL $(ranks) 2>/dev/null || true
+    each_rank kill -KILL || true
     if [ "$interrupts" -gt 1 ]; then kill -KILL "$job" 2>/dev/null || true; fi
   fi
 }
