@@ -26,50 +26,57 @@ filter() {
 exec 3> >(filter)
 filter=$!
 
-ranks() {  # what mpirun has started here: the processes of its session
-  local file line session
+# each_rank COMMAND...: with the id of every process that mpirun started here, those of its session; fails where there is none.
+each_rank() {
+  local file line found=1 field
   for file in /proc/[0-9]*/stat; do
     { read -r line <"$file"; } 2>/dev/null || continue
-    read -r _ _ _ session _ <<<"${line##*) }"
-    if [ "$session" = "$job" ] && [ "${line%% *}" != "$job" ]; then echo "${line%% *}"; fi
+    read -r -a field <<<"${line##*) }"
+    if [ "${field[3]:-}" != "$job" ] || [ "${line%% *}" = "$job" ] || [[ $line == *"(ssh)"* ]]; then continue; fi
+    "$@" "${line%% *}" 2>/dev/null || true
+    found=0
   done
+  return "$found"
 }
-# The first signal goes through mpirun, as soon as there are ranks: before, it would be lost.  Later ones do not: mpirun crashes
-# of a signal while it ends.  It cleans up behind ranks that are killed.
-job='' last='' interrupts=0
-stop_ranks() {
-  until [ -n "$(ranks)" ] || ! kill -0 "$job" 2>/dev/null; do sleep 0.05; done
-  kill -USR1 "$job" 2>/dev/null || true
-}
-pass_on() {  # NAME
-  local before=$last
+# Handlers only take notes: a signal that interrupts another's handler may hang what that one reads.
+last='' interrupts=0
+note() {  # NAME
+  if [ -n "$last" ] && [ "$1" = INT ]; then interrupts=$((interrupts + 1)); fi
   last=$1
-  if [ -z "$job" ]; then return; fi
-  if [ -z "$before" ]; then
-    stop_ranks
-  elif [ "$1" = INT ]; then
-    interrupts=$((interrupts + 1))
-    # shellcheck disable=SC2046
-    kill -KILL $(ranks) 2>/dev/null || true
-    if [ "$interrupts" -gt 1 ]; then kill -KILL "$job" 2>/dev/null || true; fi
-  fi
 }
 for name in TERM INT HUP USR1; do
   # shellcheck disable=SC2064
-  trap "pass_on $name" "$name"
+  trap "note $name" "$name"
 done
 
 # In a session of its own, so that Ctrl-C on a terminal comes here alone.
 setsid mpirun --oversubscribe --bind-to none "$@" </dev/null 2>&3 3>&- &
 job=$!
 exec 3>&-
-if [ -n "$last" ]; then stop_ranks; fi
+# A signal goes through mpirun once, as soon as there are ranks, and then to the ranks alone: what comes too early is lost in
+# mpirun, and what comes while it ends makes it crash.  It cleans up behind ranks that are killed.
+asked=''
+while kill -0 "$job" 2>/dev/null; do
+  if [ "$interrupts" -gt 1 ]; then
+    each_rank kill -KILL || true
+    kill -KILL "$job" 2>/dev/null || true
+  elif [ "$interrupts" -eq 1 ]; then
+    each_rank kill -KILL || true
+  elif [ -n "$last" ] && [ -n "$asked" ]; then
+    each_rank kill -USR1 || true
+  elif [ -n "$last" ] && each_rank :; then
+    kill -USR1 "$job" 2>/dev/null || true
+    asked=yes
+  fi
+  # A signal ends this wait; one that comes just before it has to bide the tick.
+  sleep 1 >/dev/null 2>&1 &
+  tick=$!
+  wait -n "$job" "$tick" || true
+  kill "$tick" 2>/dev/null || true
+done
 code=0
 wait "$job" || code=$?
-while kill -0 "$job" 2>/dev/null; do
-  code=0
-  wait "$job" || code=$?
-done
+while [ "$code" -gt 128 ] && kill -0 "$job" 2>/dev/null; do code=0; wait "$job" || code=$?; done
 wait "$filter" 2>/dev/null || true
 while kill -0 "$filter" 2>/dev/null; do sleep 0.02; done
 # A signal that ended the ranks was on its way through here: as if it had ended this.

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The program among other processes: what it finds open, a full disk, signals, and what a launcher's variables say."""
 import concurrent.futures
+import os
 import pathlib
 import signal
 import subprocess
@@ -88,20 +89,28 @@ class Signals(CliTest):
                         "logging.interval=100000", f"run.dir={self.dir}/{name}"], ranks)
         before = lambda: [signal.signal(number, signal.SIG_IGN) for number in ignored]
         process = subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment(), preexec_fn=before)
+        self.addCleanup(self.end, name)
         metrics = self.dir / name / "metrics.jsonl"
         deadline = time.time() + 60
         while wait and time.time() < deadline and not (metrics.exists() and metrics.stat().st_size > 2000):
             time.sleep(0.02)
         return process
 
-    def left(self, name):
+    def end(self, name):
+        for pid in self.left(name, tries=1):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+
+    def left(self, name, tries=100):
         """Processes of the run that are still there, a while after it should have gone."""
-        for _ in range(100):
+        for _ in range(tries):
             here = []
             for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
                 try:
-                    if f"run.dir={self.dir}/{name}".encode() in path.read_bytes():
-                        here.append(path.parent.name)
+                    if f"run.dir={self.dir}/{name}\0".encode() in path.read_bytes():
+                        here.append(int(path.parent.name))
                 except OSError:
                     pass
             if not here:
