@@ -28,8 +28,8 @@ void remind_of_bad_lines(const std::string& path, const std::string& cached) {
   int64_t bad_lines = 0;
   for (const CorpusSource& source : inspect_corpus(cached).sources) bad_lines += source.bad_lines;
   if (bad_lines > 0)
-    log::warn(path, ": ", bad_lines, " bad lines were left out when it was prepared into ", cached,
-              " (data.bad_lines)");
+    log::warn(path, ": ", bad_lines, bad_lines == 1 ? " bad line was" : " bad lines were",
+              " left out when it was prepared into ", cached, " (data.bad_lines)");
 }
 
 }  // namespace

@@ -207,7 +207,7 @@ class Inputs(CliTest):
         self.check(orthant(*run), 65, "in/a.jsonl:2: ", "data.bad_lines: skip")
         self.check(orthant(*run, "data.bad_lines=skip"), 0, "1 bad line is left out")
         # The policy may change at a resume, as long as the data is the same.
-        self.check(orthant(*run[:3], "data.bad_lines=skip", "run.max_steps=2"), 0, "1 bad lines were left out")
+        self.check(orthant(*run[:3], "data.bad_lines=skip", "run.max_steps=2"), 0, "1 bad line was left out")
 
     def test_new_files_get_what_the_umask_leaves(self):
         before = os.umask(0o027)

@@ -47,7 +47,7 @@ TEST(DataConfig, DescribesItself) {
   config.fields(lister);
   EXPECT_EQ(lister.names,
             (std::vector<std::string>{"train.path", "train.format", "train.weight", "validation",
-                                      "tokenizer", "packing", "validation_fraction"}));
+                                      "tokenizer", "packing", "validation_fraction", "bad_lines"}));
   EXPECT_EQ(config.train.size(), 1u);
   config.validate();
 }

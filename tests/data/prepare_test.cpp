@@ -269,6 +269,7 @@ TEST(Prepare, LeavesBadLinesOutWhenAsked) {
   EXPECT_EQ(info.sources[0].bad_lines, 16);
   EXPECT_EQ(info.sources[1].bad_lines, 1);
   const std::vector<std::string> notes = report.notes.lines();
+  ASSERT_EQ(notes.size(), 9u);
   EXPECT_EQ(notes[0],
             "17 bad lines are left out: 2 not JSON, 2 not UTF-8, 2 half of a surrogate pair, 2 no "
             "object, 3 without \"text\", 2 \"text\" that is no string, 2 \"text\" twice, 2 nested "

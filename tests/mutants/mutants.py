@@ -21,6 +21,27 @@ ZERO = {"filter": "*Zero*:*Fp64EqualsReference*"}
 GRID = {"filter": "*Grid.Fp64*"}
 
 MUTANTS = [
+    # Files and texts.
+    Mutant("a file that was not committed stays", "base/durable_file.cpp",
+           "  if (!committed_) unlink(temporary_.c_str());\n", "", target="test_base", filter="DurableFile*"),
+    Mutant("the umask is not asked", "base/durable_file.cpp", "O_CLOEXEC, 0666);", "O_CLOEXEC, 0600);", target="test_base", filter="DurableFile*"),
+    Mutant("a linked shard is refused", "checkpoint/file_io.cpp",
+           "O_RDONLY | O_CLOEXEC | O_NONBLOCK", "O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK", target="test_checkpoint", filter="Damage*"),
+    Mutant("what follows the first gzip member is dropped", "data/byte_reader.cpp",
+           "if (status == Z_STREAM_END) in_member = false;", "if (status == Z_STREAM_END) in_member = false, finished = true;",
+           target="test_data", filter="Prepare.ReadsAllMembers*"),
+    Mutant("bad lines are left out and not counted", "data/text_reader.cpp",
+           "    if (options_.notes) options_.notes->bad_line(where, *fault);\n", "", target="test_data", filter="Prepare.LeavesBadLines*"),
+    Mutant("bad lines are left out unasked", "data/text_reader.cpp",
+           "options_.bad_lines == BadLines::kSkip, kData", "true, kData", target="test_data", filter="Prepare.NamesFileAndLine*"),
+    Mutant("a long document is split by the hash of its pieces", "data/prepare.cpp",
+           "      if (position == 0) whole = rule.whole(input, piece.document);", "      whole = rule.whole(input, piece.text);",
+           target="test_data", filter="Prepare.ReadsVeryLong*"),
+    Mutant("a long line makes one document of each piece", "data/text_reader.cpp",
+           "piece.ends_document = given_ == document_.size();\n  in_document_ = !piece.ends_document;",
+           "piece.ends_document = true;\n  in_document_ = given_ < document_.size();", target="test_data", filter="Prepare.ReadsVeryLong*"),
+    Mutant("a folder's links to folders are followed", "data/input_files.cpp",
+           "is_hidden(entry) || (is_link(entry) && is_folder(entry))", "is_hidden(entry)", target="test_data", filter="InputFiles*"),
     # Memory of tensors.
     Mutant("a block that was lent goes back as a smaller one", "Cache::take",
            "      if (it->first != size) lent[block] = it->first;\n", "", target="test_tensor", filter="Allocator*"),
