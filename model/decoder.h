@@ -9,8 +9,8 @@
 //
 // Invariants:
 //  (D1) All ranks of a pipeline know the same of a group when it enters their first stage: its
-//  tokens
-//       of all rounds before.  So each knows by itself what comes in and goes out, and who is done.
+//       tokens of all rounds before.  So each knows by itself what comes in and goes out, and who
+//       is done.
 //  (D2) What a rank does is ordered by (round, chunk, group), and what it needs was made earlier in
 //       this order: no rank waits in a circle.  Sends are waited for a round late, when what came
 //       back shows that they have arrived.

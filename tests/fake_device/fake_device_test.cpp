@@ -44,7 +44,7 @@ TEST(FakeDevice, TrainsWithTheBitsOfTheCpu) {
     for (const int ranks : {1, 2}) {
       for (const char* precision : {"fp64", "bf16"}) {
         SCOPED_TRACE(concat(variant.name, ", ", ranks, " ranks, ", precision));
-        const EngineOptions options{.precision = precision, .steps = 2, .gradients = true};
+        const LayoutOptions options{.precision = precision, .steps = 2, .gradients = true};
         const EngineRun want = run_on_threads(variant, options, ranks);
         const EngineRun got = run_on_threads(on_device, options, ranks);
         EXPECT_EQ(first_bit_difference(bits_of(got), bits_of(want)), "");
@@ -62,7 +62,7 @@ TEST(FakeDevice, TrainsOverTheDevicesOwnTransport) {
       if (variant.config.batch.global_batch_size / variant.config.batch.micro_batch_size % ranks)
         continue;
       SCOPED_TRACE(concat(variant.name, ", ", ranks, " ranks"));
-      const EngineOptions options{.precision = "bf16", .steps = 2, .gradients = true};
+      const LayoutOptions options{.precision = "bf16", .steps = 2, .gradients = true};
       const EngineRun want = run_on_threads(variant, options, ranks);
       fake_control().reset();
       fake_control().delay_seconds = 50e-6;
@@ -92,7 +92,7 @@ TEST(FakeDevice, RecomputesAndReplays) {
   for (const Variant& variant : all_variants()) {
     Variant on_device = variant;
     on_device.config.device = "cuda";
-    EngineOptions options{.steps = 1, .recompute = "full"};
+    LayoutOptions options{.steps = 1, .recompute = "full"};
     const EngineRun want = run_on_threads(variant, options, 1);
     options.replay = &want.choices;
     const EngineRun got = run_on_threads(on_device, options, 1);
@@ -105,7 +105,8 @@ TEST(FakeDevice, DecodesWithTheBitsOfTheCpu) {
   for (const char* device : {"cpu", "cuda"}) {
     Variant variant = find_variant("moe");
     variant.config.device = device;
-    Engine engine = pretrain_engine(resolved_config(variant, {.precision = "fp32"}, 1), Group::self());
+    Engine engine =
+        pretrain_engine(resolved_config(variant, {.precision = "fp32"}, 1), Group::self());
     KvCache cache = engine.role().model().make_cache({16});
     for (const std::vector<int32_t>& ids : {std::vector<int32_t>{3, 1, 4}, {1}, {5, 9}}) {
       logits.push_back(engine.role().model().decode({ids}, cache).to_doubles());
@@ -121,7 +122,7 @@ TEST(FakeDevice, ExchangesCheckpointsWithTheCpu) {
   const Group self = Group::self();
   for (const char* from : {"cpu", "cuda"}) {
     Variant variant = find_variant("moe");
-    const EngineOptions options{.precision = "bf16"};
+    const LayoutOptions options{.precision = "bf16"};
     variant.config.device = from;
     Engine saved = pretrain_engine(resolved_config(variant, options, 1), self);
     saved.step(own_batches(variant, self, 1), 1);

@@ -57,12 +57,12 @@ class GpuEngine : public ::testing::TestWithParam<const char*> {
 INSTANTIATE_TEST_SUITE_P(Models, GpuEngine, ::testing::ValuesIn(kModels),
                          [](const auto& param) { return std::string(param.param); });
 
-EngineOptions sgd() { return {.optimizer = "sgd", .learning_rate = 0.3, .gradients = true}; }
-EngineOptions adamw() { return {.optimizer = "adamw", .learning_rate = 1e-3, .gradients = true}; }
+LayoutOptions sgd() { return {.optimizer = "sgd", .learning_rate = 0.3, .gradients = true}; }
+LayoutOptions adamw() { return {.optimizer = "adamw", .learning_rate = 1e-3, .gradients = true}; }
 
 TEST_P(GpuEngine, Fp64EqualsTheCpu) {
   Worst worst(1e-10);
-  for (const EngineOptions& options : {sgd(), adamw()}) {
+  for (const LayoutOptions& options : {sgd(), adamw()}) {
     const EngineRun want = run_on_threads(variant(), options, 1);
     const EngineRun got = run_on_threads(on_device(variant()), options, 1);
     expect_run(worst, got, want, concat(GetParam(), " ", options.optimizer));
@@ -72,7 +72,7 @@ TEST_P(GpuEngine, Fp64EqualsTheCpu) {
 // With the expert choices of the run in f64; one step, and the weights after three.
 TEST_P(GpuEngine, Fp32EqualsFp64OfTheCpu) {
   Worst worst(1e-5);
-  EngineOptions options = sgd();
+  LayoutOptions options = sgd();
   const EngineRun want = run_on_threads(variant(), options, 1);
   options.precision = "fp32";
   options.replay = &want.choices;
@@ -84,7 +84,7 @@ TEST_P(GpuEngine, Fp32EqualsFp64OfTheCpu) {
 
 // The same rows again and again, so that there is something to learn.
 TEST_P(GpuEngine, Bf16LossFollowsFp64OfTheCpu) {
-  EngineOptions options{.learning_rate = 2e-3, .steps = 20, .repeat_data = true};
+  LayoutOptions options{.learning_rate = 2e-3, .steps = 20, .repeat_data = true};
   const EngineRun want = run_on_threads(variant(), options, 1);
   options.precision = "bf16";
   const EngineRun got = run_on_threads(on_device(variant()), options, 1);
@@ -99,7 +99,7 @@ TEST_P(GpuEngine, Bf16LossFollowsFp64OfTheCpu) {
 // recomputation nor ranks that divide the lanes change any.
 TEST_P(GpuEngine, AgainRecomputedAndOnRanksTheSameBits) {
   for (const char* precision : {"fp64", "bf16"}) {
-    EngineOptions options{.precision = precision, .gradients = true};
+    LayoutOptions options{.precision = precision, .gradients = true};
     const Variant device = on_device(variant());
     const NamedValues want = bits_of(run_on_threads(device, options, 1));
     for (const int ranks : {1, 2, 4})

@@ -18,8 +18,8 @@ namespace {
 
 constexpr int kDataParallelSizes[] = {1, 2, 4, 8};
 
-EngineOptions sgd() { return {.optimizer = "sgd", .learning_rate = 0.3, .gradients = true}; }
-EngineOptions adamw() { return {.optimizer = "adamw", .learning_rate = 1e-3, .gradients = true}; }
+LayoutOptions sgd() { return {.optimizer = "sgd", .learning_rate = 0.3, .gradients = true}; }
+LayoutOptions adamw() { return {.optimizer = "adamw", .learning_rate = 1e-3, .gradients = true}; }
 
 double share_that_differs(const StepChoices& got, const StepChoices& want, size_t step) {
   double all = 0, different = 0;
@@ -74,7 +74,7 @@ TEST_P(DataParallel, EveryTensorHasAGradient) {
 TEST_P(DataParallel, Fp32EqualsReferenceWithItsChoices) {
   Worst worst(1e-5);
   const ReferenceRun& want = reference_run(variant(), sgd());
-  EngineOptions options = sgd();
+  LayoutOptions options = sgd();
   options.precision = "fp32";
   options.replay = &want.choices;
   for (int dp : kDataParallelSizes) {
@@ -94,7 +94,7 @@ TEST_P(DataParallel, Fp32EqualsReferenceWithItsChoices) {
 
 // The same rows again and again, so that there is something to learn.
 TEST_P(DataParallel, Bf16LossFollowsFp64) {
-  EngineOptions options{.learning_rate = 2e-3, .steps = 20, .repeat_data = true};
+  LayoutOptions options{.learning_rate = 2e-3, .steps = 20, .repeat_data = true};
   const EngineRun want = run_on_threads(variant(), options, 1);
   options.precision = "bf16";
   const EngineRun run = run_on_threads(variant(), options, 2);
@@ -106,7 +106,7 @@ TEST_P(DataParallel, Bf16LossFollowsFp64) {
 }
 
 // Every layout of a case, against dp 1 on one thread.
-void expect_same_bits(const Variant& variant, EngineOptions options) {
+void expect_same_bits(const Variant& variant, LayoutOptions options) {
   const EngineRun one = run_on_threads(variant, options, 1);
   const NamedValues want = bits_of(one);
   struct Layout {
@@ -136,7 +136,7 @@ TEST_P(DataParallel, EveryLayoutHasTheSameBits) {
 TEST(DataParallelBits, ThreadsChangeNothing) {
   const Variant variant = wide_variant();
   for (const char* precision : {"fp64", "fp32", "bf16"}) {
-    const EngineOptions options{.precision = precision, .steps = 2};
+    const LayoutOptions options{.precision = precision, .steps = 2};
     const NamedValues want = bits_of(run_on_threads(variant, options, 1, 1));
     for (int threads : {2, 3}) {
       EXPECT_EQ(first_bit_difference(bits_of(run_on_threads(variant, options, 1, threads)), want),
@@ -163,12 +163,12 @@ TEST(DataParallelBits, DropoutDoesNotSeeTheLayout) {
   Variant variant = find_variant("moe");
   variant.name = "moe_dropout";
   variant.config.model.hidden_dropout = 0.3;
-  const EngineOptions options{.gradients = true};
+  const LayoutOptions options{.gradients = true};
   const EngineRun plain = run_on_threads(find_variant("moe"), options, 1);
   const EngineRun one = run_on_threads(variant, options, 1);
   EXPECT_GT(worst_difference(one.gradients, plain.gradients).error, 0.1);
   for (const char* recompute : {"none", "full"}) {
-    EngineOptions other = options;
+    LayoutOptions other = options;
     other.recompute = recompute;
     for (int dp : {1, 2, 8})
       EXPECT_EQ(first_bit_difference(bits_of(run_on_threads(variant, other, dp)), bits_of(one)), "")
@@ -188,7 +188,7 @@ TEST(DataParallelBits, DropoutDoesNotSeeTheLayout) {
 TEST(DataParallelBits, TwoAndFourLanes) {
   for (const char* name : {"dense_tied_deep", "moe_normalized_tied"}) {
     for (int lanes : {2, 4}) {
-      const EngineOptions options{.precision = "fp32", .reduction_lanes = lanes};
+      const LayoutOptions options{.precision = "fp32", .reduction_lanes = lanes};
       const NamedValues want = bits_of(run_on_threads(find_variant(name), options, 1));
       for (int dp = 2; dp <= lanes; dp *= 2) {
         EXPECT_EQ(
@@ -202,7 +202,7 @@ TEST(DataParallelBits, TwoAndFourLanes) {
 
 // The number of lanes is part of the bits: a test that compares bits could not fail otherwise.
 TEST(DataParallelBits, LanesAreSeenInTheBits) {
-  EngineOptions options{.precision = "fp32"};
+  LayoutOptions options{.precision = "fp32"};
   const NamedValues eight = bits_of(run_on_threads(find_variant("dense_gqa"), options, 1));
   options.reduction_lanes = 1;
   const NamedValues one = bits_of(run_on_threads(find_variant("dense_gqa"), options, 1));
@@ -213,7 +213,7 @@ TEST(DataParallelBits, LanesAreSeenInTheBits) {
 TEST(DataParallelTolerance, RanksThatDoNotDivideTheLanes) {
   Worst worst(1e-10);
   for (const char* name : {"dense_gqa", "moe_normalized_tied"}) {
-    EngineOptions options = sgd();
+    LayoutOptions options = sgd();
     options.reduction_lanes = 2;
     for (int micro_batches : {6, 12}) {
       const Variant variant = with_micro_batches(find_variant(name), micro_batches);

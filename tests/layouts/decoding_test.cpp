@@ -4,65 +4,21 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
 
-#include "model/decoder.h"
 #include "parallel/comm/threads/run_ranks.h"
-#include "tests/layouts/engine_run.h"
+#include "tests/layouts/decoding_run.h"
 
 namespace orthant::testing {
 namespace {
 
-struct Written {
-  std::vector<std::vector<int32_t>> tokens;              // by request
-  std::vector<std::vector<std::vector<double>>> logits;  // by request and place
-};
-
-// Prompts of different lengths, all at once, for different numbers of tokens; most go past the
-// longest sequence of the variants.
-std::vector<DecodeRequest> requests_of(size_t begin, size_t end) {
-  const std::vector<DecodeRequest> all = {{{3, 1, 4}, 6}, {{1}, 9},    {{5, 9, 2, 6, 5, 3, 5}, 12},
-                                          {{8, 9, 7}, 1}, {{2, 2}, 0}, {{3, 2, 3}, 14}};
-  return {all.begin() + static_cast<ptrdiff_t>(begin), all.begin() + static_cast<ptrdiff_t>(end)};
-}
-
-constexpr size_t kRequests = 6;
-
-Written write_on(const Variant& variant, const EngineOptions& options, const Group& world,
-                 size_t begin = 0, size_t end = kRequests) {
-  Engine engine(resolved_config(variant, options, world.size()), world);
-  load_weights(engine, initial_weights(variant));
-  std::vector<const Transformer*> stages;
-  for (const auto& stage : engine.pipeline().stages()) stages.push_back(stage.get());
-  const Decoder decoder(stages);
-  Written written;
-  written.logits.resize(end - begin);
-  std::vector<std::vector<int32_t>> told(end - begin);
-  DecodeCallbacks callbacks;
-  callbacks.choose = [&](int64_t request, int64_t place, std::vector<double> logits) {
-    auto& of_request = written.logits[static_cast<size_t>(request)];
-    EXPECT_EQ(place, std::ssize(of_request));
-    of_request.push_back(logits);
-    // One ends by itself.
-    if (begin + static_cast<size_t>(request) == 1 && place == 4) return -1;
-    return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
-  };
-  callbacks.on_token = [&](int64_t request, int32_t token) {
-    told[static_cast<size_t>(request)].push_back(token);
-  };
-  // Twice: a decoder is as new behind a run.
-  decoder.run(requests_of(begin, end), callbacks);
-  for (auto& of_request : written.logits) of_request.clear();
-  for (auto& of_request : told) of_request.clear();
-  written.tokens = decoder.run(requests_of(begin, end), callbacks);
-  EXPECT_EQ(told, written.tokens);
-  return written;
-}
-
 const Written& alone(const Variant& variant, const std::string& precision) {
   static std::map<std::string, Written> known;
   auto [at, is_new] = known.try_emplace(variant.name + precision);
-  if (is_new) at->second = write_on(variant, {.precision = precision}, Group::self());
+  if (!is_new) return at->second;
+  at->second = write_on(variant, {.precision = precision}, Group::self());
+  const size_t lengths[] = {6, 4, 12, 1, 0, 14};  // the second ends by itself
+  for (size_t r = 0; r < kDecodeRequests; ++r)
+    EXPECT_EQ(at->second.tokens[r].size(), lengths[r]) << "request " << r;
   return at->second;
 }
 
@@ -78,14 +34,14 @@ void expect_near(const Written& got, const Written& want, double tolerance) {
 
 struct Layout {
   int ranks;
-  EngineOptions options;
+  LayoutOptions options;
   bool same_bits = true;
 };
 
 void expect_one_rank(const Variant& variant, const Layout& layout, const std::string& precision) {
   const Written& want = alone(variant, precision);
   initial_weights(variant);
-  EngineOptions options = layout.options;
+  LayoutOptions options = layout.options;
   options.precision = precision;
   run_ranks(layout.ranks, [&](const Group& world) {
     const Written got = write_on(variant, options, world);
@@ -164,9 +120,9 @@ TEST(Decoding, RanksWithOtherSequencesWaitForEachOther) {
   const Variant& variant = find_variant("moe_deep");
   const Written& want = alone(variant, "fp32");
   initial_weights(variant);
-  const size_t cuts[] = {0, 2, 2, 3, kRequests};
+  const size_t cuts[] = {0, 2, 2, 3, kDecodeRequests};
   for (const int pp : {1, 2}) {
-    const EngineOptions options{
+    const LayoutOptions options{
         .precision = "fp32", .pipeline_parallel_size = pp, .expert_parallel_size = 4};
     run_ranks(4 * pp, [&](const Group& world) {
       const auto data = static_cast<size_t>(world.rank() % 4);

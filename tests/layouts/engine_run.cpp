@@ -51,7 +51,7 @@ Matrices matrices_of(const Variant& variant, const NamedValues& weights) {
   return matrices;
 }
 
-RunConfig resolved_config(const Variant& variant, const EngineOptions& options, int world_size) {
+RunConfig resolved_config(const Variant& variant, const LayoutOptions& options, int world_size) {
   RunConfig config = variant.config;
   config.precision = options.precision;
   config.run.max_steps = 100;
@@ -80,7 +80,7 @@ std::vector<Batch> own_batches(const Variant& variant, const Group& group, int64
   return {all.begin() + group.rank() * share, all.begin() + (group.rank() + 1) * share};
 }
 
-EngineRun run_engine(const Variant& variant, const EngineOptions& options, const Group& group) {
+EngineRun run_engine(const Variant& variant, const LayoutOptions& options, const Group& group) {
   const auto batches = [&](int64_t step, int64_t micro_batch) {
     return batches_of(variant, options.repeat_data ? 1 : step)[static_cast<size_t>(micro_batch)];
   };
@@ -92,7 +92,7 @@ EngineRun run_engine(const Variant& variant, const EngineOptions& options, const
                     group);
 }
 
-EngineRun run_on_threads(const Variant& variant, const EngineOptions& options, int num_ranks,
+EngineRun run_on_threads(const Variant& variant, const LayoutOptions& options, int num_ranks,
                          int threads_per_rank) {
   std::vector<EngineRun> runs(static_cast<size_t>(num_ranks));
   initial_weights(variant);

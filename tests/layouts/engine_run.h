@@ -12,7 +12,7 @@ namespace orthant::testing {
 
 using orthant::RowChoices;
 
-struct EngineOptions {
+struct LayoutOptions {
   std::string precision = "fp64";
   std::string optimizer = "adamw";
   double learning_rate = 1e-3;
@@ -43,14 +43,14 @@ const NamedValues& initial_weights(const Variant& variant);
 // The same for the reference.
 Matrices matrices_of(const Variant& variant, const NamedValues& weights);
 
-RunConfig resolved_config(const Variant& variant, const EngineOptions& options, int world_size);
+RunConfig resolved_config(const Variant& variant, const LayoutOptions& options, int world_size);
 // This rank's block of a step's micro-batches.
 std::vector<Batch> own_batches(const Variant& variant, const Group& group, int64_t step);
 
 // Collective over the group.
-EngineRun run_engine(const Variant& variant, const EngineOptions& options, const Group& group);
+EngineRun run_engine(const Variant& variant, const LayoutOptions& options, const Group& group);
 // Thread ranks; throws when they do not end with the same bits.
-EngineRun run_on_threads(const Variant& variant, const EngineOptions& options, int num_ranks,
+EngineRun run_on_threads(const Variant& variant, const LayoutOptions& options, int num_ranks,
                          int threads_per_rank = 1);
 
 }  // namespace orthant::testing

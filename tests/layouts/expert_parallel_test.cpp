@@ -36,7 +36,7 @@ bool fits(const Variant& variant, const ExpertLayout& layout) {
   return m.n_routed_experts % layout.ep == 0 && m.moe_intermediate_size % layout.etp == 0;
 }
 
-EngineOptions with(EngineOptions options, const ExpertLayout& layout) {
+LayoutOptions with(LayoutOptions options, const ExpertLayout& layout) {
   options.expert_parallel_size = layout.ep;
   options.expert_tensor_parallel_size = layout.etp;
   options.zero_stage = layout.zero;
@@ -58,7 +58,7 @@ TEST_P(ExpertParallel, Fp64EqualsReference) {
   for (const ExpertLayout& layout : kLayouts) {
     if (!fits(variant(), layout)) continue;
     for (const char* optimizer : {"sgd", "adamw"}) {
-      const EngineOptions options{.optimizer = optimizer,
+      const LayoutOptions options{.optimizer = optimizer,
                                   .learning_rate = optimizer[0] == 's' ? 0.3 : 1e-3,
                                   .gradients = true};
       expect_equals_reference(worst, variant(), with(options, layout), layout.ranks);
@@ -73,7 +73,7 @@ TEST_P(ExpertParallel, Fp64PairwiseEqualsReference) {
   for (const ExpertLayout& layout : kPairwise) {
     const Variant cut = with_micro_batch_size(variant(), layout.micro_batch_size);
     if (!fits(variant(), layout) || cut.config.batch.micro_batches() % layout.ranks != 0) continue;
-    const EngineOptions options{.learning_rate = 1e-3, .gradients = true};
+    const LayoutOptions options{.learning_rate = 1e-3, .gradients = true};
     expect_equals_reference(worst, cut, with(options, layout), layout.ranks);
     ++layouts;
   }
@@ -82,7 +82,7 @@ TEST_P(ExpertParallel, Fp64PairwiseEqualsReference) {
 
 TEST_P(ExpertParallel, Fp32EqualsReferenceWithItsChoices) {
   Worst worst(1e-5);
-  EngineOptions options{
+  LayoutOptions options{
       .precision = "fp32", .optimizer = "sgd", .learning_rate = 0.3, .gradients = true};
   const ReferenceRun& want = reference_run(variant(), options);
   options.replay = &want.choices;
@@ -102,12 +102,12 @@ TEST_P(ExpertParallel, Fp32EqualsReferenceWithItsChoices) {
 TEST_P(ExpertParallel, ForwardAndDenseGradientsHaveTheSameBits) {
   for (const char* precision : {"fp64", "fp32", "bf16"}) {
     for (const char* recompute : {"none", "full"}) {
-      const EngineOptions options{
+      const LayoutOptions options{
           .precision = precision, .steps = 1, .recompute = recompute, .gradients = true};
       const EngineRun one = run_on_threads(variant(), options, 1);
       for (const ExpertLayout& layout : kLayouts) {
         if (!fits(variant(), layout) || layout.etp > 1) continue;
-        EngineOptions split = with(options, layout);
+        LayoutOptions split = with(options, layout);
         split.recompute = recompute;
         const EngineRun run = run_on_threads(variant(), split, layout.ranks);
         const std::string where =
@@ -130,7 +130,7 @@ TEST_P(ExpertParallel, ForwardAndDenseGradientsHaveTheSameBits) {
 
 // The same job again gives the same bits, experts included.
 TEST_P(ExpertParallel, RepeatsItsBits) {
-  const EngineOptions options =
+  const LayoutOptions options =
       with({.precision = "bf16", .gradients = true}, {.ranks = 4, .ep = 2, .etp = 1});
   const EngineRun first = run_on_threads(variant(), options, 4);
   EXPECT_EQ(first_bit_difference(bits_of(run_on_threads(variant(), options, 4)), bits_of(first)),
@@ -162,7 +162,7 @@ TEST_P(ExpertParallel, AwkwardLoads) {
   for (const StepChoices* choices : {&first, &last}) {
     for (const ExpertLayout& layout : kLayouts) {
       if (!fits(variant(), layout)) continue;
-      const EngineOptions options{
+      const LayoutOptions options{
           .optimizer = "sgd", .learning_rate = 0.3, .gradients = true, .replay = choices};
       expect_equals_reference(worst, variant(), with(options, layout), layout.ranks);
     }
@@ -171,7 +171,7 @@ TEST_P(ExpertParallel, AwkwardLoads) {
 
 TEST(ExpertParallelEngine, EvaluatesAndSkipsLikeOneRank) {
   const Variant& variant = find_variant("moe");
-  const EngineOptions options{.expert_parallel_size = 2};
+  const LayoutOptions options{.expert_parallel_size = 2};
   const ReferenceRun& want = reference_run(variant, {.optimizer = "sgd", .learning_rate = 0.3});
   run_ranks(4, [&](const Group& world) {
     Engine engine = pretrain_engine(resolved_config(variant, options, 4), world);
@@ -189,7 +189,7 @@ TEST(ExpertParallelEngine, EvaluatesAndSkipsLikeOneRank) {
 TEST(ExpertParallelEngine, DecodesWithTheBitsOfOneRank) {
   const Variant& variant = find_variant("moe");
   const auto decode = [&](const Group& world, int64_t ep) {
-    EngineOptions options{.precision = "fp32", .expert_parallel_size = ep};
+    LayoutOptions options{.precision = "fp32", .expert_parallel_size = ep};
     Engine engine = pretrain_engine(resolved_config(variant, options, world.size()), world);
     KvCache cache = engine.role().model().make_cache({16});
     std::vector<double> logits;

@@ -195,8 +195,8 @@ Variant GridLayout::variant() const {
   return variant;
 }
 
-EngineOptions GridLayout::options() const {
-  EngineOptions options{.learning_rate = 1e-3, .gradients = true};
+LayoutOptions GridLayout::options() const {
+  LayoutOptions options{.learning_rate = 1e-3, .gradients = true};
   options.recompute = recompute;
   options.zero_stage = zero;
   options.tensor_parallel_size = tp;

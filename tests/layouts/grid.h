@@ -24,7 +24,7 @@ struct GridLayout {
   int ranks() const { return dp * tp * cp * pp; }
   std::string text() const;
   Variant variant() const;
-  EngineOptions options() const;
+  LayoutOptions options() const;
 };
 
 // A list of valid layouts of at most max_ranks ranks, in which every two values of two axes meet

@@ -40,7 +40,7 @@ TEST_P(Grid, Fp64EqualsReference) {
   Worst worst(1e-10);
   int count = 0;
   each([&](const GridLayout& layout) {
-    EngineOptions options = layout.options();
+    LayoutOptions options = layout.options();
     if (count++ % 3 == 0) options.optimizer = "sgd", options.learning_rate = 0.3;
     SCOPED_TRACE(layout.text());
     expect_equals_reference(worst, layout.variant(), options, layout.ranks());
@@ -51,7 +51,7 @@ TEST_P(Grid, Fp32EqualsReferenceWithItsChoices) {
   Worst worst(1e-5);
   each([&](const GridLayout& layout) {
     const Variant variant = layout.variant();
-    EngineOptions options = layout.options();
+    LayoutOptions options = layout.options();
     options.precision = "fp32", options.optimizer = "sgd", options.learning_rate = 0.3;
     const ReferenceRun& want = reference_run(variant, options);
     if (variant.config.model.is_moe()) options.replay = &want.choices;
@@ -70,10 +70,10 @@ TEST_P(Grid, Bf16LossFollowsFp64OfOneRank) {
   const auto loss = [](const StepResult& step) { return step.objective_loss + step.balance_loss; };
   each([&](const GridLayout& layout) {
     const Variant variant = layout.variant();
-    EngineOptions options = layout.options();
+    LayoutOptions options = layout.options();
     options.learning_rate = 2e-3, options.steps = 20, options.repeat_data = true;
     options.precision = "bf16", options.gradients = false;
-    const EngineOptions one{
+    const LayoutOptions one{
         .learning_rate = options.learning_rate, .steps = options.steps, .repeat_data = true};
     if (!of_one_rank.contains(variant.name))
       of_one_rank[variant.name] = run_on_threads(variant, one, 1);
@@ -93,8 +93,8 @@ TEST_P(Grid, DropoutFollowsTheToken) {
     Variant variant = layout.variant();
     variant.name += "_dropout";
     variant.config.model.hidden_dropout = 0.25;
-    const EngineOptions one{.steps = 1, .gradients = true};
-    EngineOptions options = layout.options();
+    const LayoutOptions one{.steps = 1, .gradients = true};
+    LayoutOptions options = layout.options();
     options.steps = 1;
     const EngineRun want = run_on_threads(variant, one, 1);
     const EngineRun got = run_on_threads(variant, options, layout.ranks());
@@ -113,7 +113,7 @@ TEST_P(Grid, PipelineSplitsHaveTheBitsOfOneRank) {
     split.sp = true, split.ulysses = false;
     const Variant variant = split.variant();
     for (const char* precision : {"fp32", "bf16"}) {
-      EngineOptions options = split.options(), one = split.options();
+      LayoutOptions options = split.options(), one = split.options();
       options.precision = one.precision = precision;
       one.pipeline_parallel_size = 1;
       one.pipeline_schedule = "1f1b";

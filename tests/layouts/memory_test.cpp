@@ -24,7 +24,7 @@ constexpr MemoryCategory kExactly[] = {MemoryCategory::kParameters, MemoryCatego
 struct Layout {
   const char* text;
   int ranks;
-  EngineOptions options;
+  LayoutOptions options;
 };
 
 // ---- Recomputation.
@@ -47,7 +47,7 @@ TEST(Recompute, ChangesNoBit) {
   for (const char* name : {"dense_gqa", "moe_v2", "moe_v3"}) {
     const Variant& variant = find_variant(name);
     for (Layout layout : recomputed_layouts()) {
-      EngineOptions& options = layout.options;
+      LayoutOptions& options = layout.options;
       const int64_t experts = options.expert_parallel_size * options.expert_tensor_parallel_size;
       if (experts > 1 && !variant.config.model.is_moe()) continue;
       options.steps = 2;
@@ -136,7 +136,7 @@ std::vector<MemoryPeaks> measure(const RunConfig& config, int ranks) {
   return peaks;
 }
 
-MemoryPeaks measure_one(EngineOptions options) {
+MemoryPeaks measure_one(LayoutOptions options) {
   options.precision = "bf16", options.steps = 1;
   return measure(resolved_config(memory_variant(), options, 1), 1).front();
 }
@@ -224,7 +224,7 @@ TEST(LongContext, ContextParallelRanksHoldAShare) {
   const int64_t logits_bytes =
       variant.config.batch.sequence_length * variant.config.model.vocab_size * size_of(DType::kF32);
   for (const char* recompute : {"none", "selective"}) {
-    EngineOptions options{.precision = "bf16", .recompute = recompute};
+    LayoutOptions options{.precision = "bf16", .recompute = recompute};
     const MemoryPeaks one = measure(resolved_config(variant, options, 1), 1).front();
     EXPECT_LE(one.block_bytes, logits_bytes / 2) << "tokens x vocabulary";
     options.context_parallel_size = kRanks;

@@ -71,8 +71,8 @@ NamedValues values_of(const Matrices& matrices) {
   return values;
 }
 
-ReferenceRun compute(const Variant& variant, const EngineOptions& options) {
-  const EngineOptions one_rank{.optimizer = options.optimizer,
+ReferenceRun compute(const Variant& variant, const LayoutOptions& options) {
+  const LayoutOptions one_rank{.optimizer = options.optimizer,
                                .learning_rate = options.learning_rate};
   const RunConfig config = resolved_config(variant, one_rank, 1);
   Matrices weights = matrices_of(variant, initial_weights(variant));
@@ -116,7 +116,7 @@ std::string text_of(const StepChoices* choices) {
 
 }  // namespace
 
-const ReferenceRun& reference_run(const Variant& variant, const EngineOptions& options) {
+const ReferenceRun& reference_run(const Variant& variant, const LayoutOptions& options) {
   static std::map<std::string, ReferenceRun> known;
   const std::string key = concat(variant.name, " ", options.optimizer, " ", options.learning_rate,
                                  " ", options.steps, " ", text_of(options.replay));

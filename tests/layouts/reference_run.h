@@ -15,6 +15,6 @@ struct ReferenceRun {
 
 // From initial_weights(variant); computed once a process for a variant, optimizer, rate, number
 // of steps and given choices.
-const ReferenceRun& reference_run(const Variant& variant, const EngineOptions& options);
+const ReferenceRun& reference_run(const Variant& variant, const LayoutOptions& options);
 
 }  // namespace orthant::testing

@@ -22,7 +22,7 @@ INSTANTIATE_TEST_SUITE_P(Models, TensorParallelLayouts,
 TEST_P(TensorParallelLayouts, DataParallelSizesAndZeroGiveTheSameBits) {
   for (const char* precision : {"fp32", "bf16"}) {
     for (const bool sp : {true, false}) {
-      EngineOptions options{.precision = precision, .zero_stage = 0, .gradients = true};
+      LayoutOptions options{.precision = precision, .zero_stage = 0, .gradients = true};
       options.tensor_parallel_size = 2;
       options.sequence_parallel = sp;
       const EngineRun want = run_on_threads(variant(), options, 2);
@@ -43,7 +43,7 @@ TEST(TensorParallelEngine, DecodesLikeOneRank) {
   for (const char* name : {"moe", "dense_gqa"}) {
     const Variant& variant = find_variant(name);
     const auto decode = [&](const Group& world, bool sp) {
-      EngineOptions options{.precision = "fp64"};
+      LayoutOptions options{.precision = "fp64"};
       options.tensor_parallel_size = world.size();
       options.sequence_parallel = sp;
       Engine engine = pretrain_engine(resolved_config(variant, options, world.size()), world);

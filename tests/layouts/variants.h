@@ -13,7 +13,7 @@ namespace orthant::testing {
 
 struct Variant {
   std::string name;
-  RunConfig config;  // not resolved: how it runs is added by EngineOptions
+  RunConfig config;  // not resolved: how it runs is added by LayoutOptions
 };
 
 // At most 60K parameters, 8 layers, 128 tokens a step.

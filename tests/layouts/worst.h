@@ -90,7 +90,7 @@ inline std::vector<double> moe_layers_of(const ReferenceResult& step,
 
 // fp64: everything, after every kind of update.
 inline void expect_equals_reference(Worst& worst, const Variant& variant,
-                                    const EngineOptions& options, int ranks) {
+                                    const LayoutOptions& options, int ranks) {
   const ReferenceRun& want = reference_run(variant, options);
   const EngineRun run = run_on_threads(variant, options, ranks);
   const std::string where =

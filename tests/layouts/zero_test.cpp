@@ -54,7 +54,7 @@ INSTANTIATE_TEST_SUITE_P(Models, ZeroCheckpoints,
 
 TEST_P(Zero, OnAndOffHaveTheSameBits) {
   for (const char* precision : {"fp64", "fp32", "bf16"}) {
-    EngineOptions options{.precision = precision, .gradients = true};
+    LayoutOptions options{.precision = precision, .gradients = true};
     const NamedValues want = bits_of(run_on_threads(variant_, options, 1));
     for (int dp : {2, 4, 8}) {
       for (int zero_stage : {0, 1}) {
@@ -69,7 +69,7 @@ TEST_P(Zero, OnAndOffHaveTheSameBits) {
 
 TEST_P(Zero, WithSgdAndRecomputation) {
   for (const char* precision : {"fp64", "fp32", "bf16"}) {
-    EngineOptions options{.precision = precision, .optimizer = "sgd", .learning_rate = 0.3};
+    LayoutOptions options{.precision = precision, .optimizer = "sgd", .learning_rate = 0.3};
     const NamedValues want = bits_of(run_on_threads(variant_, options, 1));
     options.recompute = "full";
     for (int zero_stage : {0, 1}) {
@@ -87,7 +87,7 @@ TEST_P(ZeroCheckpoints, GoOnUnderAnyOther) {
   };
   constexpr Layout kLayouts[] = {{2, 1}, {1, 1}, {4, 1}, {4, 0}, {8, 1}, {2, 0}, {8, 1}};
   for (const char* precision : {"fp64", "fp32", "bf16"}) {
-    EngineOptions options{.precision = precision, .steps = std::ssize(kLayouts)};
+    LayoutOptions options{.precision = precision, .steps = std::ssize(kLayouts)};
     const NamedValues want = bits_of(run_on_threads(variant_, options, 1));
     const TemporaryFolder folder;
     NamedValues got;
@@ -127,7 +127,7 @@ TEST(ZeroExperts, OnAndOffHaveTheSameBits) {
       for (const int ep : {1, 2}) {
         for (const int etp : {1, 2}) {
           for (const int ranks : {4, 8}) {
-            EngineOptions options{.precision = precision,
+            LayoutOptions options{.precision = precision,
                                   .steps = 2,
                                   .zero_stage = 0,
                                   .expert_parallel_size = ep,
@@ -151,7 +151,7 @@ TEST(ZeroExperts, CheckpointsAreReadByAnyOtherLayout) {
   const TemporaryFolder folder;
   NamedValues want;
   const auto train_and_save = [&](const Group& world) {
-    const EngineOptions options{
+    const LayoutOptions options{
         .precision = "bf16", .expert_parallel_size = 2, .expert_tensor_parallel_size = 2};
     Engine engine = pretrain_engine(resolved_config(variant, options, 8), world);
     engine.step(own_batches(variant, world, 1), 1);
@@ -165,7 +165,7 @@ TEST(ZeroExperts, CheckpointsAreReadByAnyOtherLayout) {
   for (const int ep : {1, 2, 4}) {
     for (const int zero_stage : {0, 1}) {
       run_ranks(4, [&](const Group& world) {
-        const EngineOptions options{
+        const LayoutOptions options{
             .precision = "bf16", .zero_stage = zero_stage, .expert_parallel_size = ep};
         Engine engine = pretrain_engine(resolved_config(variant, options, 4), world);
         const std::optional<Manifest> manifest = find_newest_valid(world, folder.path());
@@ -186,7 +186,7 @@ TEST(ZeroEngine, SkipsTogether) {
     for (int zero_stage : {0, 1}) {
       run_ranks(4, [&](const Group& world) {
         context().failpoint = "step.norm:rank=2:step=2:nan";
-        const EngineOptions options{.precision = precision, .zero_stage = zero_stage};
+        const LayoutOptions options{.precision = precision, .zero_stage = zero_stage};
         Engine engine = pretrain_engine(resolved_config(variant, options, 4), world);
         for (int64_t step = 1; step <= 3; ++step)
           EXPECT_EQ(engine.step(own_batches(variant, world, step), step).skipped, step == 2);
@@ -197,7 +197,7 @@ TEST(ZeroEngine, SkipsTogether) {
     }
     EXPECT_EQ(first_bit_difference(states[1], states[0]), "");
     run_ranks(4, [&](const Group& world) {
-      Engine engine(resolved_config(variant, {.precision = precision}, 4), world);
+      Engine engine = pretrain_engine(resolved_config(variant, {.precision = precision}, 4), world);
       engine.step(own_batches(variant, world, 1), 1);
       engine.step(own_batches(variant, world, 3), 2);
       EXPECT_EQ(first_bit_difference(bits_of_state(engine), states[1]), "");
@@ -225,7 +225,7 @@ TEST(ZeroEngine, DecodesOnOneRankAfterAStep) {
   std::vector<double> logits[2];
   for (int zero_stage : {0, 1}) {
     run_ranks(4, [&](const Group& world) {
-      const EngineOptions options{.precision = "bf16", .zero_stage = zero_stage};
+      const LayoutOptions options{.precision = "bf16", .zero_stage = zero_stage};
       Engine engine = pretrain_engine(resolved_config(variant, options, 4), world);
       engine.step(own_batches(variant, world, 1), 1);
       if (world.rank() != 0) return;
@@ -245,7 +245,7 @@ TEST(ZeroMemory, IsTheFormula) {
   for (const int dp : {1, 2, 4, 8}) {
     for (const int zero_stage : {0, 1}) {
       run_ranks(dp, [&](const Group& world) {
-        const EngineOptions options{
+        const LayoutOptions options{
             .precision = "bf16", .zero_stage = zero_stage, .bucket_bytes = 1 << 20};
         const Engine engine = pretrain_engine(resolved_config(variant, options, dp), world);
         double values = 0, gradients = 0, state = 0;

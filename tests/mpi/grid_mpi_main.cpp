@@ -23,7 +23,7 @@ std::string difference_of(const GridLayout& layout, const Group& world) {
   return text;
 }
 
-std::string differences(const Group& world) {
+std::string layout_differences(const Group& world) {
   constexpr int kLayouts = 20;
   std::string text;
   int count = 0;
@@ -35,4 +35,4 @@ std::string differences(const Group& world) {
 
 }  // namespace
 
-int main() { return run_mpi_test("grid_mpi", differences); }
+int main() { return run_mpi_test("grid_mpi", layout_differences); }

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 // Layouts under a real mpirun.  Data parallelism: weights, moments, losses and norms after three
 // steps have the bits of a run on one rank, which every rank makes by itself; with ZeRO-1 and
-// without.  Experts and heads on other ranks: what `verify layout` compares.
+// without.  Experts and heads on other ranks: what `verify layout` compares.  Decoding over
+// pipelines and experts on other ranks: the bits of one rank.
 //   mpirun -n 2 layouts_mpi [cpu|cuda]      2, 4 or 8 ranks: they must divide the micro-batches
 // Prints "ok", or what differs, and then exits with 1.
+#include <algorithm>
 #include <string>
 
-#include "tests/layouts/engine_run.h"
+#include "tests/layouts/decoding_run.h"
 #include "tests/mpi/mpi_test.h"
 #include "trainer/verify_layout.h"
 
@@ -16,7 +18,7 @@ using namespace orthant::testing;
 namespace {
 
 // What differs between this rank's part of the run and a run alone; empty when nothing does.
-std::string difference_to(const Variant& variant, const EngineOptions& options,
+std::string difference_to(const Variant& variant, const LayoutOptions& options,
                           const Group& world) {
   const NamedValues got = bits_of(run_engine(variant, options, world));
   const NamedValues want = bits_of(run_engine(variant, options, Group::self()));
@@ -53,8 +55,30 @@ std::string layout_differences(const Variant& variant, const Group& world) {
   return differences;
 }
 
-std::string compare(const Group& world, const std::string& device) {
+std::string decoding_differences(const Group& world) {
+  const Variant variant = with_micro_batches(find_variant("moe_deep"), 16);
+  const int64_t ranks = world.size(), half = ranks / 2;
+  const Written want = write_on(variant, {.precision = "fp32"}, Group::self());
   std::string differences;
+  for (LayoutOptions options : std::vector<LayoutOptions>{
+           {.pipeline_parallel_size = ranks},
+           {.pipeline_parallel_size = std::max<int64_t>(2, half),
+           .pipeline_schedule = "interleaved"},
+           {.pipeline_parallel_size = std::max<int64_t>(2, half), .pipeline_schedule = "dualpipev"},
+           {.pipeline_parallel_size = 2, .expert_parallel_size = half}}) {
+    options.precision = "fp32";
+    const Written got = write_on(variant, options, world);
+    const bool chooses = !got.logits.front().empty();
+    if (got.tokens != want.tokens || (chooses && got.logits != want.logits))
+      differences +=
+          concat("decoding, pp ", options.pipeline_parallel_size, " ", options.pipeline_schedule,
+                 ", ep ", options.expert_parallel_size, ": rank ", world.rank(), " differs\n");
+  }
+  return differences;
+}
+
+std::string compare(const Group& world, const std::string& device) {
+  std::string differences = device == "cpu" ? decoding_differences(world) : "";
   for (const char* name : {"moe", "moe_deep", "moe_v2", "moe_v3"}) {
     Variant variant = find_variant(name);
     variant.config.device = device;

@@ -79,8 +79,8 @@ std::string run_loop(const Group& world, const std::string& dir, int64_t steps,
                       .tensorboard = false},
                      world);
   RoleOptions student_options = role_named("student", ranks.pipeline.size());
-  student_options.training = RoleTraining{
-      .trains = [](const std::string& name) { return name == "lm_head.weight"; }};
+  student_options.training =
+      RoleTraining{.trains = [](const std::string& name) { return name == "lm_head.weight"; }};
   const auto student = std::make_shared<Role>(student_options, ranks, random_weights(kSeed));
   const auto judge = std::make_shared<Role>(role_named("judge", ranks.pipeline.size()), ranks,
                                             random_weights(kSeed + 1));

@@ -13,7 +13,7 @@ namespace orthant {
 namespace {
 
 // With everything sorted, as the definition says.
-int32_t draw_of_all(const std::vector<double>& logits, const GenerateOptions& o, double uniform) {
+int32_t draw_of_all(const std::vector<double>& logits, const SamplingConfig& o, double uniform) {
   std::vector<int32_t> order(logits.size());
   std::iota(order.begin(), order.end(), 0);
   const auto logit = [&](int32_t id) { return logits[static_cast<size_t>(id)]; };
@@ -43,7 +43,7 @@ TEST(DrawToken, IsThatOfASortedVocabulary) {
     for (const double temperature : {0.0, 0.3, 1.0, 3.0}) {
       for (const int64_t top_k : {0, 1, 5, 65, 2000}) {
         for (const double top_p : {1.0, 0.5, 0.01}) {
-          const GenerateOptions options{.temperature = temperature, .top_k = top_k, .top_p = top_p};
+          const SamplingConfig options{.temperature = temperature, .top_k = top_k, .top_p = top_p};
           for (uint64_t draw = 0; draw < 40; ++draw) {
             const double uniform = philox_uniform({5, 6}, draw, 0);
             ASSERT_EQ(draw_token(logits, options, uniform), draw_of_all(logits, options, uniform))
