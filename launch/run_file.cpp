@@ -1,17 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "launch/run_file.h"
 
+#include <algorithm>
+#include <filesystem>
+
 #include "base/config/config.h"
 #include "base/error.h"
 #include "tensor/plugin.h"
 #include "trainer/device.h"
+#include "trainer/run/run_dir.h"
 
 namespace orthant {
+namespace {
+
+// The config.yaml of a run directory speaks of that directory, wherever it was copied or moved to.
+void settle_own_directory(const std::string& path, const std::vector<std::string>& overrides,
+                          RunConfig& config, std::vector<std::string>& notes) {
+  namespace fs = std::filesystem;
+  const fs::path file(path);
+  const fs::path own = file.has_parent_path() ? file.parent_path() : fs::path(".");
+  const bool is_of_a_run =
+      file.filename() == "config.yaml" && fs::is_directory(RunPaths{own}.checkpoints());
+  const auto names_directory = [](const std::string& text) {
+    return text.starts_with("run.dir=") || text.starts_with("run.output_dir=");
+  };
+  if (!is_of_a_run || std::any_of(overrides.begin(), overrides.end(), names_directory)) return;
+  const std::string named = config.run.dir.empty() ? "runs/" + config.run.name : config.run.dir;
+  std::error_code error;
+  if (fs::equivalent(named, own, error)) return;
+  notes.push_back(concat("run.dir: ", path, " was copied or moved, it says ", named, ": using ",
+                         own.string(), "; give run.dir for another"));
+  config.run.dir = own;
+}
+
+}  // namespace
 
 RunFile load_run_file(const std::string& path, const std::vector<std::string>& overrides,
                       const Group& group, int world_size) {
-  const auto [config, source] = load_config<RunConfig>(path, overrides);
-  RunFile file{.config = config, .yaml = "", .notes = source.notes};
+  auto [config, source] = load_config<RunConfig>(path, overrides);
+  RunFile file{.config = {}, .yaml = "", .notes = source.notes};
+  settle_own_directory(path, overrides, config, file.notes);
   try {
     file.config = config.resolved(world_size > 0 ? world_size : config.parallel.least_ranks());
   } catch (const Error& error) {

@@ -101,16 +101,20 @@ BatchSizes settle_sizes(const RunConfig& config, const Manifest* manifest,
   return sizes;
 }
 
-// What may not differ between a checkpoint's run and this one.
-std::vector<std::string> changes(const RunConfig& config, const std::string& stored_yaml,
-                                 const std::string& yaml, bool same_data) {
+// What may not differ between a checkpoint's run and this one.  The schedule's end is compared as it
+// was, not as it was written: a stored configuration leaves open what the user left open.
+std::vector<std::string> changes(const RunConfig& config, const PretrainState& stored,
+                                 const std::string& stored_yaml, const std::string& data) {
+  constexpr const char* kEnd = "schedule.total_steps";
+  const ScheduleConfig& schedule = config.schedule;
   std::vector<std::string> result;
-  for (const ConfigDifference& difference : differences<RunConfig>(stored_yaml, yaml)) {
-    const bool is_end =
-        config.schedule.follows_max_steps && difference.text.starts_with("schedule.total_steps:");
-    if (!difference.may_change && !is_end) result.push_back(difference.text);
+  for (const ConfigDifference& difference : differences<RunConfig>(stored_yaml, config.yaml())) {
+    if (!difference.may_change && !difference.text.starts_with(concat(kEnd, ":")))
+      result.push_back(difference.text);
   }
-  if (!same_data) result.push_back("the training data is not the same");
+  if (!schedule.follows_max_steps && stored.total_steps != schedule.total_steps)
+    result.push_back(concat(kEnd, ": ", stored.total_steps, " -> ", schedule.total_steps));
+  if (stored.data_fingerprint != data) result.push_back("the training data is not the same");
   return result;
 }
 
@@ -242,20 +246,24 @@ PretrainResult pretrain(const PretrainOptions& options, const Group& host_world)
   Engine engine = pretrain_engine(config, world);
   Role& role = engine.role();
   check_routing(config, role);
-  PretrainState state{.data_fingerprint = data.fingerprint,
-                      .tokenizer = data.tokenizer->name(),
-                      .total_steps = config.schedule.total_steps,
-                      .sequence_length = config.batch.sequence_length};
+  PretrainState state;
   session.begin({.configuration = yaml,
                  .changes =
                      [&](const std::string& stored_yaml) {
-                       return changes(config, stored_yaml, yaml,
-                                      stored.data_fingerprint == data.fingerprint);
+                       return changes(config, stored, stored_yaml, data.fingerprint);
                      },
                  .layout = config.parallel.text(),
-                 .state = [&](FieldVisitor& v) { state.fields(v); },
+                 .state =
+                     [&](FieldVisitor& v) {
+                       state.fields(v);
+                       role.fields(v);
+                     },
                  .samples_after = [&](int64_t step) { return sizes.samples_after(step); }},
                 {role.saved()});
+  state = {.data_fingerprint = data.fingerprint,  // from now on
+           .tokenizer = data.tokenizer->name(),
+           .total_steps = config.schedule.total_steps,
+           .sequence_length = config.batch.sequence_length};
   if (session.is_first() && !data.tokenizer->model_file().empty())
     replace_file(session.paths().tokenizer(), data.tokenizer->model_file());
   if (!session.has_next()) {
