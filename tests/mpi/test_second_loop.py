@@ -25,7 +25,7 @@ def metrics(directory):
 
 def tensors(directory, step):
     manifest = json.loads((directory / f"checkpoints/step-{step:08}/manifest.json").read_text())
-    return {t["name"]: sorted(s["checksum"] for s in t["slices"]) for t in manifest["tensors"]}
+    return {t["name"]: sorted(s["xxh3"] for s in t["slices"]) for t in manifest["tensors"]}
 
 
 class SecondLoop(unittest.TestCase):
