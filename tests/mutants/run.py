@@ -29,22 +29,24 @@ from anchors import Tree  # noqa: E402
 from mutants import MUTANTS  # noqa: E402
 
 LIST = ROOT / "tests/mutants/mutants.py"
+SCRIPTS = {"orthant": "tests/cli", "mpi_second_loop": "tests/mpi"}  # programs that scripts test: where these stand
 
 
 def run(command, cwd, timeout):
     try:
         return subprocess.run(command, cwd=cwd, timeout=timeout, capture_output=True, text=True, errors="replace",
                               env={**os.environ, "OMP_NUM_THREADS": "1", "ORTHANT_ROOT": str(cwd), "ORTHANT_BIN": f"{cwd}/build/bin/orthant",
+                                   "SECOND_LOOP_BIN": f"{cwd}/build/bin/mpi_second_loop",
                                    "PYTHONDONTWRITEBYTECODE": "1"})
     except subprocess.TimeoutExpired:
         return None  # a hang counts as noticed: tests have deadlines
 
 
 def test_command(target, filter):
-    """What shows the bug: a test program's filter, or for the program itself "SCRIPT TEST..." of tests/cli."""
-    if target == "orthant":
+    """What shows the bug: a test program's filter, or for a program that a script runs "SCRIPT TEST..."."""
+    if target in SCRIPTS:
         script, *tests = filter.split()
-        return [sys.executable, f"tests/cli/{script}", *tests]
+        return [sys.executable, f"{SCRIPTS[target]}/{script}", *tests]
     return [f"build/bin/{target}", f"--gtest_filter={filter}", "--gtest_brief=1"]
 
 
