@@ -78,7 +78,7 @@ TEST(BucketsTest, EveryTrainableParameterIsInOneBucketOfItsKind) {
   store.add(options("large", {500, 40}, DType::kBF16));
   store.add(options("last", {40}, DType::kBF16));
   store.tie("head", lookup);
-  store.freeze([](const std::string& name) { return name == "frozen"; });
+  store.freeze([](const std::string& name) { return name == "frozen.weight"; });
   run_ranks(6, [&](const Group& world) {
     const Group expert = world.split(world.rank() % 2, 0, "edp");
     const std::vector<Bucket> buckets = plan_buckets(store, {world, expert}, 4 * 10000);

@@ -88,7 +88,9 @@ TEST(FreezeTest, AStorageIsFrozenWholeAndInTime) {
     message_of([&] { store.freeze(begins_with_low); }, ErrorKind::kInternal);
     EXPECT_TRUE(use.trainable());
   }
-  store.freeze([](const std::string& name) { return name == "low"; });  // by the storage's
+  store.freeze([](const std::string& name) { return name == "low"; });  // the storage's says nothing
+  EXPECT_TRUE(use.trainable());
+  store.freeze(begins_with_low);
   EXPECT_FALSE(use.trainable());
 }
 
