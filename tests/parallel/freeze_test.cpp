@@ -88,7 +88,8 @@ TEST(FreezeTest, AStorageIsFrozenWholeAndInTime) {
     message_of([&] { store.freeze(begins_with_low); }, ErrorKind::kInternal);
     EXPECT_TRUE(use.trainable());
   }
-  store.freeze([](const std::string& name) { return name == "low"; });  // the storage's says nothing
+  // The storage's own name says nothing.
+  store.freeze([](const std::string& name) { return name == "low"; });
   EXPECT_TRUE(use.trainable());
   store.freeze(begins_with_low);
   EXPECT_FALSE(use.trainable());
