@@ -1,12 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// Roles that train in part or not at all, and objectives with weights, on layouts: what one rank that
+// Roles that train in part or not at all, and tokens with weights, on layouts: what one rank that
 // trains everything gives.
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <set>
 
+#include "checkpoint/reader.h"
+#include "checkpoint/writer.h"
 #include "parallel/comm/threads/run_ranks.h"
+#include "tests/checkpoint/checkpoint_testing.h"
 #include "tests/layouts/engine_run.h"
 #include "tests/layouts/worst.h"
 #include "trainer/pretrain_engine.h"
@@ -19,23 +22,27 @@ namespace {
 using Scores = std::vector<std::vector<double>>;  // by micro-batch and token
 
 std::shared_ptr<Role> make_role(const RunConfig& config, const Group& world, bool trains,
-                                uint64_t seed, const std::string& name = "") {
+                                const WeightSource& weights, const std::string& name = "") {
   RoleOptions options = role_options(config);
   options.name = name;
   if (!trains) options.training.reset();
-  return std::make_shared<Role>(options, make_rank_groups(world, config.parallel),
-                                random_weights(seed));
+  return std::make_shared<Role>(options, make_rank_groups(world, config.parallel), weights);
 }
 
 Engine engine_of(std::shared_ptr<Role> role) {
   return Engine(std::move(role), std::make_shared<LanguageModeling>(), {});
 }
 
-// Of a step's micro-batches, by a frozen role that was given the variant's weights.
+// Of a step's micro-batches, by a frozen role that has scored with other weights before it was
+// given the variant's.
 Scores score_on(const Variant& variant, const LayoutOptions& options, const Group& world) {
-  const auto role = make_role(resolved_config(variant, options, world.size()), world, false, 3);
+  const auto role =
+      make_role(resolved_config(variant, options, world.size()), world, false, random_weights(3));
+  const Engine engine = engine_of(role);
+  const std::vector<Batch> batches = own_batches(variant, role->groups().data, 1);
+  engine.score(batches);
   load_weights(*role, initial_weights(variant));
-  return engine_of(role).score(own_batches(variant, role->groups().data, 1));
+  return engine.score(batches);
 }
 
 struct Layout {
@@ -58,8 +65,8 @@ TEST(Roles, AFrozenOneDrawsTheWeightsOfOneThatTrains) {
     run_ranks(pp, [&](const Group& world) {
       const RunConfig config = resolved_config(
           variant, {.precision = "bf16", .pipeline_parallel_size = pp}, world.size());
-      const auto trained = make_role(config, world, true, 5);
-      const auto frozen = make_role(config, world, false, 5);
+      const auto trained = make_role(config, world, true, random_weights(5));
+      const auto frozen = make_role(config, world, false, random_weights(5));
       EXPECT_FALSE(frozen->trains());
       for (size_t i = 0; i < trained->store().all().size(); ++i) {
         const Parameter& want = *trained->store().all()[i];
@@ -149,8 +156,8 @@ TEST(Roles, WeightsOfTokensMakeAWeightedMean) {
                                                   {2, {.pipeline_parallel_size = 2}},
                                                   {2, {.context_parallel_size = 2}}}) {
     run_ranks(layout.ranks, [&](const Group& world) {
-      Engine engine = engine_of(
-          make_role(resolved_config(variant, layout.options, world.size()), world, true, 3));
+      Engine engine = engine_of(make_role(resolved_config(variant, layout.options, world.size()),
+                                          world, true, random_weights(3)));
       load_weights(engine.role(), initial_weights(variant));
       std::vector<Batch> own = own_batches(variant, engine.role().groups().data, 1);
       weigh(own);
@@ -161,12 +168,50 @@ TEST(Roles, WeightsOfTokensMakeAWeightedMean) {
   }
 }
 
+void expect_values_of(const Role& role, const Role& want) {
+  for (size_t i = 0; i < want.store().all().size(); ++i)
+    EXPECT_EQ(role.store().all()[i]->value().to_doubles(),
+              want.store().all()[i]->value().to_doubles())
+        << role.name() << " " << want.store().all()[i]->name();
+}
+
+// Of a role that trains the masters too, unrounded where they come from a checkpoint.
+TEST(Roles, WeightsComeFromACheckpointOrAnotherRole) {
+  const Variant& variant = find_variant("dense_tied_deep");
+  const TemporaryFolder folder;
+  run_ranks(2, [&](const Group& world) {
+    const RunConfig config =
+        resolved_config(variant, {.precision = "bf16", .pipeline_parallel_size = 2}, 2);
+    const auto student = make_role(config, world, true, random_weights(5), "student");
+    engine_of(student).step(batches_of(variant, 1), 1);
+    CheckpointWriter writer(world, folder.path(), {});
+    writer.save(1, student->saved().tensors(), {});
+    EXPECT_TRUE(writer.finish());
+    const Manifest manifest = find_newest_valid(world, folder.path()).value();
+    for (const bool trains : {true, false}) {
+      const auto read =
+          make_role(config, world, trains, checkpoint_weights(manifest, "student."), "read");
+      const auto copied = make_role(config, world, trains, weights_of(*student), "copied");
+      expect_values_of(*read, *student);
+      expect_values_of(*copied, *student);
+      if (!trains) continue;
+      for (size_t i = 0; i < student->optimizer().state().size(); ++i) {
+        const auto& want = student->optimizer().state()[i].span;
+        EXPECT_EQ(read->optimizer().state()[i].span.master.to_doubles(), want.master.to_doubles());
+        EXPECT_EQ(copied->optimizer().state()[i].span.master.to_doubles(), want.value.to_doubles());
+      }
+    }
+  });
+}
+
 TEST(Roles, TensorsInACheckpointBearTheRolesName) {
   const RunConfig config = resolved_config(find_variant("moe"), {}, 1);
   std::set<std::string> names;
   for (const bool trains : {true, false}) {
     const std::string name = trains ? "student" : "judge";
-    const auto role = make_role(config, Group::self(), trains, 3, name);
+    const auto role = make_role(config, Group::self(), trains, random_weights(3), name);
+    const auto state = state_texts([&](FieldVisitor& v) { role->fields(v); });
+    EXPECT_EQ(state.contains(name + ".updates"), trains);
     for (const CheckpointTensor& tensor : role->saved().tensors()) {
       EXPECT_TRUE(tensor.name.starts_with(name + ".")) << tensor.name;
       EXPECT_TRUE(names.insert(tensor.name).second) << tensor.name;

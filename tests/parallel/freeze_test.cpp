@@ -88,9 +88,6 @@ TEST(FreezeTest, AStorageIsFrozenWholeAndInTime) {
     message_of([&] { store.freeze(begins_with_low); }, ErrorKind::kInternal);
     EXPECT_TRUE(use.trainable());
   }
-  // The storage's own name says nothing.
-  store.freeze([](const std::string& name) { return name == "low"; });
-  EXPECT_TRUE(use.trainable());
   store.freeze(begins_with_low);
   EXPECT_FALSE(use.trainable());
 }
