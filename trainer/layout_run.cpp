@@ -132,14 +132,16 @@ void gather_rows_of(const Group& group, std::vector<RowChoices>& rows) {
 }  // namespace
 
 void load_weights(Role& role, const NamedValues& weights) {
-  for (const State& state : role.optimizer().state()) {
+  const auto load_master = [&](const State& state) {
     for (const auto& [logical, elements, in_span] : state.pieces()) {
       const std::vector<double> held = rectangle(weights.at(logical->name), *logical);
       const Tensor all = Tensor::from({std::ssize(held)}, held, DType::kF64);
       copy(all.flat(elements.begin, elements.end),
            state.span.master.flat(in_span.begin, in_span.end));
     }
-  }
+  };
+  if (role.trains())
+    for (const State& state : role.optimizer().state()) load_master(state);
   for (const Parameter* parameter : fixed_parameters(role.store()))
     for (const LogicalTensor& logical : parameter->logical())
       copy(Tensor::from(logical.shape, rectangle(weights.at(logical.name), logical), DType::kF64),

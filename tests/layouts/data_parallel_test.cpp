@@ -336,6 +336,17 @@ TEST(DataParallelEngine, SkipsAStepWithoutLabels) {
   });
 }
 
+// Lanes go by the number of micro-batches of a rank.
+TEST(DataParallelEngine, WantsEquallyManyMicroBatchesOnEveryRank) {
+  const Variant& variant = find_variant("dense_gqa");
+  run_ranks(2, [&](const Group& world) {
+    Engine engine = pretrain_engine(resolved_config(variant, {}, 2), world);
+    std::vector<Batch> own = own_batches(variant, world, 1);
+    if (world.rank() == 1) own.pop_back();
+    EXPECT_THROW(engine.accumulate(own, 1), Error);
+  });
+}
+
 // Initial weights do not depend on precision, but for rounding.
 TEST(DataParallelEngine, StartsFromTheSameWeightsInEveryPrecision) {
   const Variant& variant = find_variant("moe");

@@ -248,6 +248,7 @@ TEST(ZeroMemory, IsTheFormula) {
         const LayoutOptions options{
             .precision = "bf16", .zero_stage = zero_stage, .bucket_bytes = 1 << 20};
         const Engine engine = pretrain_engine(resolved_config(variant, options, dp), world);
+        engine.role().gradients().set_lanes(plan_lanes(8, dp, 8));  // as a step does
         double values = 0, gradients = 0, state = 0;
         for (const auto& parameter : engine.role().store().all()) {
           const auto n = static_cast<double>(parameter->numel());
