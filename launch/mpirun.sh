@@ -11,35 +11,29 @@ command -v ssh >/dev/null || export OMPI_MCA_plm=isolated
 # Containers often forbid reading another process's memory; Open MPI then copies through shared memory.
 export OMPI_MCA_btl_vader_single_copy_mechanism=${OMPI_MCA_btl_vader_single_copy_mechanism:-none}
 
-# Standard error without mpirun's paragraphs (between lines of 74 dashes) about an exit code or an abort.  It outlives signals
-# and a terminal that is gone: mpirun would die of a pipe that nobody reads.
-filter() {
+# Standard error without mpirun's paragraphs (between lines of 74 dashes) about an exit code or an abort, and without the line
+# about a signal at the end of this script where mpirun has named the rank.  It outlives signals and a terminal that is gone:
+# mpirun would die of a pipe that nobody reads.
+coproc filter {
   trap '' INT TERM HUP QUIT USR1
   stdbuf -oL sed -E '/^-{74}$/ {
       :more
       N
       /\n-{74}$/! b more
       /Primary job +terminated normally|processes exited with non-zero status|MPI_ABORT was invoked/ d
+      /mpirun/ h
     }
-    /^mpirun: Forwarding signal|ORTE_ERROR_LOG: .*show_help\.c/ d' >&2 || cat >/dev/null
+    /^mpirun: Forwarding signal|ORTE_ERROR_LOG: .*show_help\.c/ d
+    /^mpirun\.sh: exit code/ { x; /./ d; x; }' >&2 || cat >/dev/null
 }
-exec 3> >(filter)
-filter=$!
+# shellcheck disable=SC2154
+filter_job=$filter_PID
+# shellcheck disable=SC1083,SC2093
+exec 3>&"${filter[1]}" {filter[0]}<&- {filter[1]}>&-
 
-# each_rank COMMAND...: with the id of every process that mpirun started here, those of its session; fails where there is none.
-each_rank() {
-  local file line found=1 field
-  for file in /proc/[0-9]*/stat; do
-    { read -r line <"$file"; } 2>/dev/null || continue
-    read -r -a field <<<"${line##*) }"
-    if [ "${field[3]:-}" != "$job" ] || [ "${line%% *}" = "$job" ] || [[ $line == *"(ssh)"* ]]; then continue; fi
-    "$@" "${line%% *}" 2>/dev/null || true
-    found=0
-  done
-  return "$found"
-}
 # Handlers only take notes: a signal that interrupts another's handler may hang what that one reads.
 last='' interrupts=0
+# shellcheck disable=SC2317
 note() {  # NAME
   if [ -n "$last" ] && [ "$1" = INT ]; then interrupts=$((interrupts + 1)); fi
   last=$1
@@ -52,33 +46,40 @@ done
 # In a session of its own, so that Ctrl-C on a terminal comes here alone.
 setsid mpirun --oversubscribe --bind-to none "$@" </dev/null 2>&3 3>&- &
 job=$!
-exec 3>&-
-# A signal goes through mpirun once, as soon as there are ranks, and then to the ranks alone: what comes too early is lost in
-# mpirun, and what comes while it ends makes it crash.  It cleans up behind ranks that are killed.
-asked=''
+
+# To all that mpirun started here, which is the rest of its session.  Not to mpirun: what comes too early is lost in it, and what
+# comes while it ends makes it crash.  Ranks on other hosts hear of a stop from those here, and mpirun cleans up behind the killed.
+signal_ranks() {  # NAME
+  local file line field
+  for file in /proc/[0-9]*/stat; do
+    { read -r line <"$file"; } 2>/dev/null || continue
+    read -r -a field <<<"${line##*) }"
+    if [ "${field[3]:-}" != "$job" ] || [ "${line%% *}" = "$job" ] || [[ $line == *"(ssh)"* ]]; then continue; fi
+    kill -"$1" "${line%% *}" 2>/dev/null || true
+  done
+}
+# Again and again, for ranks that start late.  A signal ends the wait; one that comes just before it has to bide the tick.
 while kill -0 "$job" 2>/dev/null; do
-  if [ "$interrupts" -gt 1 ]; then
-    each_rank kill -KILL || true
-    kill -KILL "$job" 2>/dev/null || true
-  elif [ "$interrupts" -eq 1 ]; then
-    each_rank kill -KILL || true
-  elif [ -n "$last" ] && [ -n "$asked" ]; then
-    each_rank kill -USR1 || true
-  elif [ -n "$last" ] && each_rank :; then
-    kill -USR1 "$job" 2>/dev/null || true
-    asked=yes
+  if [ "$interrupts" -gt 0 ]; then
+    signal_ranks KILL
+    if [ "$interrupts" -gt 1 ]; then kill -KILL "$job" 2>/dev/null || true; fi
+  elif [ -n "$last" ]; then
+    signal_ranks USR1
   fi
-  # A signal ends this wait; one that comes just before it has to bide the tick.
-  sleep 1 >/dev/null 2>&1 &
+  sleep 1 >/dev/null 2>&1 3>&- &
   tick=$!
-  wait -n "$job" "$tick" || true
+  wait -n "$job" "$tick" 2>/dev/null || true
   kill "$tick" 2>/dev/null || true
 done
+trap '' TERM INT HUP USR1
 code=0
-wait "$job" || code=$?
-while [ "$code" -gt 128 ] && kill -0 "$job" 2>/dev/null; do code=0; wait "$job" || code=$?; done
-wait "$filter" 2>/dev/null || true
-while kill -0 "$filter" 2>/dev/null; do sleep 0.02; done
-# A signal that ended the ranks was on its way through here: as if it had ended this.
-if [ -n "$last" ] && [ "$code" -gt 128 ]; then code=$((128 + $(kill -l "$last"))); fi
+wait "$job" 2>/dev/null || code=$?
+if [ "$code" -gt 128 ] && [ -n "$last" ]; then
+  code=$((128 + $(kill -l "$last")))  # it was on its way through here: as if it had ended this
+elif [ "$code" -gt 128 ] && name=$(kill -l "$code" 2>/dev/null); then
+  # Of a rank that dies before all have started mpirun often says nothing, nor can it of itself.
+  echo "mpirun.sh: exit code $code: a rank, or mpirun itself, ended by signal $((code - 128)) ($name)" >&3
+fi
+exec 3>&-
+wait "$filter_job"
 exit "$code"

@@ -68,10 +68,15 @@ class Launchers(CliTest):
         missing = run("/no/such/program")
         self.assertNotEqual(missing.returncode, 0)
         self.assertIn("/no/such/program", missing.stderr)
-        killed = run("bash", "-c", "if [ $OMPI_COMM_WORLD_RANK = 1 ]; then kill -9 $$; fi; sleep 3")
-        self.assertEqual(killed.returncode, 137)
-        self.assertIn("rank 1", killed.stderr)
-        self.assertIn("signal 9", killed.stderr)
+        # Of a rank that dies before all have started mpirun often says nothing, nor can it of itself.
+        ours, at_once, mpirun = "mpirun.sh: exit code 137", "kill -9 $$", "kill -9 $PPID"
+        for death, words in [("sleep 0.5; kill -9 $$", ["rank 1 ", "signal 9"]), (mpirun, [ours, "signal 9"])] + [(at_once, ["signal 9"])] * 8:
+            killed = run("bash", "-c", f"if [ $OMPI_COMM_WORLD_RANK = 1 ]; then {death}; fi; sleep 1")
+            self.assertEqual(killed.returncode, 137, death)
+            for word in words:
+                self.assertIn(word, killed.stderr, death)
+            self.assertNotEqual(ours in killed.stderr, "rank 1 " in killed.stderr, killed.stderr)
+        self.assertNotIn(ours[:10], run("bash", "-c", "exit 255").stderr + missing.stderr)
         # Lines of dashes that are the program's, and a last line that has no end.
         lines = "-" * 74 + "\nerror: a\n" + "-" * 74 + "\nb\n" + "-" * 74 + "\nend"
         self.assertEqual(sorted(run("bash", "-c", f"if [ $OMPI_COMM_WORLD_RANK = 0 ]; then printf '%s' '{lines}' >&2; fi").stderr.split("\n")),
