@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <unistd.h>
+
 #include <cstdio>
 #include <cstdlib>
 #include <memory>
@@ -35,6 +37,18 @@ void print_memory(const RunConfig& c, int world_size) {
     std::printf("#   memory            not predicted for more than %d ranks\n", kMostRanks);
     return;
   }
+  const double here =
+      static_cast<double>(sysconf(_SC_PHYS_PAGES)) * static_cast<double>(sysconf(_SC_PAGE_SIZE));
+  // The prediction has all token columns of a step at hand, and each rank's passes of them.
+  const double columns = 64.0 * static_cast<double>(c.batch.global_batch_size) *
+                         static_cast<double>(c.batch.sequence_length);
+  if (columns > here / 2) {
+    std::printf(
+        "#   memory            not predicted: the tokens of a step alone take %s, and this "
+        "machine has %s\n",
+        human_bytes(columns).c_str(), human_bytes(here).c_str());
+    return;
+  }
   const std::vector<MemoryPeaks> ranks = predict_memory(c, world_size);
   const auto per_stage = ranks.size() / static_cast<size_t>(c.parallel.pipeline_parallel_size);
   std::vector<size_t> shown;
@@ -49,6 +63,14 @@ void print_memory(const RunConfig& c, int world_size) {
       c.model.is_moe() ? "; experts evenly loaded" : "");
   std::istringstream lines(memory_table(ranks, shown));
   for (std::string line; std::getline(lines, line);) std::printf("#     %s\n", line.c_str());
+  if (c.device != "cpu") return;
+  double all = 0;
+  for (const MemoryPeaks& rank : ranks) all += static_cast<double>(rank.total());
+  if (all > here)
+    std::printf(
+        "#   warning           %s on all ranks together, this machine has %s: more machines, "
+        "fewer tokens at once, parallel.recompute, or ranks that share the model\n",
+        human_bytes(all).c_str(), human_bytes(here).c_str());
 }
 
 // What a run would do, without doing any of it.

@@ -177,6 +177,11 @@ class Run(CliTest):
         self.check(orthant("pretrain", self.config(), "--dry-run", "--ranks", "2"), 0, "dp 2")
         self.check(orthant("pretrain", self.config(), "--dry-run", "parallel.pp=2", "parallel.pipeline_layers=[1,1]"), 0, "1f1b, 2 stages of 1, 1 layers\n")
         self.check(orthant("pretrain", self.config(), "--ranks", "2"), 2, "--dry-run")
+        # What no machine has is said, not allocated.
+        long = ["batch.sequence_length=100000000", "model.max_position_embeddings=100000000"]
+        self.check(orthant("pretrain", self.config(), "--dry-run", *long, timeout=20), 0, "not predicted: the tokens of a step alone take")
+        wide = ["model.hidden_size=65536", "model.intermediate_size=262144", "model.num_attention_heads=512", "model.num_key_value_heads=8"]
+        self.check(orthant("pretrain", self.config(), "--dry-run", *wide), 0, "on all ranks together, this machine has")
         self.assertFalse((self.dir / "run").exists())
 
     def test_doctor(self):

@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a checkpoint of pre-training says beside its tensors, and what follows from it for the run that
+// goes on.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "checkpoint/manifest.h"
+#include "trainer/run_config.h"
+
+namespace orthant {
+
+struct PretrainState {
+  std::string data_fingerprint, tokenizer;
+  int64_t total_steps = 0;      // of the schedule
+  int64_t sequence_length = 0;  // of the samples that were counted; 0: before this was kept
+  void fields(FieldVisitor& v) {
+    v.field("data_fingerprint", data_fingerprint, any_text(), "of what decides a sample");
+    v.field("tokenizer", tokenizer, any_text(), "its name");
+    v.field("total_steps", total_steps, at_least(0), "where the schedule ends");
+    v.field("sequence_length", sequence_length, at_least(0), "tokens of a sample");
+  }
+};
+
+// A schedule whose end the user did not give ends where it did when the run began: a larger
+// run.max_steps goes on at the minimum, and does not bend the curve behind the steps that were
+// taken.  Where that minimum is 0 nothing would be learned: then it follows run.max_steps.
+void settle_schedule(RunConfig& config, const PretrainState& stored);
+
+// Samples are counted on from what the checkpoint had consumed, whatever the batch is now.
+// manifest: null where the run begins.
+BatchSizes settle_sizes(const RunConfig& config, const Manifest* manifest,
+                        const PretrainState& stored);
+
+// What may not differ between a checkpoint's run and this one, a line each.  The schedule's end is
+// compared as it was, not as it was written: a stored configuration leaves open what the user left
+// open.
+std::vector<std::string> run_changes(const RunConfig& config, const PretrainState& stored,
+                                     const std::string& stored_yaml, const std::string& data);
+
+}  // namespace orthant
