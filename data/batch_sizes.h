@@ -4,8 +4,8 @@
 // On a ramp the first step has `start` samples; the size grows by `increment` each time another
 // equal part of `ramp_samples` was consumed, one part per increment, until it is `global`
 // (DeepSeek-V2 grows from 2,304 to 9,216 over its first 225B tokens).  All is a pure function of
-// the step and of where counting begins: a run that goes on with other sizes counts from the samples
-// that it had consumed.
+// the step and of where counting begins: a run that goes on with other sizes counts from the
+// samples that it had consumed.
 #pragma once
 
 #include <cstdint>

@@ -25,7 +25,8 @@ struct GenerateOptions {
 
 // The texts after the prompts, each as if it were alone; one ends early at the end of the document
 // or before a stop text.  Past the model's longest sequence it goes on from the last half.
-// Collective as Decoder::run; every rank gets the texts, and on_text is called on each that has one.
+// Collective as Decoder::run; every rank gets the texts, and on_text is called on each that has
+// one.
 std::vector<std::string> generate(const Decoder& decoder, const Tokenizer& tokenizer,
                                   const std::vector<GenerateOptions>& options);
 // Of a model whose layers this rank holds.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a checkpoint of pre-training says beside its tensors, and what follows from it for the run that
-// goes on.
+// What a checkpoint of pre-training says beside its tensors, and what follows from it for the run
+// that goes on.
 #pragma once
 
 #include <string>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A second loop out of the public seams alone: a student of which only the head trains, on rows with
-// a weight for each token, from memory; a judge, frozen, whose scores make the weights; both saved.
+// A second loop out of the public seams alone: a student of which only the head trains, on rows
+// with a weight for each token, from memory; a judge, frozen, whose scores make the weights; both
+// saved.
 // test_second_loop.py kills it and goes on.
 //
 //   mpirun -n N mpi_second_loop DIR STEPS tp=2|pp=2   prints what every rank agrees on
