@@ -49,23 +49,25 @@ job=$!
 
 # To all that mpirun started here, which is the rest of its session.  Not to mpirun: what comes too early is lost in it, and what
 # comes while it ends makes it crash.  Ranks on other hosts hear of a stop from those here, and mpirun cleans up behind the killed.
-signal_ranks() {  # NAME
-  local file line field
+left=0  # that live still
+signal_ranks() {  # SIGNAL
+  local file line
+  left=0
   for file in /proc/[0-9]*/stat; do
     { read -r line <"$file"; } 2>/dev/null || continue
-    read -r -a field <<<"${line##*) }"
-    if [ "${field[3]:-}" != "$job" ] || [ "${line%% *}" = "$job" ] || [[ $line == *"(ssh)"* ]]; then continue; fi
-    kill -"$1" "${line%% *}" 2>/dev/null || true
+    # After the name in brackets: state, parent, group, session.
+    if ! [[ ${line##*) } =~ ^[^Z]\ [0-9]+\ [0-9]+\ $job\  ]] || [ "${line%% *}" = "$job" ]; then continue; fi
+    left=$((left + 1))
+    if [[ $line != *"(ssh)"* ]]; then kill -"$1" "${line%% *}" 2>/dev/null || true; fi
   done
 }
 # Again and again, for ranks that start late.  A signal ends the wait; one that comes just before it has to bide the tick.
+# mpirun may hang at its end for good when a rank died before it had connected: nothing of its session is left then.
+seen=''
 while kill -0 "$job" 2>/dev/null; do
-  if [ "$interrupts" -gt 0 ]; then
-    signal_ranks KILL
-    if [ "$interrupts" -gt 1 ]; then kill -KILL "$job" 2>/dev/null || true; fi
-  elif [ -n "$last" ]; then
-    signal_ranks USR1
-  fi
+  if [ "$interrupts" -gt 0 ]; then signal_ranks KILL; elif [ -n "$last" ]; then signal_ranks USR1; else signal_ranks 0; fi
+  if [ "$left" -gt 0 ]; then seen=$SECONDS; fi
+  if [ "$interrupts" -gt 1 ] || [ $((SECONDS - ${seen:-$SECONDS})) -gt 20 ]; then kill -KILL "$job" 2>/dev/null || true; fi
   sleep 1 >/dev/null 2>&1 3>&- &
   tick=$!
   wait -n "$job" "$tick" 2>/dev/null || true

@@ -82,6 +82,14 @@ class Launchers(CliTest):
         self.assertEqual(sorted(run("bash", "-c", f"if [ $OMPI_COMM_WORLD_RANK = 0 ]; then printf '%s' '{lines}' >&2; fi").stderr.split("\n")),
                          sorted(lines.split("\n")))
 
+    def test_an_mpirun_that_hangs_when_all_ranks_have_gone_is_ended(self):
+        (self.dir / "mpirun").write_text("#!/bin/sh\nsleep 2\nexec tail -f /dev/null\n")
+        (self.dir / "mpirun").chmod(0o755)
+        done = subprocess.run([ROOT / "launch/mpirun.sh", "-n", "2", "x"], capture_output=True, text=True, timeout=60,
+                              env=environment(PATH=f"{self.dir}:{os.environ['PATH']}"))
+        self.assertEqual(done.returncode, 137)
+        self.assertIn("a rank, or mpirun itself, ended by signal 9", done.stderr)
+
     def test_generate_prints_from_one_rank(self):
         self.check(orthant("pretrain", self.config(), "run.max_steps=1"), 0)
         one = orthant("generate", self.dir / "run", "--prompt", "A", "--max-new-tokens", 5)
