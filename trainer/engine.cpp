@@ -37,6 +37,14 @@ std::shared_ptr<const Batch> borrowed(const Batch& batch) {
   return {std::shared_ptr<void>(), &batch};
 }
 
+// Rows of micro-batches that are to be received.
+std::function<std::pair<int64_t, int64_t>(int)> shapes_of(std::span<const Batch> batches) {
+  return [batches](int index) {
+    const Batch& batch = batches[static_cast<size_t>(index)];
+    return std::pair(batch.sequences, batch.length);
+  };
+}
+
 // The rows of the micro-batches of this rank before each of them.
 std::vector<int64_t> sums_before(std::span<const Batch> batches, int64_t (*rows)(const Batch&)) {
   std::vector<int64_t> before = {0};
@@ -116,11 +124,7 @@ StepResult Engine::accumulate(std::span<const Batch> micro_batches, int64_t step
   SequenceSums sums(first_sequence.back(), numbers);
   const StagePipeline::Work work{
       .num_micro_batches = static_cast<int>(micro_batches.size()),
-      .shape_of =
-          [&](int index) {
-            const Batch& batch = micro_batches[static_cast<size_t>(index)];
-            return std::pair(batch.sequences, batch.length);
-          },
+      .shape_of = shapes_of(micro_batches),
       .prepare =
           [&](StageMicroBatch& run) {
             const auto index = static_cast<size_t>(run.micro_batch);
@@ -228,11 +232,7 @@ std::vector<std::vector<double>> Engine::score(std::span<const Batch> micro_batc
   std::vector<double> tokens(static_cast<size_t>(first_token.back()), 0.0);
   const StagePipeline::Work work{
       .num_micro_batches = static_cast<int>(micro_batches.size()),
-      .shape_of =
-          [&](int index) {
-            const Batch& batch = micro_batches[static_cast<size_t>(index)];
-            return std::pair(batch.sequences, batch.length);
-          },
+      .shape_of = shapes_of(micro_batches),
       .prepare =
           [&](StageMicroBatch& run) {
             run.batch = borrowed(micro_batches[static_cast<size_t>(run.micro_batch)]);
