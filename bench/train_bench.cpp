@@ -66,8 +66,8 @@ int run(int argc, char** argv) {
     }
   }
   const RunFile file = load_run_file(config, overrides, Group::self(), 1);
-  const RunConfig& c = file.config;
-  Engine engine = pretrain_engine(c, Group::self());
+  const RunConfig& c = file.plan.config();
+  Engine engine = pretrain_engine(file.plan, Group::self());
   int64_t step = 0;
   const auto run_step = [&] {
     const std::vector<Batch> batches = random_batches(c, ++step, Group::self());
@@ -88,7 +88,7 @@ int run(int argc, char** argv) {
   ops::set_op_observer(nullptr);
   std::sort(times.begin(), times.end());
   const double median = times[times.size() / 2];
-  const Ceilings ceilings = ceilings_of(engine.role().device(), c.dtype());
+  const Ceilings ceilings = ceilings_of(engine.role().device(), c.precision);
   const double peak = ceilings.flops, bandwidth = ceilings.bandwidth;
   const double tokens = static_cast<double>(c.batch.global_batch_size * c.batch.sequence_length);
   const double flops = flops_per_token(c.model, c.batch.sequence_length) * tokens;

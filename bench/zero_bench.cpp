@@ -55,13 +55,14 @@ struct Side {
 
 int run(int argc, char** argv, const Group& world) {
   std::vector<std::string> overrides(argv + 2, argv + argc);
-  RunConfig config = load_run_file(argv[1], overrides, world, world.size()).config;
+  RunConfig config = load_run_file(argv[1], overrides, world, world.size()).plan.config();
   const auto optimizer_bytes = [] { return context().ledger->bytes(MemoryCategory::kOptimizer); };
   Side sides[2];
   for (int stage = 0; stage < 2; ++stage) {
     config.parallel.zero_stage = stage;
     const int64_t before = optimizer_bytes();
-    sides[stage].engine = std::unique_ptr<Engine>(new Engine(pretrain_engine(config, world)));
+    sides[stage].engine =
+        std::unique_ptr<Engine>(new Engine(pretrain_engine(RunPlan(config, world.size()), world)));
     sides[stage].state_bytes = optimizer_bytes() - before;
   }
   std::vector<double> ratios;

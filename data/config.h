@@ -7,6 +7,7 @@
 
 #include "base/config/fields.h"
 #include "base/error.h"
+#include "data/text_notes.h"
 
 namespace orthant {
 
@@ -30,7 +31,7 @@ struct DataConfig {
   std::string tokenizer = "byte";
   bool packing = true;
   double validation_fraction = 0.05;
-  std::string bad_lines = "fail";
+  BadLines bad_lines = BadLines::kFail;
 
   void fields(FieldVisitor& v) {
     v.list(
@@ -52,7 +53,7 @@ struct DataConfig {
     v.alias("val_set_size", "validation_fraction");
     v.may_change_on_resume([&] {
       v.field(
-          "bad_lines", bad_lines, one_of({"fail", "skip"}),
+          "bad_lines", bad_lines, bad_lines_names(),
           "what becomes of .jsonl lines that give no text (not JSON, not UTF-8, without \"text\", "
           "over 2 GiB): an error, or they are left out and counted");
     });

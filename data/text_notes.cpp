@@ -16,10 +16,9 @@ std::string counted_as(int64_t count, const char* one, const char* many) {
 
 }  // namespace
 
-BadLines bad_lines_of(const std::string& name) {
-  ORTHANT_CHECK(name == "fail" || name == "skip", kConfig, "bad lines: want fail or skip, got '",
-                name, "'");
-  return name == "skip" ? BadLines::kSkip : BadLines::kFail;
+const EnumNames<BadLines>& bad_lines_names() {
+  static const EnumNames<BadLines> names = {{BadLines::kFail, "fail"}, {BadLines::kSkip, "skip"}};
+  return names;
 }
 
 void TextNotes::Kind::add(std::string text) {

@@ -7,13 +7,14 @@
 #include <string>
 #include <vector>
 
+#include "base/enum_names.h"
 #include "data/jsonl.h"
 
 namespace orthant {
 
 // What becomes of a line that gives no text: an error, or it is left out and counted.
 enum class BadLines { kFail, kSkip };
-BadLines bad_lines_of(const std::string& name);  // "fail", "skip"; Error(kConfig) otherwise
+const EnumNames<BadLines>& bad_lines_names();
 
 class TextNotes {
  public:

@@ -60,6 +60,13 @@ class FieldOptions : public FieldVisitor {
              std::string_view help) override {
     options_.reals(option(name), values, bounds, std::string(help));
   }
+  void field(std::string_view name, std::vector<int64_t>&, IntBounds, std::string_view) override {
+    throw_error(ErrorKind::kInternal, concat(name, ": a list of integers is no option yet"));
+  }
+  void choice(std::string_view name, std::string, std::vector<std::string>,
+              const std::function<void(const std::string&)>&, std::string_view) override {
+    throw_error(ErrorKind::kInternal, concat(name, ": an enum is no option yet"));
+  }
   void block(std::string_view name, std::string_view,
              const std::function<void(FieldVisitor&)>&) override {
     throw_error(ErrorKind::kInternal, concat(name, ": a block is no option"));

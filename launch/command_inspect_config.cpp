@@ -27,7 +27,7 @@ int run(const InspectConfig& command) {
   const RunFile file = load_run_file(command.config, command.overrides, Group::self(),
                                      static_cast<int>(command.ranks));
   for (const std::string& note : file.notes) log::info(note);
-  std::fputs(file.yaml.c_str(), stdout);
+  std::fputs(file.plan.yaml().c_str(), stdout);
   return 0;
 }
 

@@ -46,7 +46,7 @@ std::vector<int32_t> text_tokens(const std::string& path, const InspectRouting& 
   std::vector<int32_t> tokens;
   TextNotes notes;
   TextReader reader(path, text_format(path, command.format),
-                    {.bad_lines = bad_lines_of(command.bad_lines), .notes = &notes});
+                    {.bad_lines = bad_lines_names().at(command.bad_lines), .notes = &notes});
   TextReader::Piece piece;
   bool continues = false;  // a document has begun
   while (std::ssize(tokens) < most_tokens && reader.next(piece)) {

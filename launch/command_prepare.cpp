@@ -33,7 +33,7 @@ int run(const Prepare& command) {
                .tokenizer = command.tokenizer,
                .validation_fraction = command.validation_fraction,
                .format = command.format,
-               .bad_lines = bad_lines_of(command.bad_lines),
+               .bad_lines = bad_lines_names().at(command.bad_lines),
                .progress = [&](double fraction, double rate) {
                  if (fraction < next) return;
                  while (next <= fraction) next += 0.1;

@@ -31,7 +31,9 @@ struct Pretrain {
 };
 
 // The fullest rank of each stage.
-void print_memory(const RunConfig& c, int world_size) {
+void print_memory(const RunPlan& plan) {
+  const RunConfig& c = plan.config();
+  const int world_size = plan.world_size();
   constexpr int kMostRanks = 512;  // they are threads of this process
   if (world_size > kMostRanks) {
     std::printf("#   memory            not predicted for more than %d ranks\n", kMostRanks);
@@ -49,7 +51,7 @@ void print_memory(const RunConfig& c, int world_size) {
         human_bytes(columns).c_str(), human_bytes(here).c_str());
     return;
   }
-  const std::vector<MemoryPeaks> ranks = predict_memory(c, world_size);
+  const std::vector<MemoryPeaks> ranks = predict_memory(plan);
   const auto per_stage = ranks.size() / static_cast<size_t>(c.parallel.pipeline_parallel_size);
   std::vector<size_t> shown;
   for (size_t first = 0; first < ranks.size(); first += per_stage) {
@@ -74,23 +76,23 @@ void print_memory(const RunConfig& c, int world_size) {
 }
 
 // What a run would do, without doing any of it.
-void print_plan(const RunFile& file, int world_size) {
-  const RunConfig& c = file.config;
+void print_plan(const RunPlan& plan) {
+  const RunConfig& c = plan.config();
   check_inputs(c);
   const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(c.data.tokenizer);
   check_vocabulary(c, *tokenizer);
   check_corpora(c, *tokenizer);
-  std::printf("%s", file.yaml.c_str());
+  std::printf("%s", plan.yaml().c_str());
   std::printf("\n# plan\n");
   std::printf("#   parameters        %s (%s active in matrix products)\n",
               with_thousands(total_parameters(c.model)).c_str(),
               with_thousands(active_matmul_parameters(c.model)).c_str());
   std::printf("#   tokenizer         %s, %s ids\n", tokenizer->name().c_str(),
               with_thousands(tokenizer->vocab_size()).c_str());
-  std::printf("#   ranks             %d (%s), %s each\n", world_size, c.parallel.text().c_str(),
-              counted(context().num_threads, "thread").c_str());
+  std::printf("#   ranks             %d (%s), %s each\n", plan.world_size(),
+              c.parallel.text().c_str(), counted(context().num_threads, "thread").c_str());
   if (c.parallel.pipeline_parallel_size > 1)
-    std::printf("#   pipeline          %s\n", pipeline_text(c).c_str());
+    std::printf("#   pipeline          %s\n", plan.pipeline_text().c_str());
   std::printf("#   a step            %s sequences of %s tokens, %s micro-batches, %s a replica\n",
               with_thousands(c.batch.global_batch_size).c_str(),
               with_thousands(c.batch.sequence_length).c_str(),
@@ -107,7 +109,7 @@ void print_plan(const RunFile& file, int world_size) {
       with_thousands(c.batch.sizes().samples_after(c.run.max_steps) * c.batch.sequence_length)
           .c_str());
   std::printf("#   writes to         %s\n", c.run.dir.c_str());
-  print_memory(c, world_size);
+  print_memory(plan);
 }
 
 int run(const Pretrain& command) {
@@ -120,20 +122,18 @@ int run(const Pretrain& command) {
   int ranks = world.size();
   if (command.dry_run && (command.ranks > 0 || ranks == 1)) ranks = static_cast<int>(command.ranks);
   const RunFile file = load_run_file(command.config, command.overrides, world, ranks);
-  world.set_deadline_seconds(file.config.parallel.timeout_seconds);
-  world.set_check_collectives(file.config.parallel.check_collectives);
+  const RunConfig& config = file.plan.config();
+  world.set_deadline_seconds(config.parallel.timeout_seconds);
+  world.set_check_collectives(config.parallel.check_collectives);
   for (const std::string& note : file.notes) log::info(note);
   if (command.dry_run) {
-    const ParallelConfig& parallel = file.config.parallel;
-    if (world.rank() == 0)
-      print_plan(file,
-                 static_cast<int>(parallel.ranks_per_replica() * parallel.data_parallel_size));
+    if (world.rank() == 0) print_plan(file.plan);
     return 0;
   }
-  if (file.config.precision == "bf16") log::info("level: ", cpu::text_of(cpu::isa_choice()));
+  if (config.precision == DType::kBF16) log::info("level: ", cpu::text_of(cpu::isa_choice()));
   install_signal_handlers();
   const PretrainResult result =
-      pretrain({.config = file.config, .stop = &stop_requested, .start_seconds = start}, world);
+      pretrain({.plan = file.plan, .stop = &stop_requested, .start_seconds = start}, world);
   return result.interrupted ? static_cast<int>(ErrorKind::kInterrupted) : 0;
 }
 

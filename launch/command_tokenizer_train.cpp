@@ -35,7 +35,7 @@ int run(const Training& command) {
   const TrainedTokenizer trained = train_tokenizer(
       {.inputs = input_files("tokenizer train", command.inputs, command.format),
        .format = command.format,
-       .bad_lines = bad_lines_of(command.bad_lines),
+       .bad_lines = bad_lines_names().at(command.bad_lines),
        .vocab_size = command.vocab_size,
        .model = command.model,
        .character_coverage = command.character_coverage,

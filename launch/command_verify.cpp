@@ -39,7 +39,7 @@ void check_ranks(const LayoutSpec& layout) {
 // Before anything runs.
 void check_fits(const LayoutSpec& layout, const RunConfig& config) {
   try {
-    layout.applied_to(config).resolved(layout.ranks());
+    RunPlan(layout.applied_to(config), layout.ranks());
   } catch (const Error& error) {
     throw_error(error.kind(), concat("layout '", layout.text, "' (", config.model.num_hidden_layers,
                                      " layers, batch ", config.batch.global_batch_size, " in ",
@@ -70,13 +70,13 @@ std::map<std::pair<int64_t, int64_t>, Batch> read_rows(RunConfig config, int64_t
   config.batch.ramp_start = config.batch.ramp_increment = config.batch.ramp_samples = 0;
   config.evaluation.interval = 0;
   config.parallel = {};
-  config = config.resolved(1);
-  const Datasets data = open_datasets(config, world);
-  const std::unique_ptr<Loader> loader =
-      make_loader(config, data, config.batch.sizes(), Group::self());
+  const RunPlan plan(config, 1);
+  const RunConfig& one = plan.config();
+  const Datasets data = open_datasets(one, world);
+  const std::unique_ptr<Loader> loader = make_loader(one, data, one.batch.sizes(), Group::self());
   std::map<std::pair<int64_t, int64_t>, Batch> rows;
   for (int64_t step = 1; step <= steps; ++step) {
-    for (int64_t row = 0; row < config.batch.global_batch_size; ++row)
+    for (int64_t row = 0; row < one.batch.global_batch_size; ++row)
       rows[{step, row}] = loader->micro_batch(step - 1, row);
   }
   return rows;
@@ -112,19 +112,21 @@ int run(const VerifyLayout& command) {
         "expert_parallel_size=1", "expert_tensor_parallel_size=1"})
     overrides.push_back(concat("parallel.", size));
   const RunFile file = load_run_file(command.config, overrides, world, world.size());
-  RunConfig config = file.config;
+  RunConfig config = file.plan.config();
   if (command.scale_down) config = scaled_down(config);
   const VerifyLayoutOptions options{.layouts = layouts_of(command, config, world.size()),
                                     .steps = command.steps};
   ORTHANT_CHECK(!options.layouts.empty(), kConfig, command.config, ": no layout of up to ",
                 command.ranks,
                 " ranks fits its batch; give --layouts, or a batch of more micro-batches");
-  const int64_t steps =
-      config.precision == "bf16" ? std::max(options.steps, options.bf16_steps) : options.steps;
+  const int64_t steps = config.precision == DType::kBF16
+                            ? std::max(options.steps, options.bf16_steps)
+                            : options.steps;
   const auto rows = read_rows(config, steps, world);
   if (world.rank() == 0)
     std::fprintf(stderr, "%s against one rank, %s and fp64, %s\n",
-                 counted(std::ssize(options.layouts), "layout").c_str(), config.precision.c_str(),
+                 counted(std::ssize(options.layouts), "layout").c_str(),
+                 precision_names().of(config.precision).c_str(),
                  counted(options.steps, "step").c_str());
   bool passed = true, first = true;
   verify_layouts(

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "data/input_files.h"
+#include "data/text_notes.h"
 #include "trainer/run/progress.h"
 
 namespace orthant {
@@ -23,7 +24,7 @@ std::vector<std::string> input_files(const std::string& command,
 }
 
 void bad_lines_option(Options& options, std::string& policy) {
-  options.text("--bad-lines", policy, one_of({"fail", "skip"}),
+  options.text("--bad-lines", policy, one_of(bad_lines_names().all()),
                "whether a .jsonl line without a text ends the work, or is left out and counted");
 }
 

@@ -33,39 +33,46 @@ void settle_own_directory(const std::string& path, const std::vector<std::string
   config.run.dir = own;
 }
 
+RunPlan plan_of(const RunConfig& config, int ranks, const std::string& path, bool overridden) {
+  try {
+    return RunPlan(config, ranks);
+  } catch (const Error& error) {
+    throw Error(error.kind(), concat(path, overridden ? " with the command line's values" : "",
+                                     ": ", error.what()));
+  }
+}
+
+// Of "auto" or "cuda".  A run on the CPU never opens the plugin.
+std::string usable_device(const std::string& wanted, const std::string& where, const Group& group,
+                          std::vector<std::string>& notes) {
+  std::string why_not_here;
+  if (try_cuda_backend(why_not_here)) why_not_here.clear();
+  const std::string why_not = why_not_everywhere(group, why_not_here);
+  const bool is_usable = why_not.empty();
+  const bool is_auto = wanted == "auto";
+  ORTHANT_CHECK(is_usable || is_auto, kDevice, where, ": cuda: ", why_not, "; use device: cpu");
+  if (is_auto)
+    notes.push_back(is_usable ? "device: auto: using cuda"
+                              : concat("device: auto: using the CPU: ", why_not));
+  if (is_usable)
+    notes.push_back(
+        "device: cuda: this backend has not been proved on hardware yet; check it with "
+        "bin/conformance_test --gtest_filter='*cuda*' (docs/backends.md)");
+  return is_usable ? "cuda" : "cpu";
+}
+
 }  // namespace
 
 RunFile load_run_file(const std::string& path, const std::vector<std::string>& overrides,
                       const Group& group, int world_size) {
   auto [config, source] = load_config<RunConfig>(path, overrides);
-  RunFile file{.config = {}, .yaml = "", .notes = source.notes};
-  settle_own_directory(path, overrides, config, file.notes);
-  try {
-    file.config = config.resolved(world_size > 0 ? world_size : config.parallel.least_ranks());
-  } catch (const Error& error) {
-    throw Error(error.kind(),
-                concat(path, overrides.empty() ? "" : " with the command line's values", ": ",
-                       error.what()));
-  }
-  if (file.config.device != "cpu") {  // a run on the CPU never opens the plugin
-    std::string why_not_here;
-    if (try_cuda_backend(why_not_here)) why_not_here.clear();
-    const std::string why_not = why_not_everywhere(group, why_not_here);
-    const bool is_usable = why_not.empty();
-    const bool is_auto = file.config.device == "auto";
-    ORTHANT_CHECK(is_usable || is_auto, kDevice, source.where("device"), ": cuda: ", why_not,
-                  "; use device: cpu");
-    file.config.device = is_usable ? "cuda" : "cpu";
-    if (is_auto)
-      file.notes.push_back(is_usable ? "device: auto: using cuda"
-                                     : concat("device: auto: using the CPU: ", why_not));
-    if (is_usable)
-      file.notes.push_back(
-          "device: cuda: this backend has not been proved on hardware yet; check it with "
-          "bin/conformance_test --gtest_filter='*cuda*' (docs/backends.md)");
-  }
-  file.yaml = file.config.yaml();
-  return file;
+  std::vector<std::string> notes = source.notes;
+  settle_own_directory(path, overrides, config, notes);
+  const int ranks = world_size > 0 ? world_size : config.parallel.least_ranks();
+  RunPlan plan = plan_of(config, ranks, path, !overrides.empty());
+  if (config.device == "cpu") return {std::move(plan), std::move(notes)};
+  config.device = usable_device(config.device, source.where("device"), group, notes);
+  return {RunPlan(config, ranks), std::move(notes)};
 }
 
 }  // namespace orthant

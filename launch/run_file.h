@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
-// From a YAML file and overrides to a resolved run description.
+// From a YAML file and overrides to what a run would be.
 #pragma once
 
 #include <string>
 #include <vector>
 
 #include "parallel/comm/group.h"
-#include "trainer/run_config.h"
+#include "trainer/run_plan.h"
 
 namespace orthant {
 
 struct RunFile {
-  RunConfig config;
-  std::string yaml;                // the resolved configuration
+  RunPlan plan;
   std::vector<std::string> notes;  // aliases that were used, a device that was chosen
 };
 

@@ -14,7 +14,7 @@ MoeSizes moe_sizes(const ModelConfig& c) {
           .experts = c.n_routed_experts,
           .experts_per_token = c.num_experts_per_tok,
           .shared_experts = c.n_shared_experts,
-          .score = c.scoring_func == "sigmoid" ? ScoreKind::kSigmoid : ScoreKind::kSoftmax,
+          .score = c.scoring_func,
           .groups = c.n_group,
           .top_groups = c.topk_group,
           .group_best = c.has_router_bias() ? 2 : 1,

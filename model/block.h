@@ -10,11 +10,9 @@
 #include "layers/rms_norm.h"
 #include "model/attention.h"
 #include "moe/moe_layer.h"
+#include "parallel/config.h"
 
 namespace orthant {
-
-// Selective: what remake() is called for.  Full: all of a layer but its input.
-enum class Recompute { kNone, kSelective, kFull };
 
 struct BlockOptions {
   const ModelConfig& config;

@@ -117,9 +117,9 @@ void ModelConfig::fields(FieldVisitor& v) {
   v.field("norm_topk_prob", norm_topk_prob, "divide the chosen scores by their sum");
   v.field("routed_scaling_factor", routed_scaling_factor, positive(),
           "factor on the routed experts' scores");
-  v.field("scoring_func", scoring_func, one_of({"softmax", "sigmoid"}),
+  v.field("scoring_func", scoring_func, score_names(),
           "scores of the experts from the router's logits (DeepSeek-V2: softmax, V3: sigmoid)");
-  v.field("topk_method", topk_method, one_of({"greedy", "group_limited_greedy", "noaux_tc"}),
+  v.field("topk_method", topk_method, topk_method_names(),
           "greedy: the best scores; group_limited_greedy: within the topk_group best groups, by "
           "their best score (DeepSeek-V2); noaux_tc: likewise by their best two, after adding a "
           "learned bias (DeepSeek-V3)");

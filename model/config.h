@@ -8,6 +8,7 @@
 #include "base/config/fields.h"
 #include "model/family.h"
 #include "moe/config.h"
+#include "tensor/backend.h"
 
 namespace orthant {
 
@@ -24,6 +25,12 @@ struct Architecture {
   std::string name;
   void fields(FieldVisitor& v);
 };
+
+// How experts are chosen: of all; of the best groups, by their best expert; of those whose two best
+// are best together, by scores with a bias.
+enum class TopkMethod { kGreedy, kGroupLimitedGreedy, kNoAuxTc };
+const EnumNames<TopkMethod>& topk_method_names();
+const EnumNames<ScoreKind>& score_names();
 
 struct ModelConfig {
   std::string model_type = kCustomFamily;
@@ -55,8 +62,8 @@ struct ModelConfig {
   int64_t first_k_dense_replace = 0;
   bool norm_topk_prob = false;
   double routed_scaling_factor = 1.0;
-  std::string scoring_func = "softmax";
-  std::string topk_method = "greedy";
+  ScoreKind scoring_func = ScoreKind::kSoftmax;
+  TopkMethod topk_method = TopkMethod::kGreedy;
   int64_t n_group = 1, topk_group = 1;
   double aux_loss_alpha = kOpen;  // the same as moe.balance.expert, or .sequence with noaux_tc
 
@@ -67,7 +74,7 @@ struct ModelConfig {
   // Tokens that a token of the layer sees, itself included; 0: no limit.
   int64_t window_of(int64_t layer) const;
   bool is_moe() const { return n_routed_experts > 0; }
-  bool has_router_bias() const { return is_moe() && topk_method == "noaux_tc"; }
+  bool has_router_bias() const { return is_moe() && topk_method == TopkMethod::kNoAuxTc; }
   bool is_moe_layer(int64_t layer) const { return is_moe() && layer >= first_k_dense_replace; }
   int64_t num_moe_layers() const {
     return is_moe() ? num_hidden_layers - first_k_dense_replace : 0;

@@ -25,13 +25,14 @@ void check_groups(const ModelConfig& m, Problems& problems) {
   problems.want(open * size >= m.num_experts_per_tok, "model.topk_group: ", open, " groups of ",
                 size, " experts have ", open * size, ", want at least num_experts_per_tok ",
                 m.num_experts_per_tok);
-  problems.want(m.topk_method != "greedy" || groups == 1,
+  problems.want(m.topk_method != TopkMethod::kGreedy || groups == 1,
                 "model.topk_method: greedy knows no "
                 "groups, and n_group is ",
                 groups, "; want group_limited_greedy (with topk_group ", groups,
                 " every group is open), or n_group 1");
-  problems.want(m.topk_method != "noaux_tc" || m.scoring_func == "sigmoid",
-                "model.topk_method: noaux_tc wants scoring_func sigmoid, got ", m.scoring_func);
+  problems.want(m.topk_method != TopkMethod::kNoAuxTc || m.scoring_func == ScoreKind::kSigmoid,
+                "model.topk_method: noaux_tc wants scoring_func sigmoid, got ",
+                score_names().of(m.scoring_func));
 }
 
 void check_balance(const ModelConfig& m, const MoeConfig& moe, Problems& problems) {
@@ -49,7 +50,8 @@ void check_balance(const ModelConfig& m, const MoeConfig& moe, Problems& problem
                 "balances by itself and nothing is dropped; set 0");
   problems.want(moe.bias_update_rate <= 0 || m.has_router_bias(),
                 "moe.bias_update_rate: ", moe.bias_update_rate,
-                " wants topk_method noaux_tc, which has the bias, got ", m.topk_method);
+                " wants topk_method noaux_tc, which has the bias, got ",
+                topk_method_names().of(m.topk_method));
   for (const auto& [name, value] : {std::pair{"balance.expert", moe.balance.expert},
                                     {"balance.sequence", moe.balance.sequence},
                                     {"bias_update_rate", moe.bias_update_rate}})
@@ -58,6 +60,19 @@ void check_balance(const ModelConfig& m, const MoeConfig& moe, Problems& problem
 }
 
 }  // namespace
+
+const EnumNames<TopkMethod>& topk_method_names() {
+  using enum TopkMethod;
+  static const EnumNames<TopkMethod> names = {
+      {kGreedy, "greedy"}, {kGroupLimitedGreedy, "group_limited_greedy"}, {kNoAuxTc, "noaux_tc"}};
+  return names;
+}
+
+const EnumNames<ScoreKind>& score_names() {
+  static const EnumNames<ScoreKind> names = {{ScoreKind::kSoftmax, "softmax"},
+                                             {ScoreKind::kSigmoid, "sigmoid"}};
+  return names;
+}
 
 void resolve_routing(const ModelConfig& m, MoeConfig& moe) {
   const bool v3 = m.has_router_bias();

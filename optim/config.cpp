@@ -9,7 +9,8 @@
 namespace orthant {
 
 void OptimizerConfig::fields(FieldVisitor& v) {
-  v.field("name", name, one_of({"adamw", "sgd"}), "adamw, or plain sgd (meant for proofs)");
+  v.field("name", kind, {{OptimizerKind::kAdamW, "adamw"}, {OptimizerKind::kSgd, "sgd"}},
+          "adamw, or plain sgd (meant for proofs)");
   v.field("learning_rate", learning_rate, non_negative(), "peak learning rate");
   v.field("betas", betas, below_one(), "decay of AdamW's first and second moments");
   v.field("eps", eps, positive(), "AdamW's epsilon");
@@ -23,7 +24,13 @@ void OptimizerConfig::fields(FieldVisitor& v) {
 }
 
 void ScheduleConfig::fields(FieldVisitor& v) {
-  v.field("name", name, one_of({"cosine", "linear", "constant", "wsd", "step"}),
+  using enum ScheduleShape;
+  v.field("name", shape,
+          {{kCosine, "cosine"},
+           {kLinear, "linear"},
+           {kConstant, "constant"},
+           {kWsd, "wsd"},
+           {kStep, "step"}},
           "shape of the learning rate after warm-up; wsd: stable, then a decay at the end; step: "
           "multiplied at some points");
   v.field("warmup_steps", warmup_steps, at_least(0), "steps of linear warm-up from 0");
@@ -33,7 +40,9 @@ void ScheduleConfig::fields(FieldVisitor& v) {
           "learning rate at and after the end of cosine, linear and wsd; step: never below");
   v.field("decay_fraction", decay_fraction, RealBounds{.low = 0.0, .high = 1.0, .low_open = true},
           "wsd: share of total_steps, at their end, over which the learning rate decays");
-  v.field("decay_shape", decay_shape, one_of({"linear", "cosine", "1-sqrt"}), "wsd: how it decays");
+  v.field("decay_shape", decay_shape,
+          {{kLinear, "linear"}, {kCosine, "cosine"}, {kOneMinusSqrt, "1-sqrt"}},
+          "wsd: how it decays");
   v.field("step_points", step_points,
           RealBounds{.low = 0.0, .high = 1.0, .low_open = true, .high_open = true},
           "step: shares of total_steps after which the learning rate is multiplied, ascending");

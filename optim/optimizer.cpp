@@ -12,7 +12,7 @@ OptimizerSpan make_span(const OptimizerConfig& config, const Tensor& value, bool
   const CategoryScope category(MemoryCategory::kOptimizer);
   const DType wide = wide_of(value.dtype());
   OptimizerSpan span{.value = value, .master = value.to(wide), .decays = decays};
-  if (config.name == "adamw") {
+  if (config.kind == OptimizerKind::kAdamW) {
     span.m = Tensor::zeros(value.shape(), wide, value.device());
     span.v = Tensor::zeros(value.shape(), wide, value.device());
   }
@@ -23,7 +23,7 @@ void optimizer_step(const OptimizerConfig& config, const OptimizerSpan& span, co
                     double learning_rate, double grad_scale, int64_t step) {
   const double decay = span.decays ? config.weight_decay : 0.0;
   const auto flat = [](const Tensor& t) { return ops::view_of(t.view({t.numel()})); };
-  if (config.name == "sgd") {
+  if (config.kind == OptimizerKind::kSgd) {
     ops::call(&Backend::sgd, "sgd", {&span.value, &grad},
               SgdArgs{.param = flat(span.value),
                       .master = flat(span.master),

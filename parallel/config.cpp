@@ -41,6 +41,18 @@ std::string sizes_that_fit(int64_t most, const std::function<bool(int64_t)>& fit
 
 }  // namespace
 
+const EnumNames<Recompute>& recompute_names() {
+  static const EnumNames<Recompute> names = {
+      {Recompute::kNone, "none"}, {Recompute::kSelective, "selective"}, {Recompute::kFull, "full"}};
+  return names;
+}
+
+const EnumNames<ContextKind>& context_kind_names() {
+  static const EnumNames<ContextKind> names = {{ContextKind::kRing, "ring"},
+                                               {ContextKind::kUlysses, "ulysses"}};
+  return names;
+}
+
 void ParallelConfig::fields(FieldVisitor& v) {
   v.field("data_parallel_size", data_parallel_size, at_least(0),
           "replicas that share a step's micro-batches; 0 = what the number of ranks leaves");
@@ -57,23 +69,28 @@ void ParallelConfig::fields(FieldVisitor& v) {
   v.field("pipeline_chunks", pipeline_chunks, at_least(0),
           "stages of a rank; 0 = as many as the schedule has by itself (interleaved and dualpipev "
           "2, others 1)");
-  v.field("pipeline_layers", pipeline_layers, RealBounds{.low = 1},
+  v.field("pipeline_layers", pipeline_layers, at_least(1),
           "layers of each stage, in order; empty: balanced by operations");
   v.field("context_parallel_size", context_parallel_size, at_least(1),
           "ranks that share the tokens of every sequence");
-  v.field("context_parallel_kind", context_parallel_kind, one_of({"ring", "ulysses"}),
+  v.field("context_parallel_kind", context_parallel_kind, context_kind_names(),
           "ring: keys and values go round; ulysses: tokens go to the ranks of their heads");
   v.field("expert_parallel_size", expert_parallel_size, at_least(1),
           "ranks that share the routed experts of a layer");
   v.field("expert_tensor_parallel_size", expert_tensor_parallel_size, at_least(1),
           "ranks that share the inner width of each routed expert");
-  v.field("recompute", recompute, one_of({"none", "selective", "full"}),
+  v.field("recompute", recompute, recompute_names(),
           "what backward computes again (docs/memory.md): selective: norms, activations and copies "
           "of rows; full: whole layers, of which only the inputs are kept");
   v.field("recompute_layers", recompute_layers, at_least(0),
           "layers of each stage, from its first on, that recompute is for; 0 = all");
+  v.field("bucket_bytes", bucket_bytes, at_least(1),
+          "gradients that are reduced at once, in bytes of their sums");
   v.field("timeout_seconds", timeout_seconds, positive(), "deadline of every collective operation");
-  v.field("device_transport", device_transport, one_of({"auto", "staged", "nccl"}),
+  v.field("device_transport", device_transport,
+          {{DeviceTransport::kAuto, "auto"},
+           {DeviceTransport::kStaged, "staged"},
+           {DeviceTransport::kNccl, "nccl"}},
           "tensors of devices travel directly (nccl) or through host memory (staged); auto: nccl "
           "unless ranks share a device");
   v.field("check_collectives", check_collectives,
@@ -97,7 +114,8 @@ std::string ParallelConfig::text() const {
   if (pipeline_parallel_size > 1)
     text += concat(", pp ", pipeline_parallel_size, " (", pipeline_schedule, ")");
   if (context_parallel_size > 1)
-    text += concat(", cp ", context_parallel_size, " (", context_parallel_kind, ")");
+    text += concat(", cp ", context_parallel_size, " (",
+                   context_kind_names().of(context_parallel_kind), ")");
   if (expert_parallel_size > 1) text += concat(", ep ", expert_parallel_size);
   if (expert_tensor_parallel_size > 1) text += concat(", etp ", expert_tensor_parallel_size);
   return text;
@@ -148,13 +166,13 @@ void ParallelConfig::check_batch(int64_t global_batch_size, int64_t micro_batch_
                      "; the nearest batches: ", multiples_beside(global_batch_size, unit)));
 }
 
-void ParallelConfig::resolve_model(int world_size, const ModelSizes& model) {
+void ParallelConfig::check_model(int world_size, const ModelSizes& model) const {
   check_heads(model);
   check_context(model);
   check_experts(world_size, model);
 }
 
-void ParallelConfig::check_heads(const ModelSizes& model) {
+void ParallelConfig::check_heads(const ModelSizes& model) const {
   const int64_t tp = tensor_parallel_size, heads = model.heads, kv = model.kv_heads;
   ORTHANT_CHECK(heads % tp == 0, kConfig, "parallel.tensor_parallel_size: ", tp,
                 " does not divide model.num_attention_heads ", heads, "; it can be ",
@@ -164,7 +182,6 @@ void ParallelConfig::check_heads(const ModelSizes& model) {
                 ": one must divide the other; it can be ", sizes_that_fit(heads, [&](int64_t n) {
                   return heads % n == 0 && (kv % n == 0 || n % kv == 0);
                 }));
-  key_value_copies = std::max<int64_t>(1, tp / kv);
 }
 
 void ParallelConfig::check_context(const ModelSizes& model) const {
@@ -174,7 +191,7 @@ void ParallelConfig::check_context(const ModelSizes& model) const {
                 " (batch.sequence_length); or let it be ", sizes_that_fit(cp, [&](int64_t n) {
                   return SequenceSplit::why_not(model.sequence_length, static_cast<int>(n)).empty();
                 }));
-  if (context_parallel_kind != "ulysses") return;
+  if (context_parallel_kind != ContextKind::kUlysses) return;
   const int64_t tp = tensor_parallel_size;
   const std::string heads =
       why_not_ulysses(model.heads / tp, std::max<int64_t>(1, model.kv_heads / tp), cp);

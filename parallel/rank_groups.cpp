@@ -55,7 +55,7 @@ ReplicaGroups make_replica_groups(const Group& world, const Mesh& dense, const M
 
 }  // namespace
 
-RankGroups make_rank_groups(const Group& world, const ParallelConfig& config) {
+RankGroups make_rank_groups(const Group& world, const ParallelConfig& config, int64_t kv_heads) {
   const int ep = static_cast<int>(config.expert_parallel_size);
   const int etp = static_cast<int>(config.expert_tensor_parallel_size);
   const int tp = static_cast<int>(config.tensor_parallel_size);
@@ -69,8 +69,7 @@ RankGroups make_rank_groups(const Group& world, const ParallelConfig& config) {
   // The smallest blocks of a stage's ranks that hold all of both views.
   const int holders = std::lcm(tp, ep * etp);
   RankGroups groups{.world = world};
-  groups.replicas =
-      make_replica_groups(world, dense, expert, static_cast<int>(config.key_value_copies));
+  groups.replicas = make_replica_groups(world, dense, expert, config.key_value_copies(kv_heads));
   groups.data = make_group(world, dense, {Axis::kData}, "dp");
   groups.pipeline = make_group(world, dense, {Axis::kPipeline}, "pp");
   groups.context = make_group(world, dense, {Axis::kContext}, "cp");
@@ -82,7 +81,7 @@ RankGroups make_rank_groups(const Group& world, const ParallelConfig& config) {
   groups.expert_parallel_size = ep;
   groups.expert_tensor_parallel_size = etp;
   groups.sequence_parallel = config.sequence_parallel;
-  groups.ulysses = config.context_parallel_kind == "ulysses";
+  groups.ulysses = config.context_parallel_kind == ContextKind::kUlysses;
   return groups;
 }
 

@@ -39,7 +39,7 @@ struct RankGroups {
   int expert_tensor_rank() const { return experts.rank() % expert_tensor_parallel_size; }
 };
 
-// config is resolved for world.size() ranks.  Collective.
-RankGroups make_rank_groups(const Group& world, const ParallelConfig& config);
+// config is resolved for world.size() ranks, kv_heads of the model.  Collective.
+RankGroups make_rank_groups(const Group& world, const ParallelConfig& config, int64_t kv_heads);
 
 }  // namespace orthant

@@ -24,7 +24,7 @@ std::string prepared_path(const RunConfig& config, const std::string& path,
                                   .tokenizer = config.data.tokenizer,
                                   .validation_fraction = config.data.validation_fraction,
                                   .format = format,
-                                  .bad_lines = bad_lines_of(config.data.bad_lines),
+                                  .bad_lines = config.data.bad_lines,
                                   .validation_only = validation_only,
                                   .progress = [&](double fraction, double rate) {
                                     if (fraction < next) return;

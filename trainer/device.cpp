@@ -20,7 +20,6 @@ int local_rank() {
 
 Device device_of(const std::string& name) {
   if (name == "cpu") return {};
-  if (name == "meta") return {DeviceType::kMeta, 0};
   ORTHANT_CHECK(name == "cuda", kInternal, "device: want cpu or cuda, got ", name);
   const Backend& backend = backend_of(DeviceType::kCuda);
   std::array<char, 512> error{};

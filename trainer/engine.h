@@ -40,7 +40,7 @@ struct EvaluationResult {
 };
 
 struct EngineOptions {
-  ScheduleConfig schedule = {.name = "constant"};
+  ScheduleConfig schedule = {.shape = ScheduleShape::kConstant};
   double learning_rate = 3e-4;  // the schedule's peak
   double grad_clip = 1.0;       // 0: none
   int64_t reduction_lanes = 8;  // parallel/lanes.h; 1: a rank adds its micro-batches in order

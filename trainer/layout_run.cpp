@@ -158,9 +158,10 @@ void add_state(const Role& role, LayoutRun& run) {
   run.v = collect(role, [](const State& s) { return s.span.v; });
 }
 
-LayoutRun run_layout(const RunConfig& config, const MicroBatchSource& batches,
+LayoutRun run_layout(const RunPlan& plan, const MicroBatchSource& batches,
                      const LayoutRunOptions& options, const Group& world) {
-  Engine engine = pretrain_engine(config, world);
+  const RunConfig& config = plan.config();
+  Engine engine = pretrain_engine(plan, world);
   Role& role = engine.role();
   if (!options.weights.empty()) load_weights(role, options.weights);
   const Group& data = role.groups().data;
@@ -201,8 +202,8 @@ LayoutRun run_layout(const RunConfig& config, const MicroBatchSource& batches,
   return run;
 }
 
-NamedValues initial_values(const RunConfig& config) {
-  return collect_values(pretrain_engine(config, Group::self()).role());
+NamedValues initial_values(const RunPlan& plan) {
+  return collect_values(pretrain_engine(plan, Group::self()).role());
 }
 
 NamedValues bits_of(const LayoutRun& run) {

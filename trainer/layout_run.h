@@ -9,7 +9,7 @@
 
 #include "trainer/closeness.h"
 #include "trainer/engine.h"
-#include "trainer/run_config.h"
+#include "trainer/run_plan.h"
 
 namespace orthant {
 
@@ -36,10 +36,10 @@ struct LayoutRun {
 // Micro-batches of a step (from 1), numbered globally.  Called by several ranks at once.
 using MicroBatchSource = std::function<Batch(int64_t step, int64_t micro_batch)>;
 
-// config is resolved for world.size() ranks and has no batch ramp.  Every rank gets whole tensors;
+// plan: for world.size() ranks, without a batch ramp.  Every rank gets whole tensors;
 // ranks that hold the same elements are checked to hold the same bits (Error(kNumeric)).
 // Collective.
-LayoutRun run_layout(const RunConfig& config, const MicroBatchSource& batches,
+LayoutRun run_layout(const RunPlan& plan, const MicroBatchSource& batches,
                      const LayoutRunOptions& options, const Group& world);
 
 // Weights, values and moments as they are now.  Collective.
@@ -47,7 +47,7 @@ void add_state(const Role& role, LayoutRun& run);
 // Masters and values from whole tensors by logical name.  Collective.
 void load_weights(Role& role, const NamedValues& weights);
 // The weights that a run of this configuration starts from, in its precision.
-NamedValues initial_values(const RunConfig& config);
+NamedValues initial_values(const RunPlan& plan);
 
 // Everything whose bits must not depend on the layout: weights, moments, losses, norms, loads.
 NamedValues bits_of(const LayoutRun& run);

@@ -24,17 +24,16 @@ Batch batch_of(const BatchConfig& sizes) {
 
 }  // namespace
 
-std::vector<MemoryPeaks> predict_memory(const RunConfig& config, int num_ranks) {
-  RunConfig meta = config;
-  meta.device = "meta";
+std::vector<MemoryPeaks> predict_memory(const RunPlan& plan) {
+  const RunConfig& config = plan.config();
+  const int num_ranks = plan.world_size();
+  // Of the whole batch: the steps of a ramp hold no more.
   const int64_t micro_batches = config.batch.micro_batches() / config.parallel.data_parallel_size;
-  // A ramp's steps hold no more than the whole batch's.
-  meta.batch.ramp_start = meta.batch.ramp_increment = meta.batch.ramp_samples = 0;
   const std::vector<Batch> batches(static_cast<size_t>(micro_batches), batch_of(config.batch));
   std::vector<MemoryPeaks> ranks(static_cast<size_t>(num_ranks));
   run_ranks(num_ranks,
             [&](const Group& world) {
-              Engine engine = pretrain_engine(meta, world);
+              Engine engine = pretrain_engine(plan, world, {DeviceType::kMeta, 0});
               context().ledger->reset_peaks();
               engine.step(batches, 1);
               ranks[static_cast<size_t>(world.rank())] = context().ledger->peaks();

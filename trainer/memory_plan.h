@@ -10,11 +10,11 @@
 #include <vector>
 
 #include "base/ledger.h"
-#include "trainer/run_config.h"
+#include "trainer/run_plan.h"
 
 namespace orthant {
 
-// By rank: peaks over a step.  config is resolved for num_ranks.
-std::vector<MemoryPeaks> predict_memory(const RunConfig& config, int num_ranks);
+// By rank: peaks over a step.
+std::vector<MemoryPeaks> predict_memory(const RunPlan& plan);
 
 }  // namespace orthant

@@ -27,7 +27,7 @@ namespace orthant {
 namespace {
 
 SessionOptions session_options(const PretrainOptions& options) {
-  const RunConfig& config = options.config;
+  const RunConfig& config = options.plan.config();
   return {.name = config.run.name,
           .dir = config.run.dir,
           .max_steps = config.run.max_steps,
@@ -93,8 +93,7 @@ void check_routing(const RunConfig& config, const Role& role) {
 
 // One configuration and one set of inputs on all ranks.  A run that cannot begin leaves nothing
 // behind.
-void agree_to_begin(const RunConfig& config, const Group& world) {
-  const std::string yaml = config.yaml();
+void agree_to_begin(const RunConfig& config, const std::string& yaml, const Group& world) {
   check_same_everywhere(world, "the configuration", yaml,
                         [](const std::string& theirs, const std::string& others) {
                           std::string text;
@@ -107,7 +106,7 @@ void agree_to_begin(const RunConfig& config, const Group& world) {
 
 // A run under way.
 struct Training {
-  const RunConfig& config;
+  const RunPlan& plan;
   const std::string& yaml;
   const Datasets& data;
   const BatchSizes& sizes;
@@ -117,7 +116,8 @@ struct Training {
 };
 
 void train(Training& run) {
-  auto& [config, yaml, data, sizes, session, engine, outcome] = run;
+  auto& [plan, yaml, data, sizes, session, engine, outcome] = run;
+  const RunConfig& config = plan.config();
   Role& role = engine.role();
   const Group& data_ranks = role.groups().data;
   const std::unique_ptr<Loader> loader = make_loader(config, data, sizes, data_ranks);
@@ -126,8 +126,8 @@ void train(Training& run) {
   const Group& world = session.world();
   const double peak_flops = world.sum(config.logging.peak_tflops > 0
                                           ? config.logging.peak_tflops * 1e12
-                                          : measure_product_rate(config.dtype(), role.device()));
-  describe_run(config, session, loader->num_windows());
+                                          : measure_product_rate(config.precision, role.device()));
+  describe_run(plan, session, loader->num_windows());
   SkipWatch skips;
   MemoryPeaks memory;  // of all steps
   while (session.has_next()) {
@@ -168,29 +168,31 @@ void train(Training& run) {
 }  // namespace
 
 PretrainResult pretrain(const PretrainOptions& options, const Group& host_world) {
-  RunConfig config = options.config;
-  const std::string yaml = config.yaml();
-  agree_to_begin(config, host_world);
-  RunSession session(session_options(options), connect_devices(host_world, device_of(config.device),
-                                                               config.parallel.device_transport));
+  const std::string yaml = options.plan.yaml();
+  agree_to_begin(options.plan.config(), yaml, host_world);
+  const Device device = device_of(options.plan.config().device);
+  RunSession session(
+      session_options(options),
+      connect_devices(host_world, device, options.plan.config().parallel.device_transport));
   const Group& world = session.world();
-  const Datasets data = open_datasets(config, world);
+  const Datasets data = open_datasets(options.plan.config(), world);
   check_same_everywhere(world, "the training data", data.fingerprint,
                         [](const std::string& theirs, const std::string& others) {
                           return concat("its fingerprint is ", theirs, ", theirs ", others);
                         });
   PretrainState stored;
   session.read([&](FieldVisitor& v) { stored.fields(v); });
-  settle_schedule(config, stored);
+  const RunPlan plan = going_on(options.plan, stored);
+  const RunConfig& config = plan.config();
   const BatchSizes sizes = settle_sizes(config, session.checkpoint(), stored);
-  Engine engine = pretrain_engine(config, world);
+  Engine engine = pretrain_engine(plan, world, device);
   Role& role = engine.role();
   check_routing(config, role);
   PretrainState state;
   session.begin({.configuration = yaml,
                  .changes =
                      [&](const std::string& stored_yaml) {
-                       return run_changes(config, stored, stored_yaml, data.fingerprint);
+                       return run_changes(plan, stored, stored_yaml, data.fingerprint);
                      },
                  .layout = config.parallel.text(),
                  .state =
@@ -212,7 +214,7 @@ PretrainResult pretrain(const PretrainOptions& options, const Group& host_world)
     return {.step = session.step()};
   }
 
-  Training training{config, yaml, data, sizes, session, engine, {}};
+  Training training{plan, yaml, data, sizes, session, engine, {}};
   train(training);
   if (!session.finish()) return {.step = session.step(), .interrupted = true};
   training.outcome.samples = make_samples(config, role, *data.tokenizer);

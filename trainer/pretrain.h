@@ -5,12 +5,12 @@
 #include <atomic>
 
 #include "parallel/comm/group.h"
-#include "trainer/run_config.h"
+#include "trainer/run_plan.h"
 
 namespace orthant {
 
 struct PretrainOptions {
-  RunConfig config;  // resolved for the group
+  RunPlan plan;  // for the ranks of the group
   // Set by a signal handler: save and leave at the end of the step.
   const std::atomic<bool>* stop = nullptr;
   double start_seconds = 0;  // now_seconds() when the process began

@@ -6,25 +6,17 @@
 #include "trainer/weight_source.h"
 
 namespace orthant {
-namespace {
-
-Recompute recompute_of(const std::string& name) {
-  if (name == "selective") return Recompute::kSelective;
-  return name == "full" ? Recompute::kFull : Recompute::kNone;
-}
-
-}  // namespace
-
-RoleOptions role_options(const RunConfig& config) {
+RoleOptions role_options(const RunPlan& plan, Device device) {
+  const RunConfig& config = plan.config();
   const ParallelConfig& parallel = config.parallel;
   return {.stages = {.model = config.model,
                      .moe = config.moe,
-                     .dtype = config.dtype(),
-                     .device = device_of(config.device),
+                     .dtype = config.precision,
+                     .device = device,
                      .schedule = parallel.pipeline_schedule,
                      .chunks = static_cast<int>(parallel.pipeline_chunks),
-                     .layers = stage_layers(config, make_step_schedule(config, 1).stages()),
-                     .recompute = recompute_of(parallel.recompute),
+                     .layers = plan.stage_layers(),
+                     .recompute = parallel.recompute,
                      .recompute_layers = parallel.recompute_layers,
                      .dropout_seed = static_cast<uint64_t>(config.run.seed)},
           .training = RoleTraining{.optimizer = config.optimizer,
@@ -32,19 +24,26 @@ RoleOptions role_options(const RunConfig& config) {
                                    .bucket_bytes = parallel.bucket_bytes}};
 }
 
-EngineOptions engine_options(const RunConfig& config) {
+EngineOptions engine_options(const RunPlan& plan) {
+  const RunConfig& config = plan.config();
   return {.schedule = config.schedule,
           .learning_rate = config.optimizer.learning_rate,
           .grad_clip = config.optimizer.grad_clip,
-          .reduction_lanes = config.run.determinism == "layout" ? config.run.reduction_lanes : 1};
+          .reduction_lanes = plan.reduction_lanes()};
 }
 
-Engine pretrain_engine(const RunConfig& config, const Group& world) {
-  context().any_order = config.run.determinism == "none";
-  return Engine(
-      std::make_shared<Role>(role_options(config), make_rank_groups(world, config.parallel),
-                             random_weights(static_cast<uint64_t>(config.run.seed))),
-      std::make_shared<LanguageModeling>(), engine_options(config));
+Engine pretrain_engine(const RunPlan& plan, const Group& world, Device device) {
+  const RunConfig& config = plan.config();
+  context().any_order = config.run.determinism == Determinism::kNone;
+  const RankGroups groups =
+      make_rank_groups(world, config.parallel, config.model.num_key_value_heads);
+  const auto role = std::make_shared<Role>(role_options(plan, device), groups,
+                                           random_weights(static_cast<uint64_t>(config.run.seed)));
+  return Engine(role, std::make_shared<LanguageModeling>(), engine_options(plan));
+}
+
+Engine pretrain_engine(const RunPlan& plan, const Group& world) {
+  return pretrain_engine(plan, world, device_of(plan.config().device));
 }
 
 }  // namespace orthant

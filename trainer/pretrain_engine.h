@@ -3,16 +3,17 @@
 #pragma once
 
 #include "trainer/engine.h"
-#include "trainer/run_config.h"
+#include "trainer/run_plan.h"
 
 namespace orthant {
 
-// config is resolved for the ranks of the role.
-RoleOptions role_options(const RunConfig& config);
-EngineOptions engine_options(const RunConfig& config);
+RoleOptions role_options(const RunPlan& plan, Device device);
+EngineOptions engine_options(const RunPlan& plan);
 
-// One role that trains all of the model towards language modelling, its weights drawn by
-// config.run.seed.  Collective.
-Engine pretrain_engine(const RunConfig& config, const Group& world);
+// One role that trains all of the model towards language modelling, its weights drawn by run.seed.
+// Collective over the plan's ranks.
+Engine pretrain_engine(const RunPlan& plan, const Group& world, Device device);
+// On the configuration's device.
+Engine pretrain_engine(const RunPlan& plan, const Group& world);
 
 }  // namespace orthant

@@ -63,12 +63,14 @@ void warn_of_schedule(const RunConfig& config) {
 
 }  // namespace
 
-void describe_run(const RunConfig& config, const RunSession& session, int64_t num_windows) {
+void describe_run(const RunPlan& plan, const RunSession& session, int64_t num_windows) {
+  const RunConfig& config = plan.config();
   const auto count = [](int64_t n) { return with_thousands(n); };
   log::info(config.run.name, ": ", count(total_parameters(config.model)), " parameters (",
-            count(active_matmul_parameters(config.model)), " active), ", config.precision, " on ",
-            counted(session.world().size(), "rank"), " of ",
-            counted(context().num_threads, "thread"), ", ", cpu::name_of(cpu::active_isa()));
+            count(active_matmul_parameters(config.model)), " active), ",
+            precision_names().of(config.precision), " on ", counted(session.world().size(), "rank"),
+            " of ", counted(context().num_threads, "thread"), ", ",
+            cpu::name_of(cpu::active_isa()));
   log::info("data: ", count(num_windows), " windows of ", config.batch.sequence_length,
             " tokens; a step: ", config.batch.global_batch_size, " sequences in ",
             config.batch.micro_batches(), " micro-batches; steps ", session.next_step(), " to ",
@@ -78,7 +80,7 @@ void describe_run(const RunConfig& config, const RunSession& session, int64_t nu
               count(config.batch.global_batch_size), " by ", count(config.batch.ramp_increment),
               ", over ", count(config.batch.sizes().ramp_steps()), " steps");
   }
-  if (config.parallel.pipeline_parallel_size > 1) log::info("pipeline: ", pipeline_text(config));
+  if (config.parallel.pipeline_parallel_size > 1) log::info("pipeline: ", plan.pipeline_text());
   warn_of_schedule(config);
   log::info("first step after ", hundredths(now_seconds() - session.start_seconds()), " s (",
             hundredths(session.seconds_before_data()), " s before data was opened); run directory ",
@@ -101,8 +103,8 @@ void write_run_report(const RunConfig& config, const RunSession& session,
                                    counted(context().num_threads, "thread"), " a rank")},
                  {"memory", concat("at most ", held_text(outcome.memory[fullest].at_peak),
                                    ", on rank ", fullest)},
-                 {"precision",
-                  concat(config.precision, " at level ", cpu::name_of(cpu::active_isa()))},
+                 {"precision", concat(precision_names().of(config.precision), " at level ",
+                                      cpu::name_of(cpu::active_isa()))},
                  {"machine", host_name()}},
        .metrics = read_metrics(paths.metrics()),
        .pipeline = outcome.pipeline ? std::optional(compare_with_prediction(*outcome.pipeline))

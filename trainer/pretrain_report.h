@@ -10,12 +10,12 @@
 #include "trainer/run/pipeline_record.h"
 #include "trainer/run/report.h"
 #include "trainer/run/session.h"
-#include "trainer/run_config.h"
+#include "trainer/run_plan.h"
 
 namespace orthant {
 
 // Into the log, before the first step.
-void describe_run(const RunConfig& config, const RunSession& session, int64_t num_windows);
+void describe_run(const RunPlan& plan, const RunSession& session, int64_t num_windows);
 
 struct RunOutcome {
   std::vector<MemoryPeaks> memory;  // by rank

@@ -7,23 +7,18 @@
 
 namespace orthant {
 
-void settle_schedule(RunConfig& config, const PretrainState& stored) {
-  ScheduleConfig& schedule = config.schedule;
-  if (!schedule.follows_max_steps || stored.total_steps == 0 ||
-      stored.total_steps == schedule.total_steps)
-    return;
-  ScheduleConfig kept = schedule;
-  kept.total_steps = stored.total_steps;
-  if (config.run.max_steps > kept.total_steps && kept.min_learning_rate == 0.0) {
-    log::warn("schedule.total_steps: ", schedule.total_steps, " (run.max_steps); it was ",
-              kept.total_steps,
+RunPlan going_on(const RunPlan& plan, const PretrainState& stored) {
+  const ScheduleConfig& schedule = plan.config().schedule;
+  const int64_t end = stored.total_steps;
+  if (plan.schedule_end_is_given() || end == 0 || end == schedule.total_steps) return plan;
+  if (plan.config().run.max_steps > end && schedule.min_learning_rate == 0.0) {
+    log::warn("schedule.total_steps: ", schedule.total_steps, " (run.max_steps); it was ", end,
               ", behind which the learning rate would be 0: it rises again; "
               "give the key, or schedule.min_learning_rate, for another curve");
-    return;
+    return plan;
   }
-  schedule = kept;
-  log::info("schedule.total_steps: ", kept.total_steps,
-            ", as when the run began; give the key to change it");
+  log::info("schedule.total_steps: ", end, ", as when the run began; give the key to change it");
+  return plan.with_schedule_end(end);
 }
 
 BatchSizes settle_sizes(const RunConfig& config, const Manifest* manifest,
@@ -43,17 +38,17 @@ BatchSizes settle_sizes(const RunConfig& config, const Manifest* manifest,
   return sizes;
 }
 
-std::vector<std::string> run_changes(const RunConfig& config, const PretrainState& stored,
+std::vector<std::string> run_changes(const RunPlan& plan, const PretrainState& stored,
                                      const std::string& stored_yaml, const std::string& data) {
   constexpr const char* kEnd = "schedule.total_steps";
-  const ScheduleConfig& schedule = config.schedule;
+  const int64_t end = plan.config().schedule.total_steps;
   std::vector<std::string> result;
-  for (const ConfigDifference& difference : differences<RunConfig>(stored_yaml, config.yaml())) {
+  for (const ConfigDifference& difference : differences<RunConfig>(stored_yaml, plan.yaml())) {
     if (!difference.may_change && !difference.text.starts_with(concat(kEnd, ":")))
       result.push_back(difference.text);
   }
-  if (!schedule.follows_max_steps && stored.total_steps != schedule.total_steps)
-    result.push_back(concat(kEnd, ": ", stored.total_steps, " -> ", schedule.total_steps));
+  if (plan.schedule_end_is_given() && stored.total_steps != end)
+    result.push_back(concat(kEnd, ": ", stored.total_steps, " -> ", end));
   if (stored.data_fingerprint != data) result.push_back("the training data is not the same");
   return result;
 }

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "checkpoint/manifest.h"
-#include "trainer/run_config.h"
+#include "trainer/run_plan.h"
 
 namespace orthant {
 
@@ -26,7 +26,7 @@ struct PretrainState {
 // A schedule whose end the user did not give ends where it did when the run began: a larger
 // run.max_steps goes on at the minimum, and does not bend the curve behind the steps that were
 // taken.  Where that minimum is 0 nothing would be learned: then it follows run.max_steps.
-void settle_schedule(RunConfig& config, const PretrainState& stored);
+RunPlan going_on(const RunPlan& plan, const PretrainState& stored);
 
 // Samples are counted on from what the checkpoint had consumed, whatever the batch is now.
 // manifest: null where the run begins.
@@ -36,7 +36,7 @@ BatchSizes settle_sizes(const RunConfig& config, const Manifest* manifest,
 // What may not differ between a checkpoint's run and this one, a line each.  The schedule's end is
 // compared as it was, not as it was written: a stored configuration leaves open what the user left
 // open.
-std::vector<std::string> run_changes(const RunConfig& config, const PretrainState& stored,
+std::vector<std::string> run_changes(const RunPlan& plan, const PretrainState& stored,
                                      const std::string& stored_yaml, const std::string& data);
 
 }  // namespace orthant

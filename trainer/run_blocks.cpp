@@ -21,7 +21,8 @@ void RunSection::fields(FieldVisitor& v) {
             "go on even where the configuration differs from the checkpoint's");
   });
   v.field(
-      "determinism", determinism, one_of({"layout", "run", "none"}),
+      "determinism", determinism,
+      {{Determinism::kLayout, "layout"}, {Determinism::kRun, "run"}, {Determinism::kNone, "none"}},
       "layout: every data-parallel size that divides the lanes gives the same bits; run, none: "
       "a rank adds its micro-batches as one lane; none: on CUDA the gradient of attention may be "
       "summed in any order");

@@ -10,6 +10,8 @@
 
 namespace orthant {
 
+enum class Determinism { kLayout, kRun, kNone };  // docs/numerics.md
+
 struct RunSection {
   std::string name = "run";
   std::string dir;  // empty: runs/<name>
@@ -17,7 +19,7 @@ struct RunSection {
   int64_t max_steps = 0;
   std::string resume = "auto";
   bool accept_changes = false;
-  std::string determinism = "layout";
+  Determinism determinism = Determinism::kLayout;
   int64_t reduction_lanes = 8;
   void fields(FieldVisitor& v);
   // Error(kConfig): no steps, or a name that is no file's.

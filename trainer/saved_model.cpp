@@ -67,7 +67,7 @@ SavedModel load_saved_model(const std::string& command, const std::string& path,
   saved.model =
       std::make_unique<Transformer>(TransformerOptions{.config = saved.config.model,
                                                        .moe = saved.config.moe,
-                                                       .dtype = saved.config.dtype(),
+                                                       .dtype = saved.config.precision,
                                                        .device = device_for(command, saved.config)},
                                     *saved.store);
   const std::vector<CheckpointTensor> weights = weight_tensors(*saved.store, saved.manifest);

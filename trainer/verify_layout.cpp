@@ -9,6 +9,7 @@
 
 #include "base/error.h"
 #include "parallel/comm/threads/run_ranks.h"
+#include "parallel/pipeline/generators.h"
 
 namespace orthant {
 namespace {
@@ -46,7 +47,8 @@ Batch joined(const std::vector<Batch>& rows) {
 
 // How a comparison runs, beside the layout.
 struct Trial {
-  std::string precision, optimizer;
+  DType precision = DType::kF64;
+  OptimizerKind optimizer = OptimizerKind::kAdamW;
   double learning_rate = 0;
   int64_t steps = 3;
   bool gradients = false;
@@ -58,38 +60,39 @@ class Verifier {
   Verifier(const RunConfig& config, const std::function<Batch(int64_t, int64_t)>& rows,
            const VerifyLayoutOptions& options, const Group& world)
       : config_(config), rows_(rows), options_(options), world_(world) {
-    RunConfig one = configured({}, {.precision = "fp32", .optimizer = "adamw"});
-    weights_ = initial_values(one);
-    exact_sgd_ = run({}, sgd("fp64"));
-    exact_adamw_ = run({}, adamw("fp64", options_.steps));
-    if (config_.precision == "bf16") exact_long_ = run({}, adamw("fp64", options_.bf16_steps));
-    if (config_.precision != "fp64")
-      own_ = run({}, adamw(config_.precision,
-                           config_.precision == "bf16" ? options_.bf16_steps : options_.steps));
+    weights_ = initial_values(planned({}, {.precision = DType::kF32}));
+    exact_sgd_ = run({}, sgd(DType::kF64));
+    exact_adamw_ = run({}, adamw(DType::kF64, options_.steps));
+    if (config_.precision == DType::kBF16)
+      exact_long_ = run({}, adamw(DType::kF64, options_.bf16_steps));
+    if (config_.precision != DType::kF64)
+      own_ =
+          run({}, adamw(config_.precision,
+                        config_.precision == DType::kBF16 ? options_.bf16_steps : options_.steps));
   }
 
   LayoutVerdict verify(const LayoutSpec& layout) const {
     LayoutVerdict verdict{.layout = layout};
-    const LayoutRun sgd64 = run(layout, sgd("fp64"));
-    const LayoutRun adamw64 = run(layout, adamw("fp64", options_.steps));
+    const LayoutRun sgd64 = run(layout, sgd(DType::kF64));
+    const LayoutRun adamw64 = run(layout, adamw(DType::kF64, options_.steps));
     compare(verdict, "fp64 loss", losses(sgd64), losses(exact_sgd_), 1e-10);
     compare(verdict, "fp64 gradients", sgd64.gradients, exact_sgd_.gradients, 1e-10);
     compare(verdict, "fp64 SGD weights", sgd64.weights, exact_sgd_.weights, 1e-10);
     compare(verdict, "fp64 AdamW weights", adamw64.weights, exact_adamw_.weights, 1e-10);
-    if (config_.precision == "fp32") {
-      Trial trial = sgd("fp32");
+    if (config_.precision == DType::kF32) {
+      Trial trial = sgd(DType::kF32);
       trial.replay = &exact_sgd_.choices;
       const LayoutRun sgd32 = run(layout, trial);
       compare(verdict, "fp32 loss", losses(sgd32, 1), losses(exact_sgd_, 1), 1e-5);
       compare(verdict, "fp32 gradients", sgd32.gradients, exact_sgd_.gradients, 1e-5);
       compare(verdict, "fp32 SGD weights", sgd32.weights, exact_sgd_.weights, 1e-5);
     }
-    if (config_.precision == "fp64") {
+    if (config_.precision == DType::kF64) {
       verdict.first_bit_difference =
           orthant::first_bit_difference(bits_of(adamw64), bits_of(exact_adamw_));
       return verdict;
     }
-    const bool bf16 = config_.precision == "bf16";
+    const bool bf16 = config_.precision == DType::kBF16;
     const LayoutRun own =
         run(layout, adamw(config_.precision, bf16 ? options_.bf16_steps : options_.steps));
     if (bf16) compare(verdict, "bf16 loss", losses(own), losses(exact_long_), 2e-2);
@@ -98,34 +101,36 @@ class Verifier {
   }
 
  private:
-  Trial sgd(const std::string& precision) const {
+  Trial sgd(DType precision) const {
     return {.precision = precision,
-            .optimizer = "sgd",
+            .optimizer = OptimizerKind::kSgd,
             .learning_rate = 0.1,
             .steps = options_.steps,
             .gradients = true};
   }
-  Trial adamw(const std::string& precision, int64_t steps) const {
+  Trial adamw(DType precision, int64_t steps) const {
     return {.precision = precision,
-            .optimizer = "adamw",
+            .optimizer = OptimizerKind::kAdamW,
             .learning_rate = config_.optimizer.learning_rate,
             .steps = steps};
   }
 
-  RunConfig configured(const LayoutSpec& layout, const Trial& trial) const {
+  RunPlan planned(const LayoutSpec& layout, const Trial& trial) const {
     RunConfig c = config_;
     c.precision = trial.precision;
     c.batch.ramp_start = c.batch.ramp_increment = c.batch.ramp_samples = 0;
-    c.run.determinism = "layout";
-    c.optimizer.name = trial.optimizer;
+    c.run.determinism = Determinism::kLayout;
+    c.optimizer.kind = trial.optimizer;
     c.optimizer.learning_rate = trial.learning_rate;
     // Never 0, which would compare nothing.
-    c.schedule = {.name = "constant", .warmup_steps = trial.optimizer == "adamw" ? trial.steps : 0};
-    return layout.applied_to(c).resolved(layout.ranks());
+    c.schedule = {.shape = ScheduleShape::kConstant,
+                  .warmup_steps = trial.optimizer == OptimizerKind::kAdamW ? trial.steps : 0};
+    return RunPlan(layout.applied_to(c), layout.ranks());
   }
 
   LayoutRun run(const LayoutSpec& layout, const Trial& trial) const {
-    const RunConfig config = configured(layout, trial);
+    const RunPlan plan = planned(layout, trial);
+    const RunConfig& config = plan.config();
     const int64_t sequences = config.batch.micro_batch_size;
     const MicroBatchSource batches = [&](int64_t step, int64_t micro_batch) {
       std::vector<Batch> rows;
@@ -137,12 +142,12 @@ class Verifier {
                                    .gradients = trial.gradients,
                                    .weights = weights_,
                                    .replay = trial.replay};
-    if (layout.ranks() == 1) return run_layout(config, batches, options, Group::self());
-    if (world_.size() > 1) return run_layout(config, batches, options, world_);
+    if (layout.ranks() == 1) return run_layout(plan, batches, options, Group::self());
+    if (world_.size() > 1) return run_layout(plan, batches, options, world_);
     LayoutRun result;
     run_ranks(layout.ranks(),
               [&](const Group& ranks) {
-                LayoutRun own = run_layout(config, batches, options, ranks);
+                LayoutRun own = run_layout(plan, batches, options, ranks);
                 if (ranks.rank() == 0) result = std::move(own);
               },
               {.deadline_seconds = config.parallel.timeout_seconds});
@@ -193,7 +198,7 @@ RunConfig LayoutSpec::applied_to(RunConfig c) const {
   p.tensor_parallel_size = tensor_parallel_size;
   p.sequence_parallel = sequence_parallel;
   p.context_parallel_size = context_parallel_size;
-  p.context_parallel_kind = ulysses ? "ulysses" : "ring";
+  p.context_parallel_kind = ulysses ? ContextKind::kUlysses : ContextKind::kRing;
   p.pipeline_parallel_size = pipeline_parallel_size;
   p.pipeline_chunks = pipeline_chunks;
   p.pipeline_layers.clear();
@@ -224,9 +229,9 @@ void set_part(LayoutSpec& layout, const std::string& part) {
     return;
   }
   if (part == "recompute") {
-    layout.recompute = "full";
+    layout.recompute = Recompute::kFull;
   } else if (part == "selective") {
-    layout.recompute = part;
+    layout.recompute = Recompute::kSelective;
   } else if (part == "nosp") {
     layout.sequence_parallel = false;
   } else if (part == "ulysses") {
@@ -261,7 +266,7 @@ std::vector<LayoutSpec> default_layouts(const RunConfig& config, int max_ranks) 
   const auto offer = [&](const std::string& text) {
     const LayoutSpec layout = parse_layout(text);
     try {
-      layout.applied_to(config).resolved(layout.ranks());
+      RunPlan(layout.applied_to(config), layout.ranks());
       layouts.push_back(layout);
     } catch (const Error&) {  // this configuration does not allow it
     }

@@ -23,7 +23,7 @@ struct LayoutSpec {
   bool sequence_parallel = true;
   int64_t micro_batch_size = 0;  // 0: the configuration's
   int64_t zero_stage = -1;       // -1: the configuration's
-  std::string recompute = "none";
+  Recompute recompute = Recompute::kNone;
 
   int ranks() const {
     return static_cast<int>(data_parallel_size * tensor_parallel_size * context_parallel_size *

@@ -28,6 +28,10 @@ class DumpVisitor : public FieldVisitor {
              std::string_view) override {
     line(name, yaml_list(value));
   }
+  void field(std::string_view name, std::vector<int64_t>& value, IntBounds,
+             std::string_view) override {
+    line(name, yaml_list(value));
+  }
   void block(std::string_view name, std::string_view,
              const std::function<void(FieldVisitor&)>& fields) override {
     DumpVisitor inner(indent_ + 2);

@@ -21,6 +21,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/enum_names.h"
+
 namespace orthant {
 
 struct IntBounds {
@@ -82,6 +84,20 @@ class FieldVisitor {
                      std::string_view help) = 0;
   virtual void field(std::string_view name, std::vector<double>& value, RealBounds bounds,
                      std::string_view help) = 0;
+  virtual void field(std::string_view name, std::vector<int64_t>& value, IntBounds bounds,
+                     std::string_view help) = 0;
+  // A text that stands for a value; a visitor that keeps what it is given has to override this.
+  virtual void choice(std::string_view name, std::string text, std::vector<std::string> choices,
+                      const std::function<void(const std::string&)>& set, std::string_view help) {
+    field(name, text, one_of(std::move(choices)), help);
+    set(text);
+  }
+  template <class E>
+  void field(std::string_view name, E& value, const EnumNames<E>& names, std::string_view help) {
+    choice(
+        name, names.of(value), names.all(),
+        [&](const std::string& text) { value = names.at(text); }, help);
+  }
   // A nested mapping.
   virtual void block(std::string_view name, std::string_view help,
                      const std::function<void(FieldVisitor&)>& fields) = 0;

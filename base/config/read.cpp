@@ -48,14 +48,11 @@ class ReadVisitor : public FieldVisitor {
   }
   void field(std::string_view name, int64_t& value, IntBounds bounds, std::string_view) override {
     const YamlNode* node = scalar(name, wanted(bounds));
-    if (!node) return;
-    Reading<int64_t> reading = read_integer(node->scalar);
-    if (reading.value && !within(*reading.value, bounds)) reading.value.reset();
-    take(name, *node, wanted(bounds), reading, value);
+    if (node) take_number(name, *node, bounds, read_integer(node->scalar), value);
   }
   void field(std::string_view name, double& value, RealBounds bounds, std::string_view) override {
     const YamlNode* node = scalar(name, wanted(bounds));
-    if (node) take_real(name, *node, bounds, value);
+    if (node) take_number(name, *node, bounds, read_real(node->scalar), value);
   }
   void field(std::string_view name, std::string& value, TextRule rule, std::string_view) override {
     const YamlNode* node = scalar(name, wanted(rule));
@@ -79,23 +76,11 @@ class ReadVisitor : public FieldVisitor {
   }
   void field(std::string_view name, std::vector<double>& value, RealBounds bounds,
              std::string_view) override {
-    const YamlNode* node = take_node(name, "a list of numbers like [1, 2]");
-    if (!node) return;
-    if (node->kind != YamlNode::Kind::kList) {
-      complain(name, *node, "a list of numbers like [1, 2]", "");
-      return;
-    }
-    std::vector<double> values(node->items.size());
-    for (size_t i = 0; i < values.size(); ++i) {
-      const YamlNode& item = node->items[i];
-      const std::string item_name = concat(name, "[", i, "]");
-      if (item.kind == YamlNode::Kind::kScalar) {
-        take_real(item_name, item, bounds, values[i]);
-      } else {
-        complain(item_name, item, wanted(bounds), "");
-      }
-    }
-    value = std::move(values);
+    take_list(name, bounds, read_real, value);
+  }
+  void field(std::string_view name, std::vector<int64_t>& value, IntBounds bounds,
+             std::string_view) override {
+    take_list(name, bounds, read_integer, value);
   }
 
   void block(std::string_view name, std::string_view,
@@ -194,11 +179,33 @@ class ReadVisitor : public FieldVisitor {
     }
   }
 
-  void take_real(std::string_view name, const YamlNode& node, const RealBounds& bounds,
-                 double& value) {
-    Reading<double> reading = read_real(node.scalar);
+  template <class T, class Bounds>
+  void take_number(std::string_view name, const YamlNode& node, const Bounds& bounds,
+                   Reading<T> reading, T& value) {
     if (reading.value && !within(*reading.value, bounds)) reading.value.reset();
     take(name, node, wanted(bounds), reading, value);
+  }
+
+  template <class T, class Bounds, class Read>
+  void take_list(std::string_view name, const Bounds& bounds, const Read& read,
+                 std::vector<T>& value) {
+    const YamlNode* node = take_node(name, "a list of numbers like [1, 2]");
+    if (!node) return;
+    if (node->kind != YamlNode::Kind::kList) {
+      complain(name, *node, "a list of numbers like [1, 2]", "");
+      return;
+    }
+    std::vector<T> values(node->items.size());
+    for (size_t i = 0; i < values.size(); ++i) {
+      const YamlNode& item = node->items[i];
+      const std::string item_name = concat(name, "[", i, "]");
+      if (item.kind == YamlNode::Kind::kScalar) {
+        take_number(item_name, item, bounds, read(item.scalar), values[i]);
+      } else {
+        complain(item_name, item, wanted(bounds), "");
+      }
+    }
+    value = std::move(values);
   }
 
   void complain(std::string_view name, const YamlNode& node, const std::string& want,

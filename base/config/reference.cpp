@@ -66,6 +66,10 @@ class ReferenceVisitor : public FieldVisitor {
              std::string_view help) override {
     row(name, concat("a list, each ", wanted(bounds)), yaml_list(value), help);
   }
+  void field(std::string_view name, std::vector<int64_t>& value, IntBounds bounds,
+             std::string_view help) override {
+    row(name, concat("a list, each ", wanted(bounds)), yaml_list(value), help);
+  }
   void block(std::string_view name, std::string_view help,
              const std::function<void(FieldVisitor&)>& fields) override {
     ReferenceVisitor inner(join_path(path_, name), aliases_);

@@ -207,11 +207,20 @@ std::string real_text(double value) {
   return text;
 }
 
-std::string yaml_list(const std::vector<double>& values) {
+namespace {
+
+template <class T, class Text>
+std::string list_text(const std::vector<T>& values, const Text& text_of) {
   std::string text = "[";
-  for (size_t i = 0; i < values.size(); ++i)
-    text += concat(i == 0 ? "" : ", ", real_text(values[i]));
+  for (size_t i = 0; i < values.size(); ++i) text += concat(i == 0 ? "" : ", ", text_of(values[i]));
   return text + "]";
+}
+
+}  // namespace
+
+std::string yaml_list(const std::vector<double>& values) { return list_text(values, real_text); }
+std::string yaml_list(const std::vector<int64_t>& values) {
+  return list_text(values, [](int64_t value) { return concat(value); });
 }
 
 }  // namespace orthant

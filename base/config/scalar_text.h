@@ -39,7 +39,8 @@ std::string yaml_scalar(std::string_view text);
 
 // The shortest text that reads back as the same number: "0.1", "3e-4".
 std::string real_text(double value);
-// "[0.9, 0.95]".
+// "[0.9, 0.95]", "[2, 3]".
 std::string yaml_list(const std::vector<double>& values);
+std::string yaml_list(const std::vector<int64_t>& values);
 
 }  // namespace orthant

@@ -22,6 +22,9 @@ class SchemaVisitor : public FieldVisitor {
   void field(std::string_view name, std::vector<double>&, RealBounds, std::string_view) override {
     add(name);
   }
+  void field(std::string_view name, std::vector<int64_t>&, IntBounds, std::string_view) override {
+    add(name);
+  }
   void block(std::string_view name, std::string_view,
              const std::function<void(FieldVisitor&)>& fields) override {
     Schema::Key key{std::string(name), Schema::Key::Kind::kBlock, may_change_, {}};

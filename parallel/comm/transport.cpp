@@ -69,9 +69,10 @@ bool find_sharing(const std::vector<RankDevice>& ranks, bool apart, Pair& pair) 
 
 }  // namespace
 
-Transport choose_transport(const std::vector<RankDevice>& ranks, const std::string& wanted) {
-  if (wanted == "staged") return {.is_direct = false, .why = "parallel.device_transport: staged"};
-  const bool is_forced = wanted == "nccl";
+Transport choose_transport(const std::vector<RankDevice>& ranks, DeviceTransport wanted) {
+  if (wanted == DeviceTransport::kStaged)
+    return {.is_direct = false, .why = "parallel.device_transport: staged"};
+  const bool is_forced = wanted == DeviceTransport::kNccl;
   for (size_t r = 0; r < ranks.size(); ++r) {
     if (ranks[r].has_comm) continue;
     ORTHANT_CHECK(!is_forced, kDevice, "parallel.device_transport: nccl: the backend of rank ", r,
@@ -92,7 +93,7 @@ Transport choose_transport(const std::vector<RankDevice>& ranks, const std::stri
       .why = is_forced ? "parallel.device_transport: nccl" : "every rank has a device of its own"};
 }
 
-Group connect_devices(const Group& group, Device device, const std::string& wanted) {
+Group connect_devices(const Group& group, Device device, DeviceTransport wanted) {
   if (group.size() == 1 || device.is_cpu()) return group;
   std::vector<RankDevice> ranks;
   for (const std::string& text : group.gather_text(to_text(this_rank(device))))

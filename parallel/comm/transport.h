@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "parallel/comm/group.h"
+#include "parallel/config.h"
 
 namespace orthant {
 
@@ -22,12 +23,12 @@ struct Transport {
   std::string why;  // "ranks 0 and 1 share the device GPU-1"
 };
 
-// By rank.  wanted: auto, staged or nccl (ParallelConfig::device_transport).  Error(kConfig) when
+// By rank.  Error(kConfig) when
 // nccl is wanted and two ranks share a device, Error(kDevice) when the backend has no comm.
-Transport choose_transport(const std::vector<RankDevice>& ranks, const std::string& wanted);
+Transport choose_transport(const std::vector<RankDevice>& ranks, DeviceTransport wanted);
 
 // The same group, or one of the same members that moves tensors of `device`, this rank's, directly.
 // Rank 0 logs what was chosen.  Collective; nothing is done for a group of one or on the CPU.
-Group connect_devices(const Group& group, Device device, const std::string& wanted);
+Group connect_devices(const Group& group, Device device, DeviceTransport wanted);
 
 }  // namespace orthant

@@ -21,6 +21,9 @@ class NameLister final : public FieldVisitor {
   void field(std::string_view name, std::vector<double>&, RealBounds, std::string_view) override {
     add(name);
   }
+  void field(std::string_view name, std::vector<int64_t>&, IntBounds, std::string_view) override {
+    add(name);
+  }
   void block(std::string_view, std::string_view,
              const std::function<void(FieldVisitor&)>& fields) override {
     fields(*this);

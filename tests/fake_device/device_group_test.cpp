@@ -30,8 +30,10 @@ void group_world::run(int size, const std::function<void(const Group&)>& body) {
   log::set_quiet(true);
   testing::fake_control().reset();
   testing::fake_control().delay_seconds = 200e-6;
-  run_ranks(size, [&](const Group& world) { body(connect_devices(world, device(), "nccl")); },
-            {.deadline_seconds = 15});
+  run_ranks(
+      size,
+      [&](const Group& world) { body(connect_devices(world, device(), DeviceTransport::kNccl)); },
+      {.deadline_seconds = 15});
   EXPECT_EQ(testing::fake_control().num_comms, 0);
   EXPECT_EQ(testing::fake_control().num_aborts, 0);
 }
@@ -62,11 +64,12 @@ class DeviceGroup : public ::testing::Test {
                               double deadline_seconds = 20, double seconds = 5) {
     const double start = now_seconds();
     try {
-      run_ranks(
-          n,
-          [&](const Group& world) { body(connect_devices(world, group_world::device(), "nccl")); },
-          // Unchecked: what the headers of messages find by themselves.
-          {.deadline_seconds = deadline_seconds, .check_collectives = false});
+      run_ranks(n,
+                [&](const Group& world) {
+                  body(connect_devices(world, group_world::device(), DeviceTransport::kNccl));
+                },
+                // Unchecked: what the headers of messages find by themselves.
+                {.deadline_seconds = deadline_seconds, .check_collectives = false});
     } catch (const Error& error) {
       EXPECT_EQ(error.kind(), ErrorKind::kComm) << error.what();
       EXPECT_LT(now_seconds() - start, seconds) << error.what();
@@ -79,7 +82,7 @@ class DeviceGroup : public ::testing::Test {
 
 TEST_F(DeviceGroup, MovesDeviceTensorsByTheBackendAndOthersByTheHost) {
   run_ranks(3, [](const Group& world) {
-    const Group group = connect_devices(world, group_world::device(), "nccl");
+    const Group group = connect_devices(world, group_world::device(), DeviceTransport::kNccl);
     group.barrier();
     const int64_t before = fake_control().num_messages;
     group.barrier();
@@ -99,7 +102,7 @@ TEST_F(DeviceGroup, MovesDeviceTensorsByTheBackendAndOthersByTheHost) {
 TEST_F(DeviceGroup, RanksWithoutRowsTakePart) {
   fake_control().delay_seconds = 1e-3;
   run_ranks(4, [](const Group& world) {
-    const Group group = connect_devices(world, group_world::device(), "nccl");
+    const Group group = connect_devices(world, group_world::device(), DeviceTransport::kNccl);
     // Rank 2 has nothing for anybody, and nobody has anything for rank 1.
     std::vector<int64_t> send_rows, recv_rows;
     int64_t sent = 0, received = 0;
@@ -122,7 +125,8 @@ TEST_F(DeviceGroup, SumsUnderWayKeepTheirOrderOnEveryRank) {
   fake_control().delay_seconds = 2e-3;
   run_ranks(4,
             [](const Group& world) {
-              const Group group = connect_devices(world, group_world::device(), "nccl");
+              const Group group =
+                  connect_devices(world, group_world::device(), DeviceTransport::kNccl);
               std::vector<Tensor> tensors;
               std::vector<Work> works;
               for (int i = 0; i < 6; ++i) {
@@ -149,7 +153,7 @@ TEST_F(DeviceGroup, AWaitingRankLooksForItself) {
   fake_control().delay_seconds = 2e-3;
   const double start = now_seconds();
   run_ranks(2, [](const Group& world) {
-    const Group group = connect_devices(world, group_world::device(), "nccl");
+    const Group group = connect_devices(world, group_world::device(), DeviceTransport::kNccl);
     for (int i = 0; i < 20; ++i) group.all_reduce(on_device({8}, 1)).wait();
   });
   EXPECT_LT(now_seconds() - start, 5.0);
@@ -158,7 +162,7 @@ TEST_F(DeviceGroup, AWaitingRankLooksForItself) {
 // Pairs that send before they receive: neither waits for the other.
 TEST_F(DeviceGroup, ASendWaitsForItsReceiverAlone) {
   run_ranks(2, [](const Group& world) {
-    const Group group = connect_devices(world, group_world::device(), "nccl");
+    const Group group = connect_devices(world, group_world::device(), DeviceTransport::kNccl);
     const int peer = 1 - group.rank();
     std::vector<Work> works;
     std::vector<Tensor> received;
@@ -185,7 +189,7 @@ TEST_F(DeviceGroup, ASendWaitsForItsReceiverAlone) {
 
 TEST_F(DeviceGroup, SplitsAreConnectedAtOnce) {
   run_ranks(4, [](const Group& world) {
-    const Group group = connect_devices(world, group_world::device(), "nccl");
+    const Group group = connect_devices(world, group_world::device(), DeviceTransport::kNccl);
     const Group half = group.split(group.rank() / 2, -group.rank(), "half");
     const Group alone = group.split(group.rank(), 0, "alone");
     const Group some = group.split(group.rank() == 3 ? -1 : 0, 0, "some");
@@ -342,7 +346,7 @@ TEST_F(DeviceGroup, AbortEndsWhatIsUnderWay) {
 
 TEST_F(DeviceGroup, WritesTheRing) {
   run_ranks(2, [](const Group& world) {
-    const Group group = connect_devices(world, group_world::device(), "nccl");
+    const Group group = connect_devices(world, group_world::device(), DeviceTransport::kNccl);
     group.all_reduce(on_device({4}, 1)).wait();
     EXPECT_THAT(group.ring_text(1), HasSubstr("all_reduce world 16 B f32 at "
                                               "fake_device/device_group_test.cpp:"));
@@ -359,7 +363,7 @@ TEST_F(DeviceGroup, RanksThatShareADeviceAreStaged) {
     fake_control().reset();
     fake_control().share_uuids = shared;
     run_ranks(2, [](const Group& world) {
-      const Group group = connect_devices(world, group_world::device(), "auto");
+      const Group group = connect_devices(world, group_world::device(), DeviceTransport::kAuto);
       group.all_reduce(on_device({4}, 1)).wait();
       group.barrier();
     });
@@ -369,7 +373,9 @@ TEST_F(DeviceGroup, RanksThatShareADeviceAreStaged) {
 
 TEST_F(DeviceGroup, StagedIsWhatWasAskedFor) {
   run_ranks(2, [](const Group& world) {
-    connect_devices(world, group_world::device(), "staged").all_reduce(on_device({4}, 1)).wait();
+    connect_devices(world, group_world::device(), DeviceTransport::kStaged)
+        .all_reduce(on_device({4}, 1))
+        .wait();
   });
   EXPECT_EQ(fake_control().num_messages, 0);
 }
@@ -382,18 +388,18 @@ TEST(Transport, IsChosenByTheFactsOfAllRanks) {
   silent.has_comm = false;
   apart.host_id = "r0";
   apart_too.host_id = "r1";
-  EXPECT_TRUE(choose_transport({a, b, elsewhere}, "auto").is_direct);
-  EXPECT_FALSE(choose_transport({a, b}, "staged").is_direct);
-  EXPECT_TRUE(choose_transport({a, b}, "nccl").is_direct);
-  const Transport shared = choose_transport({b, a, a}, "auto");
+  EXPECT_TRUE(choose_transport({a, b, elsewhere}, DeviceTransport::kAuto).is_direct);
+  EXPECT_FALSE(choose_transport({a, b}, DeviceTransport::kStaged).is_direct);
+  EXPECT_TRUE(choose_transport({a, b}, DeviceTransport::kNccl).is_direct);
+  const Transport shared = choose_transport({b, a, a}, DeviceTransport::kAuto);
   EXPECT_FALSE(shared.is_direct);
   EXPECT_EQ(shared.why, "ranks 1 and 2 share the device A of h");
-  const Transport missing = choose_transport({a, silent}, "auto");
+  const Transport missing = choose_transport({a, silent}, DeviceTransport::kAuto);
   EXPECT_FALSE(missing.is_direct);
   EXPECT_THAT(missing.why, HasSubstr("rank 1 has no communication"));
-  EXPECT_THROW(choose_transport({a, silent}, "nccl"), Error);
+  EXPECT_THROW(choose_transport({a, silent}, DeviceTransport::kNccl), Error);
   try {
-    choose_transport({b, a, a}, "nccl");
+    choose_transport({b, a, a}, DeviceTransport::kNccl);
     ADD_FAILURE();
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kConfig);
@@ -401,9 +407,9 @@ TEST(Transport, IsChosenByTheFactsOfAllRanks) {
     EXPECT_THAT(error.what(), HasSubstr("NCCL_HOSTID"));
   }
   // Processes that pass for machines of their own, by choice only.
-  EXPECT_TRUE(choose_transport({apart, apart_too}, "nccl").is_direct);
-  EXPECT_FALSE(choose_transport({apart, apart_too}, "auto").is_direct);
-  EXPECT_THROW(choose_transport({apart, apart}, "nccl"), Error);
+  EXPECT_TRUE(choose_transport({apart, apart_too}, DeviceTransport::kNccl).is_direct);
+  EXPECT_FALSE(choose_transport({apart, apart_too}, DeviceTransport::kAuto).is_direct);
+  EXPECT_THROW(choose_transport({apart, apart}, DeviceTransport::kNccl), Error);
 }
 
 // --- Staged transport on a device ----------------------------------------------------------------

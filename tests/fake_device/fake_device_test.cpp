@@ -68,8 +68,8 @@ TEST(FakeDevice, TrainsOverTheDevicesOwnTransport) {
       fake_control().delay_seconds = 50e-6;
       std::vector<EngineRun> runs(static_cast<size_t>(ranks));
       run_ranks(ranks, [&](const Group& world) {
-        runs[static_cast<size_t>(world.rank())] =
-            run_engine(on_device, options, connect_devices(world, device_of("cuda"), "auto"));
+        runs[static_cast<size_t>(world.rank())] = run_engine(
+            on_device, options, connect_devices(world, device_of("cuda"), DeviceTransport::kAuto));
       });
       for (const EngineRun& got : runs)
         EXPECT_EQ(first_bit_difference(bits_of(got), bits_of(want)), "");
@@ -83,7 +83,7 @@ TEST(FakeDevice, HearsOfTheWishForDeterminism) {
   const ContextScope scope(rank);
   for (const char* determinism : {"none", "run", "none", "layout"}) {
     const Engine engine = pretrain_engine(
-        resolved_config(find_variant("moe"), {.determinism = determinism}, 1), Group::self());
+        plan_of(find_variant("moe"), {.determinism = determinism}, 1), Group::self());
     EXPECT_EQ(rank.any_order, std::string(determinism) == "none") << determinism;
   }
 }
@@ -105,8 +105,7 @@ TEST(FakeDevice, DecodesWithTheBitsOfTheCpu) {
   for (const char* device : {"cpu", "cuda"}) {
     Variant variant = find_variant("moe");
     variant.config.device = device;
-    Engine engine =
-        pretrain_engine(resolved_config(variant, {.precision = "fp32"}, 1), Group::self());
+    Engine engine = pretrain_engine(plan_of(variant, {.precision = "fp32"}, 1), Group::self());
     KvCache cache = engine.role().model().make_cache({16});
     for (const std::vector<int32_t>& ids : {std::vector<int32_t>{3, 1, 4}, {1}, {5, 9}}) {
       logits.push_back(engine.role().model().decode({ids}, cache).to_doubles());
@@ -124,11 +123,11 @@ TEST(FakeDevice, ExchangesCheckpointsWithTheCpu) {
     Variant variant = find_variant("moe");
     const LayoutOptions options{.precision = "bf16"};
     variant.config.device = from;
-    Engine saved = pretrain_engine(resolved_config(variant, options, 1), self);
+    Engine saved = pretrain_engine(plan_of(variant, options, 1), self);
     saved.step(own_batches(variant, self, 1), 1);
     variant.config.device = std::string(from) == "cpu" ? "cuda" : "cpu";
     variant.config.run.seed += 1;  // other initial weights
-    Engine loaded = pretrain_engine(resolved_config(variant, options, 1), self);
+    Engine loaded = pretrain_engine(plan_of(variant, options, 1), self);
     CheckpointWriter writer(self, concat(root, "/", from), {});
     writer.save(1, role_tensors(saved.role()), {});
     writer.finish();

@@ -43,7 +43,8 @@ INSTANTIATE_TEST_SUITE_P(Models, DataParallel,
                          [](const auto& param) { return param.param; });
 
 TEST_P(DataParallel, IsWithinTheLimitsOfLayoutTests) {
-  const RunConfig config = resolved_config(variant(), {}, 1);
+  const RunPlan plan = plan_of(variant(), {}, 1);
+  const RunConfig& config = plan.config();
   EXPECT_LE(total_parameters(config.model), 60000);
   EXPECT_LE(config.model.num_hidden_layers, 8);
   EXPECT_LE(config.batch.global_batch_size * config.batch.sequence_length, 128);
@@ -229,7 +230,7 @@ TEST(DataParallelEngine, EvaluatesWhatTheReferenceEvaluates) {
   const Variant& variant = find_variant("moe");
   const ReferenceRun& want = reference_run(variant, sgd());
   run_ranks(4, [&](const Group& world) {
-    Engine engine = pretrain_engine(resolved_config(variant, {}, 4), world);
+    Engine engine = pretrain_engine(plan_of(variant, {}, 4), world);
     load_weights(engine.role(), initial_weights(variant));
     const std::vector<Batch> own = own_batches(variant, world, 1);
     const EvaluationResult result = engine.evaluate(
@@ -273,7 +274,7 @@ TEST(DataParallelRouting, DropsInTrainingOnlyAndNotWhereProtected) {
   const ReferenceResult& want = reference_run(dropless, sgd()).steps.front();
   EXPECT_GT(relative(run.steps[0].objective_loss, want.lm_loss), 1e-6);
   run_ranks(2, [&](const Group& world) {
-    Engine engine = pretrain_engine(resolved_config(variant, {}, 2), world);
+    Engine engine = pretrain_engine(plan_of(variant, {}, 2), world);
     load_weights(engine.role(), initial_weights(variant));
     const std::vector<Batch> own = own_batches(variant, world, 1);
     const EvaluationResult result = engine.evaluate(
@@ -303,7 +304,7 @@ TEST(DataParallelRouting, BiasMovesWithEveryUpdate) {
     return std::vector<double>();
   };
   run_ranks(2, [&](const Group& world) {
-    Engine engine = pretrain_engine(resolved_config(variant, {.recompute = "full"}, 2), world);
+    Engine engine = pretrain_engine(plan_of(variant, {.recompute = "full"}, 2), world);
     std::vector<Batch> own = own_batches(variant, world, 1);
     std::vector<Batch> without_labels = own;
     for (Batch& batch : without_labels)
@@ -325,7 +326,7 @@ TEST(DataParallelRouting, BiasMovesWithEveryUpdate) {
 TEST(DataParallelEngine, SkipsAStepWithoutLabels) {
   const Variant& variant = find_variant("moe");
   run_ranks(2, [&](const Group& world) {
-    Engine engine = pretrain_engine(resolved_config(variant, {}, 2), world);
+    Engine engine = pretrain_engine(plan_of(variant, {}, 2), world);
     std::vector<Batch> own = own_batches(variant, world, 1);
     for (Batch& batch : own) std::fill(batch.labels.begin(), batch.labels.end(), kIgnoredLabel);
     const StepResult result = engine.step(own, 1);
@@ -340,7 +341,7 @@ TEST(DataParallelEngine, SkipsAStepWithoutLabels) {
 TEST(DataParallelEngine, WantsEquallyManyMicroBatchesOnEveryRank) {
   const Variant& variant = find_variant("dense_gqa");
   run_ranks(2, [&](const Group& world) {
-    Engine engine = pretrain_engine(resolved_config(variant, {}, 2), world);
+    Engine engine = pretrain_engine(plan_of(variant, {}, 2), world);
     std::vector<Batch> own = own_batches(variant, world, 1);
     if (world.rank() == 1) own.pop_back();
     EXPECT_THROW(engine.accumulate(own, 1), Error);
@@ -351,8 +352,7 @@ TEST(DataParallelEngine, WantsEquallyManyMicroBatchesOnEveryRank) {
 TEST(DataParallelEngine, StartsFromTheSameWeightsInEveryPrecision) {
   const Variant& variant = find_variant("moe");
   const auto weights_in = [&](const char* precision) {
-    Engine engine =
-        pretrain_engine(resolved_config(variant, {.precision = precision}, 1), Group::self());
+    Engine engine = pretrain_engine(plan_of(variant, {.precision = precision}, 1), Group::self());
     NamedValues values;
     for (const auto& state : engine.role().optimizer().state())
       values[state.parameter->name()] = state.parameter->value().to_doubles();

@@ -20,7 +20,7 @@ std::vector<DecodeRequest> requests_of(size_t begin, size_t end) {
 
 Written write_on(const Variant& variant, const LayoutOptions& options, const Group& world,
                  size_t begin, size_t end) {
-  const Engine engine = pretrain_engine(resolved_config(variant, options, world.size()), world);
+  const Engine engine = pretrain_engine(plan_of(variant, options, world.size()), world);
   load_weights(engine.role(), initial_weights(variant));
   std::vector<const Transformer*> stages;
   for (const auto& stage : engine.role().pipeline().stages()) stages.push_back(stage.get());

@@ -12,7 +12,7 @@ namespace orthant::testing {
 namespace {
 
 NamedValues make_initial_weights(const Variant& variant) {
-  NamedValues weights = initial_values(resolved_config(variant, {.precision = "fp32"}, 1));
+  NamedValues weights = initial_values(plan_of(variant, {.precision = "fp32"}, 1));
   for (auto& [name, values] : weights) {
     // Large enough to change choices.
     for (size_t i = 0; is_router_bias(name) && i < values.size(); ++i)
@@ -37,7 +37,7 @@ const NamedValues& initial_weights(const Variant& variant) {
 }
 
 Matrices matrices_of(const Variant& variant, const NamedValues& weights) {
-  const Engine engine = pretrain_engine(resolved_config(variant, {}, 1), Group::self());
+  const Engine engine = pretrain_engine(plan_of(variant, {}, 1), Group::self());
   Matrices matrices;
   for (const auto& parameter : engine.role().store().all()) {
     for (const LogicalTensor& logical : parameter->logical()) {
@@ -51,27 +51,28 @@ Matrices matrices_of(const Variant& variant, const NamedValues& weights) {
   return matrices;
 }
 
-RunConfig resolved_config(const Variant& variant, const LayoutOptions& options, int world_size) {
+RunPlan plan_of(const Variant& variant, const LayoutOptions& options, int world_size) {
   RunConfig config = variant.config;
-  config.precision = options.precision;
+  config.precision = precision_names().at(options.precision);
   config.run.max_steps = 100;
-  config.run.determinism = options.determinism;
+  config.run.determinism =
+      options.determinism == "none" ? Determinism::kNone : Determinism::kLayout;
   config.run.reduction_lanes = options.reduction_lanes;
-  config.parallel.recompute = options.recompute;
+  config.parallel.recompute = recompute_names().at(options.recompute);
   config.parallel.recompute_layers = options.recompute_layers;
   config.parallel.zero_stage = options.zero_stage;
   config.parallel.bucket_bytes = options.bucket_bytes;
   config.parallel.tensor_parallel_size = options.tensor_parallel_size;
   config.parallel.sequence_parallel = options.sequence_parallel;
   config.parallel.context_parallel_size = options.context_parallel_size;
-  config.parallel.context_parallel_kind = options.context_parallel_kind;
+  config.parallel.context_parallel_kind = context_kind_names().at(options.context_parallel_kind);
   config.parallel.pipeline_parallel_size = options.pipeline_parallel_size;
   config.parallel.pipeline_schedule = options.pipeline_schedule;
   config.parallel.expert_parallel_size = options.expert_parallel_size;
   config.parallel.expert_tensor_parallel_size = options.expert_tensor_parallel_size;
-  config.optimizer.name = options.optimizer;
+  config.optimizer.kind = options.optimizer == "sgd" ? OptimizerKind::kSgd : OptimizerKind::kAdamW;
   config.optimizer.learning_rate = options.learning_rate;
-  return config.resolved(world_size);
+  return RunPlan(config, world_size);
 }
 
 std::vector<Batch> own_batches(const Variant& variant, const Group& group, int64_t step) {
@@ -84,7 +85,7 @@ EngineRun run_engine(const Variant& variant, const LayoutOptions& options, const
   const auto batches = [&](int64_t step, int64_t micro_batch) {
     return batches_of(variant, options.repeat_data ? 1 : step)[static_cast<size_t>(micro_batch)];
   };
-  return run_layout(resolved_config(variant, options, group.size()), batches,
+  return run_layout(plan_of(variant, options, group.size()), batches,
                     {.steps = options.steps,
                      .gradients = options.gradients,
                      .weights = initial_weights(variant),

@@ -43,7 +43,7 @@ const NamedValues& initial_weights(const Variant& variant);
 // The same for the reference.
 Matrices matrices_of(const Variant& variant, const NamedValues& weights);
 
-RunConfig resolved_config(const Variant& variant, const LayoutOptions& options, int world_size);
+RunPlan plan_of(const Variant& variant, const LayoutOptions& options, int world_size);
 // This rank's block of a step's micro-batches.
 std::vector<Batch> own_batches(const Variant& variant, const Group& group, int64_t step);
 

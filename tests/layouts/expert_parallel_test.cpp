@@ -174,7 +174,7 @@ TEST(ExpertParallelEngine, EvaluatesAndSkipsLikeOneRank) {
   const LayoutOptions options{.expert_parallel_size = 2};
   const ReferenceRun& want = reference_run(variant, {.optimizer = "sgd", .learning_rate = 0.3});
   run_ranks(4, [&](const Group& world) {
-    Engine engine = pretrain_engine(resolved_config(variant, options, 4), world);
+    Engine engine = pretrain_engine(plan_of(variant, options, 4), world);
     load_weights(engine.role(), initial_weights(variant));
     std::vector<Batch> own = own_batches(variant, world, 1);
     const EvaluationResult result = engine.evaluate(
@@ -190,7 +190,7 @@ TEST(ExpertParallelEngine, DecodesWithTheBitsOfOneRank) {
   const Variant& variant = find_variant("moe");
   const auto decode = [&](const Group& world, int64_t ep) {
     LayoutOptions options{.precision = "fp32", .expert_parallel_size = ep};
-    Engine engine = pretrain_engine(resolved_config(variant, options, world.size()), world);
+    Engine engine = pretrain_engine(plan_of(variant, options, world.size()), world);
     KvCache cache = engine.role().model().make_cache({16});
     std::vector<double> logits;
     for (const std::vector<int32_t>& ids : {std::vector<int32_t>{3, 1, 4}, {1}, {5, 9}}) {

@@ -72,13 +72,13 @@ TEST(Recompute, ChangesNoBit) {
 TEST(Recompute, CountsRoutingOnce) {
   const Variant& variant = find_variant("moe_v3");
   for (const char* recompute : {"none", "selective", "full"}) {
-    const RunConfig config = resolved_config(variant, {.recompute = recompute}, 1);
-    const Engine engine = pretrain_engine(config, Group::self());
+    const RunPlan plan = plan_of(variant, {.recompute = recompute}, 1);
+    const Engine engine = pretrain_engine(plan, Group::self());
     Pass pass(batches_of(variant, 1).front(), engine.role().groups(), Device{});
     const Transformer& model = engine.role().model();
     const Var loss = model.head().loss(model.forward(Var(), pass), pass.labels).sum;
     backward(loss, Tensor::from({1}, {{1.0}}, loss.value().dtype()));
-    EXPECT_EQ(static_cast<int64_t>(pass.moe.routings.size()), config.model.num_moe_layers())
+    EXPECT_EQ(static_cast<int64_t>(pass.moe.routings.size()), plan.config().model.num_moe_layers())
         << recompute;
   }
 }
@@ -118,12 +118,14 @@ Batch random_rows(const RunConfig& config, int64_t seed) {
 }
 
 // By rank, of a step of thread ranks.
-std::vector<MemoryPeaks> measure(const RunConfig& config, int ranks) {
+std::vector<MemoryPeaks> measure(const RunPlan& plan) {
+  const RunConfig& config = plan.config();
+  const int ranks = plan.world_size();
   std::vector<MemoryPeaks> peaks(static_cast<size_t>(ranks));
   run_ranks(
       ranks,
       [&](const Group& world) {
-        Engine engine = pretrain_engine(config, world);
+        Engine engine = pretrain_engine(plan, world);
         const int64_t own = config.batch.micro_batches() / engine.role().groups().data.size();
         std::vector<Batch> batches;
         for (int64_t i = 0; i < own; ++i)
@@ -138,7 +140,7 @@ std::vector<MemoryPeaks> measure(const RunConfig& config, int ranks) {
 
 MemoryPeaks measure_one(LayoutOptions options) {
   options.precision = "bf16", options.steps = 1;
-  return measure(resolved_config(memory_variant(), options, 1), 1).front();
+  return measure(plan_of(memory_variant(), options, 1)).front();
 }
 
 TEST(Recompute, KeepsLess) {
@@ -191,9 +193,9 @@ TEST(MemoryPlan, IsWhatAStepHolds) {
   for (const char* precision : {"bf16", "fp32"}) {
     for (Layout layout : predicted_layouts()) {
       layout.options.precision = precision;
-      const RunConfig config = resolved_config(memory_variant(), layout.options, layout.ranks);
-      const std::vector<MemoryPeaks> want = measure(config, layout.ranks);
-      const std::vector<MemoryPeaks> got = predict_memory(config, layout.ranks);
+      const RunPlan plan = plan_of(memory_variant(), layout.options, layout.ranks);
+      const std::vector<MemoryPeaks> want = measure(plan);
+      const std::vector<MemoryPeaks> got = predict_memory(plan);
       for (size_t rank = 0; rank < want.size(); ++rank) {
         const std::string where = concat(precision, ", ", layout.text, ", rank ", rank);
         for (const MemoryCategory category : kExactly)
@@ -225,14 +227,13 @@ TEST(LongContext, ContextParallelRanksHoldAShare) {
       variant.config.batch.sequence_length * variant.config.model.vocab_size * size_of(DType::kF32);
   for (const char* recompute : {"none", "selective"}) {
     LayoutOptions options{.precision = "bf16", .recompute = recompute};
-    const MemoryPeaks one = measure(resolved_config(variant, options, 1), 1).front();
+    const MemoryPeaks one = measure(plan_of(variant, options, 1)).front();
     EXPECT_LE(one.block_bytes, logits_bytes / 2) << "tokens x vocabulary";
     options.context_parallel_size = kRanks;
     for (const char* kind : {"ring", "ulysses"}) {
       options.context_parallel_kind = kind;
       MemoryPeaks most;
-      for (const MemoryPeaks& rank : measure(resolved_config(variant, options, kRanks), kRanks))
-        most.merge(rank);
+      for (const MemoryPeaks& rank : measure(plan_of(variant, options, kRanks))) most.merge(rank);
       const double share =
           static_cast<double>(most.step_bytes) / static_cast<double>(one.step_bytes);
       const std::string where = concat(kind, ", recompute ", recompute);

@@ -32,11 +32,11 @@ ReferenceShape shape_of(const RunConfig& config) {
           .first_moe_layer = m.first_k_dense_replace,
           .normalize = m.norm_topk_prob,
           .routed_scale = m.routed_scaling_factor,
-          .sigmoid = m.scoring_func == "sigmoid",
-          .has_bias = m.topk_method == "noaux_tc",
+          .sigmoid = m.scoring_func == ScoreKind::kSigmoid,
+          .has_bias = m.topk_method == TopkMethod::kNoAuxTc,
           .groups = m.n_group,
           .top_groups = m.topk_group,
-          .group_best = m.topk_method == "noaux_tc" ? 2 : 1,
+          .group_best = m.topk_method == TopkMethod::kNoAuxTc ? 2 : 1,
           .capacity_factor = config.moe.capacity_factor,
           .bias_update_rate = config.moe.bias_update_rate,
           .balance = config.moe.balance.expert,
@@ -74,9 +74,10 @@ NamedValues values_of(const Matrices& matrices) {
 ReferenceRun compute(const Variant& variant, const LayoutOptions& options) {
   const LayoutOptions one_rank{.optimizer = options.optimizer,
                                .learning_rate = options.learning_rate};
-  const RunConfig config = resolved_config(variant, one_rank, 1);
+  const RunPlan plan = plan_of(variant, one_rank, 1);
+  const RunConfig& config = plan.config();
   Matrices weights = matrices_of(variant, initial_weights(variant));
-  ReferenceOptimizer optimizer{.adamw = config.optimizer.name == "adamw",
+  ReferenceOptimizer optimizer{.adamw = config.optimizer.kind == OptimizerKind::kAdamW,
                                .learning_rate = config.optimizer.learning_rate,
                                .beta1 = config.optimizer.betas[0],
                                .beta2 = config.optimizer.betas[1],

@@ -21,12 +21,15 @@ namespace {
 
 using Scores = std::vector<std::vector<double>>;  // by micro-batch and token
 
-std::shared_ptr<Role> make_role(const RunConfig& config, const Group& world, bool trains,
+std::shared_ptr<Role> make_role(const RunPlan& plan, const Group& world, bool trains,
                                 const WeightSource& weights, const std::string& name = "") {
-  RoleOptions options = role_options(config);
+  RoleOptions options = role_options(plan, Device{});
   options.name = name;
   if (!trains) options.training.reset();
-  return std::make_shared<Role>(options, make_rank_groups(world, config.parallel), weights);
+  return std::make_shared<Role>(
+      options,
+      make_rank_groups(world, plan.config().parallel, plan.config().model.num_key_value_heads),
+      weights);
 }
 
 Engine engine_of(std::shared_ptr<Role> role) {
@@ -37,7 +40,7 @@ Engine engine_of(std::shared_ptr<Role> role) {
 // given the variant's.
 Scores score_on(const Variant& variant, const LayoutOptions& options, const Group& world) {
   const auto role =
-      make_role(resolved_config(variant, options, world.size()), world, false, random_weights(3));
+      make_role(plan_of(variant, options, world.size()), world, false, random_weights(3));
   const Engine engine = engine_of(role);
   const std::vector<Batch> batches = own_batches(variant, role->groups().data, 1);
   engine.score(batches);
@@ -63,10 +66,10 @@ TEST(Roles, AFrozenOneDrawsTheWeightsOfOneThatTrains) {
   const Variant& variant = find_variant("dense_tied_deep");
   for (const int pp : {1, 2}) {
     run_ranks(pp, [&](const Group& world) {
-      const RunConfig config = resolved_config(
-          variant, {.precision = "bf16", .pipeline_parallel_size = pp}, world.size());
-      const auto trained = make_role(config, world, true, random_weights(5));
-      const auto frozen = make_role(config, world, false, random_weights(5));
+      const RunPlan plan =
+          plan_of(variant, {.precision = "bf16", .pipeline_parallel_size = pp}, world.size());
+      const auto trained = make_role(plan, world, true, random_weights(5));
+      const auto frozen = make_role(plan, world, false, random_weights(5));
       EXPECT_FALSE(frozen->trains());
       for (size_t i = 0; i < trained->store().all().size(); ++i) {
         const Parameter& want = *trained->store().all()[i];
@@ -112,10 +115,10 @@ TEST(Roles, APartThatTrainsHasTheGradientsOfTheWhole) {
   for (const int pp : {1, 4}) {
     for (const std::string& part : {first, middle, last}) {
       run_ranks(pp, [&](const Group& world) {
-        const RunConfig config =
-            resolved_config(variant, {.pipeline_parallel_size = pp}, world.size());
-        const RankGroups groups = make_rank_groups(world, config.parallel);
-        RoleOptions options = role_options(config);
+        const RunPlan plan = plan_of(variant, {.pipeline_parallel_size = pp}, world.size());
+        const RankGroups groups = make_rank_groups(world, plan.config().parallel,
+                                                   plan.config().model.num_key_value_heads);
+        RoleOptions options = role_options(plan, Device{});
         const auto whole = std::make_shared<Role>(options, groups, random_weights(7));
         options.training->trains = [&](const std::string& name) { return name.starts_with(part); };
         const auto some = std::make_shared<Role>(options, groups, random_weights(7));
@@ -156,8 +159,8 @@ TEST(Roles, WeightsOfTokensMakeAWeightedMean) {
                                                   {2, {.pipeline_parallel_size = 2}},
                                                   {2, {.context_parallel_size = 2}}}) {
     run_ranks(layout.ranks, [&](const Group& world) {
-      Engine engine = engine_of(make_role(resolved_config(variant, layout.options, world.size()),
-                                          world, true, random_weights(3)));
+      Engine engine = engine_of(make_role(plan_of(variant, layout.options, world.size()), world,
+                                          true, random_weights(3)));
       load_weights(engine.role(), initial_weights(variant));
       std::vector<Batch> own = own_batches(variant, engine.role().groups().data, 1);
       weigh(own);
@@ -180,9 +183,8 @@ TEST(Roles, WeightsComeFromACheckpointOrAnotherRole) {
   const Variant& variant = find_variant("dense_tied_deep");
   const TemporaryFolder folder;
   run_ranks(2, [&](const Group& world) {
-    const RunConfig config =
-        resolved_config(variant, {.precision = "bf16", .pipeline_parallel_size = 2}, 2);
-    const auto student = make_role(config, world, true, random_weights(5), "student");
+    const RunPlan plan = plan_of(variant, {.precision = "bf16", .pipeline_parallel_size = 2}, 2);
+    const auto student = make_role(plan, world, true, random_weights(5), "student");
     engine_of(student).step(batches_of(variant, 1), 1);
     CheckpointWriter writer(world, folder.path(), {});
     writer.save(1, student->saved().tensors(), {});
@@ -190,8 +192,8 @@ TEST(Roles, WeightsComeFromACheckpointOrAnotherRole) {
     const Manifest manifest = find_newest_valid(world, folder.path()).value();
     for (const bool trains : {true, false}) {
       const auto read =
-          make_role(config, world, trains, checkpoint_weights(manifest, "student."), "read");
-      const auto copied = make_role(config, world, trains, weights_of(*student), "copied");
+          make_role(plan, world, trains, checkpoint_weights(manifest, "student."), "read");
+      const auto copied = make_role(plan, world, trains, weights_of(*student), "copied");
       expect_values_of(*read, *student);
       expect_values_of(*copied, *student);
       if (!trains) continue;
@@ -205,11 +207,11 @@ TEST(Roles, WeightsComeFromACheckpointOrAnotherRole) {
 }
 
 TEST(Roles, TensorsInACheckpointBearTheRolesName) {
-  const RunConfig config = resolved_config(find_variant("moe"), {}, 1);
+  const RunPlan plan = plan_of(find_variant("moe"), {}, 1);
   std::set<std::string> names;
   for (const bool trains : {true, false}) {
     const std::string name = trains ? "student" : "judge";
-    const auto role = make_role(config, Group::self(), trains, random_weights(3), name);
+    const auto role = make_role(plan, Group::self(), trains, random_weights(3), name);
     const auto state = state_texts([&](FieldVisitor& v) { role->fields(v); });
     EXPECT_EQ(state.contains(name + ".updates"), trains);
     for (const CheckpointTensor& tensor : role->saved().tensors()) {

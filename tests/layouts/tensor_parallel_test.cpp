@@ -46,7 +46,7 @@ TEST(TensorParallelEngine, DecodesLikeOneRank) {
       LayoutOptions options{.precision = "fp64"};
       options.tensor_parallel_size = world.size();
       options.sequence_parallel = sp;
-      Engine engine = pretrain_engine(resolved_config(variant, options, world.size()), world);
+      Engine engine = pretrain_engine(plan_of(variant, options, world.size()), world);
       KvCache cache = engine.role().model().make_cache({16});
       std::vector<double> logits;
       for (const std::vector<int32_t>& ids : {std::vector<int32_t>{3, 1, 4}, {1}, {5, 9}}) {

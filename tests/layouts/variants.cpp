@@ -29,7 +29,7 @@ Variant variant(const std::string& name, const ModelConfig& model, const MoeConf
              .global_batch_size = sizes.micro_batches * sizes.sequences,
              .sequence_length = sizes.length};
   c.data.train = {{.path = "none.txt"}};  // never opened
-  c.schedule.name = "constant";
+  c.schedule.shape = ScheduleShape::kConstant;
   c.optimizer.grad_clip = grad_clip;
   return result;
 }
@@ -113,7 +113,7 @@ const std::vector<Variant>& all_variants() {
                .moe_intermediate_size = 10,
                .first_k_dense_replace = 1,
                .routed_scaling_factor = 1.5,
-               .topk_method = "group_limited_greedy",
+               .topk_method = TopkMethod::kGroupLimitedGreedy,
                .n_group = 4,
                .topk_group = 2},
               {.balance = {.expert = 0.03, .device = 0.05, .communication = 0.04, .z_loss = 0.01},
@@ -133,8 +133,8 @@ const std::vector<Variant>& all_variants() {
                .first_k_dense_replace = 1,
                .norm_topk_prob = true,
                .routed_scaling_factor = 2.5,
-               .scoring_func = "sigmoid",
-               .topk_method = "noaux_tc",
+               .scoring_func = ScoreKind::kSigmoid,
+               .topk_method = TopkMethod::kNoAuxTc,
                .n_group = 4,
                .topk_group = 2},
               {.balance = {.sequence = 0.05}, .bias_update_rate = 0.01},

@@ -95,7 +95,7 @@ TEST_P(ZeroCheckpoints, GoOnUnderAnyOther) {
       const Layout layout = kLayouts[step - 1];
       options.zero_stage = layout.zero_stage;
       run_ranks(layout.dp, [&](const Group& world) {
-        Engine engine = pretrain_engine(resolved_config(variant_, options, world.size()), world);
+        Engine engine = pretrain_engine(plan_of(variant_, options, world.size()), world);
         if (step == 1) {
           load_weights(engine.role(), initial_weights(variant_));
         } else {
@@ -153,7 +153,7 @@ TEST(ZeroExperts, CheckpointsAreReadByAnyOtherLayout) {
   const auto train_and_save = [&](const Group& world) {
     const LayoutOptions options{
         .precision = "bf16", .expert_parallel_size = 2, .expert_tensor_parallel_size = 2};
-    Engine engine = pretrain_engine(resolved_config(variant, options, 8), world);
+    Engine engine = pretrain_engine(plan_of(variant, options, 8), world);
     engine.step(own_batches(variant, world, 1), 1);
     CheckpointWriter writer(world, folder.path(), {});
     writer.save(1, role_tensors(engine.role()), {});
@@ -167,7 +167,7 @@ TEST(ZeroExperts, CheckpointsAreReadByAnyOtherLayout) {
       run_ranks(4, [&](const Group& world) {
         const LayoutOptions options{
             .precision = "bf16", .zero_stage = zero_stage, .expert_parallel_size = ep};
-        Engine engine = pretrain_engine(resolved_config(variant, options, 4), world);
+        Engine engine = pretrain_engine(plan_of(variant, options, 4), world);
         const std::optional<Manifest> manifest = find_newest_valid(world, folder.path());
         load_tensors(world, manifest.value(), role_tensors(engine.role()));
         engine.role().optimizer().values_from_masters();
@@ -187,7 +187,7 @@ TEST(ZeroEngine, SkipsTogether) {
       run_ranks(4, [&](const Group& world) {
         context().failpoint = "step.norm:rank=2:step=2:nan";
         const LayoutOptions options{.precision = precision, .zero_stage = zero_stage};
-        Engine engine = pretrain_engine(resolved_config(variant, options, 4), world);
+        Engine engine = pretrain_engine(plan_of(variant, options, 4), world);
         for (int64_t step = 1; step <= 3; ++step)
           EXPECT_EQ(engine.step(own_batches(variant, world, step), step).skipped, step == 2);
         EXPECT_EQ(engine.role().updates(), 2);
@@ -197,7 +197,7 @@ TEST(ZeroEngine, SkipsTogether) {
     }
     EXPECT_EQ(first_bit_difference(states[1], states[0]), "");
     run_ranks(4, [&](const Group& world) {
-      Engine engine = pretrain_engine(resolved_config(variant, {.precision = precision}, 4), world);
+      Engine engine = pretrain_engine(plan_of(variant, {.precision = precision}, 4), world);
       engine.step(own_batches(variant, world, 1), 1);
       engine.step(own_batches(variant, world, 3), 2);
       EXPECT_EQ(first_bit_difference(bits_of_state(engine), states[1]), "");
@@ -209,7 +209,7 @@ TEST(ZeroEngine, SkipsTogether) {
 TEST(ZeroEngine, AnInfiniteGradientIsSeenByAllRanks) {
   const Variant& variant = find_variant("dense_gqa");
   run_ranks(4, [&](const Group& world) {
-    Engine engine = pretrain_engine(resolved_config(variant, {.precision = "fp32"}, 4), world);
+    Engine engine = pretrain_engine(plan_of(variant, {.precision = "fp32"}, 4), world);
     NamedValues weights = initial_weights(variant);
     weights.at("model.norm.weight")[3] = 1e38;
     load_weights(engine.role(), weights);
@@ -226,7 +226,7 @@ TEST(ZeroEngine, DecodesOnOneRankAfterAStep) {
   for (int zero_stage : {0, 1}) {
     run_ranks(4, [&](const Group& world) {
       const LayoutOptions options{.precision = "bf16", .zero_stage = zero_stage};
-      Engine engine = pretrain_engine(resolved_config(variant, options, 4), world);
+      Engine engine = pretrain_engine(plan_of(variant, options, 4), world);
       engine.step(own_batches(variant, world, 1), 1);
       if (world.rank() != 0) return;
       KvCache cache = engine.role().model().make_cache({16});
@@ -247,7 +247,7 @@ TEST(ZeroMemory, IsTheFormula) {
       run_ranks(dp, [&](const Group& world) {
         const LayoutOptions options{
             .precision = "bf16", .zero_stage = zero_stage, .bucket_bytes = 1 << 20};
-        const Engine engine = pretrain_engine(resolved_config(variant, options, dp), world);
+        const Engine engine = pretrain_engine(plan_of(variant, options, dp), world);
         engine.role().gradients().set_lanes(plan_lanes(8, dp, 8));  // as a step does
         double values = 0, gradients = 0, state = 0;
         for (const auto& parameter : engine.role().store().all()) {

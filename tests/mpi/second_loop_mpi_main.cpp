@@ -67,7 +67,7 @@ struct LoopState {
 
 std::string run_loop(const Group& world, const std::string& dir, int64_t steps,
                      const ParallelConfig& layout) {
-  const RankGroups ranks = make_rank_groups(world, layout);
+  const RankGroups ranks = make_rank_groups(world, layout, small_model().num_key_value_heads);
   RunSession session({.name = "second",
                       .dir = dir,
                       .max_steps = steps,
@@ -128,7 +128,7 @@ int main(int argc, char** argv) {
       (std::strncmp(argv[i], "tp=", 3) == 0 ? layout.tensor_parallel_size
                                             : layout.pipeline_parallel_size) = argv[i][3] - '0';
     layout.resolve(world.size());
-    layout.resolve_model(world.size(), {.heads = 4, .kv_heads = 2, .sequence_length = kLength});
+    layout.check_model(world.size(), {.heads = 4, .kv_heads = 2, .sequence_length = kLength});
     return run_loop(world, argv[1], std::atoll(argv[2]), layout);
   });
 }

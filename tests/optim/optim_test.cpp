@@ -10,35 +10,42 @@ namespace orthant {
 namespace {
 
 TEST(ScheduleTest, WarmsUpAndEndsAtTheMinimum) {
-  const ScheduleConfig cosine{
-      .name = "cosine", .warmup_steps = 10, .total_steps = 110, .min_learning_rate = 0.1};
+  const ScheduleConfig cosine{.shape = ScheduleShape::kCosine,
+                              .warmup_steps = 10,
+                              .total_steps = 110,
+                              .min_learning_rate = 0.1};
   EXPECT_DOUBLE_EQ(learning_rate_at(cosine, 1.0, 1), 0.1);
   EXPECT_DOUBLE_EQ(learning_rate_at(cosine, 1.0, 10), 1.0);
   EXPECT_NEAR(learning_rate_at(cosine, 1.0, 60), 0.55, 1e-12);
   EXPECT_DOUBLE_EQ(learning_rate_at(cosine, 1.0, 110), 0.1);
   EXPECT_DOUBLE_EQ(learning_rate_at(cosine, 1.0, 1000), 0.1);
-  const ScheduleConfig linear{
-      .name = "linear", .warmup_steps = 0, .total_steps = 100, .min_learning_rate = 0.0};
+  const ScheduleConfig linear{.shape = ScheduleShape::kLinear,
+                              .warmup_steps = 0,
+                              .total_steps = 100,
+                              .min_learning_rate = 0.0};
   EXPECT_DOUBLE_EQ(learning_rate_at(linear, 2.0, 25), 1.5);
   // A warm-up that is longer than the schedule.
   ScheduleConfig late{.warmup_steps = 10, .total_steps = 4, .min_learning_rate = 0.1};
-  for (const char* name : {"cosine", "linear", "wsd"}) {
-    late.name = name;
-    EXPECT_DOUBLE_EQ(learning_rate_at(late, 1.0, 3), 0.3) << name;
+  using enum ScheduleShape;
+  for (const ScheduleShape shape : {kCosine, kLinear, kWsd}) {
+    late.shape = shape;
+    EXPECT_DOUBLE_EQ(learning_rate_at(late, 1.0, 3), 0.3) << static_cast<int>(shape);
     for (const int64_t step : {4, 5, 10, 11})
-      EXPECT_DOUBLE_EQ(learning_rate_at(late, 1.0, step), 0.1) << name << ", step " << step;
+      EXPECT_DOUBLE_EQ(learning_rate_at(late, 1.0, step), 0.1)
+          << static_cast<int>(shape) << ", step " << step;
   }
-  for (const char* name : {"constant", "step"}) {
-    late.name = name;
-    EXPECT_DOUBLE_EQ(learning_rate_at(late, 1.0, 5), 0.5) << name;
+  for (const ScheduleShape shape : {kConstant, kStep}) {
+    late.shape = shape;
+    EXPECT_DOUBLE_EQ(learning_rate_at(late, 1.0, 5), 0.5) << static_cast<int>(shape);
   }
-  const ScheduleConfig constant{.name = "constant", .warmup_steps = 4, .total_steps = 8};
+  const ScheduleConfig constant{
+      .shape = ScheduleShape::kConstant, .warmup_steps = 4, .total_steps = 8};
   EXPECT_DOUBLE_EQ(learning_rate_at(constant, 2.0, 2), 1.0);
   EXPECT_DOUBLE_EQ(learning_rate_at(constant, 2.0, 800), 2.0);
 }
 
 TEST(ScheduleTest, WarmsUpStaysAndDecays) {
-  ScheduleConfig wsd{.name = "wsd",
+  ScheduleConfig wsd{.shape = ScheduleShape::kWsd,
                      .warmup_steps = 10,
                      .total_steps = 100,
                      .min_learning_rate = 0.2,
@@ -48,9 +55,9 @@ TEST(ScheduleTest, WarmsUpStaysAndDecays) {
   EXPECT_DOUBLE_EQ(learning_rate_at(wsd, 1.0, 70), 0.2 + 0.8 * 0.75);
   EXPECT_DOUBLE_EQ(learning_rate_at(wsd, 1.0, 100), 0.2);
   EXPECT_DOUBLE_EQ(learning_rate_at(wsd, 1.0, 500), 0.2);
-  wsd.decay_shape = "1-sqrt";
+  wsd.decay_shape = ScheduleShape::kOneMinusSqrt;
   EXPECT_DOUBLE_EQ(learning_rate_at(wsd, 1.0, 70), 0.2 + 0.8 * 0.5);
-  wsd.decay_shape = "cosine";
+  wsd.decay_shape = ScheduleShape::kCosine;
   EXPECT_NEAR(learning_rate_at(wsd, 1.0, 80), 0.2 + 0.8 * 0.5, 1e-12);
   EXPECT_NEAR(learning_rate_at(wsd, 1.0, 70), 0.2 + 0.8 * 0.5 * (1 + std::sqrt(0.5)), 1e-12);
   wsd.decay_fraction = 1.0;  // the decay never begins before the warm-up's end
@@ -59,7 +66,7 @@ TEST(ScheduleTest, WarmsUpStaysAndDecays) {
 }
 
 TEST(ScheduleTest, StepsDownAtThePoints) {
-  ScheduleConfig step{.name = "step", .warmup_steps = 2, .total_steps = 1000};
+  ScheduleConfig step{.shape = ScheduleShape::kStep, .warmup_steps = 2, .total_steps = 1000};
   EXPECT_DOUBLE_EQ(learning_rate_at(step, 2.0, 1), 1.0);
   EXPECT_DOUBLE_EQ(learning_rate_at(step, 2.0, 600), 2.0);
   EXPECT_DOUBLE_EQ(learning_rate_at(step, 2.0, 601), 2.0 * 0.316);
@@ -108,7 +115,7 @@ TEST(AdamwTest, MasterIsTheValueItselfWhereTypesAreEqual) {
 }
 
 TEST(SgdTest, SubtractsTheScaledGradient) {
-  const OptimizerConfig config{.name = "sgd", .weight_decay = 0.5};
+  const OptimizerConfig config{.kind = OptimizerKind::kSgd, .weight_decay = 0.5};
   const Tensor value = Tensor::from({2}, {{1.0, -2.0}}, DType::kF64);
   const OptimizerSpan span = make_span(config, value, true);
   EXPECT_FALSE(span.m.defined());

@@ -81,7 +81,7 @@ Outcome train(const Group& world, DType dtype, const std::string& name, bool zer
   GradientBuffers gradients(model.store, {world, expert}, plan_lanes(6, 6, 1),
                             {.zero = zero, .bucket_bytes = 4 * 5000});
   OptimizerConfig config;
-  config.name = name;
+  config.kind = name == "sgd" ? OptimizerKind::kSgd : OptimizerKind::kAdamW;
   ParameterOptimizer optimizer(config, gradients, Group::self());
   Outcome outcome;
   for (int64_t step = 1; step <= 3; ++step) {
@@ -181,7 +181,7 @@ TEST(ZeroTest, ValuesAreWaitedForByTheirFirstReader) {
     GradientBuffers gradients(model.store, {world, world}, plan_lanes(2, 2, 1),
                               {.zero = true, .bucket_bytes = 4 * 5000});
     OptimizerConfig config;
-    config.name = "sgd";
+    config.kind = OptimizerKind::kSgd;
     ParameterOptimizer optimizer(config, gradients, Group::self());
     gradients.begin_step();
     add_gradients(model, world.rank(), 1);

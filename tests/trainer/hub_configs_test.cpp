@@ -10,7 +10,7 @@
 
 #include "base/config/config.h"
 #include "base/error.h"
-#include "trainer/run_config.h"
+#include "trainer/run_plan.h"
 
 namespace orthant {
 namespace {
@@ -30,7 +30,7 @@ ModelConfig model_of(const std::string& name, bool as_override) {
   const RunConfig config =
       as_override ? parse_config<RunConfig>(run + "{}\n", "f.yaml", {"model=" + text.str()}).config
                   : parse_config<RunConfig>(run + text.str(), "f.yaml").config;
-  return config.resolved(1).model;
+  return RunPlan(config, 1).config().model;
 }
 
 std::string refusal(const std::string& name, bool as_override) {
@@ -149,8 +149,8 @@ std::string fault(const std::string& keys) {
   const std::string text = concat("run: {max_steps: 1}\nbatch: {sequence_length: 16}\n",
                                   "data: {train: a.txt}\nmodel: {", keys, "}\n");
   try {
-    const RunConfig config = parse_config<RunConfig>(text, "f.yaml").config.resolved(1);
-    EXPECT_EQ(parse_config<RunConfig>(config.yaml(), "again").config.yaml(), config.yaml());
+    const std::string yaml = RunPlan(parse_config<RunConfig>(text, "f.yaml").config, 1).yaml();
+    EXPECT_EQ(RunPlan(parse_config<RunConfig>(yaml, "again").config, 1).yaml(), yaml);
   } catch (const Error& error) {
     return error.what();
   }

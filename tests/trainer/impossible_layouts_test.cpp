@@ -6,7 +6,7 @@
 #include "base/config/config.h"
 #include "base/context.h"
 #include "base/error.h"
-#include "trainer/run_config.h"
+#include "trainer/run_plan.h"
 
 namespace orthant {
 namespace {
@@ -25,10 +25,9 @@ RunConfig config_with(const std::vector<std::string>& overrides) {
 
 // "" when it was not refused, or rightly.
 std::string refusal(int ranks, const std::vector<std::string>& overrides) {
-  RunConfig config = config_with(overrides);
   const int64_t before = context().ledger->peak_bytes();
   try {
-    config.resolved(ranks);
+    RunPlan(config_with(overrides), ranks);
   } catch (const Error& error) {
     EXPECT_EQ(error.kind(), ErrorKind::kConfig);
     EXPECT_EQ(context().ledger->peak_bytes(), before);
@@ -143,7 +142,7 @@ const Impossible kImpossible[] = {
     {"fractions of layers",
      2,
      {"parallel.pp=2", "parallel.pipeline_layers=[2.4, 3.6]"},
-     {"parallel.pipeline_layers: want whole numbers, got 2.4"}},
+     {"parallel.pipeline_layers[0]: want an integer >= 1, got 2.4"}},
     {"chunks that the schedule has not",
      2,
      {"parallel.pp=2", "parallel.pipeline_chunks=2"},

@@ -6,7 +6,7 @@
 
 #include "base/config/config.h"
 #include "base/error.h"
-#include "trainer/run_config.h"
+#include "trainer/run_plan.h"
 
 namespace orthant {
 namespace {
@@ -19,7 +19,7 @@ RunConfig resolved(const std::string& keys, const std::string& more = "") {
       concat("run: {max_steps: 1}\nbatch: {sequence_length: 8}\ndata: {train: a.txt}\n", more,
              "\nmodel: {hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 4, ",
              "moe_intermediate_size: 8, ", keys, "}\n");
-  return parse_config<RunConfig>(text, "f.yaml").config.resolved(1);
+  return RunPlan(parse_config<RunConfig>(text, "f.yaml").config, 1).config();
 }
 
 std::string fault(const std::string& keys, const std::string& more = "") {
@@ -68,7 +68,7 @@ TEST(RoutingConfig, TakesPublishedBlocks) {
   EXPECT_EQ(v3.moe.bias_update_rate, 0.001);
   // The bias is E parameters of the layer with experts, and no operation.
   ModelConfig no_bias = v3.model;
-  no_bias.topk_method = "greedy";
+  no_bias.topk_method = TopkMethod::kGreedy;
   EXPECT_EQ(total_parameters(v3.model), total_parameters(no_bias) + 32);
   EXPECT_EQ(flops_per_token(v3.model, 8), flops_per_token(no_bias, 8));
 }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "trainer/run_config.h"
-
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -8,9 +7,12 @@
 
 #include "base/config/config.h"
 #include "base/config/schema.h"
+#include "trainer/run_plan.h"
 
 namespace orthant {
 namespace {
+
+using ::testing::HasSubstr;
 
 // Model, data, batch, optimizer and schedule make a run what it is.
 TEST(RunConfig, WhatMayChangeOnResume) {
@@ -30,17 +32,26 @@ TEST(RunConfig, WhatMayChangeOnResume) {
   EXPECT_GT(bound, 50);
 }
 
-TEST(RunConfig, TheStoredTextLeavesTheNumberOfRanksOpen) {
-  const RunConfig given =
-      parse_config<RunConfig>(
-          "run: {max_steps: 1}\nbatch: {sequence_length: 8}\ndata: {train: a.txt}\n", "f.yaml")
-          .config;
-  RunConfig config = given.resolved(4);
-  EXPECT_EQ(given.parallel.data_parallel_size, 0);
-  EXPECT_EQ(config.parallel.data_parallel_size, 4);
-  EXPECT_NE(config.yaml().find("data_parallel_size: 0\n"), std::string::npos);
-  config.replicas_follow_ranks = false;
-  EXPECT_NE(config.yaml().find("data_parallel_size: 4\n"), std::string::npos);
+// Only what the user said stays in a stored text where ranks and steps may become others.
+TEST(RunPlan, TheStoredTextLeavesOpenWhatTheUserLeftOpen) {
+  const std::string text =
+      "run: {max_steps: 9}\nbatch: {sequence_length: 8}\ndata: {train: a.txt}\n";
+  const auto plan = [&](const std::vector<std::string>& overrides) {
+    return RunPlan(parse_config<RunConfig>(text, "f.yaml", overrides).config, 4);
+  };
+  const RunPlan open = plan({}), given = plan({"parallel.dp=4", "schedule.total_steps=9"});
+  for (const RunPlan& p : {open, given}) {
+    EXPECT_EQ(p.config().parallel.data_parallel_size, 4);
+    EXPECT_EQ(p.config().schedule.total_steps, 9);
+  }
+  EXPECT_THAT(open.yaml(), HasSubstr("data_parallel_size: 0\n"));
+  EXPECT_THAT(open.yaml(), HasSubstr("total_steps: 0\n"));
+  EXPECT_THAT(given.yaml(), HasSubstr("data_parallel_size: 4\n"));
+  EXPECT_THAT(given.yaml(), HasSubstr("total_steps: 9\n"));
+  // A run that goes on keeps the end that it had, and its text stays open.
+  const RunPlan kept = open.with_schedule_end(5);
+  EXPECT_EQ(kept.config().schedule.total_steps, 5);
+  EXPECT_EQ(kept.yaml(), open.yaml());
 }
 
 }  // namespace

@@ -5,7 +5,7 @@
 
 #include "base/config/config.h"
 #include "base/error.h"
-#include "trainer/run_config.h"
+#include "trainer/run_plan.h"
 
 namespace orthant {
 namespace {
@@ -17,7 +17,7 @@ ModelConfig resolved(const std::string& keys) {
   const std::string text = concat(
       "run: {max_steps: 1}\nbatch: {sequence_length: 16}\ndata: {train: a.txt}\n",
       "model: {hidden_size: 32, num_hidden_layers: 4, num_attention_heads: 4, ", keys, "}\n");
-  return parse_config<RunConfig>(text, "f.yaml").config.resolved(1).model;
+  return RunPlan(parse_config<RunConfig>(text, "f.yaml").config, 1).config().model;
 }
 
 std::vector<int64_t> windows(const std::string& keys) {

@@ -18,6 +18,9 @@ class FlatVisitor : public FieldVisitor {
   void field(std::string_view name, std::vector<double>&, RealBounds, std::string_view) final {
     no_nesting(name);
   }
+  void field(std::string_view name, std::vector<int64_t>&, IntBounds, std::string_view) final {
+    no_nesting(name);
+  }
   void block(std::string_view name, std::string_view,
              const std::function<void(FieldVisitor&)>&) final {
     no_nesting(name);

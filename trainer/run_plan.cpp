@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trainer/run_plan.h"
+
+#include "base/config/config.h"
+#include "base/problems.h"
+#include "parallel/nearest_layouts.h"
+#include "parallel/pipeline/generators.h"
+
+namespace orthant {
+namespace {
+
+// "batch.global_batch_size 12 / micro_batch_size 2 / data_parallel_size 2 = 3 micro-batches".
+std::string micro_batches_text(const RunConfig& config, int micro_batches) {
+  const BatchConfig& b = config.batch;
+  return concat(b.ramp_start > 0 ? "batch.ramp_start " : "batch.global_batch_size ",
+                b.sizes().size_of_step(1), " / micro_batch_size ", b.micro_batch_size,
+                " / data_parallel_size ", config.parallel.data_parallel_size, " = ", micro_batches,
+                " micro-batches");
+}
+
+void check_optimizer(const OptimizerConfig& optimizer) {
+  ORTHANT_CHECK(optimizer.betas.size() == 2, kConfig, "optimizer.betas: want two numbers, got ",
+                optimizer.betas.size());
+}
+
+}  // namespace
+
+RunPlan::RunPlan(const RunConfig& given, int world_size)
+    : given_(given), config_(given), world_size_(world_size) {
+  settle();
+  const RunConfig open = config_;  // all but the layout is settled
+  Problems problems;
+  problems.collect([&] { settle_layout(); });
+  if (problems.empty()) return;
+  const std::string nearest =
+      nearest_layouts(open.parallel, world_size, [&](ParallelConfig& layout, int ranks) {
+        RunPlan other = *this;
+        other.config_ = open;
+        other.config_.parallel = layout;
+        other.world_size_ = ranks;
+        other.settle_layout();
+        layout = other.config_.parallel;
+      });
+  if (!nearest.empty()) problems.add(nearest);
+  problems.raise();
+}
+
+void RunPlan::settle() {
+  RunConfig& c = config_;
+  if (c.run.dir.empty()) c.run.dir = "runs/" + c.run.name;
+  if (c.evaluation.micro_batch_size == 0)
+    c.evaluation.micro_batch_size = c.batch.micro_batch_size;
+  if (c.schedule.total_steps == 0) c.schedule.total_steps = c.run.max_steps;
+  Problems problems;
+  problems.want(c.batch.sequence_length > 0,
+                "batch.sequence_length: want the tokens of a sequence, got nothing");
+  problems.collect([&] { c.run.validate(); });
+  problems.collect([&] { c.model.resolve(c.batch.sequence_length); });
+  problems.collect([&] { c.batch.validate(); });
+  problems.collect([&] { resolve_routing(c.model, c.moe); });
+  problems.collect([&] { c.data.validate(); });
+  problems.collect([&] { c.schedule.validate(); });
+  problems.collect([&] { check_optimizer(c.optimizer); });
+  if (problems.empty()) return;
+  problems.collect([&] { c.parallel.resolve(world_size_); });
+  problems.raise();
+}
+
+// What the number of ranks says, the rest being settled.
+void RunPlan::settle_layout() {
+  ParallelConfig& parallel = config_.parallel;
+  BatchConfig& batch = config_.batch;
+  const ModelConfig& model = config_.model;
+  parallel.resolve(world_size_);
+  const int64_t replicas = parallel.data_parallel_size;
+  if (batch.global_batch_size == 0) batch.global_batch_size = batch.micro_batch_size * replicas;
+  Problems problems;
+  if (batch.ramp_start > 0) problems.collect([&] { batch.check_ramp(replicas); });
+  problems.collect([&] { parallel.check_batch(batch.global_batch_size, batch.micro_batch_size); });
+  problems.collect([&] {
+    parallel.check_model(world_size_, {.heads = model.num_attention_heads,
+                                       .kv_heads = model.num_key_value_heads,
+                                       .experts = model.n_routed_experts,
+                                       .expert_width = model.moe_intermediate_size,
+                                       .sequence_length = batch.sequence_length});
+  });
+  if (problems.empty()) problems.collect([&] { settle_pipeline(); });
+  problems.raise();
+}
+
+// The micro-batches are fewest in the first step.
+void RunPlan::settle_pipeline() {
+  const ParallelConfig& p = config_.parallel;
+  const auto ranks = static_cast<int>(p.pipeline_parallel_size);
+  int64_t chunks = 0;
+  try {
+    chunks = pipeline::settle_chunks(p.pipeline_schedule, ranks, micro_batches(1),
+                                     static_cast<int>(p.pipeline_chunks));
+  } catch (const Error& error) {
+    throw_error(ErrorKind::kConfig,
+                concat("parallel.pipeline_schedule: ", error.what(), " (",
+                       micro_batches_text(config_, micro_batches(1)), "; pipeline_parallel_size ",
+                       ranks, ", pipeline_chunks ", p.pipeline_chunks, ")"));
+  }
+  stage_layers_ = split_stages(config_.model, config_.batch.sequence_length,
+                               ranks * static_cast<int>(chunks), p.pipeline_layers);
+}
+
+std::string RunPlan::yaml() const {
+  RunConfig open = config_;
+  open.parallel.data_parallel_size = given_.parallel.data_parallel_size;
+  open.schedule.total_steps = given_.schedule.total_steps;
+  return to_yaml(open);
+}
+
+RunPlan RunPlan::with_schedule_end(int64_t total_steps) const {
+  RunPlan other = *this;
+  other.config_.schedule.total_steps = total_steps;
+  return other;
+}
+
+int64_t RunPlan::reduction_lanes() const {
+  return config_.run.determinism == Determinism::kLayout ? config_.run.reduction_lanes : 1;
+}
+
+int RunPlan::micro_batches(int64_t step) const {
+  return static_cast<int>(config_.batch.micro_batches_of_step(step) /
+                          config_.parallel.data_parallel_size);
+}
+
+std::string RunPlan::pipeline_text() const {
+  std::string text;
+  for (const StageLayers& stage : stage_layers_)
+    text += concat(text.empty() ? "" : ", ", stage.end - stage.begin);
+  const ParallelConfig& p = config_.parallel;
+  return concat(p.pipeline_schedule, ", ", stage_layers_.size(), " stages of ", text, " layers",
+                p.pipeline_layers.empty() ? ", balanced by operations" : "");
+}
+
+}  // namespace orthant
