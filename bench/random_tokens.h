@@ -5,19 +5,20 @@
 #include <vector>
 
 #include "base/philox.h"
-#include "data/batch.h"
+#include "data/micro_batch.h"
 #include "parallel/comm/group.h"
 #include "trainer/run_config.h"
 
 namespace orthant {
 
 // This rank's block of a step's micro-batches.
-inline std::vector<Batch> random_batches(const RunConfig& c, int64_t step, const Group& group) {
-  std::vector<Batch> batches;
+inline std::vector<MicroBatch> random_batches(const RunConfig& c, int64_t step,
+                                              const Group& group) {
+  std::vector<MicroBatch> batches;
   const PhiloxKey key = make_key(1, RandomPurpose::kTest, "tokens");
   const int64_t count = c.batch.micro_batches() / group.size();
   for (int64_t m = group.rank() * count; m < (group.rank() + 1) * count; ++m) {
-    Batch b{.sequences = c.batch.micro_batch_size, .length = c.batch.sequence_length};
+    MicroBatch b{.sequences = c.batch.micro_batch_size, .length = c.batch.sequence_length};
     const int64_t n = b.num_tokens();
     for (int64_t i = 0; i < n; ++i) {
       const Philox4 bits =

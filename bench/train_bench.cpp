@@ -70,7 +70,7 @@ int run(int argc, char** argv) {
   Engine engine = pretrain_engine(file.plan, Group::self());
   int64_t step = 0;
   const auto run_step = [&] {
-    const std::vector<Batch> batches = random_batches(c, ++step, Group::self());
+    const std::vector<MicroBatch> batches = random_batches(c, ++step, Group::self());
     const double begin = now_seconds();
     engine.step(batches, step);
     return now_seconds() - begin;

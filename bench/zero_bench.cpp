@@ -43,7 +43,7 @@ struct Side {
   int64_t state_bytes = 0;
 
   void run(const RunConfig& config, const Group& world, bool timed) {
-    const std::vector<Batch> batches = random_batches(config, ++step, world);
+    const std::vector<MicroBatch> batches = random_batches(config, ++step, world);
     world.barrier();
     if (timed) ops::set_op_observer(&op_seconds);
     const double begin = now_seconds();

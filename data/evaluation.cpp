@@ -52,11 +52,11 @@ EvaluationBatches::EvaluationBatches(std::shared_ptr<Corpus> corpus, const Token
       divide_up(divide_up(num_windows_, options.micro_batch_size), options.num_ranks);
 }
 
-Batch EvaluationBatches::batch(int64_t index) const {
+MicroBatch EvaluationBatches::batch(int64_t index) const {
   ORTHANT_CHECK(index >= 0 && index < batches_per_rank_, kInternal, "evaluation: batch ", index,
                 " of ", batches_per_rank_);
   const int64_t length = options_.sequence_length, rows = options_.micro_batch_size;
-  Batch batch = make_padding_batch(rows, length, corpus_->end_of_document());
+  MicroBatch batch = make_padding_batch(rows, length, corpus_->end_of_document());
   std::vector<int32_t> tokens;
   for (int64_t row = 0; row < rows; ++row) {
     const int64_t window = (options_.rank * batches_per_rank_ + index) * rows + row;

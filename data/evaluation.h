@@ -8,8 +8,8 @@
 #include <cstdint>
 #include <memory>
 
-#include "data/batch.h"
 #include "data/corpus.h"
+#include "data/micro_batch.h"
 #include "data/tokenizer.h"
 
 namespace orthant {
@@ -31,7 +31,7 @@ class EvaluationBatches {
   // Batches of this rank; the same number on every rank.  Rank r has the r-th contiguous block of
   // them; beyond the end of the text a batch is all padding.
   int64_t num_batches() const { return batches_per_rank_; }
-  Batch batch(int64_t index) const;  // index in [0, num_batches)
+  MicroBatch batch(int64_t index) const;  // index in [0, num_batches)
 
   // Over all ranks together:
   int64_t num_tokens() const { return num_inputs_; }  // input tokens that are not padding

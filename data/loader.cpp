@@ -70,7 +70,7 @@ struct Loader::Impl {
 
   struct Ready {
     Place place;
-    Batch batch;
+    MicroBatch batch;
     std::exception_ptr error;
   };
   std::mutex mutex;
@@ -89,10 +89,10 @@ struct Loader::Impl {
                                           [this](std::stop_token stop) { work(stop); });
   }
 
-  Batch make(Place place) const {
+  MicroBatch make(Place place) const {
     const LoaderOptions& o = options;
     const int32_t end = sources.front().corpus->end_of_document();
-    Batch batch = make_padding_batch(o.micro_batch_size, o.sequence_length, end);
+    MicroBatch batch = make_padding_batch(o.micro_batch_size, o.sequence_length, end);
     std::vector<int32_t> window(static_cast<size_t>(o.sequence_length) + 1);
     const int64_t first =
         o.sizes.samples_after(place.step) + place.micro_batch * o.micro_batch_size;
@@ -149,7 +149,7 @@ struct Loader::Impl {
     }
   }
 
-  Batch take(Place place) {
+  MicroBatch take(Place place) {
     std::unique_lock lock(mutex);
     const bool follows = sequence >= 0 && (ready.empty() ? next : ready.front().place) == place;
     if (!follows) {
@@ -177,21 +177,22 @@ Loader::Loader(std::vector<LoaderSource> sources, const LoaderOptions& options)
 
 Loader::~Loader() = default;
 
-Batch Loader::micro_batch(int64_t step, int64_t micro_batch) {
+MicroBatch Loader::micro_batch(int64_t step, int64_t micro_batch) {
   const LoaderOptions& o = impl_->options;
   ORTHANT_CHECK(step >= 0 && micro_batch >= 0 && micro_batch < impl_->micro_batches(step),
                 kInternal, "loader: micro-batch ", micro_batch, " of step ", step,
                 " is outside the ", impl_->micro_batches(std::max<int64_t>(step, 0)), " of a step");
   const double start = now_seconds();
   const Place place{step, micro_batch};
-  Batch batch = o.prefetch > 0 && impl_->expected(place) ? impl_->take(place) : impl_->make(place);
+  MicroBatch batch =
+      o.prefetch > 0 && impl_->expected(place) ? impl_->take(place) : impl_->make(place);
   impl_->stall_seconds += now_seconds() - start;
   return batch;
 }
 
-std::vector<Batch> Loader::step_share(int64_t step, int64_t rank, int64_t num_ranks) {
+std::vector<MicroBatch> Loader::step_share(int64_t step, int64_t rank, int64_t num_ranks) {
   const int64_t count = impl_->micro_batches(step) / num_ranks;
-  std::vector<Batch> batches;
+  std::vector<MicroBatch> batches;
   for (int64_t i = 0; i < count; ++i) batches.push_back(micro_batch(step, rank * count + i));
   return batches;
 }

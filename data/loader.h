@@ -9,9 +9,9 @@
 #include <memory>
 #include <vector>
 
-#include "data/batch.h"
 #include "data/batch_sizes.h"
 #include "data/corpus.h"
+#include "data/micro_batch.h"
 #include "data/sampler.h"
 
 namespace orthant {
@@ -44,9 +44,9 @@ class Loader {
 
   // `step` from 0; `micro_batch` in [0, size of the step / micro_batch_size).  An error of the
   // background thread is thrown here.  One thread at a time.
-  Batch micro_batch(int64_t step, int64_t micro_batch);
+  MicroBatch micro_batch(int64_t step, int64_t micro_batch);
   // Those of a step that rank `rank` of `num_ranks` has: the rank-th of equal, contiguous parts.
-  std::vector<Batch> step_share(int64_t step, int64_t rank, int64_t num_ranks);
+  std::vector<MicroBatch> step_share(int64_t step, int64_t rank, int64_t num_ranks);
   const Sampler& sampler() const;
   // Windows in all sources together: samples of one pass over the data when weights follow sizes.
   int64_t num_windows() const;

@@ -64,8 +64,8 @@ std::vector<LayoutSpec> layouts_of(const VerifyLayout& command, const RunConfig&
 }
 
 // Rows of the user's data, read once: ranks that are threads ask for them at the same time.
-std::map<std::pair<int64_t, int64_t>, Batch> read_rows(RunConfig config, int64_t steps,
-                                                       const Group& world) {
+std::map<std::pair<int64_t, int64_t>, MicroBatch> read_rows(RunConfig config, int64_t steps,
+                                                            const Group& world) {
   config.batch.micro_batch_size = 1;
   config.batch.ramp_start = config.batch.ramp_increment = config.batch.ramp_samples = 0;
   config.evaluation.interval = 0;
@@ -74,7 +74,7 @@ std::map<std::pair<int64_t, int64_t>, Batch> read_rows(RunConfig config, int64_t
   const RunConfig& one = plan.config();
   const Datasets data = open_datasets(one, world);
   const std::unique_ptr<Loader> loader = make_loader(one, data, one.batch.sizes(), Group::self());
-  std::map<std::pair<int64_t, int64_t>, Batch> rows;
+  std::map<std::pair<int64_t, int64_t>, MicroBatch> rows;
   for (int64_t step = 1; step <= steps; ++step) {
     for (int64_t row = 0; row < one.batch.global_batch_size; ++row)
       rows[{step, row}] = loader->micro_batch(step - 1, row);

@@ -33,7 +33,7 @@ std::vector<TokenRows::Run> stream_runs(const TokenRows& rows, const TensorParal
 
 }  // namespace
 
-Pass::Pass(const Batch& batch, const RankGroups& ranks, Device on, const PassOptions& options)
+Pass::Pass(const MicroBatch& batch, const RankGroups& ranks, Device on, const PassOptions& options)
     : device(on),
       moe(make_moe_context(ranks.rows_of(batch.sequences, batch.length), batch.ids, on)),
       step(static_cast<uint64_t>(options.step)),

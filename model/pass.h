@@ -5,7 +5,7 @@
 #include <functional>
 #include <vector>
 
-#include "data/batch.h"
+#include "data/micro_batch.h"
 #include "moe/moe_layer.h"
 #include "parallel/rank_groups.h"
 
@@ -23,7 +23,8 @@ struct PassOptions {
 // Must stay where it is until backward has run.
 struct Pass {
   Pass() = default;
-  Pass(const Batch& batch, const RankGroups& ranks, Device device, const PassOptions& options = {});
+  Pass(const MicroBatch& batch, const RankGroups& ranks, Device device,
+       const PassOptions& options = {});
 
   const TokenRows& rows() const { return moe.rows; }
   // This rank's local rows of a column of the micro-batch (host, [B * T]), on the device.

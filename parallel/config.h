@@ -17,7 +17,7 @@ struct ModelSizes {
   int64_t sequence_length = 1;
 };
 
-// What backward computes again.  Selective: what remake() is called for (tensor/autograd).  Full: all
+// What backward computes again.  Selective: what remake() is called for.  Full: all
 // of a layer but its input.
 enum class Recompute { kNone, kSelective, kFull };
 const EnumNames<Recompute>& recompute_names();

@@ -33,26 +33,27 @@ void sum_counts(const Group& group, StepResult& result) {
 }
 
 // A micro-batch that outlives the step.
-std::shared_ptr<const Batch> borrowed(const Batch& batch) {
+std::shared_ptr<const MicroBatch> borrowed(const MicroBatch& batch) {
   return {std::shared_ptr<void>(), &batch};
 }
 
 // Rows of micro-batches that are to be received.
-std::function<std::pair<int64_t, int64_t>(int)> shapes_of(std::span<const Batch> batches) {
+std::function<std::pair<int64_t, int64_t>(int)> shapes_of(std::span<const MicroBatch> batches) {
   return [batches](int index) {
-    const Batch& batch = batches[static_cast<size_t>(index)];
+    const MicroBatch& batch = batches[static_cast<size_t>(index)];
     return std::pair(batch.sequences, batch.length);
   };
 }
 
 // The rows of the micro-batches of this rank before each of them.
-std::vector<int64_t> sums_before(std::span<const Batch> batches, int64_t (*rows)(const Batch&)) {
+std::vector<int64_t> sums_before(std::span<const MicroBatch> batches,
+                                 int64_t (*rows)(const MicroBatch&)) {
   std::vector<int64_t> before = {0};
-  for (const Batch& batch : batches) before.push_back(before.back() + rows(batch));
+  for (const MicroBatch& batch : batches) before.push_back(before.back() + rows(batch));
   return before;
 }
-int64_t sequences_of(const Batch& batch) { return batch.sequences; }
-int64_t tokens_of(const Batch& batch) { return batch.num_tokens(); }
+int64_t sequences_of(const MicroBatch& batch) { return batch.sequences; }
+int64_t tokens_of(const MicroBatch& batch) { return batch.num_tokens(); }
 
 void add_rows(const StageMicroBatch& run, int64_t first, SequenceSums& sums) {
   if (!run.rows.losses.defined()) return;
@@ -99,7 +100,7 @@ Engine::Engine(std::shared_ptr<Role> role, std::shared_ptr<const Objective> obje
                const EngineOptions& options)
     : role_(std::move(role)), objective_(std::move(objective)), options_(options) {}
 
-StepResult Engine::accumulate(std::span<const Batch> micro_batches, int64_t step, bool stop) {
+StepResult Engine::accumulate(std::span<const MicroBatch> micro_batches, int64_t step, bool stop) {
   Role& role = *role_;
   const RankGroups& groups = role.groups();
   groups.world.set_step(step);
@@ -162,7 +163,7 @@ StepResult Engine::accumulate(std::span<const Batch> micro_batches, int64_t step
   return result;
 }
 
-StepResult Engine::step(std::span<const Batch> micro_batches, int64_t step, bool stop) {
+StepResult Engine::step(std::span<const MicroBatch> micro_batches, int64_t step, bool stop) {
   StepResult result = accumulate(micro_batches, step, stop);
   Role& role = *role_;
   const double mean = result.count > 0 ? 1.0 / result.count : 0.0;
@@ -185,12 +186,12 @@ StepResult Engine::step(std::span<const Batch> micro_batches, int64_t step, bool
   return result;
 }
 
-EvaluationResult Engine::evaluate(const std::function<Batch(int64_t)>& batch,
+EvaluationResult Engine::evaluate(const std::function<MicroBatch(int64_t)>& batch,
                                   int64_t num_batches) const {
   const Role& role = *role_;
   const RankGroups& groups = role.groups();
   if (num_batches == 0) return {};
-  const Batch first = batch(0);  // all have its shape
+  const MicroBatch first = batch(0);  // all have its shape
   const size_t numbers = 1 + objective_->sum_names().size();
   SequenceSums sums(num_batches * first.sequences, numbers);
   std::vector<double> counts(static_cast<size_t>(num_batches), 0.0);
@@ -199,7 +200,7 @@ EvaluationResult Engine::evaluate(const std::function<Batch(int64_t)>& batch,
       .shape_of = [&](int) { return std::pair(first.sequences, first.length); },
       .prepare =
           [&](StageMicroBatch& run) {
-            run.batch = std::make_shared<const Batch>(batch(run.micro_batch));
+            run.batch = std::make_shared<const MicroBatch>(batch(run.micro_batch));
             counts[static_cast<size_t>(run.micro_batch)] = objective_->count(*run.batch);
             run.pass = Pass(*run.batch, groups, role.device());
           },
@@ -225,7 +226,7 @@ EvaluationResult Engine::evaluate(const std::function<Batch(int64_t)>& batch,
   return result;
 }
 
-std::vector<std::vector<double>> Engine::score(std::span<const Batch> micro_batches) const {
+std::vector<std::vector<double>> Engine::score(std::span<const MicroBatch> micro_batches) const {
   const Role& role = *role_;
   const RankGroups& groups = role.groups();
   const std::vector<int64_t> first_token = sums_before(micro_batches, tokens_of);

@@ -54,14 +54,15 @@ class Engine {
   // One optimizer step over this rank's micro-batches, in global order.  step counts from 1 and
   // keys learning rate and dropout.  stop: this rank wants to end; the answer is for all ranks.
   // Collective.
-  StepResult step(std::span<const Batch> micro_batches, int64_t step, bool stop = false);
+  StepResult step(std::span<const MicroBatch> micro_batches, int64_t step, bool stop = false);
   // Forward and backward only: gradients are ready in role().gradients(); collective.
-  StepResult accumulate(std::span<const Batch> micro_batches, int64_t step, bool stop = false);
+  StepResult accumulate(std::span<const MicroBatch> micro_batches, int64_t step, bool stop = false);
   // Sum over this rank's micro-batches, all of one shape, and all ranks.  Collective.
-  EvaluationResult evaluate(const std::function<Batch(int64_t)>& batch, int64_t num_batches) const;
+  EvaluationResult evaluate(const std::function<MicroBatch(int64_t)>& batch,
+                            int64_t num_batches) const;
   // The loss of every token of every micro-batch of this data-parallel rank, on all ranks that
   // share it; no gradient.  -log p(label) for language modelling.  Collective.
-  std::vector<std::vector<double>> score(std::span<const Batch> micro_batches) const;
+  std::vector<std::vector<double>> score(std::span<const MicroBatch> micro_batches) const;
 
   Role& role() const { return *role_; }
   const Objective& objective() const { return *objective_; }

@@ -169,7 +169,7 @@ LayoutRun run_layout(const RunPlan& plan, const MicroBatchSource& batches,
   const int64_t own = config.batch.micro_batches() / data.size();
   const int64_t first = data.rank() * own;  // micro-batch of the step
   const auto own_batches = [&](int64_t step) {
-    std::vector<Batch> result;
+    std::vector<MicroBatch> result;
     for (int64_t i = 0; i < own; ++i) result.push_back(batches(step, first + i));
     return result;
   };

@@ -34,7 +34,7 @@ struct LayoutRun {
 };
 
 // Micro-batches of a step (from 1), numbered globally.  Called by several ranks at once.
-using MicroBatchSource = std::function<Batch(int64_t step, int64_t micro_batch)>;
+using MicroBatchSource = std::function<MicroBatch(int64_t step, int64_t micro_batch)>;
 
 // plan: for world.size() ranks, without a batch ramp.  Every rank gets whole tensors;
 // ranks that hold the same elements are checked to hold the same bits (Error(kNumeric)).

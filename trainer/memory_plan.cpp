@@ -9,8 +9,8 @@ namespace orthant {
 namespace {
 
 // What memory depends on of a batch: its shape, and that its tokens count.
-Batch batch_of(const BatchConfig& sizes) {
-  Batch batch;
+MicroBatch batch_of(const BatchConfig& sizes) {
+  MicroBatch batch;
   batch.sequences = sizes.micro_batch_size;
   batch.length = sizes.sequence_length;
   const auto tokens = static_cast<size_t>(batch.sequences * batch.length);
@@ -29,7 +29,7 @@ std::vector<MemoryPeaks> predict_memory(const RunPlan& plan) {
   const int num_ranks = plan.world_size();
   // Of the whole batch: the steps of a ramp hold no more.
   const int64_t micro_batches = config.batch.micro_batches() / config.parallel.data_parallel_size;
-  const std::vector<Batch> batches(static_cast<size_t>(micro_batches), batch_of(config.batch));
+  const std::vector<MicroBatch> batches(static_cast<size_t>(micro_batches), batch_of(config.batch));
   std::vector<MemoryPeaks> ranks(static_cast<size_t>(num_ranks));
   run_ranks(num_ranks,
             [&](const Group& world) {

@@ -7,7 +7,7 @@ namespace orthant {
 namespace {
 
 // Null where the micro-batch has none.
-const std::vector<double>* weights_of(const Batch& batch) {
+const std::vector<double>* weights_of(const MicroBatch& batch) {
   const auto found = batch.token_columns.find(LanguageModeling::kWeights);
   if (found == batch.token_columns.end()) return nullptr;
   ORTHANT_CHECK(std::ssize(found->second) == batch.num_tokens(), kInternal,
@@ -18,7 +18,7 @@ const std::vector<double>* weights_of(const Batch& batch) {
 
 }  // namespace
 
-double LanguageModeling::count(const Batch& batch) const {
+double LanguageModeling::count(const MicroBatch& batch) const {
   const std::vector<double>* weights = weights_of(batch);
   if (!weights) return static_cast<double>(batch.num_labels());
   double sum = 0;
@@ -28,7 +28,7 @@ double LanguageModeling::count(const Batch& batch) const {
 }
 
 ObjectiveRows LanguageModeling::run(const Head& head, const Var& rows, const Pass& pass,
-                                    const Batch& batch) const {
+                                    const MicroBatch& batch) const {
   Tensor weights;
   if (const std::vector<double>* all = weights_of(batch))
     weights = pass.local(Tensor::from({batch.num_tokens()}, *all, DType::kF64));

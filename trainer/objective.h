@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "data/batch.h"
+#include "data/micro_batch.h"
 #include "layers/head.h"
 #include "model/pass.h"
 
@@ -27,13 +27,13 @@ class Objective {
   virtual ~Objective() = default;
 
   // What a micro-batch adds to the number that the step's loss and gradients are divided by.
-  virtual double count(const Batch& batch) const = 0;
+  virtual double count(const MicroBatch& batch) const = 0;
   // Numbers beside the loss that are added up over the step.
   virtual std::vector<std::string> sum_names() const { return {}; }
   // rows: the stream behind the final norm.  Collective over the ranks that share the micro-batch,
   // which get the same losses.
   virtual ObjectiveRows run(const Head& head, const Var& rows, const Pass& pass,
-                            const Batch& batch) const = 0;
+                            const MicroBatch& batch) const = 0;
 };
 
 // The mean of -log p(label) over labelled tokens.  Where the micro-batches have a token column
@@ -41,9 +41,9 @@ class Objective {
 class LanguageModeling final : public Objective {
  public:
   static constexpr const char* kWeights = "weights";
-  double count(const Batch& batch) const override;
+  double count(const MicroBatch& batch) const override;
   ObjectiveRows run(const Head& head, const Var& rows, const Pass& pass,
-                    const Batch& batch) const override;
+                    const MicroBatch& batch) const override;
 };
 
 }  // namespace orthant

@@ -134,7 +134,7 @@ void train(Training& run) {
     const int64_t step = session.next_step();
     const bool last = session.is_last(step);
     const double begin = now_seconds();
-    const std::vector<Batch> batches =
+    const std::vector<MicroBatch> batches =
         loader->step_share(step - 1, data_ranks.rank(), data_ranks.size());
     // The last step's timeline is kept, and until then one that is not the first of this job.
     const bool recorded =

@@ -18,8 +18,9 @@ namespace {
 constexpr size_t kDistinctive = 8;  // tokens shown of an expert
 
 // One row: a document of its own, without labels.
-Batch row_of(std::span<const int32_t> tokens) {
-  Batch row{.sequences = 1, .length = std::ssize(tokens), .ids = {tokens.begin(), tokens.end()}};
+MicroBatch row_of(std::span<const int32_t> tokens) {
+  MicroBatch row{
+      .sequences = 1, .length = std::ssize(tokens), .ids = {tokens.begin(), tokens.end()}};
   row.labels.assign(tokens.size(), kIgnoredLabel);
   row.positions.resize(tokens.size());
   std::iota(row.positions.begin(), row.positions.end(), 0);

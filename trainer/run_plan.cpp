@@ -48,8 +48,7 @@ RunPlan::RunPlan(const RunConfig& given, int world_size)
 void RunPlan::settle() {
   RunConfig& c = config_;
   if (c.run.dir.empty()) c.run.dir = "runs/" + c.run.name;
-  if (c.evaluation.micro_batch_size == 0)
-    c.evaluation.micro_batch_size = c.batch.micro_batch_size;
+  if (c.evaluation.micro_batch_size == 0) c.evaluation.micro_batch_size = c.batch.micro_batch_size;
   if (c.schedule.total_steps == 0) c.schedule.total_steps = c.run.max_steps;
   Problems problems;
   problems.want(c.batch.sequence_length > 0,

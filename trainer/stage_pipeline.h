@@ -34,7 +34,7 @@ struct StageOptions {
 // A micro-batch in a stage; the address stays until its backward has run.
 struct StageMicroBatch {
   int micro_batch = 0;  // of this rank
-  std::shared_ptr<const Batch> batch;
+  std::shared_ptr<const MicroBatch> batch;
   Pass pass;
   Var x, y;            // the stream into the stage and out of it, or the loss
   ObjectiveRows rows;  // of the last stage

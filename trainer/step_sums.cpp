@@ -20,11 +20,11 @@ std::vector<double> gather_in_order(const Group& group, const std::vector<double
 }  // namespace
 
 StepShape agree_on_shape(const RankGroups& groups, const Objective& objective,
-                         std::span<const Batch> micro_batches, bool stop) {
+                         std::span<const MicroBatch> micro_batches, bool stop) {
   enum { kCount, kRouted, kTokens, kSequences, kMicroBatches, kNumbers };
   std::vector<double> own(kNumbers, 0.0);
   own[kMicroBatches] = static_cast<double>(micro_batches.size());
-  for (const Batch& batch : micro_batches) {
+  for (const MicroBatch& batch : micro_batches) {
     own[kCount] += objective.count(batch);
     own[kRouted] += static_cast<double>(
         std::count_if(batch.ids.begin(), batch.ids.end(), [](int32_t id) { return id >= 0; }));

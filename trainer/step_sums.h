@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "data/batch.h"
+#include "data/micro_batch.h"
 #include "parallel/rank_groups.h"
 #include "trainer/stage_pipeline.h"
 
@@ -22,7 +22,7 @@ struct StepShape {
 };
 // Error(kInternal) where ranks have different numbers of micro-batches.  Collective.
 StepShape agree_on_shape(const RankGroups& groups, const Objective& objective,
-                         std::span<const Batch> micro_batches, bool stop);
+                         std::span<const MicroBatch> micro_batches, bool stop);
 
 // Numbers of every sequence of this rank's micro-batches, `per_sequence` each.
 class SequenceSums {

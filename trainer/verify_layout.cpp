@@ -28,10 +28,10 @@ double relative(double got, double want) {
   return std::abs(got - want) / std::max(std::abs(want), 1e-12);
 }
 
-Batch joined(const std::vector<Batch>& rows) {
-  Batch all = rows.front();
+MicroBatch joined(const std::vector<MicroBatch>& rows) {
+  MicroBatch all = rows.front();
   for (size_t i = 1; i < rows.size(); ++i) {
-    const Batch& row = rows[i];
+    const MicroBatch& row = rows[i];
     all.sequences += row.sequences;
     const auto append = [](auto& to, const auto& from) {
       to.insert(to.end(), from.begin(), from.end());
@@ -57,7 +57,7 @@ struct Trial {
 
 class Verifier {
  public:
-  Verifier(const RunConfig& config, const std::function<Batch(int64_t, int64_t)>& rows,
+  Verifier(const RunConfig& config, const std::function<MicroBatch(int64_t, int64_t)>& rows,
            const VerifyLayoutOptions& options, const Group& world)
       : config_(config), rows_(rows), options_(options), world_(world) {
     weights_ = initial_values(planned({}, {.precision = DType::kF32}));
@@ -133,7 +133,7 @@ class Verifier {
     const RunConfig& config = plan.config();
     const int64_t sequences = config.batch.micro_batch_size;
     const MicroBatchSource batches = [&](int64_t step, int64_t micro_batch) {
-      std::vector<Batch> rows;
+      std::vector<MicroBatch> rows;
       for (int64_t r = 0; r < sequences; ++r)
         rows.push_back(rows_(step, micro_batch * sequences + r));
       return joined(rows);
@@ -183,7 +183,7 @@ class Verifier {
   }
 
   const RunConfig& config_;
-  const std::function<Batch(int64_t, int64_t)>& rows_;
+  const std::function<MicroBatch(int64_t, int64_t)>& rows_;
   const VerifyLayoutOptions& options_;
   Group world_;
   NamedValues weights_;
@@ -325,7 +325,7 @@ RunConfig scaled_down(RunConfig c) {
 }
 
 std::vector<LayoutVerdict> verify_layouts(
-    const RunConfig& config, const std::function<Batch(int64_t step, int64_t row)>& rows,
+    const RunConfig& config, const std::function<MicroBatch(int64_t step, int64_t row)>& rows,
     const VerifyLayoutOptions& options, const Group& world,
     const std::function<void(const LayoutVerdict&)>& on_verdict) {
   for (const LayoutSpec& layout : options.layouts) {

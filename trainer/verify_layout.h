@@ -67,7 +67,7 @@ RunConfig scaled_down(RunConfig config);
 // have its number of ranks.  on_verdict is called as results come.  Error of a layout that cannot
 // be run: as the configuration's.  Collective.
 std::vector<LayoutVerdict> verify_layouts(
-    const RunConfig& config, const std::function<Batch(int64_t step, int64_t row)>& rows,
+    const RunConfig& config, const std::function<MicroBatch(int64_t step, int64_t row)>& rows,
     const VerifyLayoutOptions& options, const Group& world,
     const std::function<void(const LayoutVerdict&)>& on_verdict);
 

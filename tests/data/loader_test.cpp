@@ -24,7 +24,7 @@ std::string make_corpus(const std::string& name, int documents, double fraction)
 
 std::shared_ptr<Corpus> train(const std::string& path) { return Corpus::open(path, Split::kTrain); }
 
-void expect_equal(const Batch& a, const Batch& b) {
+void expect_equal(const MicroBatch& a, const MicroBatch& b) {
   EXPECT_EQ(a.sequences, b.sequences);
   EXPECT_EQ(a.length, b.length);
   EXPECT_EQ(a.ids, b.ids);
@@ -34,8 +34,8 @@ void expect_equal(const Batch& a, const Batch& b) {
   EXPECT_EQ(a.sample_ids, b.sample_ids);
 }
 
-TEST(Batch, MarksDocumentsInARow) {
-  Batch batch = make_padding_batch(2, 6, 9);
+TEST(MicroBatch, MarksDocumentsInARow) {
+  MicroBatch batch = make_padding_batch(2, 6, 9);
   const std::vector<int32_t> tokens = {1, 2, 9, 3, 9, 9, 4};  // 9 ends a document; one is empty
   fill_row(batch, 1, tokens, 9, 77);
   const auto row = [&](const std::vector<int32_t>& v, size_t r) {
@@ -55,8 +55,8 @@ TEST(Batch, MarksDocumentsInARow) {
   EXPECT_EQ(batch.num_labels(), 3);
 }
 
-TEST(Batch, PadsAShortRow) {
-  Batch batch = make_padding_batch(1, 4, 9);
+TEST(MicroBatch, PadsAShortRow) {
+  MicroBatch batch = make_padding_batch(1, 4, 9);
   fill_row(batch, 0, std::vector<int32_t>{1, 2, 3}, 9, 0);
   EXPECT_EQ(batch.ids, (std::vector<int32_t>{1, 2, 9, 9}));
   EXPECT_EQ(batch.labels, (std::vector<int32_t>{2, 3, -1, -1}));
@@ -76,7 +76,7 @@ TEST(Loader, IsWhatTheSamplerSays) {
       5, {{num_windows(a->num_tokens(), 16), 3.0}, {num_windows(b->num_tokens(), 16), 1.0}});
   for (int64_t step = 0; step < 9; ++step)
     for (int64_t micro = 0; micro < 4; ++micro) {
-      Batch want = make_padding_batch(3, 16, 256);
+      MicroBatch want = make_padding_batch(3, 16, 256);
       for (int64_t row = 0; row < 3; ++row) {
         const int64_t sample = step * 12 + micro * 3 + row;
         const SampleOrigin origin = sampler.origin(sample);
@@ -106,7 +106,7 @@ TEST(Loader, RanksPartitionTheSameSamples) {
                                       .prefetch = rank % 3});
       for (int64_t step = 0; step < 20; ++step)
         for (int64_t m = 0; m < count; ++m) {
-          const Batch batch = loader.micro_batch(step, rank * count + m);
+          const MicroBatch batch = loader.micro_batch(step, rank * count + m);
           for (size_t row = 0; row < 2; ++row) {
             std::vector<int32_t> content(batch.ids.begin() + static_cast<int64_t>(row * 8),
                                          batch.ids.begin() + static_cast<int64_t>(row * 8 + 8));
@@ -198,7 +198,7 @@ TEST(Loader, FollowsTheRamp) {
     for (int64_t step = 0; step < 12; ++step) {
       const int64_t count = sizes.size_of_step(step + 1) / 2 / ranks;
       for (int64_t m = 0; m < count * ranks; ++m) {
-        const Batch batch = loaders[static_cast<size_t>(m / count)]->micro_batch(step, m);
+        const MicroBatch batch = loaders[static_cast<size_t>(m / count)]->micro_batch(step, m);
         seen.insert(seen.end(), batch.sample_ids.begin(), batch.sample_ids.end());
       }
       expect_error(ErrorKind::kInternal, {"outside"},
@@ -227,7 +227,7 @@ TEST(EvaluationBatches, CoverEveryTokenOnceOnAnyNumberOfRanks) {
         EXPECT_EQ(batches.num_tokens(), corpus->num_tokens() - 1);
         EXPECT_EQ(batches.num_bytes(), corpus->num_bytes() - corpus->num_documents());
         for (int64_t i = 0; i < batches.num_batches(); ++i) {
-          const Batch batch = batches.batch(i);
+          const MicroBatch batch = batches.batch(i);
           EXPECT_EQ(batch.num_tokens(), 4 * length);
           for (size_t k = 0; k < batch.labels.size(); ++k) {
             EXPECT_TRUE(batch.ids[k] >= 0 && batch.ids[k] <= 256);

@@ -232,7 +232,7 @@ TEST(DataParallelEngine, EvaluatesWhatTheReferenceEvaluates) {
   run_ranks(4, [&](const Group& world) {
     Engine engine = pretrain_engine(plan_of(variant, {}, 4), world);
     load_weights(engine.role(), initial_weights(variant));
-    const std::vector<Batch> own = own_batches(variant, world, 1);
+    const std::vector<MicroBatch> own = own_batches(variant, world, 1);
     const EvaluationResult result = engine.evaluate(
         [&](int64_t i) { return own[static_cast<size_t>(i)]; }, static_cast<int64_t>(own.size()));
     EXPECT_EQ(result.count, static_cast<double>(want.steps[0].labelled_tokens));
@@ -276,7 +276,7 @@ TEST(DataParallelRouting, DropsInTrainingOnlyAndNotWhereProtected) {
   run_ranks(2, [&](const Group& world) {
     Engine engine = pretrain_engine(plan_of(variant, {}, 2), world);
     load_weights(engine.role(), initial_weights(variant));
-    const std::vector<Batch> own = own_batches(variant, world, 1);
+    const std::vector<MicroBatch> own = own_batches(variant, world, 1);
     const EvaluationResult result = engine.evaluate(
         [&](int64_t i) { return own[static_cast<size_t>(i)]; }, static_cast<int64_t>(own.size()));
     EXPECT_LE(relative(result.loss, want.lm_loss), 1e-12);
@@ -305,9 +305,9 @@ TEST(DataParallelRouting, BiasMovesWithEveryUpdate) {
   };
   run_ranks(2, [&](const Group& world) {
     Engine engine = pretrain_engine(plan_of(variant, {.recompute = "full"}, 2), world);
-    std::vector<Batch> own = own_batches(variant, world, 1);
-    std::vector<Batch> without_labels = own;
-    for (Batch& batch : without_labels)
+    std::vector<MicroBatch> own = own_batches(variant, world, 1);
+    std::vector<MicroBatch> without_labels = own;
+    for (MicroBatch& batch : without_labels)
       std::fill(batch.labels.begin(), batch.labels.end(), kIgnoredLabel);
     EXPECT_TRUE(engine.step(without_labels, 1).skipped);
     EXPECT_EQ(bias_of(engine), std::vector<double>(16, 0.0));
@@ -327,8 +327,9 @@ TEST(DataParallelEngine, SkipsAStepWithoutLabels) {
   const Variant& variant = find_variant("moe");
   run_ranks(2, [&](const Group& world) {
     Engine engine = pretrain_engine(plan_of(variant, {}, 2), world);
-    std::vector<Batch> own = own_batches(variant, world, 1);
-    for (Batch& batch : own) std::fill(batch.labels.begin(), batch.labels.end(), kIgnoredLabel);
+    std::vector<MicroBatch> own = own_batches(variant, world, 1);
+    for (MicroBatch& batch : own)
+      std::fill(batch.labels.begin(), batch.labels.end(), kIgnoredLabel);
     const StepResult result = engine.step(own, 1);
     EXPECT_TRUE(result.skipped);
     EXPECT_EQ(result.objective_loss, 0.0);
@@ -342,7 +343,7 @@ TEST(DataParallelEngine, WantsEquallyManyMicroBatchesOnEveryRank) {
   const Variant& variant = find_variant("dense_gqa");
   run_ranks(2, [&](const Group& world) {
     Engine engine = pretrain_engine(plan_of(variant, {}, 2), world);
-    std::vector<Batch> own = own_batches(variant, world, 1);
+    std::vector<MicroBatch> own = own_batches(variant, world, 1);
     if (world.rank() == 1) own.pop_back();
     EXPECT_THROW(engine.accumulate(own, 1), Error);
   });

@@ -75,8 +75,8 @@ RunPlan plan_of(const Variant& variant, const LayoutOptions& options, int world_
   return RunPlan(config, world_size);
 }
 
-std::vector<Batch> own_batches(const Variant& variant, const Group& group, int64_t step) {
-  const std::vector<Batch> all = batches_of(variant, step);
+std::vector<MicroBatch> own_batches(const Variant& variant, const Group& group, int64_t step) {
+  const std::vector<MicroBatch> all = batches_of(variant, step);
   const auto share = static_cast<std::ptrdiff_t>(all.size()) / group.size();
   return {all.begin() + group.rank() * share, all.begin() + (group.rank() + 1) * share};
 }

@@ -45,7 +45,7 @@ Matrices matrices_of(const Variant& variant, const NamedValues& weights);
 
 RunPlan plan_of(const Variant& variant, const LayoutOptions& options, int world_size);
 // This rank's block of a step's micro-batches.
-std::vector<Batch> own_batches(const Variant& variant, const Group& group, int64_t step);
+std::vector<MicroBatch> own_batches(const Variant& variant, const Group& group, int64_t step);
 
 // Collective over the group.
 EngineRun run_engine(const Variant& variant, const LayoutOptions& options, const Group& group);

@@ -176,11 +176,12 @@ TEST(ExpertParallelEngine, EvaluatesAndSkipsLikeOneRank) {
   run_ranks(4, [&](const Group& world) {
     Engine engine = pretrain_engine(plan_of(variant, options, 4), world);
     load_weights(engine.role(), initial_weights(variant));
-    std::vector<Batch> own = own_batches(variant, world, 1);
+    std::vector<MicroBatch> own = own_batches(variant, world, 1);
     const EvaluationResult result = engine.evaluate(
         [&](int64_t i) { return own[static_cast<size_t>(i)]; }, static_cast<int64_t>(own.size()));
     EXPECT_LE(relative(result.loss, want.steps[0].lm_loss), 1e-12);
-    for (Batch& batch : own) std::fill(batch.labels.begin(), batch.labels.end(), kIgnoredLabel);
+    for (MicroBatch& batch : own)
+      std::fill(batch.labels.begin(), batch.labels.end(), kIgnoredLabel);
     EXPECT_TRUE(engine.step(own, 1).skipped);
   });
 }

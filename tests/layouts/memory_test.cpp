@@ -103,10 +103,10 @@ Variant memory_variant() {
   return variant;
 }
 
-Batch random_rows(const RunConfig& config, int64_t seed) {
+MicroBatch random_rows(const RunConfig& config, int64_t seed) {
   std::mt19937_64 random(static_cast<uint64_t>(seed));
   const BatchConfig& b = config.batch;
-  Batch batch = make_padding_batch(b.micro_batch_size, b.sequence_length, -1);
+  MicroBatch batch = make_padding_batch(b.micro_batch_size, b.sequence_length, -1);
   std::vector<int32_t> tokens(static_cast<size_t>(b.sequence_length + 1));
   for (int64_t row = 0; row < b.micro_batch_size; ++row) {
     for (int32_t& token : tokens)
@@ -127,7 +127,7 @@ std::vector<MemoryPeaks> measure(const RunPlan& plan) {
       [&](const Group& world) {
         Engine engine = pretrain_engine(plan, world);
         const int64_t own = config.batch.micro_batches() / engine.role().groups().data.size();
-        std::vector<Batch> batches;
+        std::vector<MicroBatch> batches;
         for (int64_t i = 0; i < own; ++i)
           batches.push_back(random_rows(config, engine.role().groups().data.rank() * own + i));
         context().ledger->reset_peaks();

@@ -46,9 +46,9 @@ ReferenceShape shape_of(const RunConfig& config) {
           .z_loss = config.moe.balance.z_loss};
 }
 
-std::vector<ReferenceRow> rows_of(const std::vector<Batch>& batches) {
+std::vector<ReferenceRow> rows_of(const std::vector<MicroBatch>& batches) {
   std::vector<ReferenceRow> rows;
-  for (const Batch& batch : batches) {
+  for (const MicroBatch& batch : batches) {
     for (int64_t s = 0; s < batch.sequences; ++s) {
       const auto part = [&](const std::vector<int32_t>& all) {
         return std::vector<int>(all.begin() + s * batch.length,

@@ -42,7 +42,7 @@ Scores score_on(const Variant& variant, const LayoutOptions& options, const Grou
   const auto role =
       make_role(plan_of(variant, options, world.size()), world, false, random_weights(3));
   const Engine engine = engine_of(role);
-  const std::vector<Batch> batches = own_batches(variant, role->groups().data, 1);
+  const std::vector<MicroBatch> batches = own_batches(variant, role->groups().data, 1);
   engine.score(batches);
   load_weights(*role, initial_weights(variant));
   return engine.score(batches);
@@ -54,8 +54,8 @@ struct Layout {
 };
 
 // A weight that every token has, whoever computes it.
-void weigh(std::vector<Batch>& batches) {
-  for (Batch& batch : batches) {
+void weigh(std::vector<MicroBatch>& batches) {
+  for (MicroBatch& batch : batches) {
     std::vector<double>& weights = batch.token_columns[LanguageModeling::kWeights];
     for (int64_t i = 0; i < batch.num_tokens(); ++i)
       weights.push_back(0.25 * static_cast<double>(1 + (i + batch.sample_ids[0]) % 7));
@@ -122,7 +122,7 @@ TEST(Roles, APartThatTrainsHasTheGradientsOfTheWhole) {
         const auto whole = std::make_shared<Role>(options, groups, random_weights(7));
         options.training->trains = [&](const std::string& name) { return name.starts_with(part); };
         const auto some = std::make_shared<Role>(options, groups, random_weights(7));
-        const std::vector<Batch> batches = batches_of(variant, 1);
+        const std::vector<MicroBatch> batches = batches_of(variant, 1);
         engine_of(whole).accumulate(batches, 1);
         engine_of(some).accumulate(batches, 1);
         for (size_t i = 0; i < some->store().all().size(); ++i) {
@@ -142,7 +142,7 @@ TEST(Roles, APartThatTrainsHasTheGradientsOfTheWhole) {
 // The loss, and the gradients with it, are divided by the sum of the weights.
 TEST(Roles, WeightsOfTokensMakeAWeightedMean) {
   const Variant& variant = find_variant("dense_tied_deep");
-  std::vector<Batch> batches = batches_of(variant, 1);
+  std::vector<MicroBatch> batches = batches_of(variant, 1);
   weigh(batches);
   const Scores scores = score_on(variant, {}, Group::self());
   double sum = 0, count = 0;
@@ -162,7 +162,7 @@ TEST(Roles, WeightsOfTokensMakeAWeightedMean) {
       Engine engine = engine_of(make_role(plan_of(variant, layout.options, world.size()), world,
                                           true, random_weights(3)));
       load_weights(engine.role(), initial_weights(variant));
-      std::vector<Batch> own = own_batches(variant, engine.role().groups().data, 1);
+      std::vector<MicroBatch> own = own_batches(variant, engine.role().groups().data, 1);
       weigh(own);
       const StepResult result = engine.step(own, 1);
       EXPECT_NEAR(result.count, count, 1e-9);

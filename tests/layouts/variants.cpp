@@ -180,7 +180,7 @@ Variant with_micro_batches(const Variant& variant, int64_t micro_batches) {
   return result;
 }
 
-std::vector<Batch> batches_of(const Variant& variant, int64_t step) {
+std::vector<MicroBatch> batches_of(const Variant& variant, int64_t step) {
   const BatchConfig& batch = variant.config.batch;
   return random_batches({.micro_batches = batch.micro_batches(),
                          .sequences = batch.micro_batch_size,

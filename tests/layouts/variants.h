@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "data/batch.h"
+#include "data/micro_batch.h"
 #include "trainer/run_config.h"
 
 namespace orthant::testing {
@@ -27,6 +27,6 @@ Variant with_micro_batches(const Variant& variant, int64_t micro_batches);
 Variant with_micro_batch_size(const Variant& variant, int64_t sequences);
 
 // A step's micro-batches, in global order.
-std::vector<Batch> batches_of(const Variant& variant, int64_t step);
+std::vector<MicroBatch> batches_of(const Variant& variant, int64_t step);
 
 }  // namespace orthant::testing

@@ -77,13 +77,13 @@ TEST_P(DecodeTest, DecodingIsTheTrainingPass) {
   std::vector<int32_t> labels(ids.size(), -1), positions(ids.size());
   labels.back() = 17;
   std::iota(positions.begin(), positions.end(), 0);
-  const Batch batch{.sequences = 1,
-                    .length = length,
-                    .ids = ids,
-                    .labels = labels,
-                    .positions = positions,
-                    .doc_start = std::vector<int32_t>(ids.size(), 0),
-                    .sample_ids = {0}};
+  const MicroBatch batch{.sequences = 1,
+                         .length = length,
+                         .ids = ids,
+                         .labels = labels,
+                         .positions = positions,
+                         .doc_start = std::vector<int32_t>(ids.size(), 0),
+                         .sample_ids = {0}};
   Pass pass(batch, {}, Device{});
   const NoGradScope no_grad;
   const HeadLoss loss = model.head().loss(model.forward(Var(), pass), pass.labels);

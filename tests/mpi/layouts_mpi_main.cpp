@@ -29,7 +29,7 @@ std::string difference_to(const Variant& variant, const LayoutOptions& options,
 }
 
 // One row of a step of the variant.
-Batch row_of(const Variant& variant, int64_t step, int64_t row) {
+MicroBatch row_of(const Variant& variant, int64_t step, int64_t row) {
   return batches_of(with_micro_batch_size(variant, 1), step)[static_cast<size_t>(row)];
 }
 

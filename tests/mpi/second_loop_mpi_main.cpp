@@ -39,8 +39,8 @@ RoleOptions role_named(const char* name, int stages) {
 
 // Where this loop's rows come from: a pure function of the step and the micro-batch.  Every token
 // but the first follows from the one before, so there is something to learn.
-Batch rows_of(int64_t step, int64_t micro_batch) {
-  Batch batch = make_padding_batch(2, kLength, 0);
+MicroBatch rows_of(int64_t step, int64_t micro_batch) {
+  MicroBatch batch = make_padding_batch(2, kLength, 0);
   for (int64_t row = 0; row < batch.sequences; ++row) {
     const int64_t sample = (step * kMicroBatches + micro_batch) * batch.sequences + row;
     std::vector<int32_t> tokens = {static_cast<int32_t>(1 + sample * 11 % (kVocab - 1))};
@@ -52,7 +52,7 @@ Batch rows_of(int64_t step, int64_t micro_batch) {
 }
 
 // The judge's surprise at a token is the token's weight.
-void weigh(const Engine& judge, std::vector<Batch>& batches) {
+void weigh(const Engine& judge, std::vector<MicroBatch>& batches) {
   const std::vector<std::vector<double>> scores = judge.score(batches);
   for (size_t i = 0; i < batches.size(); ++i)
     batches[i].token_columns[LanguageModeling::kWeights] = scores[i];
@@ -97,7 +97,7 @@ std::string run_loop(const Group& world, const std::string& dir, int64_t steps,
   const int64_t own = kMicroBatches / ranks.data.size();
   while (session.has_next()) {
     const int64_t step = session.next_step();
-    std::vector<Batch> batches;
+    std::vector<MicroBatch> batches;
     for (int64_t i = 0; i < own; ++i) batches.push_back(rows_of(step, ranks.data.rank() * own + i));
     weigh(teacher, batches);
     const StepResult result = engine.step(batches, step);

@@ -11,7 +11,7 @@ constexpr int32_t kEndOfDocument = 0, kPadding = -1;
 
 // The kinds in the order of random_batches.h, mixed so that two neighbouring rows (a rank, a lane)
 // never both have no gradient: 4 and 5 are apart.
-void fill(Batch& batch, int64_t row, int64_t global_row, int64_t sample, int32_t vocab,
+void fill(MicroBatch& batch, int64_t row, int64_t global_row, int64_t sample, int32_t vocab,
           std::mt19937_64& random) {
   const int64_t kind = global_row * 3 % 8, length = batch.length;
   if (kind == 5) return;
@@ -42,11 +42,11 @@ void fill(Batch& batch, int64_t row, int64_t global_row, int64_t sample, int32_t
 
 }  // namespace
 
-std::vector<Batch> random_batches(const BatchRecipe& recipe, int64_t step) {
+std::vector<MicroBatch> random_batches(const BatchRecipe& recipe, int64_t step) {
   std::mt19937_64 random(static_cast<uint64_t>(1000 + step));
-  std::vector<Batch> batches;
+  std::vector<MicroBatch> batches;
   for (int64_t m = 0; m < recipe.micro_batches; ++m) {
-    Batch& batch =
+    MicroBatch& batch =
         batches.emplace_back(make_padding_batch(recipe.sequences, recipe.length, kPadding));
     for (int64_t row = 0; row < recipe.sequences; ++row) {
       const int64_t global_row = m * recipe.sequences + row;

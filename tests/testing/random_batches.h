@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "data/batch.h"
+#include "data/micro_batch.h"
 
 namespace orthant::testing {
 
@@ -20,6 +20,6 @@ struct BatchRecipe {
 // label at all, nothing but padding, packed with padding, padding that sees the text before it (so
 // that its activations are not zero).  Sample ids go on from step to step; at 16 rows a step, each
 // of the first three steps has a row that token dropping leaves alone (moe/protected_rows.h).
-std::vector<Batch> random_batches(const BatchRecipe& recipe, int64_t step);
+std::vector<MicroBatch> random_batches(const BatchRecipe& recipe, int64_t step);
 
 }  // namespace orthant::testing

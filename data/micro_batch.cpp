@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "data/batch.h"
+#include "data/micro_batch.h"
 
 #include <algorithm>
 
@@ -7,13 +7,13 @@
 
 namespace orthant {
 
-int64_t Batch::num_labels() const {
+int64_t MicroBatch::num_labels() const {
   return std::count_if(labels.begin(), labels.end(),
                        [](int32_t label) { return label != kIgnoredLabel; });
 }
 
-Batch make_padding_batch(int64_t sequences, int64_t length, int32_t pad) {
-  Batch batch;
+MicroBatch make_padding_batch(int64_t sequences, int64_t length, int32_t pad) {
+  MicroBatch batch;
   batch.sequences = sequences;
   batch.length = length;
   const size_t size = static_cast<size_t>(sequences * length);
@@ -28,8 +28,8 @@ Batch make_padding_batch(int64_t sequences, int64_t length, int32_t pad) {
   return batch;
 }
 
-void fill_row(Batch& batch, int64_t row, std::span<const int32_t> tokens, int32_t end_of_document,
-              int64_t sample_id) {
+void fill_row(MicroBatch& batch, int64_t row, std::span<const int32_t> tokens,
+              int32_t end_of_document, int64_t sample_id) {
   ORTHANT_CHECK(
       row >= 0 && row < batch.sequences && static_cast<int64_t>(tokens.size()) <= batch.length + 1,
       kInternal, "fill_row: row ", row, " with ", tokens.size(), " tokens does not fit a batch of ",

@@ -14,7 +14,7 @@ inline constexpr int32_t kIgnoredLabel = -1;
 
 // Named columns.  Rows may hold several documents ("packing").  All columns but those of sequences
 // are [sequences * length], row by row.
-struct Batch {
+struct MicroBatch {
   int64_t sequences = 0, length = 0;
   // Input tokens; < 0 and what padding has: see make_padding_batch.
   std::vector<int32_t> ids;
@@ -35,11 +35,11 @@ struct Batch {
 };
 
 // All rows are padding: ids `pad`, labels ignored, every token its own document, sample_ids -1.
-Batch make_padding_batch(int64_t sequences, int64_t length, int32_t pad);
+MicroBatch make_padding_batch(int64_t sequences, int64_t length, int32_t pad);
 
 // Fills row `row` from `tokens`, at most length + 1 of them: inputs are tokens[0 .. n-1), labels
 // tokens[1 .. n).  What a shorter row lacks stays padding.  `end_of_document` ends a document.
-void fill_row(Batch& batch, int64_t row, std::span<const int32_t> tokens, int32_t end_of_document,
-              int64_t sample_id);
+void fill_row(MicroBatch& batch, int64_t row, std::span<const int32_t> tokens,
+              int32_t end_of_document, int64_t sample_id);
 
 }  // namespace orthant
