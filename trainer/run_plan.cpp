@@ -9,6 +9,11 @@
 namespace orthant {
 namespace {
 
+int micro_batches_of(const RunConfig& config, int64_t step) {
+  return static_cast<int>(config.batch.micro_batches_of_step(step) /
+                          config.parallel.data_parallel_size);
+}
+
 // "batch.global_batch_size 12 / micro_batch_size 2 / data_parallel_size 2 = 3 micro-batches".
 std::string micro_batches_text(const RunConfig& config, int micro_batches) {
   const BatchConfig& b = config.batch;
@@ -23,30 +28,8 @@ void check_optimizer(const OptimizerConfig& optimizer) {
                 optimizer.betas.size());
 }
 
-}  // namespace
-
-RunPlan::RunPlan(const RunConfig& given, int world_size)
-    : given_(given), config_(given), world_size_(world_size) {
-  settle();
-  const RunConfig open = config_;  // all but the layout is settled
-  Problems problems;
-  problems.collect([&] { settle_layout(); });
-  if (problems.empty()) return;
-  const std::string nearest =
-      nearest_layouts(open.parallel, world_size, [&](ParallelConfig& layout, int ranks) {
-        RunPlan other = *this;
-        other.config_ = open;
-        other.config_.parallel = layout;
-        other.world_size_ = ranks;
-        other.settle_layout();
-        layout = other.config_.parallel;
-      });
-  if (!nearest.empty()) problems.add(nearest);
-  problems.raise();
-}
-
-void RunPlan::settle() {
-  RunConfig& c = config_;
+// All but what the number of ranks says.
+void settle(RunConfig& c, int world_size) {
   if (c.run.dir.empty()) c.run.dir = "runs/" + c.run.name;
   if (c.evaluation.micro_batch_size == 0) c.evaluation.micro_batch_size = c.batch.micro_batch_size;
   if (c.schedule.total_steps == 0) c.schedule.total_steps = c.run.max_steps;
@@ -61,48 +44,71 @@ void RunPlan::settle() {
   problems.collect([&] { c.schedule.validate(); });
   problems.collect([&] { check_optimizer(c.optimizer); });
   if (problems.empty()) return;
-  problems.collect([&] { c.parallel.resolve(world_size_); });
+  problems.collect([&] { c.parallel.resolve(world_size); });
   problems.raise();
 }
 
-// What the number of ranks says, the rest being settled.
-void RunPlan::settle_layout() {
-  ParallelConfig& parallel = config_.parallel;
-  BatchConfig& batch = config_.batch;
-  const ModelConfig& model = config_.model;
-  parallel.resolve(world_size_);
+// Layers of each of the pipeline's stages.  The micro-batches are fewest in the first step.
+std::vector<StageLayers> split_layers(const RunConfig& config) {
+  const ParallelConfig& p = config.parallel;
+  const auto ranks = static_cast<int>(p.pipeline_parallel_size);
+  const int micro_batches = micro_batches_of(config, 1);
+  int64_t chunks = 0;
+  try {
+    chunks = pipeline::settle_chunks(p.pipeline_schedule, ranks, micro_batches,
+                                     static_cast<int>(p.pipeline_chunks));
+  } catch (const Error& error) {
+    throw_error(ErrorKind::kConfig,
+                concat("parallel.pipeline_schedule: ", error.what(), " (",
+                       micro_batches_text(config, micro_batches), "; pipeline_parallel_size ",
+                       ranks, ", pipeline_chunks ", p.pipeline_chunks, ")"));
+  }
+  return split_stages(config.model, config.batch.sequence_length, ranks * static_cast<int>(chunks),
+                      p.pipeline_layers);
+}
+
+// What the number of ranks says, the rest being settled; returns the layers of the stages.
+std::vector<StageLayers> settle_layout(RunConfig& config, int world_size) {
+  ParallelConfig& parallel = config.parallel;
+  BatchConfig& batch = config.batch;
+  const ModelConfig& model = config.model;
+  parallel.resolve(world_size);
   const int64_t replicas = parallel.data_parallel_size;
   if (batch.global_batch_size == 0) batch.global_batch_size = batch.micro_batch_size * replicas;
   Problems problems;
   if (batch.ramp_start > 0) problems.collect([&] { batch.check_ramp(replicas); });
   problems.collect([&] { parallel.check_batch(batch.global_batch_size, batch.micro_batch_size); });
   problems.collect([&] {
-    parallel.check_model(world_size_, {.heads = model.num_attention_heads,
-                                       .kv_heads = model.num_key_value_heads,
-                                       .experts = model.n_routed_experts,
-                                       .expert_width = model.moe_intermediate_size,
-                                       .sequence_length = batch.sequence_length});
+    parallel.check_model(world_size, {.heads = model.num_attention_heads,
+                                      .kv_heads = model.num_key_value_heads,
+                                      .experts = model.n_routed_experts,
+                                      .expert_width = model.moe_intermediate_size,
+                                      .sequence_length = batch.sequence_length});
   });
-  if (problems.empty()) problems.collect([&] { settle_pipeline(); });
+  std::vector<StageLayers> layers;
+  if (problems.empty()) problems.collect([&] { layers = split_layers(config); });
   problems.raise();
+  return layers;
 }
 
-// The micro-batches are fewest in the first step.
-void RunPlan::settle_pipeline() {
-  const ParallelConfig& p = config_.parallel;
-  const auto ranks = static_cast<int>(p.pipeline_parallel_size);
-  int64_t chunks = 0;
-  try {
-    chunks = pipeline::settle_chunks(p.pipeline_schedule, ranks, micro_batches(1),
-                                     static_cast<int>(p.pipeline_chunks));
-  } catch (const Error& error) {
-    throw_error(ErrorKind::kConfig,
-                concat("parallel.pipeline_schedule: ", error.what(), " (",
-                       micro_batches_text(config_, micro_batches(1)), "; pipeline_parallel_size ",
-                       ranks, ", pipeline_chunks ", p.pipeline_chunks, ")"));
-  }
-  stage_layers_ = split_stages(config_.model, config_.batch.sequence_length,
-                               ranks * static_cast<int>(chunks), p.pipeline_layers);
+}  // namespace
+
+RunPlan::RunPlan(const RunConfig& given, int world_size)
+    : given_(given), config_(given), world_size_(world_size) {
+  settle(config_, world_size);
+  const RunConfig open = config_;
+  Problems problems;
+  problems.collect([&] { stage_layers_ = settle_layout(config_, world_size); });
+  if (problems.empty()) return;
+  const std::string nearest =
+      nearest_layouts(open.parallel, world_size, [&](ParallelConfig& layout, int ranks) {
+        RunConfig other = open;
+        other.parallel = layout;
+        settle_layout(other, ranks);
+        layout = other.parallel;
+      });
+  if (!nearest.empty()) problems.add(nearest);
+  problems.raise();
 }
 
 std::string RunPlan::yaml() const {
@@ -120,11 +126,6 @@ RunPlan RunPlan::with_schedule_end(int64_t total_steps) const {
 
 int64_t RunPlan::reduction_lanes() const {
   return config_.run.determinism == Determinism::kLayout ? config_.run.reduction_lanes : 1;
-}
-
-int RunPlan::micro_batches(int64_t step) const {
-  return static_cast<int>(config_.batch.micro_batches_of_step(step) /
-                          config_.parallel.data_parallel_size);
 }
 
 std::string RunPlan::pipeline_text() const {

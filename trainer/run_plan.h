@@ -31,18 +31,12 @@ class RunPlan {
 
   // Lanes that a step's sums are made in (docs/numerics.md).
   int64_t reduction_lanes() const;
-  // Micro-batches of a step (from 1) that a replica computes.
-  int micro_batches(int64_t step) const;
   // Of each of the pipeline's stages, given or balanced.
   const std::vector<StageLayers>& stage_layers() const { return stage_layers_; }
   // "1f1b, 2 stages of 5, 3 layers, balanced by operations".
   std::string pipeline_text() const;
 
  private:
-  void settle();
-  void settle_layout();
-  void settle_pipeline();
-
   RunConfig given_, config_;
   int world_size_;
   std::vector<StageLayers> stage_layers_;

@@ -142,7 +142,7 @@ const Impossible kImpossible[] = {
     {"fractions of layers",
      2,
      {"parallel.pp=2", "parallel.pipeline_layers=[2.4, 3.6]"},
-     {"parallel.pipeline_layers[0]: want an integer >= 1, got 2.4"}},
+     {"parallel.pipeline_layers[0]: want an integer >= 1, got '2.4'"}},
     {"chunks that the schedule has not",
      2,
      {"parallel.pp=2", "parallel.pipeline_chunks=2"},
