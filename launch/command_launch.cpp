@@ -1,0 +1,45 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <filesystem>
+#include <memory>
+
+#include "launch/command.h"
+#include "launch/launcher.h"
+
+namespace orthant {
+namespace {
+
+struct Launch {
+  int64_t ranks = 0;
+  std::string program;
+  std::vector<std::string> arguments;
+};
+
+int run(const Launch& command) {
+  const std::string program = command.program.empty()
+                                  ? std::filesystem::read_symlink("/proc/self/exe").string()
+                                  : command.program;
+  return launch_ranks(static_cast<int>(command.ranks), program, command.arguments);
+}
+
+}  // namespace
+
+Command launch_command() {
+  return {.name = "launch",
+          .help = "run a command on several ranks of this machine, under mpirun",
+          .footer =
+              "orthant launch -n 2 -- pretrain configs/quickstart.yaml run.max_steps=100\n"
+              "The first Ctrl-C, SIGTERM, hang-up or SIGUSR1 lets a run save and end with 75; a "
+              "Ctrl-C after that ends it at\nonce.  The exit code is that of the ranks, or 128 + a "
+              "signal's number.  On a cluster use its mpirun or srun:\n"
+              "mpirun -n 2 orthant pretrain configs/quickstart.yaml",
+          .declare = [](Options& o) {
+            const auto c = std::make_shared<Launch>();
+            o.integer("-n,--ranks", c->ranks, between(1, 4096), "how many ranks");
+            o.require("--ranks");
+            o.text("--program", c->program, any_text(), "run this program instead of orthant");
+            o.texts("command", c->arguments, any_text(), "after --: the words for each rank");
+            return [c] { return run(*c); };
+          }};
+}
+
+}  // namespace orthant

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// Runs a program on several ranks of this machine, under mpirun with what laptops, containers and
+// root need: more ranks than cores allowed, no binding, no ssh wanted.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace orthant {
+
+// Returns the ranks' exit code, or 128 + the signal that ended this process's job.
+//
+// SIGTERM, SIGINT, SIGHUP (unless it was ignored, as by nohup) and SIGUSR1 reach the ranks as
+// SIGUSR1, so that a run saves and ends with 75; mpirun itself would end them within seconds.  A
+// SIGINT after any of them ends the ranks at once.  No rank outlives the call, and mpirun does not
+// outlive the ranks for long.  Standard error is mpirun's and the ranks', through MpirunFilter.
+//
+// Errors: kDevice where there is no mpirun.  To be called once, by a process with one thread.
+int launch_ranks(int ranks, const std::string& program, const std::vector<std::string>& arguments);
+
+}  // namespace orthant
