@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <filesystem>
 #include <memory>
 
+#include "base/error.h"
 #include "launch/command.h"
+#include "launch/launched_rank.h"
 #include "launch/launcher.h"
 
 namespace orthant {
@@ -10,14 +11,14 @@ namespace {
 
 struct Launch {
   int64_t ranks = 0;
-  std::string program;
+  std::string program, launcher;
   std::vector<std::string> arguments;
 };
 
 int run(const Launch& command) {
-  const std::string program = command.program.empty()
-                                  ? std::filesystem::read_symlink("/proc/self/exe").string()
-                                  : command.program;
+  const std::string program = command.program.empty() ? own_program() : command.program;
+  if (!command.launcher.empty()) run_as_rank(command.launcher, program, command.arguments);
+  ORTHANT_CHECK(command.ranks > 0, kUsage, "launch: -n: want a number of ranks");
   return launch_ranks(static_cast<int>(command.ranks), program, command.arguments);
 }
 
@@ -35,8 +36,9 @@ Command launch_command() {
           .declare = [](Options& o) {
             const auto c = std::make_shared<Launch>();
             o.integer("-n,--ranks", c->ranks, between(1, 4096), "how many ranks");
-            o.require("--ranks");
             o.text("--program", c->program, any_text(), "run this program instead of orthant");
+            o.text("--as-rank-of", c->launcher, any_text(),
+                   "what launch itself starts under mpirun");
             o.texts("command", c->arguments, any_text(), "after --: the words for each rank");
             return [c] { return run(*c); };
           }};

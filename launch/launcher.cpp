@@ -13,12 +13,15 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <optional>
 #include <sstream>
 #include <utility>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "launch/launched_rank.h"
 #include "launch/mpirun_filter.h"
 #include "launch/processes.h"
 
@@ -30,8 +33,9 @@ constexpr int kTickMilliseconds = 200;
 // mpirun cleans up behind the ranks, and may hang at that for good.
 constexpr double kGraceSeconds = 5, kGraceOfTheKilledSeconds = 2;
 
-// The file of that name in the folders of PATH; "" where there is none.
+// As a shell finds it; "" where there is none.
 std::string find_program(const std::string& name) {
+  if (name.find('/') != name.npos) return access(name.c_str(), X_OK) == 0 ? name : "";
   const char* path = std::getenv("PATH");
   std::istringstream folders(path ? path : "");
   for (std::string folder; std::getline(folders, folder, ':');) {
@@ -53,12 +57,14 @@ void set_environment() {
   setenv("OMPI_MCA_btl_vader_single_copy_mechanism", "none", !kReplace);
 }
 
-int code_of(int status) {
-  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+// "signal 9 (Killed)"
+std::string signal_text(int number) {
+  return concat("signal ", number, " (", sigdescr_np(number), ")");
 }
 
 class Job {
  public:
+  explicit Job(const RankEnds& ends) : ends_(ends) {}
   int run(std::vector<std::string> command);
 
  private:
@@ -67,21 +73,24 @@ class Job {
   [[noreturn]] void become_mpirun(std::vector<std::string> command, int errors);
   void read_signals();
   void reap();
+  void read_ends();
   void pass_errors();
   void tick();
   int signal_ranks(int number) const;
   void end_orphans();
   int exit_code() const;
 
+  const RankEnds& ends_;
   sigset_t signals_before_ = {};
   int signals_ = -1, errors_ = -1;  // files
   MpirunFilter filter_;
   pid_t mpirun_ = 0;
-  bool mpirun_has_ended_ = false;
-  int code_ = 0;  // mpirun's
+  std::optional<int> mpirun_status_;
+  std::optional<RankEnd> failure_;  // the first rank's that did not end well
   int last_signal_ = 0;
   bool is_killed_ = false;          // by a second interrupt
   double quiet_since_seconds_ = 0;  // no rank has been there; 0: none has come yet
+  double failed_at_seconds_ = 0;
 };
 
 // From here on they come through a file: a handler might interrupt anything.
@@ -120,10 +129,7 @@ void Job::become_mpirun(std::vector<std::string> command, int errors) {
   dup2(nothing, STDIN_FILENO);
   dup2(errors, STDERR_FILENO);
   sigprocmask(SIG_SETMASK, &signals_before_, nullptr);
-  std::vector<char*> arguments;
-  for (std::string& word : command) arguments.push_back(word.data());
-  arguments.push_back(nullptr);
-  execv(arguments[0], arguments.data());
+  become(std::move(command));
   _exit(127);
 }
 
@@ -142,10 +148,15 @@ void Job::read_signals() {
 
 void Job::reap() {
   int status = 0;
-  for (pid_t id = waitpid(-1, &status, WNOHANG); id > 0; id = waitpid(-1, &status, WNOHANG)) {
-    if (id != mpirun_) continue;
-    mpirun_has_ended_ = true;
-    code_ = code_of(status);
+  for (pid_t id = waitpid(-1, &status, WNOHANG); id > 0; id = waitpid(-1, &status, WNOHANG))
+    if (id == mpirun_) mpirun_status_ = status;
+}
+
+void Job::read_ends() {
+  for (auto end = ends_.next(); end; end = ends_.next()) {
+    if (end->status == 0 || failure_) continue;
+    failure_ = end;
+    failed_at_seconds_ = now_seconds();
   }
 }
 
@@ -159,7 +170,7 @@ void Job::pass_errors() {
   };
   std::array<char, 65536> bytes;
   ssize_t size = read(errors_, bytes.data(), bytes.size());
-  if (size <= 0) show(filter_.release());
+  if (size <= 0) show(filter_.release());  // quiet by now, or at its end
   for (; size > 0; size = read(errors_, bytes.data(), bytes.size()))
     show(filter_.pass({bytes.data(), static_cast<size_t>(size)}));
 }
@@ -180,8 +191,10 @@ int Job::signal_ranks(int number) const {
 // Signals are sent again each time, for ranks that start late.
 void Job::tick() {
   const double now = now_seconds();
-  const bool any = signal_ranks(is_killed_ ? SIGKILL : last_signal_ ? SIGUSR1 : 0) > 0;
-  if (any) quiet_since_seconds_ = now;
+  // The others have had time to say what they have to say of it.
+  const bool is_over = failure_ && now - failed_at_seconds_ > kGraceSeconds;
+  const bool kills = is_killed_ || is_over;
+  if (signal_ranks(kills ? SIGKILL : last_signal_ ? SIGUSR1 : 0) > 0) quiet_since_seconds_ = now;
   const double grace = is_killed_ ? kGraceOfTheKilledSeconds : kGraceSeconds;
   if (quiet_since_seconds_ > 0 && now - quiet_since_seconds_ > grace) kill(mpirun_, SIGKILL);
 }
@@ -201,32 +214,46 @@ void Job::end_orphans() {
   }
 }
 
+// mpirun's own, where a rank was killed or called MPI_Abort; else the first rank's.
 int Job::exit_code() const {
-  const char* name = code_ > 128 ? sigdescr_np(code_ - 128) : nullptr;
-  // It was on its way through here: as if it had ended this.
-  if (name && last_signal_) return 128 + last_signal_;
+  const bool mpirun_failed = WIFSIGNALED(*mpirun_status_);
+  int code = mpirun_failed ? 0 : WEXITSTATUS(*mpirun_status_);
+  int by_signal = code > 128 && sigdescr_np(code - 128) ? code - 128 : 0;
+  std::string who = "a rank";
+  if (code == 0 && failure_) {
+    who = concat("rank ", failure_->rank);
+    by_signal = WIFSIGNALED(failure_->status) ? WTERMSIG(failure_->status) : 0;
+    code = by_signal ? 128 + by_signal : WEXITSTATUS(failure_->status);
+  } else if (mpirun_failed) {
+    who = "mpirun";
+    by_signal = WTERMSIG(*mpirun_status_);
+    code = 128 + by_signal;
+  }
+  if (by_signal == 0) return code;
+  if (last_signal_) return 128 + last_signal_;  // as if that had ended this process
   // Of a rank that dies before all have started mpirun often says nothing, nor can it of itself.
-  if (name && !filter_.mpirun_spoke())
-    log::error("launch: exit code ", code_, ": a rank, or mpirun itself, ended by signal ",
-               code_ - 128, " (", name, ")");
-  return code_;
+  if (!filter_.mpirun_spoke())
+    log::error("launch: ", who, " was ended by ", signal_text(by_signal));
+  return code;
 }
 
 int Job::run(std::vector<std::string> command) {
   take_signals();
   start(std::move(command));
-  for (double next_seconds = 0; !mpirun_has_ended_;) {
-    std::array<pollfd, 2> files = {pollfd{signals_, POLLIN, 0}, pollfd{errors_, POLLIN, 0}};
+  for (double next_seconds = 0; !mpirun_status_;) {
+    std::array<pollfd, 3> files = {pollfd{signals_, POLLIN, 0}, pollfd{errors_, POLLIN, 0},
+                                   pollfd{ends_.file(), POLLIN, 0}};
     poll(files.data(), files.size(), kTickMilliseconds);
     read_signals();
+    read_ends();
     pass_errors();
     reap();
-    if (files[0].revents == 0 && now_seconds() < next_seconds) continue;
-    if (!mpirun_has_ended_) tick();
+    if (mpirun_status_ || (files[0].revents == 0 && now_seconds() < next_seconds)) continue;
+    tick();
     next_seconds = now_seconds() + 1e-3 * kTickMilliseconds;
   }
   end_orphans();
-  pass_errors();
+  read_ends();
   pass_errors();
   return exit_code();
 }
@@ -234,14 +261,29 @@ int Job::run(std::vector<std::string> command) {
 }  // namespace
 
 int launch_ranks(int ranks, const std::string& program, const std::vector<std::string>& arguments) {
-  const std::string mpirun = find_program("mpirun");
+  const std::string mpirun = find_program("mpirun"), file = find_program(program);
   ORTHANT_CHECK(!mpirun.empty(), kDevice,
                 "launch: no mpirun in PATH; install Open MPI (Debian, Ubuntu: openmpi-bin)");
+  ORTHANT_CHECK(!file.empty(), kMissingInput, "launch: ", program, ": no program of that name");
   set_environment();
-  std::vector<std::string> command = {mpirun, "--oversubscribe",     "--bind-to", "none",
-                                      "-n",   std::to_string(ranks), program};
+  const RankEnds ends;
+  std::vector<std::string> command = {mpirun,
+                                      "--oversubscribe",
+                                      "--bind-to",
+                                      "none",
+                                      "-n",
+                                      std::to_string(ranks),
+                                      own_program(),
+                                      "launch",
+                                      "--as-rank-of",
+                                      ends.address(),
+                                      "--program",
+                                      file,
+                                      "--"};
   command.insert(command.end(), arguments.begin(), arguments.end());
-  return Job().run(std::move(command));
+  return Job(ends).run(std::move(command));
 }
+
+std::string own_program() { return std::filesystem::read_symlink("/proc/self/exe").string(); }
 
 }  // namespace orthant
