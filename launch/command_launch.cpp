@@ -18,6 +18,9 @@ struct Launch {
 int run(const Launch& command) {
   const std::string program = command.program.empty() ? own_program() : command.program;
   if (!command.launcher.empty()) run_as_rank(command.launcher, program, command.arguments);
+  ORTHANT_CHECK(
+      !command.program.empty() || !command.arguments.empty(), kUsage,
+      "launch: want a command behind --, such as: orthant launch -n 2 -- pretrain CONFIG");
   ORTHANT_CHECK(command.ranks > 0, kUsage, "launch: -n: want a number of ranks");
   return launch_ranks(static_cast<int>(command.ranks), program, command.arguments);
 }

@@ -57,6 +57,12 @@ void set_environment() {
   setenv("OMPI_MCA_btl_vader_single_copy_mechanism", "none", !kReplace);
 }
 
+std::string host_name() {
+  std::array<char, 256> name = {};
+  gethostname(name.data(), name.size() - 1);
+  return name.data();
+}
+
 // "signal 9 (Killed)"
 std::string signal_text(int number) {
   return concat("signal ", number, " (", sigdescr_np(number), ")");
@@ -78,6 +84,7 @@ class Job {
   void tick();
   int signal_ranks(int number) const;
   void end_orphans();
+  void remove_session_folder() const;
   int exit_code() const;
 
   const RankEnds& ends_;
@@ -121,7 +128,7 @@ void Job::start(std::vector<std::string> command) {
   close(ends[1]);
 }
 
-// In a session of its own, so that Ctrl-C on a terminal comes here alone; its ranks are known by it.
+// In a session of its own: Ctrl-C on a terminal comes here alone, and the ranks are known by it.
 void Job::become_mpirun(std::vector<std::string> command, int errors) {
   setsid();
   prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -199,6 +206,14 @@ void Job::tick() {
   if (quiet_since_seconds_ > 0 && now - quiet_since_seconds_ > grace) kill(mpirun_, SIGKILL);
 }
 
+// A mpirun that was killed leaves the folder of its job.
+void Job::remove_session_folder() const {
+  std::error_code ignored;
+  const std::string jobs = concat("ompi.", host_name(), ".", geteuid()),
+                    job = concat("pid.", mpirun_);
+  std::filesystem::remove_all(std::filesystem::temp_directory_path() / jobs / job, ignored);
+}
+
 // Those that mpirun left behind; each may leave others.
 void Job::end_orphans() {
   for (const double until = now_seconds() + kGraceSeconds; now_seconds() < until;) {
@@ -253,6 +268,7 @@ int Job::run(std::vector<std::string> command) {
     next_seconds = now_seconds() + 1e-3 * kTickMilliseconds;
   }
   end_orphans();
+  if (WIFSIGNALED(*mpirun_status_)) remove_session_folder();
   read_ends();
   pass_errors();
   return exit_code();
