@@ -2,6 +2,7 @@
 #include "launch/launcher.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
@@ -9,19 +10,20 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <filesystem>
 #include <optional>
-#include <sstream>
+#include <set>
 #include <utility>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "launch/launched_rank.h"
+#include "launch/mpirun.h"
 #include "launch/mpirun_filter.h"
 #include "launch/processes.h"
 
@@ -32,36 +34,8 @@ namespace {
 constexpr int kTickMilliseconds = 200;
 // mpirun cleans up behind the ranks, and may hang at that for good.
 constexpr double kGraceSeconds = 5, kGraceOfTheKilledSeconds = 2;
-
-// As a shell finds it; "" where there is none.
-std::string find_program(const std::string& name) {
-  if (name.find('/') != name.npos) return access(name.c_str(), X_OK) == 0 ? name : "";
-  const char* path = std::getenv("PATH");
-  std::istringstream folders(path ? path : "");
-  for (std::string folder; std::getline(folders, folder, ':');) {
-    const std::string file = concat(folder.empty() ? "." : folder, "/", name);
-    if (access(file.c_str(), X_OK) == 0) return file;
-  }
-  return "";
-}
-
-void set_environment() {
-  constexpr bool kReplace = true;
-  if (geteuid() == 0) {
-    setenv("OMPI_ALLOW_RUN_AS_ROOT", "1", kReplace);
-    setenv("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1", kReplace);
-  }
-  if (find_program("ssh").empty()) setenv("OMPI_MCA_plm", "isolated", kReplace);
-  // Containers often forbid reading another process's memory; Open MPI then copies through shared
-  // memory.
-  setenv("OMPI_MCA_btl_vader_single_copy_mechanism", "none", !kReplace);
-}
-
-std::string host_name() {
-  std::array<char, 256> name = {};
-  gethostname(name.data(), name.size() - 1);
-  return name.data();
-}
+// A program's line of dashes may begin a paragraph of mpirun's; that comes at once.
+constexpr double kParagraphSeconds = 1;
 
 // "signal 9 (Killed)"
 std::string signal_text(int number) {
@@ -80,18 +54,23 @@ class Job {
   void read_signals();
   void reap();
   void read_ends();
-  void pass_errors();
+  bool read_errors();  // whether there was something
+  void show_errors();
   void tick();
+  void wait_and_look();
   int signal_ranks(int number) const;
   void end_orphans();
-  void remove_session_folder() const;
   int exit_code() const;
 
   const RankEnds& ends_;
   sigset_t signals_before_ = {};
   int signals_ = -1, errors_ = -1;  // files
   MpirunFilter filter_;
-  pid_t mpirun_ = 0;
+  std::string shown_;           // what is still to be written to stderr
+  double read_at_seconds_ = 0;  // the last time that mpirun wrote something
+  double next_tick_seconds_ = 0;
+  pid_t self_ = getpid(), mpirun_ = 0;
+  std::set<pid_t> strangers_;  // children that this process had before
   std::optional<int> mpirun_status_;
   std::optional<RankEnd> failure_;  // the first rank's that did not end well
   int last_signal_ = 0;
@@ -121,6 +100,8 @@ void Job::start(std::vector<std::string> command) {
                 "launch: ", std::strerror(errno));
   errors_ = ends[0];
   fcntl(errors_, F_SETFL, O_NONBLOCK);
+  for (const Process& p : all_processes())
+    if (p.parent == self_) strangers_.insert(p.id);
   prctl(PR_SET_CHILD_SUBREAPER, 1);  // what mpirun leaves behind becomes a child of this process
   mpirun_ = fork();
   ORTHANT_CHECK(mpirun_ >= 0, kDevice, "launch: mpirun: ", std::strerror(errno));
@@ -132,6 +113,7 @@ void Job::start(std::vector<std::string> command) {
 void Job::become_mpirun(std::vector<std::string> command, int errors) {
   setsid();
   prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != self_) _exit(1);  // it had gone before
   const int nothing = open("/dev/null", O_RDONLY);
   dup2(nothing, STDIN_FILENO);
   dup2(errors, STDERR_FILENO);
@@ -167,19 +149,24 @@ void Job::read_ends() {
   }
 }
 
-void Job::pass_errors() {
-  const auto show = [](const std::string& text) {
-    for (size_t done = 0; done < text.size();) {
-      const ssize_t size = write(STDERR_FILENO, text.data() + done, text.size() - done);
-      if (size < 0 && errno != EINTR) return;  // nobody reads; mpirun shall not notice
-      if (size > 0) done += static_cast<size_t>(size);
-    }
-  };
+// Whole pieces that a pipe takes at once: this process must not wait for who reads its errors.
+void Job::show_errors() {
+  pollfd file = {STDERR_FILENO, POLLOUT, 0};
+  poll(&file, 1, -1);  // waits at the end only
+  constexpr size_t kPiece = PIPE_BUF;
+  const ssize_t size = write(STDERR_FILENO, shown_.data(), std::min(shown_.size(), kPiece));
+  if (size < 0 && (errno == EINTR || errno == EAGAIN)) return;
+  // Where nobody reads, mpirun shall not notice.
+  shown_.erase(0, size < 0 ? shown_.npos : static_cast<size_t>(size));
+}
+
+bool Job::read_errors() {
   std::array<char, 65536> bytes;
-  ssize_t size = read(errors_, bytes.data(), bytes.size());
-  if (size <= 0) show(filter_.release());  // quiet by now, or at its end
-  for (; size > 0; size = read(errors_, bytes.data(), bytes.size()))
-    show(filter_.pass({bytes.data(), static_cast<size_t>(size)}));
+  const ssize_t size = read(errors_, bytes.data(), bytes.size());
+  if (size <= 0) return false;
+  shown_ += filter_.pass({bytes.data(), static_cast<size_t>(size)});
+  read_at_seconds_ = now_seconds();
+  return true;
 }
 
 // To all that mpirun started here, which is the rest of its session; returns how many there are.
@@ -206,20 +193,12 @@ void Job::tick() {
   if (quiet_since_seconds_ > 0 && now - quiet_since_seconds_ > grace) kill(mpirun_, SIGKILL);
 }
 
-// A mpirun that was killed leaves the folder of its job.
-void Job::remove_session_folder() const {
-  std::error_code ignored;
-  const std::string jobs = concat("ompi.", host_name(), ".", geteuid()),
-                    job = concat("pid.", mpirun_);
-  std::filesystem::remove_all(std::filesystem::temp_directory_path() / jobs / job, ignored);
-}
-
 // Those that mpirun left behind; each may leave others.
 void Job::end_orphans() {
   for (const double until = now_seconds() + kGraceSeconds; now_seconds() < until;) {
     int children = 0;
     for (const Process& p : all_processes()) {
-      if (p.parent != getpid()) continue;
+      if (p.parent != self_ || strangers_.contains(p.id)) continue;
       ++children;
       kill(p.id, SIGKILL);
     }
@@ -247,57 +226,53 @@ int Job::exit_code() const {
   if (by_signal == 0) return code;
   if (last_signal_) return 128 + last_signal_;  // as if that had ended this process
   // Of a rank that dies before all have started mpirun often says nothing, nor can it of itself.
-  if (!filter_.mpirun_spoke())
+  if (!filter_.named_a_death())
     log::error("launch: ", who, " was ended by ", signal_text(by_signal));
   return code;
+}
+
+void Job::wait_and_look() {
+  const bool is_shown = shown_.empty();  // else mpirun's next words can wait
+  std::array<pollfd, 3> files = {
+      pollfd{signals_, POLLIN, 0}, pollfd{ends_.file(), POLLIN, 0},
+      is_shown ? pollfd{errors_, POLLIN, 0} : pollfd{STDERR_FILENO, POLLOUT, 0}};
+  poll(files.data(), files.size(), kTickMilliseconds);
+  read_signals();
+  read_ends();
+  reap();
+  if (files[2].revents && is_shown) read_errors();
+  if (files[2].revents && !is_shown) show_errors();
+  if (now_seconds() - read_at_seconds_ > kParagraphSeconds) shown_ += filter_.release();
+  const bool is_signalled = files[0].revents != 0;
+  if (mpirun_status_ || (!is_signalled && now_seconds() < next_tick_seconds_)) return;
+  tick();
+  next_tick_seconds_ = now_seconds() + 1e-3 * kTickMilliseconds;
 }
 
 int Job::run(std::vector<std::string> command) {
   take_signals();
   start(std::move(command));
-  for (double next_seconds = 0; !mpirun_status_;) {
-    std::array<pollfd, 3> files = {pollfd{signals_, POLLIN, 0}, pollfd{errors_, POLLIN, 0},
-                                   pollfd{ends_.file(), POLLIN, 0}};
-    poll(files.data(), files.size(), kTickMilliseconds);
-    read_signals();
-    read_ends();
-    pass_errors();
-    reap();
-    if (mpirun_status_ || (files[0].revents == 0 && now_seconds() < next_seconds)) continue;
-    tick();
-    next_seconds = now_seconds() + 1e-3 * kTickMilliseconds;
-  }
+  while (!mpirun_status_) wait_and_look();
   end_orphans();
-  if (WIFSIGNALED(*mpirun_status_)) remove_session_folder();
+  if (WIFSIGNALED(*mpirun_status_)) remove_session_folder(mpirun_);
   read_ends();
-  pass_errors();
+  while (read_errors()) {
+  }
+  shown_ += filter_.release();
+  while (!shown_.empty()) show_errors();
   return exit_code();
 }
 
 }  // namespace
 
 int launch_ranks(int ranks, const std::string& program, const std::vector<std::string>& arguments) {
-  const std::string mpirun = find_program("mpirun"), file = find_program(program);
-  ORTHANT_CHECK(!mpirun.empty(), kDevice,
-                "launch: no mpirun in PATH; install Open MPI (Debian, Ubuntu: openmpi-bin)");
+  const std::string file = find_program(program);
   ORTHANT_CHECK(!file.empty(), kMissingInput, "launch: ", program, ": no program of that name");
-  set_environment();
   const RankEnds ends;
-  std::vector<std::string> command = {mpirun,
-                                      "--oversubscribe",
-                                      "--bind-to",
-                                      "none",
-                                      "-n",
-                                      std::to_string(ranks),
-                                      own_program(),
-                                      "launch",
-                                      "--as-rank-of",
-                                      ends.address(),
-                                      "--program",
-                                      file,
-                                      "--"};
-  command.insert(command.end(), arguments.begin(), arguments.end());
-  return Job(ends).run(std::move(command));
+  std::vector<std::string> words = {
+      own_program(), "launch", "--as-rank-of", ends.address(), "--program", file, "--"};
+  words.insert(words.end(), arguments.begin(), arguments.end());
+  return Job(ends).run(mpirun_command(ranks, words));
 }
 
 std::string own_program() { return std::filesystem::read_symlink("/proc/self/exe").string(); }

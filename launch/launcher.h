@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Runs a program on several ranks of this machine, under mpirun with what laptops, containers and
-// root need: more ranks than cores allowed, no binding, no ssh wanted.
+// Runs a program on several ranks of this machine, under mpirun.
 #pragma once
 
 #include <string>

@@ -49,7 +49,7 @@ void MpirunFilter::pass_line(const std::string& line, std::string& shown) {
   if (!ends) return;
   const std::string whole = std::exchange(paragraph_, "");
   if (buries_the_program(whole)) return;
-  if (contains(whole, "mpirun")) mpirun_spoke_ = true;
+  if (contains(whole, "mpirun") && contains(whole, "on signal")) named_a_death_ = true;
   shown += whole;
 }
 

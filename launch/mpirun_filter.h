@@ -16,15 +16,15 @@ class MpirunFilter {
   std::string pass(std::string_view bytes);
   // What pass() still holds back: when nothing more came for a while, and at the end.
   std::string release();
-  // Whether a paragraph that was kept is mpirun's.
-  bool mpirun_spoke() const { return mpirun_spoke_; }
+  // Whether mpirun said which rank a signal ended.
+  bool named_a_death() const { return named_a_death_; }
 
  private:
   void pass_line(const std::string& line, std::string& shown);
 
   std::string line_;       // that has no end yet
   std::string paragraph_;  // that has no end yet, with its line of dashes
-  bool mpirun_spoke_ = false;
+  bool named_a_death_ = false;
 };
 
 }  // namespace orthant

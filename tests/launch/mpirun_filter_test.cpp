@@ -63,12 +63,12 @@ TEST(MpirunFilter, ShowsLinesAtOnceAndAnUnfinishedParagraphWhenReleased) {
   EXPECT_EQ(filter.pass("d\n"), "d\n");
 }
 
-TEST(MpirunFilter, TellsWhetherMpirunSpoke) {
-  for (const auto& [text, spoke] :
+TEST(MpirunFilter, TellsWhetherMpirunNamedADeath) {
+  for (const auto& [text, named] :
        {std::pair(kKilled, true), std::pair(kCode, false), std::pair(paragraph("ours"), false)}) {
     MpirunFilter filter;
     filter.pass(text);
-    EXPECT_EQ(filter.mpirun_spoke(), spoke) << text;
+    EXPECT_EQ(filter.named_a_death(), named) << text;
   }
 }
 
