@@ -75,7 +75,7 @@ class Job {
   std::optional<RankEnd> failure_;  // the first rank's that did not end well
   int last_signal_ = 0;
   bool is_killed_ = false;          // by a second interrupt
-  double quiet_since_seconds_ = 0;  // no rank has been there; 0: none has come yet
+  double quiet_since_seconds_ = 0;  // no rank has been there; 0: none yet
   double failed_at_seconds_ = 0;
 };
 
@@ -143,6 +143,7 @@ void Job::reap() {
 
 void Job::read_ends() {
   for (auto end = ends_.next(); end; end = ends_.next()) {
+    if (quiet_since_seconds_ == 0) quiet_since_seconds_ = now_seconds();  // it may go unseen
     if (end->status == 0 || failure_) continue;
     failure_ = end;
     failed_at_seconds_ = now_seconds();
