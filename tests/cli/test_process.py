@@ -108,7 +108,7 @@ class Signals(CliTest):
         process = subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment(), preexec_fn=before)
         self.addCleanup(self.end, name)
         metrics = self.dir / name / "metrics.jsonl"
-        deadline = time.time() + 60
+        deadline = time.time() + 120
         while wait and time.time() < deadline and not (metrics.exists() and metrics.stat().st_size > 2000):
             time.sleep(0.02)
         return process
@@ -136,7 +136,7 @@ class Signals(CliTest):
         return here
 
     def ended(self, process, name):
-        err = process.communicate(timeout=60)[1]
+        err = process.communicate(timeout=120)[1]
         self.assertEqual(self.left(name), [])
         for words in NOT_OURS:
             self.assertNotIn(words, err)
