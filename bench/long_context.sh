@@ -20,7 +20,7 @@ run() {  # NAME RANKS [key=value...]
   shift 2
   rm -rf "${out:?}/$name"
   "$orthant" pretrain "$config" "$@" --dry-run --ranks "$ranks" | grep -A 20 '^#   memory'
-  "$root/launch/mpirun.sh" -n "$ranks" "$orthant" pretrain "$config" "run.dir=$out/$name" generation.samples=0 "$@"
+  "$orthant" launch -n "$ranks" -- pretrain "$config" "run.dir=$out/$name" generation.samples=0 "$@"
 }
 run one 1 parallel.context_parallel_size=1
 run four 4

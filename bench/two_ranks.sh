@@ -21,8 +21,8 @@ cd "$root"
 run() {  # NAME RANKS [key=value...]
   rm -rf "${scratch:?}/$1"
   local launch=()
-  [ "$2" -eq 1 ] || launch=(launch/mpirun.sh -n "$2")
-  "${launch[@]}" "$orthant" pretrain configs/bench-moe.yaml "run.dir=$scratch/$1" batch.global_batch_size=32 run.max_steps=6 \
+  [ "$2" -eq 1 ] || launch=(launch -n "$2" --)
+  "$orthant" "${launch[@]}" pretrain configs/bench-moe.yaml "run.dir=$scratch/$1" batch.global_batch_size=32 run.max_steps=6 \
     logging.interval=1 generation.samples=0 logging.progress=off --quiet "${@:3}" 2>"$scratch/$1.err" || { cat "$scratch/$1.err" >&2; exit 1; }
   python3 - "$scratch" "$1" <<'PYTHON'
 import json, statistics, sys

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // ZeRO-1 against plain replicas: two engines in the same ranks take turns, step by step, so that a
 // busy machine slows both.  Rank 0 prints medians and where the time outside of backward goes.
-//   launch/mpirun.sh -n 2 zero_bench CONFIG [key=value ...]
+//   orthant launch -n 2 --program zero_bench -- CONFIG [key=value ...]
 #include <algorithm>
 #include <cstdio>
 #include <map>

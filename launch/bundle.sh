@@ -5,7 +5,7 @@
 # are downloaded and not installed.
 #   cmake -S . -B build-portable -G Ninja -DORTHANT_PORTABLE=ON && cmake --build build-portable --target orthant orthant_cuda
 #   launch/bundle.sh build-portable FOLDER
-# There:  . FOLDER/environment.sh; FOLDER/bin/orthant doctor; FOLDER/launch/mpirun.sh -n 2 FOLDER/bin/orthant pretrain ...
+# There:  . FOLDER/environment.sh; FOLDER/bin/orthant doctor; FOLDER/bin/orthant launch -n 2 -- pretrain ...
 set -euo pipefail
 usage() { sed -n '2,/^set -/{/SPDX/d;s/^# \{0,1\}//p}' "$0"; }
 case $#,${1:-} in
@@ -24,11 +24,10 @@ if ! grep -q '^ORTHANT_PORTABLE:BOOL=ON' "$build/CMakeCache.txt"; then
 fi
 
 rm -rf "${folder:?}/bin" "${folder:?}/mpi"
-mkdir -p "$folder/bin" "$folder/mpi" "$folder/launch" "$build/packages"
+mkdir -p "$folder/bin" "$folder/mpi" "$build/packages"
 cp "$program" "$folder/bin/"
 if [ -f "$plugin" ]; then cp "$plugin" "$folder/bin/"; fi
 strip "$folder"/bin/*
-cp "$here/mpirun.sh" "$folder/launch/"
 cp "$here/bundle_environment.sh" "$folder/environment.sh"
 
 if [ "$(find "$build/packages" -name '*.deb' | wc -l)" != ${#packages[@]} ]; then

@@ -145,7 +145,7 @@ Command pretrain_command() {
       .help = "train a model from a YAML file; the same command again goes on where it stopped",
       .footer =
           "orthant pretrain configs/quickstart.yaml run.max_steps=100\n"
-          "On several ranks: launch/mpirun.sh -n 8 build/bin/orthant pretrain CONFIG.\n"
+          "On several ranks: orthant launch -n 8 -- pretrain CONFIG.\n"
           "Exit codes: 0 done, 64 configuration, 65 data, 66 missing input, 75 stopped by a signal "
           "and saved (run the\nsame command to go on), 76 communication, 77 numeric; "
           "docs/architecture.md.",

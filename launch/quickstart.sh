@@ -29,7 +29,7 @@ step "corpus"
 launch/make_corpus.sh corpora/quickstart.h5
 
 step "training on 2 ranks"
-launch/mpirun.sh -n 2 build/bin/orthant pretrain configs/quickstart.yaml "$@"
+build/bin/orthant launch -n 2 -- pretrain configs/quickstart.yaml "$@"
 
 step "done"
 echo "More text:  build/bin/orthant generate runs/quickstart --prompt 'Once upon a time'"

@@ -126,12 +126,12 @@ void ParallelConfig::resolve(int world_size) {
   ORTHANT_CHECK(world_size % replica == 0, kConfig, "parallel: a replica of the model takes ",
                 replica_text(), " = ", replica, " ranks, which does not divide ", world_size,
                 world_size == 1 ? " rank" : " ranks", "; it can take ", divisors(world_size),
-                ", or start a multiple of ", replica, " ranks (launch/mpirun.sh -n ", replica, ")");
+                ", or start a multiple of ", replica, " ranks (orthant launch -n ", replica, ")");
   const int64_t left = world_size / replica;
   ORTHANT_CHECK(data_parallel_size == 0 || data_parallel_size == left, kConfig,
                 "parallel.data_parallel_size: want what the number of ranks leaves, ", world_size,
                 " / ", replica, " = ", left, ", got ", data_parallel_size,
-                "; start it with launch/mpirun.sh -n ", data_parallel_size * replica,
+                "; start it with orthant launch -n ", data_parallel_size * replica,
                 ", or leave the key out");
   data_parallel_size = left;
 }
@@ -217,7 +217,7 @@ void ParallelConfig::check_experts(int world_size, const ModelSizes& model) cons
       ep > 1 ? "expert_parallel_size: " : "expert_tensor_parallel_size: ", ep > 1 ? ep : etp,
       ep > 1 && etp > 1 ? concat(" x expert_tensor_parallel_size ", etp, " = ", ep * etp) : "",
       " does not divide ", stage, stage == 1 ? " rank" : ranks, "; start ", ep * etp,
-      " ranks or a multiple (launch/mpirun.sh -n ", ep * etp, "), or let ",
+      " ranks or a multiple (orthant launch -n ", ep * etp, "), or let ",
       ep > 1 && etp > 1 ? "the product" : "it", " be one of ", divisors(stage));
   ORTHANT_CHECK(model.experts % ep == 0, kConfig, "parallel.expert_parallel_size: ", ep,
                 " does not divide model.n_routed_experts ", model.experts, "; with ", stage, ranks,

@@ -12,7 +12,8 @@ need_mpi() { command -v mpirun >/dev/null || skip "no mpirun"; }
 where=cpu
 if [ -n "$DEVICE" ]; then where=cuda; fi
 
-on_ranks() { local n=$1; shift; "$ROOT/launch/mpirun.sh" --timeout $((LIMIT > 10 ? LIMIT - 5 : LIMIT)) -n "$n" "$@"; }
+# on_ranks N PROGRAM ...: mpirun ends them in time.
+on_ranks() { MPIEXEC_TIMEOUT=$((LIMIT > 10 ? LIMIT - 5 : LIMIT)) "$BIN/orthant" launch -n "$1" --program "$2" -- "${@:3}"; }
 
 # Quickstart's model on the text of the tests, into $WORK/FOLDER:
 #   train FOLDER DEVICE [key=value ...]        train_on_ranks N FOLDER DEVICE [key=value ...]

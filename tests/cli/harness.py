@@ -55,8 +55,12 @@ class Result:
 
 
 def command(arguments, ranks=0):
-    line = [BINARY, *map(str, arguments)]
-    return [str(ROOT / "launch/mpirun.sh"), "-n", str(ranks), *line] if ranks else line
+    return [BINARY, *(["launch", "-n", str(ranks), "--"] if ranks else []), *map(str, arguments)]
+
+
+def launch(program, *arguments, ranks=2):
+    """The command line of another program on ranks."""
+    return [BINARY, "launch", "-n", str(ranks), "--program", str(program), "--", *map(str, arguments)]
 
 
 def environment(**extra):

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import unittest
 
-from harness import BINARY, ROOT, TINY, CliTest, environment, orthant
+from harness import BINARY, TINY, CliTest, environment, launch, orthant
 
 OPEN_END = TINY.replace(", total_steps: 8", "")
 
@@ -71,7 +71,7 @@ class Ranks(CliTest):
         for rank in (0, 1):
             (self.dir / f"r{rank}").mkdir(exist_ok=True)
         line = f'cd {self.dir}/r$OMPI_COMM_WORLD_RANK && exec {BINARY} pretrain c.yaml {" ".join(arguments)}'
-        done = subprocess.run([ROOT / "launch/mpirun.sh", "-n", "2", "sh", "-c", line], capture_output=True, text=True,
+        done = subprocess.run(launch("sh", "-c", line), capture_output=True, text=True,
                               env=environment(), timeout=120, stdin=subprocess.DEVNULL)
         return done.returncode, done.stdout + done.stderr
 

@@ -64,7 +64,7 @@ class ExpertRanks(CliTest):
     def test_sizes_that_do_not_fit_are_refused_with_the_arithmetic(self):
         config = self.config()
         self.check(orthant("pretrain", config, "parallel.expert_parallel_size=3", ranks=2), 64, "3", "does not divide 2 ranks")
-        self.check(orthant("pretrain", config, "parallel.ep=2"), 64, "parallel.expert_parallel_size: 2 does not divide 1 rank;", "launch/mpirun.sh -n 2")
+        self.check(orthant("pretrain", config, "parallel.ep=2"), 64, "parallel.expert_parallel_size: 2 does not divide 1 rank;", "orthant launch -n 2")
         refused = self.check(orthant("pretrain", config, "parallel.etp=5"), 64, "parallel.expert_tensor_parallel_size: 5 does not divide 1 rank;")
         self.assertNotIn("expert_parallel_size", refused.err.replace("expert_tensor_parallel_size", ""))
         self.check(orthant("pretrain", config, "parallel.expert_parallel_size=2", "model.n_routed_experts=5", ranks=2), 64,

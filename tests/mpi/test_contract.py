@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Planted breaches of the collective contract between real processes: each is reported by name before its time is up, nothing
-hangs, and nothing stays behind in /dev/shm.   CONTRACT_BIN=bin/mpi_contract tests/mpi/test_contract.py"""
+hangs, and nothing stays behind in /dev/shm.   ORTHANT_BIN=bin/orthant CONTRACT_BIN=bin/mpi_contract tests/mpi/test_contract.py"""
 import glob
 import os
 import re
@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 # mpirun's own start and end, on a busy machine.
 MARGIN_SECONDS = 15
 SITE = r"mpi/contract_mpi_main\.cpp:\d+"
@@ -48,7 +47,7 @@ def shared_memory():
 
 def run(case, deadline, limit):
     name, *mode = case.split()
-    command = [ROOT + "/launch/mpirun.sh", "-n", "3", os.environ["CONTRACT_BIN"], name, str(deadline)] + mode
+    command = [os.environ["ORTHANT_BIN"], "launch", "-n", "3", "--program", os.environ["CONTRACT_BIN"], "--", name, str(deadline)] + mode
     start = time.monotonic()
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
     try:

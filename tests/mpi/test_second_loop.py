@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The second loop (second_loop_mpi_main.cpp), killed in the middle of a step, goes on with the bits of one that was not.
-   SECOND_LOOP_BIN=bin/mpi_second_loop tests/mpi/test_second_loop.py"""
+   ORTHANT_BIN=bin/orthant SECOND_LOOP_BIN=bin/mpi_second_loop tests/mpi/test_second_loop.py"""
 import json
 import os
 import pathlib
@@ -9,12 +9,11 @@ import subprocess
 import tempfile
 import unittest
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
 STEPS = 7
 
 
 def run(directory, ranks, layout, **env):
-    command = [ROOT / "launch/mpirun.sh", "-n", str(ranks), os.environ["SECOND_LOOP_BIN"], directory, str(STEPS), layout]
+    command = [os.environ["ORTHANT_BIN"], "launch", "-n", str(ranks), "--program", os.environ["SECOND_LOOP_BIN"], "--", directory, str(STEPS), layout]
     return subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, timeout=120)
 
 
