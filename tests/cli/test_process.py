@@ -103,8 +103,8 @@ class Signals(CliTest):
     def started(self, name, ranks, wait=True, ignored=()):
         line = command(["pretrain", self.config(), "run.max_steps=1000000", "schedule.total_steps=8", "checkpoint.interval=0",
                         "logging.interval=100000", f"run.dir={self.dir}/{name}"], ranks)
-        # Shells start what they put into the background with SIGINT ignored; this test may be there.
-        before = lambda: [signal.signal(signal.SIGINT, signal.SIG_DFL), *(signal.signal(number, signal.SIG_IGN) for number in ignored)]
+        # Shells start what they put into the background with SIGINT ignored, and nohup with SIGHUP; this test may be there.
+        before = lambda: [signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGHUP)]
         process = subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment(), preexec_fn=before)
         self.addCleanup(self.end, name)
         metrics = self.dir / name / "metrics.jsonl"
