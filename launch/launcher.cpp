@@ -186,8 +186,10 @@ int Job::signal_ranks(int number) const {
 // Signals are sent again each time, for ranks that start late.
 void Job::tick() {
   const double now = now_seconds();
-  // The others have had time to say what they have to say of it.
-  const bool is_over = failure_ && now - failed_at_seconds_ > kGraceSeconds;
+  // The others have had time to say what they have to say of it; a run that has saved ends in its own.
+  const bool has_saved = failure_ && WIFEXITED(failure_->status) &&
+                         WEXITSTATUS(failure_->status) == static_cast<int>(ErrorKind::kInterrupted);
+  const bool is_over = failure_ && !has_saved && now - failed_at_seconds_ > kGraceSeconds;
   const bool kills = is_killed_ || is_over;
   if (signal_ranks(kills ? SIGKILL : last_signal_ ? SIGUSR1 : 0) > 0) quiet_since_seconds_ = now;
   const double grace = is_killed_ ? kGraceOfTheKilledSeconds : kGraceSeconds;
