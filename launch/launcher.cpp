@@ -109,9 +109,11 @@ void Job::start(std::vector<std::string> command) {
   close(ends[1]);
 }
 
-// In a session of its own: Ctrl-C on a terminal comes here alone, and the ranks are known by it.
+// In a process group of its own: Ctrl-C on a terminal comes to the launcher alone.  Not in a session
+// of its own: where the kernel shares processors out by session, ranks that spin may keep others,
+// the launcher too, from running for minutes.
 void Job::become_mpirun(std::vector<std::string> command, int errors) {
-  setsid();
+  setpgid(0, 0);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != self_) _exit(1);  // it had gone before
   const int nothing = open("/dev/null", O_RDONLY);
@@ -170,23 +172,20 @@ bool Job::read_errors() {
   return true;
 }
 
-// To all that mpirun started here, which is the rest of its session; returns how many there are.
+// To all that mpirun started here; returns how many there are.
 // Not to mpirun: what comes too early is lost in it, and what comes while it ends makes it crash.
 // Ranks on other hosts hear of a stop from those here, and mpirun cleans up behind the killed.
 int Job::signal_ranks(int number) const {
-  int count = 0;
-  for (const Process& p : all_processes()) {
-    if (p.session != mpirun_ || p.id == mpirun_ || p.is_zombie) continue;
-    ++count;
+  const std::vector<Process> started = living_descendants(mpirun_);
+  for (const Process& p : started)
     if (p.name != "ssh") kill(p.id, number);
-  }
-  return count;
+  return static_cast<int>(started.size());
 }
 
 // Signals are sent again each time, for ranks that start late.
 void Job::tick() {
   const double now = now_seconds();
-  // The others have had time to say what they have to say of it; a run that has saved ends in its own.
+  // The others have had time to say what they have to say of it; what has saved ends in its own.
   const bool has_saved = failure_ && WIFEXITED(failure_->status) &&
                          WEXITSTATUS(failure_->status) == static_cast<int>(ErrorKind::kInterrupted);
   const bool is_over = failure_ && !has_saved && now - failed_at_seconds_ > kGraceSeconds;

@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <memory>
 #include <optional>
 
@@ -16,16 +17,13 @@
 namespace orthant {
 namespace {
 
-// ID (NAME) STATE PARENT GROUP SESSION; the name may hold anything.
+// ID (NAME) STATE PARENT ...; the name may hold anything.
 std::optional<Process> parse(const std::string& stat) {
   const size_t begin = stat.find('('), end = stat.rfind(')');
   if (begin == stat.npos || end == stat.npos) return std::nullopt;
   Process p;
   char state = 0;
-  int group = 0;
-  if (std::sscanf(stat.c_str() + end + 1, " %c %d %d %d", &state, &p.parent, &group, &p.session) <
-      4)
-    return std::nullopt;
+  if (std::sscanf(stat.c_str() + end + 1, " %c %d", &state, &p.parent) < 2) return std::nullopt;
   p.id = std::atoi(stat.c_str());
   p.name = stat.substr(begin + 1, end - begin - 1);
   p.is_zombie = state == 'Z' || state == 'X';
@@ -52,6 +50,26 @@ std::vector<Process> all_processes() {
     if (process) found.push_back(*process);
   }
   return found;
+}
+
+std::vector<Process> living_descendants(pid_t ancestor) {
+  const std::vector<Process> all = all_processes();
+  std::map<pid_t, pid_t> parent_of;
+  for (const Process& p : all) parent_of[p.id] = p.parent;
+  const auto descends = [&](pid_t id) {
+    // Ids are used again: what was read at different times might go round.
+    for (size_t steps = 0; steps < all.size() && id > 1; ++steps) {
+      const auto found = parent_of.find(id);
+      if (found == parent_of.end()) return false;
+      id = found->second;
+      if (id == ancestor) return true;
+    }
+    return false;
+  };
+  std::vector<Process> living;
+  for (const Process& p : all)
+    if (!p.is_zombie && descends(p.id)) living.push_back(p);
+  return living;
 }
 
 }  // namespace orthant
