@@ -109,9 +109,9 @@ void Job::start(std::vector<std::string> command) {
   close(ends[1]);
 }
 
-// In a process group of its own: Ctrl-C on a terminal comes to the launcher alone.  Not in a session
-// of its own: where the kernel shares processors out by session, ranks that spin may keep others,
-// the launcher too, from running for minutes.
+// In a process group of its own: Ctrl-C on a terminal comes to the launcher alone.  Not in a
+// session of its own: where the kernel shares processors out by session, ranks that spin may keep
+// others, the launcher too, from running for minutes.
 void Job::become_mpirun(std::vector<std::string> command, int errors) {
   setpgid(0, 0);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
