@@ -490,17 +490,33 @@ TEST(ConfigRead, ForeignKeysAreNeutralOrRefused) {
 TEST(ConfigReference, ListsEveryKeyOnce) {
   TestConfig config;
   const std::string page = reference_page(field_list(config), "Configuration");
-  EXPECT_TRUE(page.starts_with("# Configuration\n\n| key |")) << page;
+  EXPECT_TRUE(page.starts_with("# Configuration\n\n- **`device`** (")) << page;
   for (const char* line :
-       {"| `device` | one of `cpu`, `cuda`, `auto` | `auto` | where tensors live |\n",
-        "| `tensor_parallel_size` | an integer >= 1 | `1` | ranks of one layer. Also accepted: "
-        "`max_tp`, `parallel.tp` |\n",
-        "## parallel.inner\n", "| `depth` | an integer from 1 to 64 | `2` | levels \\| stages |\n",
-        "| `betas` | a list, each a number >= 0 and < 1 | `[0.9, 0.95]` | moments |\n",
-        "## data.train[]\n", "| `path` | a text | required | file |\n"}) {
+       {"- **`device`** (one of `cpu`, `cuda`, `auto`; default `auto`): where tensors live\n",
+        "- **`tensor_parallel_size`** (an integer >= 1; default `1`): ranks of one layer. Also "
+        "accepted:\n  `max_tp`, `parallel.tp`\n",
+        "## parallel.inner\n",
+        "- **`depth`** (an integer from 1 to 64; default `2`): levels | stages\n",
+        "- **`betas`** (a list, each a number >= 0 and < 1; default `[0.9, 0.95]`): moments\n",
+        "## data.train[]\n", "- **`path`** (a text; required): file\n"}) {
     EXPECT_NE(page.find(line), std::string::npos) << line << "\nin\n" << page;
   }
   EXPECT_TRUE(config.train.empty());  // the visit left no item behind
+}
+
+// Columns are characters; what Markdown would take for a quotation or a list begins no line.
+TEST(ConfigReference, IsBrokenAtOneHundredColumns) {
+  std::string key = "key", value;
+  const auto page = [&](const std::string& help) {
+    return reference_page([&](FieldVisitor& v) { v.field(key, value, any_text(), help); }, "P");
+  };
+  const std::string head = "- **`key`** (a text; default `\"\"`): ";
+  const std::string word(100 - head.size(), 'x'), short_word(word.size() - 4, 'x');
+  EXPECT_EQ(page(word + " y"), concat("# P\n\n", head, word, "\n  y\n"));
+  EXPECT_EQ(page(short_word + " y z >= 0"), concat("# P\n\n", head, short_word, " y\n  z >= 0\n"));
+  EXPECT_EQ(page(short_word + " `y z`"), concat("# P\n\n", head, short_word, "\n  `y z`\n"));
+  EXPECT_EQ(page(short_word + " \u00e4\u00e4\u00e4"),
+            concat("# P\n\n", head, short_word, " \u00e4\u00e4\u00e4\n"));
 }
 
 }  // namespace
