@@ -31,8 +31,8 @@ size_t num_characters(std::string_view text) {
 }
 
 // `text` in lines of at most 100 columns, all but the first behind `indent` spaces.  Text in
-// backticks stays in one line, and no line begins with what Markdown would take for the beginning of
-// a list, a heading or a quotation.
+// backticks stays in one line, and no line begins with what Markdown would take for a list, a
+// heading or a quotation.
 std::string wrapped(std::string_view text, size_t indent) {
   constexpr size_t kWidth = 100;
   std::string lines;
