@@ -40,7 +40,7 @@ std::string choices_text(const TextRule& rule) {
 // Fields of a configuration as options.
 class FieldOptions : public FieldVisitor {
  public:
-  explicit FieldOptions(CliOptions& options) : options_(options) {}
+  explicit FieldOptions(Options& options) : options_(options) {}
   void field(std::string_view name, bool& value, std::string_view help) override {
     options_.flag(option(name), value, std::string(help), true);
   }
@@ -82,10 +82,15 @@ class FieldOptions : public FieldVisitor {
     std::replace(text.begin(), text.end(), '_', '-');
     return text;
   }
-  CliOptions& options_;
+  Options& options_;
 };
 
 }  // namespace
+
+void fields_as_options(Options& options, const FieldList& list) {
+  FieldOptions visitor(options);
+  list(visitor);
+}
 
 void CliOptions::flag(const std::string& names, bool& value, const std::string& help, bool sets) {
   app_.add_flag_callback(
@@ -162,10 +167,7 @@ void CliOptions::reals(const std::string& names, std::vector<double>& values, Re
       ->default_str(preset);
 }
 
-void CliOptions::fields(const FieldList& list) {
-  FieldOptions visitor(*this);
-  list(visitor);
-}
+void CliOptions::fields(const FieldList& list) { fields_as_options(*this, list); }
 
 void CliOptions::require(const std::string& name) { app_.get_option(name)->required(); }
 

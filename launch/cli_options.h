@@ -14,6 +14,9 @@ class Option;
 
 namespace orthant {
 
+// Declares each field as an option: "top_k" as --top-k.
+void fields_as_options(Options& options, const FieldList& list);
+
 class CliOptions : public Options {
  public:
   explicit CliOptions(CLI::App& app) : app_(app) {}

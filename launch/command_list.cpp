@@ -10,7 +10,7 @@
       command(tokenizer_encode) command(tokenizer_decode) command(generate)             \
           command(inspect_config) command(inspect_corpus) command(inspect_checkpoint)   \
               command(inspect_routing) command(inspect_schedule) command(verify_layout) \
-                  command(doctor)
+                  command(doctor) command(completion)
 
 namespace orthant {
 

@@ -4,6 +4,7 @@
 #include <memory>
 #include <numeric>
 
+#include "base/config/config.h"
 #include "base/error.h"
 #include "base/log.h"
 #include "launch/command.h"
@@ -25,42 +26,57 @@ struct VerifyLayout {
   bool scale_down = false;
 };
 
-// Experts share the ranks that the other axes make: "ep2" alone is one rank.
-void check_ranks(const LayoutSpec& layout) {
+// Why the configuration does not allow a layout, and what to change; "" where it does.
+std::string misfit(const LayoutSpec& layout, const RunConfig& config) {
+  // Experts share the ranks that the other axes make: "ep2" alone is one rank.
   const int64_t sharers = layout.expert_parallel_size * layout.expert_tensor_parallel_size;
   const int64_t ranks = layout.ranks();
   const int64_t replicas = layout.data_parallel_size * sharers / std::gcd(sharers, ranks);
-  ORTHANT_CHECK(ranks % sharers == 0, kConfig, "layout '", layout.text, "': ep x etp = ", sharers,
-                " does not divide ", ranks, ranks == 1 ? " rank" : " ranks",
-                ", those of the other axes, which the experts share; give it dp", replicas,
-                ", as in dp2+ep2");
+  if (ranks % sharers != 0)
+    return concat("layout '", layout.text, "': ep x etp = ", sharers, " does not divide ", ranks,
+                  ranks == 1 ? " rank" : " ranks",
+                  ", those of the other axes, which the experts share; give it dp", replicas,
+                  ", as in dp2+ep2");
+  const std::string reason = why_not(layout, config);
+  if (reason.empty()) return "";
+  return concat("layout '", layout.text, "' (", config.model.num_hidden_layers, " layers, batch ",
+                config.batch.global_batch_size, " in ", config.batch.micro_batch_size,
+                "): ", reason);
 }
 
-// Before anything runs.
-void check_fits(const LayoutSpec& layout, const RunConfig& config) {
-  try {
-    RunPlan(layout.applied_to(config), layout.ranks());
-  } catch (const Error& error) {
-    throw_error(error.kind(), concat("layout '", layout.text, "' (", config.model.num_hidden_layers,
-                                     " layers, batch ", config.batch.global_batch_size, " in ",
-                                     config.batch.micro_batch_size, "): ", error.what()));
-  }
-}
-
+// Those that were asked for, of which each must fit, or all that fit.  Before anything runs.
 std::vector<LayoutSpec> layouts_of(const VerifyLayout& command, const RunConfig& config,
                                    int world_size) {
   std::vector<LayoutSpec> layouts;
+  std::string misfits;
   for (const std::string& text : command.layouts) {
     layouts.push_back(parse_layout(text));
-    check_ranks(layouts.back());
-    check_fits(layouts.back(), config);
+    const std::string reason = misfit(layouts.back(), config);
+    if (!reason.empty()) misfits += (misfits.empty() ? "" : "\n") + reason;
   }
+  ORTHANT_CHECK(misfits.empty(), kConfig, misfits);
   if (!layouts.empty()) return layouts;
   for (const LayoutSpec& layout :
        default_layouts(config, std::max(static_cast<int>(command.ranks), world_size))) {
-    if (world_size == 1 || layout.ranks() == world_size) layouts.push_back(layout);
+    if (world_size != 1 && layout.ranks() != world_size) continue;
+    const std::string reason = misfit(layout, config);
+    if (reason.empty()) layouts.push_back(layout);
+    // Without the layouts that would fit: those are compared.
+    if (!reason.empty()) log::info("left out: ", reason.substr(0, reason.find('\n')));
   }
   return layouts;
+}
+
+// Where the batch is not given it is one micro-batch a replica, another one on every layout: the
+// same for all then, as many micro-batches as every layout can share.
+std::string common_batch(const VerifyLayout& command, const std::vector<std::string>& overrides,
+                         int world_size) {
+  const BatchConfig batch = load_config<RunConfig>(command.config, overrides).config.batch;
+  if (batch.global_batch_size > 0) return "";
+  int64_t replicas = command.layouts.empty() ? std::max<int64_t>(command.ranks, world_size) : 1;
+  for (const std::string& text : command.layouts)
+    replicas = std::lcm(replicas, parse_layout(text).data_parallel_size);
+  return concat("batch.global_batch_size=", batch.micro_batch_size * replicas);
 }
 
 // Rows of the user's data, read once: ranks that are threads ask for them at the same time.
@@ -108,17 +124,21 @@ int run(const VerifyLayout& command) {
   std::vector<std::string> overrides = command.overrides;
   for (const char* size :
        {"data_parallel_size=0", "tensor_parallel_size=1", "pipeline_parallel_size=1",
-        "pipeline_chunks=0", "pipeline_schedule=1f1b", "context_parallel_size=1",
-        "expert_parallel_size=1", "expert_tensor_parallel_size=1"})
+        "pipeline_chunks=0", "pipeline_layers=[]", "pipeline_schedule=1f1b",
+        "context_parallel_size=1", "expert_parallel_size=1", "expert_tensor_parallel_size=1"})
     overrides.push_back(concat("parallel.", size));
-  const RunFile file = load_run_file(command.config, overrides, world, world.size());
-  RunConfig config = file.plan.config();
+  for (const char* size : {"start", "increment", "samples"})  // steps of one size are compared
+    overrides.push_back(concat("batch.ramp_", size, "=0"));
+  const std::string batch = common_batch(command, overrides, world.size());
+  if (!batch.empty()) overrides.push_back(batch);
+  RunConfig config =
+      load_run_file(command.config, overrides, world, /*world_size=*/1).plan.config();
   if (command.scale_down) config = scaled_down(config);
   const VerifyLayoutOptions options{.layouts = layouts_of(command, config, world.size()),
                                     .steps = command.steps};
   ORTHANT_CHECK(!options.layouts.empty(), kConfig, command.config, ": no layout of up to ",
-                command.ranks,
-                " ranks fits its batch; give --layouts, or a batch of more micro-batches");
+                std::max<int64_t>(command.ranks, world.size()),
+                " ranks fits it; change what is said of those above, or give --layouts");
   const int64_t steps = config.precision == DType::kBF16
                             ? std::max(options.steps, options.bf16_steps)
                             : options.steps;

@@ -127,6 +127,7 @@ void train(Training& run) {
   const double peak_flops = world.sum(config.logging.peak_tflops > 0
                                           ? config.logging.peak_tflops * 1e12
                                           : measure_product_rate(config.precision, role.device()));
+  const RunMeasures measures{config, sizes, loader->sampler(), peak_flops};
   describe_run(plan, session, loader->num_windows());
   SkipWatch skips;
   MemoryPeaks memory;  // of all steps
@@ -145,8 +146,7 @@ void train(Training& run) {
     const MemoryPeaks step_memory = context().ledger->peaks();
     memory.merge(step_memory);
     skips.see(step, result, session);
-    StepMetrics metrics =
-        metrics_of(config, sizes, step, result, now_seconds() - begin, peak_flops);
+    StepMetrics metrics = metrics_of(measures, step, result, now_seconds() - begin);
     metrics.memory_peak_bytes = step_memory.total();
     if (step % config.logging.interval == 0 || last)
       metrics.memory = memory_metrics(gather_peaks(world, step_memory));

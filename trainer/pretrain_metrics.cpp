@@ -24,8 +24,9 @@ void SkipWatch::see(int64_t step, const StepResult& result, const RunSession& se
                 session.saved_text());
 }
 
-StepMetrics metrics_of(const RunConfig& config, const BatchSizes& sizes, int64_t step,
-                       const StepResult& result, double seconds, double peak_flops) {
+StepMetrics metrics_of(const RunMeasures& run, int64_t step, const StepResult& result,
+                       double seconds) {
+  const auto& [config, sizes, sampler, peak_flops] = run;
   const int64_t samples = sizes.samples_after(step);
   const double tokens =
       static_cast<double>(sizes.size_of_step(step) * config.batch.sequence_length);
@@ -41,7 +42,8 @@ StepMetrics metrics_of(const RunConfig& config, const BatchSizes& sizes, int64_t
                       .step_ms = seconds * 1e3,
                       .tokens_per_second = tokens / seconds,
                       .model_tflops = flops / 1e12,
-                      .mfu = flops / peak_flops};
+                      .mfu = flops / peak_flops,
+                      .epochs = sampler.epochs_at(samples)};
   if (config.model.is_moe()) {
     metrics.balance_loss = result.balance_loss;
     const RoutingStatistics routing = routing_statistics(result.expert_counts, result.dropped);

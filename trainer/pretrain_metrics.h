@@ -2,6 +2,7 @@
 // What a step of pre-training leaves behind.
 #pragma once
 
+#include "data/sampler.h"
 #include "trainer/engine.h"
 #include "trainer/run/metrics.h"
 #include "trainer/run/session.h"
@@ -9,9 +10,15 @@
 
 namespace orthant {
 
-// sizes: where the run's samples are counted from; peak_flops: of all ranks.
-StepMetrics metrics_of(const RunConfig& config, const BatchSizes& sizes, int64_t step,
-                       const StepResult& result, double seconds, double peak_flops);
+// What the steps of a run are counted with.
+struct RunMeasures {
+  const RunConfig& config;
+  const BatchSizes& sizes;  // where the run's samples are counted from
+  const Sampler& sampler;
+  double peak_flops = 0;  // of all ranks
+};
+StepMetrics metrics_of(const RunMeasures& run, int64_t step, const StepResult& result,
+                       double seconds);
 
 // Skips are told, and end a run that makes no step any more.
 class SkipWatch {

@@ -261,16 +261,18 @@ LayoutSpec parse_layout(const std::string& text) {
   return layout;
 }
 
+std::string why_not(const LayoutSpec& layout, const RunConfig& config) {
+  try {
+    RunPlan(layout.applied_to(config), layout.ranks());
+    return "";
+  } catch (const Error& error) {
+    return error.what();
+  }
+}
+
 std::vector<LayoutSpec> default_layouts(const RunConfig& config, int max_ranks) {
   std::vector<LayoutSpec> layouts;
-  const auto offer = [&](const std::string& text) {
-    const LayoutSpec layout = parse_layout(text);
-    try {
-      RunPlan(layout.applied_to(config), layout.ranks());
-      layouts.push_back(layout);
-    } catch (const Error&) {  // this configuration does not allow it
-    }
-  };
+  const auto offer = [&](const std::string& text) { layouts.push_back(parse_layout(text)); };
   offer("dp1+recompute");
   offer("dp1+selective");
   offer("dp1+mb1");

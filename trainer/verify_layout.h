@@ -34,7 +34,9 @@ struct LayoutSpec {
 };
 // Error(kUsage) naming what is not understood.
 LayoutSpec parse_layout(const std::string& text);
-// Layouts that the configuration allows, up to so many ranks.
+// Why a configuration (not resolved) does not allow a layout, and what would; "" where it does.
+std::string why_not(const LayoutSpec& layout, const RunConfig& config);
+// One for each axis and some for several, up to so many ranks; not all of them fit.
 std::vector<LayoutSpec> default_layouts(const RunConfig& config, int max_ranks);
 
 // One number of a comparison.

@@ -83,7 +83,7 @@ std::string to_yaml(Root root) {
   return dump_config(field_list(root));
 }
 
-// A section per block with a table of key, type and bounds, default, help.
+// A section per block with a list of its keys: values, default, help; at most 100 columns.
 std::string reference_page(const FieldList& fields, const std::string& title);
 template <ConfigRoot Root>
 std::string reference_page(const std::string& title) {

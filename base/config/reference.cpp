@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <map>
 
 #include "base/config/config.h"
@@ -22,36 +23,64 @@ void index_aliases(const Schema& schema, const std::string& path, AliasIndex& in
   }
 }
 
-std::string cell(std::string_view text) {
-  std::string result;
-  for (const char c : text) {
-    if (c == '|') result += '\\';
-    result += c == '\n' ? ' ' : c;
-  }
-  return result;
+bool is_markup(char first) { return std::string_view("-+*#>=|").find(first) != std::string::npos; }
+
+size_t num_characters(std::string_view text) {
+  return static_cast<size_t>(
+      std::ranges::count_if(text, [](unsigned char c) { return (c & 0xC0) != 0x80; }));
 }
 
-// One block: its table, and after it the sections of the blocks inside.
+// `text` in lines of at most 100 columns, all but the first behind `indent` spaces.  Text in
+// backticks stays in one line, and no line begins with what Markdown would take for a list, a
+// heading or a quotation.
+std::string wrapped(std::string_view text, size_t indent) {
+  constexpr size_t kWidth = 100;
+  std::string lines;
+  size_t column = 0;
+  for (size_t at = 0; at < text.size();) {
+    bool code = false;
+    size_t end = at;
+    for (; end < text.size(); ++end) {
+      code ^= text[end] == '`';
+      const bool space = text[end] == ' ' || text[end] == '\n';
+      const bool binds = end + 1 < text.size() && is_markup(text[end + 1]);
+      if (space && !code && !binds) break;
+    }
+    const std::string_view word = text.substr(at, end - at);
+    const size_t width = num_characters(word);
+    const bool breaks = column > 0 && column + 1 + width > kWidth;
+    if (breaks) {
+      lines += concat("\n", std::string(indent, ' '));
+      column = indent;
+    } else if (column > 0) {
+      lines += ' ';
+      ++column;
+    }
+    lines += word;
+    column += width;
+    at = end + 1;
+  }
+  return lines;
+}
+
+// One block: a list of its keys, and after it the sections of the blocks inside.
 class ReferenceVisitor : public FieldVisitor {
  public:
   ReferenceVisitor(std::string path, const AliasIndex& aliases)
       : path_(std::move(path)), aliases_(aliases) {}
 
-  std::string text() const {
-    const std::string head = "| key | value | default | meaning |\n|---|---|---|---|\n";
-    return concat(rows_.empty() ? "" : head, rows_, rows_.empty() ? "" : "\n", sections_);
-  }
+  std::string text() const { return concat(entries_, entries_.empty() ? "" : "\n", sections_); }
 
   void field(std::string_view name, bool& value, std::string_view help) override {
-    row(name, "true or false", value ? "true" : "false", help);
+    entry(name, "true or false", value ? "true" : "false", help);
   }
   void field(std::string_view name, int64_t& value, IntBounds bounds,
              std::string_view help) override {
-    row(name, wanted(bounds), concat(value), help);
+    entry(name, wanted(bounds), concat(value), help);
   }
   void field(std::string_view name, double& value, RealBounds bounds,
              std::string_view help) override {
-    row(name, wanted(bounds), real_text(value), help);
+    entry(name, wanted(bounds), real_text(value), help);
   }
   void field(std::string_view name, std::string& value, TextRule rule,
              std::string_view help) override {
@@ -59,16 +88,16 @@ class ReferenceVisitor : public FieldVisitor {
     for (const std::string& choice : rule.choices) {
       choices += concat(choices.empty() ? "" : ", ", "`", choice, "`");
     }
-    row(name, choices.empty() ? "a text" : concat("one of ", choices),
-        rule.required && value.empty() ? "" : yaml_scalar(value), help);
+    entry(name, choices.empty() ? "a text" : concat("one of ", choices),
+          rule.required && value.empty() ? "" : yaml_scalar(value), help);
   }
   void field(std::string_view name, std::vector<double>& value, RealBounds bounds,
              std::string_view help) override {
-    row(name, concat("a list, each ", wanted(bounds)), yaml_list(value), help);
+    entry(name, concat("a list, each ", wanted(bounds)), yaml_list(value), help);
   }
   void field(std::string_view name, std::vector<int64_t>& value, IntBounds bounds,
              std::string_view help) override {
-    row(name, concat("a list, each ", wanted(bounds)), yaml_list(value), help);
+    entry(name, concat("a list, each ", wanted(bounds)), yaml_list(value), help);
   }
   void block(std::string_view name, std::string_view help,
              const std::function<void(FieldVisitor&)>& fields) override {
@@ -87,29 +116,29 @@ class ReferenceVisitor : public FieldVisitor {
   }
 
  private:
-  void row(std::string_view name, const std::string& value, const std::string& preset,
-           std::string_view help) {
-    std::string meaning(help);
+  void entry(std::string_view name, const std::string& value, const std::string& preset,
+             std::string_view help) {
+    std::string text = concat("- **`", name, "`** (", value, "; ",
+                              preset.empty() ? "required" : concat("default `", preset, "`"), ")",
+                              help.empty() ? "" : ": ", help);
     const auto found = aliases_.find(join_path(path_, name));
     if (found != aliases_.end()) {
       std::string names;
       for (const std::string& other : found->second) {
         names += concat(names.empty() ? "" : ", ", "`", other, "`");
       }
-      meaning += concat(meaning.empty() ? "" : ". ", "Also accepted: ", names);
+      text += concat(". Also accepted: ", names);
     }
-    const std::string shown = preset.empty() ? "required" : concat("`", preset, "`");
-    rows_ +=
-        concat("| `", name, "` | ", cell(value), " | ", cell(shown), " | ", cell(meaning), " |\n");
+    entries_ += concat(wrapped(text, 2), "\n");
   }
   void section(const ReferenceVisitor& inner, std::string_view help, const std::string& note) {
-    sections_ += concat("## ", inner.path_, "\n\n", help, help.empty() ? "" : "\n\n", note,
-                        note.empty() ? "" : "\n\n", inner.text());
+    sections_ += concat("## ", inner.path_, "\n\n", wrapped(help, 0), help.empty() ? "" : "\n\n",
+                        wrapped(note, 0), note.empty() ? "" : "\n\n", inner.text());
   }
 
   std::string path_;
   const AliasIndex& aliases_;
-  std::string rows_;
+  std::string entries_;
   std::string sections_;
 };
 

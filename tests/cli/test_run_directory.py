@@ -54,6 +54,22 @@ class RunDirectory(CliTest):
         shutil.rmtree(self.dir / "run/checkpoints/step-00000004")
         self.check(orthant("pretrain", config), 0, "had saved step 4", "resuming from step 2")
 
+    def test_epochs_follow_from_the_samples_on_every_layout_and_after_a_resume(self):
+        (self.dir / "text.txt").write_text("All happy families. " * 50)  # 900 tokens to train on: 28 windows of 32
+        config, every = self.config(), "logging.interval=1"
+        ran = orthant("pretrain", config, every)
+        self.check(ran, 0, "28 windows of 32 tokens", " epochs 1.14 ", " epochs 2.29 ")
+        line = next(line for line in ran.err.splitlines() if "step 3/8" in line)
+        self.assertNotIn("epochs", line)  # 24 of 28 windows
+        epochs = [row["epochs"] for row in self.metrics()]
+        self.assertEqual(epochs, [8 * step / 28 for step in range(1, 9)])
+        events = next((self.dir / "run").glob("events.out.tfevents.*")).read_bytes()
+        self.assertEqual(events.count(b"epochs"), 8)
+        other = f"run.dir={self.dir}/other"
+        self.check(orthant("pretrain", config, other, "run.max_steps=5", ranks=2), 0)
+        self.check(orthant("pretrain", config, other, "parallel.tp=2", ranks=2), 0, "resuming from step 5")
+        self.assertEqual([row["epochs"] for row in self.metrics("other")], epochs)
+
     def test_data_goes_on_behind_what_was_consumed(self):
         config = self.config()
         self.check(orthant("pretrain", config, "run.max_steps=3"), 0)

@@ -32,6 +32,48 @@ class Verify(CliTest):
         self.check(orthant("verify", "layout", config, "--layouts", "ep2"), 64, "does not divide 1 rank,", "dp2+ep2")
 
 
+class VerifyFits(CliTest):
+    """A batch or sequence that some layouts cannot cut."""
+
+    DENSE = ["--steps", "1", "model.n_routed_experts=0", "model.n_shared_experts=0", "model.num_experts_per_tok=0"]
+
+    def rows(self, result):
+        return [line.split()[0] for line in result.out.splitlines() if " ok " in line]
+
+    def test_what_does_not_fit_is_left_out_and_named_with_what_would(self):
+        config = self.config(precision="fp64")
+        done = self.check(orthant("verify", "layout", config, "--ranks", "2", *self.DENSE, "batch.global_batch_size=6"), 0,
+                          "left out: layout 'dp2' (2 layers, batch 6 in 2)", "the nearest batches: 4 or 8",
+                          "left out: layout 'pp2+dualpipev'", "all layouts compute the same")
+        self.assertNotIn("dp2", self.rows(done))
+        self.assertTrue({"tp2", "cp2", "pp2"} <= set(self.rows(done)), done)
+        done = self.check(orthant("verify", "layout", config, "--ranks", "2", *self.DENSE, "batch.sequence_length=30"), 0,
+                          "left out: layout 'cp2'", "28 or 32 do (batch.sequence_length)", "all layouts compute the same")
+        self.assertTrue({"dp2", "tp2"} <= set(self.rows(done)) and "cp2" not in self.rows(done), done)
+
+    def test_all_that_were_named_and_do_not_fit_are_refused_at_once(self):
+        config = self.config(precision="fp64")
+        refused = self.check(orthant("verify", "layout", config, "--layouts", "dp2,tp2,dp4,dp3", *self.DENSE, "batch.global_batch_size=9",
+                                     "batch.micro_batch_size=3"), 64, "layout 'dp2'", "the nearest batches: 6 or 12", "layout 'dp4'")
+        self.assertNotIn("'tp2'", refused.err)
+        self.assertNotIn("'dp3'", refused.err)
+        self.assertEqual(refused.out, "")
+        self.check(orthant("verify", "layout", config, *self.DENSE, "batch.global_batch_size=5"), 64,
+                   "5 is no multiple of micro_batch_size 2; the nearest: 4 or 6")
+
+    def test_the_file_s_own_layout_does_not_matter(self):
+        config = self.config(precision="fp64")
+        self.check(orthant("verify", "layout", config, "--layouts", "dp2", *self.DENSE, "parallel.pipeline_parallel_size=2",
+                           "parallel.pipeline_layers=[1,1]", "batch.ramp_start=2", "batch.ramp_increment=2", "batch.ramp_samples=100"), 0)
+        # Three micro-batches: none for two data-parallel ranks, which this job of two ranks is not.
+        self.check(orthant("verify", "layout", config, "--layouts", "tp2", *self.DENSE, "batch.global_batch_size=6", ranks=2), 0)
+
+    def test_a_batch_that_follows_the_layout_is_made_the_same_for_all(self):
+        config = self.config(precision="fp64")
+        done = self.check(orthant("verify", "layout", config, "--layouts", "dp2,dp3,tp2", *self.DENSE, "batch.global_batch_size=0"), 0)
+        self.assertEqual(self.rows(done), ["dp2", "dp3", "tp2"])
+
+
 class ExpertRanks(CliTest):
     FIELDS = ["lm_loss", "balance_loss", "grad_norm"]
 

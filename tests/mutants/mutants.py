@@ -243,6 +243,16 @@ MUTANTS = [
            target="orthant", filter="test_resume.py Resume.test_stop_after_a_step_and_go_on"),
     Mutant("a run that was asked to stop saves nothing", "RunSession::end_step", "(last || end.stop || due)", "(last || due)",
            target="orthant", filter="test_resume.py Resume.test_sigusr1_saves_and_leaves_with_75"),
+    Mutant("the passes over the data are those of the step before", "metrics_of",
+           "sampler.epochs_at(samples)", "sampler.epochs_at(sizes.samples_after(step - 1))",
+           target="orthant", filter="test_run_directory.py RunDirectory.test_epochs_follow_from_the_samples_on_every_layout_and_after_a_resume"),
+    # What a user types.
+    Mutant("keys of a block inside a block are completed without the outer one", "KeyWords::block",
+           'KeyWords inner(concat(path_, name, "."));', 'KeyWords inner(concat(name, "."));',
+           target="orthant", filter="test_completion.py Completion.test_every_key_of_the_reference_is_there"),
+    Mutant("the first layout alone that does not fit is named", "layouts_of",
+           "if (!reason.empty()) misfits +=", "if (!reason.empty() && misfits.empty()) misfits +=",
+           target="orthant", filter="test_verify.py VerifyFits.test_all_that_were_named_and_do_not_fit_are_refused_at_once"),
     # Sums and means.
     Mutant("a mean over ranks' means instead of one over tokens", "agree_on_shape",
            "  shape.routed_tokens = static_cast<int64_t>(routed);",

@@ -62,6 +62,7 @@ TEST_F(MetricsFile, ReadsBackTheSameBits) {
   m.lm_loss = 5e-324;
   m.grad_norm = std::nan("");
   m.tokens = std::numeric_limits<int64_t>::max();
+  m.epochs = 2.0 / 7;
   m.balance_loss = 1.0 / 3;
   m.expert_load_max_over_mean = 1.31;
   m.expert_load_entropy = 0.875;
@@ -75,6 +76,7 @@ TEST_F(MetricsFile, ReadsBackTheSameBits) {
   ASSERT_EQ(back.size(), 1u);
   EXPECT_EQ(back[0].memory, m.memory);
   EXPECT_EQ(back[0].extra, m.extra);
+  EXPECT_EQ(back[0].epochs, m.epochs);
   EXPECT_EQ(back[0].loss, m.loss);
   EXPECT_EQ(back[0].lm_loss, m.lm_loss);
   EXPECT_TRUE(std::isnan(back[0].grad_norm));

@@ -40,12 +40,16 @@ TEST(ProgressText, LineShowsEverythingThatTheStepHas) {
   m.validation_loss = 3.5;
   m.memory_peak_bytes = 30 << 20;
   m.extra = {{"kl", 0.0123456}};
+  m.epochs = 1.0;    // the first pass is not over: not told
   m.lm_loss = 3.19;  // told where it is not the loss
   m.balance_loss = 0.0241;
   EXPECT_EQ(
       progress_line(m, 1000, -1),
       "step 100/1000 loss 3.214 lr 3.0e-4 gnorm 0.81 lm 3.190 val 3.500 tok/s 8,190 GFLOP/s 12.30 "
       "kl 0.01235 mem 30MiB eta -:--:--");
+  m = sample();
+  m.epochs = 2.3071;
+  EXPECT_NE(progress_line(m, 1000, 751).find(" gnorm 0.81 epochs 2.31 tok/s "), std::string::npos);
 }
 
 TEST(ProgressText, ClockAndThousands) {

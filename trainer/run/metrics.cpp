@@ -40,6 +40,7 @@ void visit_required(Metrics& m, const Visit& visit) {
 
 template <class Metrics, class Visit>
 void visit_optional(Metrics& m, const Visit& visit) {
+  visit("epochs", m.epochs);
   visit("validation_loss", m.validation_loss);
   visit("validation_bits_per_byte", m.validation_bits_per_byte);
   visit("balance_loss", m.balance_loss);

@@ -29,6 +29,9 @@ struct StepMetrics {
   double mfu = 0;           // share of the peak, 0 to 1; 0 or NaN where the peak is unknown
   int64_t memory_peak_bytes = 0;
 
+  // Of loops that go through a corpus: passes over the training data since the beginning of the
+  // run, of several sources over the one that was passed most often.
+  std::optional<double> epochs;
   // On the steps that evaluate.
   std::optional<double> validation_loss;  // language loss only
   std::optional<double> validation_bits_per_byte;

@@ -124,6 +124,8 @@ std::string progress_line(const StepMetrics& m, int64_t max_steps, double eta_se
                             short_exponent(m.learning_rate), format(" gnorm %.2f", m.grad_norm));
   if (m.balance_loss) line += format(" lm %.3f", m.lm_loss);
   if (m.validation_loss) line += format(" val %.3f", *m.validation_loss);
+  // Through the first pass it would say no more than the step does.
+  if (m.epochs && *m.epochs > 1) line += format(" epochs %.2f", *m.epochs);
   if (m.tokens_per_second > 0 && m.tokens_per_second < 1e15) {
     line += concat(" tok/s ", with_thousands(std::llround(m.tokens_per_second)));
   }

@@ -6,7 +6,7 @@
 //   imbalance 1.31 mem 1.2GiB eta 0:12:31                         (one line on the console)
 //
 // `loss` is what training lessens: the language model's (`lm`, and `val` on held-out text) and the
-// balance losses.
+// balance losses.  `epochs` comes in when the data has been passed once.
 #pragma once
 
 #include <cstdint>
