@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // What mpirun writes to standard error, without what buries the program's own words: its paragraphs
-// (between lines of 74 dashes) about exit codes and aborts, its notes on signals and the stack where
-// it crashed at its end.  All else is kept as it is: other paragraphs, a program's lines of dashes, a last line without an end.
+// (between lines of 74 dashes) about exit codes and aborts, its notes on signals, and the stack
+// where it crashed at its end.  All else is kept as it is: other paragraphs, a program's lines of
+// dashes, a last line without an end.
 #pragma once
 
 #include <sys/types.h>
