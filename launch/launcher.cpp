@@ -215,10 +215,8 @@ int Job::exit_code() const {
   int code = code_of(*mpirun_status_);
   std::string who = mpirun_died ? "mpirun" : "a rank";
   const bool is_lost = code == 1 && last_signal_;  // what mpirun says of ranks killed as they start
-  if (failure_ && (code == 0 || mpirun_died || is_lost)) {
-    code = code_of(failure_->status);
-    who = concat("rank ", failure_->rank);
-  }
+  if (failure_ && (code == 0 || mpirun_died || is_lost)) code = code_of(failure_->status);
+  if (failure_ && code == code_of(failure_->status)) who = concat("rank ", failure_->rank);
   const char* name = code > 128 ? sigdescr_np(code - 128) : nullptr;
   if (last_signal_ && (name || code == 1))
     return 128 + last_signal_;  // as if it ended this process
