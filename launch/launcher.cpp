@@ -37,9 +37,8 @@ constexpr double kGraceSeconds = 5, kGraceOfTheKilledSeconds = 2;
 // A program's line of dashes may begin a paragraph of mpirun's; that comes at once.
 constexpr double kParagraphSeconds = 1;
 
-// "signal 9 (Killed)"
-std::string signal_text(int number) {
-  return concat("signal ", number, " (", sigdescr_np(number), ")");
+int code_of(int status) {
+  return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
 
 class Job {
@@ -107,6 +106,7 @@ void Job::start(std::vector<std::string> command) {
   ORTHANT_CHECK(mpirun_ >= 0, kDevice, "launch: mpirun: ", std::strerror(errno));
   if (mpirun_ == 0) become_mpirun(std::move(command), ends[1]);
   close(ends[1]);
+  filter_ = MpirunFilter(mpirun_);
 }
 
 // In a process group of its own: Ctrl-C on a terminal comes to the launcher alone.  Not in a
@@ -210,26 +210,20 @@ void Job::end_orphans() {
   }
 }
 
-// mpirun's own, where a rank was killed or called MPI_Abort; else the first rank's.
+// mpirun's own, where a rank was killed or called MPI_Abort; else that of the first rank.
 int Job::exit_code() const {
-  const bool mpirun_failed = WIFSIGNALED(*mpirun_status_);
-  int code = mpirun_failed ? 0 : WEXITSTATUS(*mpirun_status_);
-  int by_signal = code > 128 && sigdescr_np(code - 128) ? code - 128 : 0;
-  std::string who = "a rank";
-  if (code == 0 && failure_) {
-    who = concat("rank ", failure_->rank);
-    by_signal = WIFSIGNALED(failure_->status) ? WTERMSIG(failure_->status) : 0;
-    code = by_signal ? 128 + by_signal : WEXITSTATUS(failure_->status);
-  } else if (mpirun_failed) {
-    who = "mpirun";
-    by_signal = WTERMSIG(*mpirun_status_);
-    code = 128 + by_signal;
-  }
-  if (by_signal == 0) return code;
-  if (last_signal_) return 128 + last_signal_;  // as if that had ended this process
+  const bool mpirun_died = WIFSIGNALED(*mpirun_status_);
+  int code = code_of(*mpirun_status_);
+  std::string who = mpirun_died ? "mpirun" : "a rank";
+  const bool is_lost = code == 1 && last_signal_;  // what mpirun says of ranks killed as they start
+  if (failure_ && (code == 0 || mpirun_died || is_lost)) code = code_of(failure_->status);
+  if (failure_ && code == code_of(failure_->status)) who = concat("rank ", failure_->rank);
+  const char* name = code > 128 ? sigdescr_np(code - 128) : nullptr;
+  if (last_signal_ && (name || code == 1))
+    return 128 + last_signal_;  // as if it ended this process
   // Of a rank that dies before all have started mpirun often says nothing, nor can it of itself.
-  if (!filter_.named_a_death())
-    log::error("launch: ", who, " was ended by ", signal_text(by_signal));
+  if (name && !filter_.named_a_death())
+    log::error("launch: ", who, " was ended by signal ", code - 128, " (", name, ")");
   return code;
 }
 

@@ -3,6 +3,8 @@
 
 #include <utility>
 
+#include "base/text.h"
+
 namespace orthant {
 namespace {
 
@@ -24,6 +26,17 @@ bool is_note(std::string_view line) {
          (contains(line, "ORTE_ERROR_LOG: ") && contains(line, "show_help.c"));
 }
 
+// "[host:123] *** Process received signal ***", and the lines that follow it.
+bool is_crash_of(pid_t process, std::string_view line) {
+  const std::string end = concat(":", process, "] ");
+  const size_t begin = line.find(end);
+  if (!line.starts_with('[') || begin == line.npos || begin > line.find(' ')) return false;
+  line.remove_prefix(begin + end.size());
+  for (const char* words : {"*** ", "Signal", "Failing at address", "[ ", "[1", "[2"})
+    if (line.starts_with(words)) return true;
+  return false;
+}
+
 }  // namespace
 
 std::string MpirunFilter::pass(std::string_view bytes) {
@@ -39,7 +52,7 @@ std::string MpirunFilter::pass(std::string_view bytes) {
 
 void MpirunFilter::pass_line(const std::string& line, std::string& shown) {
   static const std::string dashes = std::string(74, '-') + '\n';
-  if (is_note(line)) return;
+  if (is_note(line) || is_crash_of(mpirun_, line)) return;
   if (paragraph_.empty() && line != dashes) {
     shown += line;
     return;

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // What mpirun writes to standard error, without what buries the program's own words: its paragraphs
-// (between lines of 74 dashes) about exit codes and aborts, and its notes on signals.  All else is
-// kept as it is: other paragraphs, a program's lines of dashes, a last line without an end.
+// (between lines of 74 dashes) about exit codes and aborts, its notes on signals, and the stack
+// where it crashed at its end.  All else is kept as it is: other paragraphs, a program's lines of
+// dashes, a last line without an end.
 #pragma once
+
+#include <sys/types.h>
 
 #include <string>
 #include <string_view>
@@ -11,6 +14,7 @@ namespace orthant {
 
 class MpirunFilter {
  public:
+  explicit MpirunFilter(pid_t mpirun = 0) : mpirun_(mpirun) {}
   // The next bytes; returns what is to be shown by now: whole lines, and no paragraph before it
   // has ended.
   std::string pass(std::string_view bytes);
@@ -22,6 +26,7 @@ class MpirunFilter {
  private:
   void pass_line(const std::string& line, std::string& shown);
 
+  pid_t mpirun_;
   std::string line_;       // that has no end yet
   std::string paragraph_;  // that has no end yet, with its line of dashes
   bool named_a_death_ = false;

@@ -36,6 +36,22 @@ TEST(MpirunFilter, LeavesOutWhatMpirunSaysOfCodesAndAborts) {
             "a\n");
 }
 
+TEST(MpirunFilter, LeavesOutTheStackOfMpirunAndOfNobodyElse) {
+  const auto crash = [](const std::string& who) {
+    std::string text;
+    for (const char* line :
+         {"*** Process received signal ***", "Signal: Segmentation fault (11)",
+          "Signal code: Address not mapped (1)", "Failing at address: (nil)",
+          "[ 0] /lib/x86_64-linux-gnu/libc.so.6(+0x3c050)[0x7f15cdd60050]",
+          "[10] mpirun(+0x1210)[0x55ed3a1d5131]", "*** End of error message ***"})
+      text += who + line + "\n";
+    return text;
+  };
+  MpirunFilter filter(123);
+  EXPECT_EQ(filter.pass("a\n" + crash("[here:123] ") + "[here:123] b\n"), "a\n[here:123] b\n");
+  EXPECT_EQ(filter.pass(crash("[here:1123] ")), crash("[here:1123] "));
+}
+
 TEST(MpirunFilter, KeepsAllElse) {
   for (const std::string& text :
        {std::string("a\n\nb"), kKilled, kDashes, paragraph("error: a") + "b\n" + kDashes + "end",

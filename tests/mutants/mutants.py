@@ -27,7 +27,7 @@ MUTANTS = [
     Mutant("ranks that start late do not hear of a stop", "Job::wait_and_look",
            "if (mpirun_status_ || (!is_signalled && now_seconds() < next_tick_seconds_)) return;", "if (mpirun_status_ || !is_signalled) return;",
            target="orthant", filter="test_process.py Signals.test_a_signal_while_ranks_start_is_not_lost"),
-    Mutant("the exit code of the ranks is lost", "Job::exit_code", "if (code == 0 && failure_) {", "if (code != 0 && failure_) {",
+    Mutant("the exit code of the ranks is lost", "Job::exit_code", "(code == 0 || mpirun_died || is_lost)", "(mpirun_died || is_lost)",
            target="orthant", filter="test_process.py Launchers.test_ranks_say_it_once_and_mpirun_says_nothing"),
     Mutant("a program's lines of dashes are taken for mpirun's", "MpirunFilter::pass_line",
            "if (buries_the_program(whole)) return;", "if (!whole.empty()) return;", target="test_launch", filter="MpirunFilter*"),
