@@ -39,6 +39,7 @@ class Branches {
   // begin: of the part's columns in the product's result.
   void ask_for(const LayerBuilder& build, const Parameter& base,
                std::span<const LogicalTensor> part, int64_t begin);
+  bool empty() const { return attached_.empty(); }
   // y with what the branches make of x.
   Var add_to(Var y, const Var& x, const RowOffsets& offsets = nullptr) const;
 

@@ -14,6 +14,7 @@ class Linear {
          const std::vector<WeightPart>& parts, const MatrixOptions& options);
   Var forward(const Var& x) const { return branches_.add_to(linear(x, *weight_), x); }
   ParameterUse& weight() const { return *weight_; }
+  bool is_plain() const { return branches_.empty(); }  // the weight is all there is
 
  private:
   ParameterUse* weight_;

@@ -3,7 +3,8 @@
 
 namespace orthant {
 
-RmsNorm::RmsNorm(const LayerBuilder& build, const std::string& name, int64_t width, double eps)
+RmsNorm::RmsNorm(const LayerBuilder& build, const std::string& name, int64_t width, double eps,
+                 Replicas replicas)
     : eps_(eps) {
   LogicalTensor logical = whole_tensor(name, {width}, 0, 0.0);
   logical.init_value = 1.0;
@@ -12,7 +13,7 @@ RmsNorm::RmsNorm(const LayerBuilder& build, const std::string& name, int64_t wid
                               .dtype = build.wide(),
                               .device = build.device,
                               .logical = {logical},
-                              .replicas = build.stream_replicas()});
+                              .replicas = replicas});
 }
 
 }  // namespace orthant

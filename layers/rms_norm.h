@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// RMSNorm with a weight in the wide type, of the stream.
+// RMSNorm with a weight in the wide type.
 #pragma once
 
 #include "layers/builder.h"
@@ -8,7 +8,11 @@ namespace orthant {
 
 class RmsNorm {
  public:
-  RmsNorm(const LayerBuilder& build, const std::string& name, int64_t width, double eps);
+  // Of the stream.
+  RmsNorm(const LayerBuilder& build, const std::string& name, int64_t width, double eps)
+      : RmsNorm(build, name, width, eps, build.stream_replicas()) {}
+  RmsNorm(const LayerBuilder& build, const std::string& name, int64_t width, double eps,
+          Replicas replicas);
   Var forward(const Var& x) const {
     return remake([this](const Var& v) { return rms_norm(v, *weight_, eps_); }, x);
   }

@@ -2,6 +2,7 @@
 #include "model/config.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/problems.h"
 #include "model/attention.h"
@@ -11,6 +12,12 @@ namespace orthant {
 void LayerType::fields(FieldVisitor& v) {
   v.field("type", type, one_of({"full_attention", "sliding_attention"}),
           "sliding_attention: tokens see the last sliding_window tokens, themselves included");
+}
+
+const EnumNames<LatentForm>& latent_form_names() {
+  static const EnumNames<LatentForm> names = {{LatentForm::kNaive, "naive"},
+                                              {LatentForm::kAbsorbed, "absorbed"}};
+  return names;
 }
 
 void Architecture::fields(FieldVisitor& v) {
@@ -46,14 +53,6 @@ void foreign_keys(FieldVisitor& v) {
   v.foreign("num_nextn_predict_layers", neutral({"0"}, "multi-token prediction is not built"));
   v.foreign("shared_expert_intermediate_size",
             neutral({"0"}, "gated shared experts are not built"));
-  v.foreign("rope_scaling",
-            neutral({"{rope_type: default}", "{type: default}"},
-                    "scaled rotary embeddings are not built; model.rope_theta is all there is"));
-  v.foreign("rope_parameters",
-            not_built("write its rope_theta as model.rope_theta; rope_type default is built"));
-
-  for (const char* name : {"q_lora_rank", "kv_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim"})
-    v.foreign(name, not_built("multi-head latent attention is not built"));
   v.foreign("quantization_config", not_built("quantised weights are not built; precision says "
                                              "what weights are kept in"));
   v.foreign("rotary_dim", not_built("a whole head is rotated"));
@@ -84,10 +83,22 @@ void ModelConfig::fields(FieldVisitor& v) {
           "key and value heads; 0 = num_attention_heads");
   v.field("head_dim", head_dim, at_least(0),
           "width of a query and key head; 0 = hidden_size / num_attention_heads");
-  v.field("v_head_dim", v_head_dim, at_least(0), "width of a value head; 0 = head_dim");
+  v.field("v_head_dim", v_head_dim, at_least(0),
+          "width of a value head; 0 = head_dim, or qk_nope_head_dim of latent attention");
+  v.field("kv_lora_rank", kv_lora_rank, at_least(0),
+          "width of the latent of keys and values: multi-head latent attention (DeepSeek-V2); 0 = "
+          "grouped-query attention");
+  v.field("q_lora_rank", q_lora_rank, at_least(0),
+          "width of the latent of queries, in latent attention; 0 or null = none");
+  v.field("qk_nope_head_dim", qk_nope_head_dim, at_least(0),
+          "width of the part of a query and key head that has no position, in latent attention");
+  v.field("qk_rope_head_dim", qk_rope_head_dim, at_least(0),
+          "width of the part that is turned by position, in latent attention");
   v.field("max_position_embeddings", max_position_embeddings, at_least(0),
           "longest sequence; 0 = batch.sequence_length");
   v.field("rope_theta", rope_theta, positive(), "base of the rotary embedding");
+  v.block("rope_scaling", "Rotary embedding of texts longer than those before.",
+          [this](FieldVisitor& inner) { rope_scaling.fields(inner); });
   v.field("rms_norm_eps", rms_norm_eps, positive(), "epsilon of RMSNorm");
   v.field("initializer_range", initializer_range, positive(),
           "standard deviation of initial weights");
@@ -129,6 +140,7 @@ void ModelConfig::fields(FieldVisitor& v) {
           "the same as moe.balance.expert, or moe.balance.sequence with noaux_tc, which override "
           "it; -1: not given");
   foreign_keys(v);
+  v.alias("rope_parameters", "rope_scaling");
   v.alias("num_experts", "n_routed_experts");
   v.alias("num_local_experts", "n_routed_experts");
   v.alias("ffn_hidden_size", "intermediate_size");
@@ -140,22 +152,12 @@ void ModelConfig::fields(FieldVisitor& v) {
 
 void ModelConfig::resolve(int64_t sequence_length) {
   Problems problems;
-  if (num_key_value_heads == 0) num_key_value_heads = num_attention_heads;
-  if (head_dim == 0) {
-    problems.want(hidden_size % num_attention_heads == 0, "model.hidden_size: ", hidden_size,
-                  " is no multiple of ", num_attention_heads,
-                  " attention heads; change one, or give model.head_dim");
-    head_dim = hidden_size / num_attention_heads;
-  }
-  if (v_head_dim == 0) v_head_dim = head_dim;
+  resolve_heads(problems);
   if (intermediate_size == 0) intermediate_size = (hidden_size * 8 / 3 + 63) / 64 * 64;
   resolve_family(problems);
   if (max_position_embeddings == 0) max_position_embeddings = sequence_length;
-  problems.want(head_dim % 2 == 0, "model.head_dim: want an even number for rotary pairs, got ",
-                head_dim);
-  problems.want(num_attention_heads % num_key_value_heads == 0,
-                "model.num_key_value_heads: ", num_key_value_heads, " does not divide ",
-                num_attention_heads, " attention heads");
+  if (rope_scaling.rope_theta > 0) rope_theta = std::exchange(rope_scaling.rope_theta, 0.0);
+  rope_scaling.resolve(max_position_embeddings, problems);
   problems.want(sequence_length <= max_position_embeddings,
                 "batch.sequence_length: ", sequence_length,
                 " is longer than model.max_position_embeddings ", max_position_embeddings);
@@ -189,20 +191,65 @@ void ModelConfig::resolve(int64_t sequence_length) {
   problems.raise();
 }
 
+void ModelConfig::resolve_heads(Problems& problems) {
+  if (num_key_value_heads == 0) num_key_value_heads = num_attention_heads;
+  if (is_latent()) return resolve_latent(problems);
+  problems.want(q_lora_rank == 0 && qk_nope_head_dim == 0 && qk_rope_head_dim == 0,
+                "model.kv_lora_rank: want the latent's width where q_lora_rank, qk_nope_head_dim "
+                "or qk_rope_head_dim are given, got 0");
+  if (head_dim == 0) {
+    problems.want(hidden_size % num_attention_heads == 0, "model.hidden_size: ", hidden_size,
+                  " is no multiple of ", num_attention_heads,
+                  " attention heads; change one, or give model.head_dim");
+    head_dim = hidden_size / num_attention_heads;
+  }
+  if (v_head_dim == 0) v_head_dim = head_dim;
+  problems.want(head_dim % 2 == 0, "model.head_dim: want an even number for rotary pairs, got ",
+                head_dim);
+  problems.want(num_attention_heads % num_key_value_heads == 0,
+                "model.num_key_value_heads: ", num_key_value_heads, " does not divide ",
+                num_attention_heads, " attention heads");
+}
+
+void ModelConfig::resolve_latent(Problems& problems) {
+  problems.want(qk_nope_head_dim > 0 && qk_rope_head_dim > 0,
+                "model.qk_nope_head_dim, model.qk_rope_head_dim: latent attention (kv_lora_rank ",
+                kv_lora_rank, ") wants both widths, got ", qk_nope_head_dim, " and ",
+                qk_rope_head_dim);
+  problems.want(qk_rope_head_dim % 2 == 0,
+                "model.qk_rope_head_dim: want an even number for rotary pairs, got ",
+                qk_rope_head_dim);
+  problems.want(num_key_value_heads == num_attention_heads,
+                "model.num_key_value_heads: latent attention has as many as attention heads, ",
+                num_attention_heads, ", got ", num_key_value_heads);
+  // transformers writes the rotated part alone as head_dim.
+  const int64_t whole = qk_nope_head_dim + qk_rope_head_dim;
+  problems.want(head_dim == 0 || head_dim == whole || head_dim == qk_rope_head_dim,
+                "model.head_dim: want 0, or qk_nope_head_dim + qk_rope_head_dim ", whole, ", got ",
+                head_dim);
+  head_dim = whole;
+  if (v_head_dim == 0) v_head_dim = qk_nope_head_dim;
+}
+
 void ModelConfig::resolve_family(Problems& problems) {
   for (const Architecture& architecture : architectures) {
     const std::string family = family_of(architecture.name);
     if (model_type == kCustomFamily) model_type = family;
-    problems.want(model_type == family, "model.architectures: ", architecture.name,
-                  " is of model_type ", family, ", got ", model_type);
+    problems.want(is_of_family(architecture.name, model_type), "model.architectures: ",
+                  architecture.name, " is of model_type ", family, ", got ", model_type);
   }
   if (model_type == kCustomFamily) return;
-  const bool has_experts = model_type == "mixtral";
+  const bool has_latent =
+      model_type.starts_with("deepseek") || model_type == "kimi_k2";
+  problems.want(is_latent() == has_latent, "model.kv_lora_rank: a ", model_type, " model has ",
+                has_latent ? "latent attention, got none" : "none, got ",
+                has_latent ? "" : concat(kv_lora_rank, "; leave model_type out for another"));
+  const bool has_experts = has_latent || model_type == "mixtral";
   problems.want(is_moe() == has_experts, "model.n_routed_experts: a ", model_type,
                 has_experts ? " model has experts, got none (num_local_experts in its config.json)"
                             : " model has none, got ",
                 has_experts ? "" : concat(n_routed_experts, "; leave model_type out for another"));
-  if (!has_experts) return;
+  if (model_type != "mixtral") return;
   norm_topk_prob = true;
   if (moe_intermediate_size == 0) moe_intermediate_size = intermediate_size;
 }
@@ -219,11 +266,12 @@ int64_t ModelConfig::window_of(int64_t layer) const {
 namespace {
 
 struct Counts {
-  int64_t attention, dense_ffn, expert, router, router_bias;
+  int64_t attention, norms, dense_ffn, expert, router, router_bias;
 };
 
 Counts counts_of(const ModelConfig& c) {
   return {.attention = attention_counts(c).parameters,
+          .norms = 2 * c.hidden_size + attention_counts(c).vectors,
           .dense_ffn = 3 * c.hidden_size * c.intermediate_size,
           .expert = 3 * c.hidden_size * c.moe_intermediate_size,
           .router = c.hidden_size * c.n_routed_experts,
@@ -250,7 +298,7 @@ int64_t total_parameters(const ModelConfig& c) {
   const Counts n = counts_of(c);
   int64_t total = c.vocab_size * c.hidden_size * (c.tie_word_embeddings ? 1 : 2) + c.hidden_size;
   for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer) {
-    total += n.attention + 2 * c.hidden_size;
+    total += n.attention + n.norms;
     total += c.is_moe_layer(layer)
                  ? n.expert * (c.n_routed_experts + c.n_shared_experts) + n.router + n.router_bias
                  : n.dense_ffn;

@@ -7,6 +7,7 @@
 
 #include "base/config/fields.h"
 #include "model/family.h"
+#include "model/rope_scaling.h"
 #include "moe/config.h"
 #include "tensor/backend.h"
 
@@ -32,6 +33,11 @@ enum class TopkMethod { kGreedy, kGroupLimitedGreedy, kNoAuxTc };
 const EnumNames<TopkMethod>& topk_method_names();
 const EnumNames<ScoreKind>& score_names();
 
+// How new tokens see a cache of latents (model/latent_attention.h): keys and values made of them
+// anew, with the bits of training; or the latents themselves, with less work.
+enum class LatentForm { kNaive, kAbsorbed };
+const EnumNames<LatentForm>& latent_form_names();
+
 struct ModelConfig {
   std::string model_type = kCustomFamily;
   std::vector<Architecture> architectures;
@@ -42,9 +48,13 @@ struct ModelConfig {
   int64_t num_attention_heads = 4;
   int64_t num_key_value_heads = 0;      // 0 = num_attention_heads
   int64_t head_dim = 0;                 // 0 = hidden_size / num_attention_heads
-  int64_t v_head_dim = 0;               // 0 = head_dim
+  int64_t v_head_dim = 0;               // 0 = head_dim; latent: qk_nope_head_dim
+  int64_t kv_lora_rank = 0;             // of latent attention; 0 = grouped-query attention
+  int64_t q_lora_rank = 0;              // 0 = queries have no latent
+  int64_t qk_nope_head_dim = 0, qk_rope_head_dim = 0;
   int64_t max_position_embeddings = 0;  // 0 = batch.sequence_length
   double rope_theta = 10000.0;
+  RopeScaling rope_scaling;
   double rms_norm_eps = 1e-6;
   double initializer_range = 0.02;
   bool tie_word_embeddings = false;
@@ -71,6 +81,9 @@ struct ModelConfig {
   // Fills in what was left 0 and checks relations; Error(kConfig) listing all that is wrong.
   void resolve(int64_t sequence_length);
 
+  bool is_latent() const { return kv_lora_rank > 0; }
+  // Columns of a query and key head that are turned.
+  int64_t rotary_dim() const { return is_latent() ? qk_rope_head_dim : head_dim; }
   // Tokens that a token of the layer sees, itself included; 0: no limit.
   int64_t window_of(int64_t layer) const;
   bool is_moe() const { return n_routed_experts > 0; }
@@ -82,6 +95,8 @@ struct ModelConfig {
   int64_t moe_index(int64_t layer) const { return layer - first_k_dense_replace; }  // of these
 
  private:
+  void resolve_heads(Problems& problems);
+  void resolve_latent(Problems& problems);
   void resolve_family(Problems& problems);
 };
 

@@ -33,8 +33,9 @@ std::vector<int> ranks_of_stages(const Group& pipeline,
 
 }  // namespace
 
-Decoder::Decoder(std::vector<const Transformer*> stages)
+Decoder::Decoder(std::vector<const Transformer*> stages, LatentForm latent)
     : stages_(std::move(stages)),
+      latent_(latent),
       pipeline_(stages_.front()->ranks().pipeline),
       rank_of_(ranks_of_stages(pipeline_, stages_)),
       meets_others_(shares_experts_with_others(stages_.front()->ranks())) {
@@ -78,7 +79,7 @@ class DecodeRun {
         capacities.push_back(capacity_of(sequences_[static_cast<size_t>(i)]));
       group.next.resize(capacities.size());
       for (const Transformer* stage : d_.stages_)
-        group.caches.push_back(stage->make_cache(capacities));
+        group.caches.push_back(stage->make_cache(capacities, d_.latent_));
       groups_.push_back(std::move(group));
     }
   }

@@ -46,7 +46,8 @@ class Decoder {
  public:
   // This rank's stages, in the order of the model; they must outlive it.  Collective over the
   // pipeline.
-  explicit Decoder(std::vector<const Transformer*> stages);
+  explicit Decoder(std::vector<const Transformer*> stages,
+                   LatentForm latent = LatentForm::kAbsorbed);
   const Transformer& stage() const { return *stages_.front(); }
 
   // New tokens by request.  Ranks that share the model's sequences (pipeline, context, tensor) give
@@ -64,6 +65,7 @@ class Decoder {
   int last_rank() const { return rank_of_.back(); }
 
   std::vector<const Transformer*> stages_;
+  LatentForm latent_;
   Group pipeline_;
   std::vector<int> rank_of_;           // by stage of the model
   std::vector<int> stage_of_;          // by chunk of this rank

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/family.h"
 
+#include <algorithm>
 #include <array>
 
 #include "base/text.h"
@@ -21,10 +22,10 @@ constexpr std::array kFamilies = {
     Family{"llama", "LlamaForCausalLM"},
     Family{"mistral", "MistralForCausalLM"},
     Family{"mixtral", "MixtralForCausalLM"},
-    Family{"deepseek_v2", "DeepseekV2ForCausalLM", kLatent},
-    Family{"deepseek_v3", "DeepseekV3ForCausalLM", kLatent},
+    Family{"deepseek_v2", "DeepseekV2ForCausalLM"},
+    Family{"deepseek_v3", "DeepseekV3ForCausalLM"},
+    Family{"kimi_k2", "DeepseekV3ForCausalLM"},
     Family{"deepseek_v32", "DeepseekV32ForCausalLM", "sparse latent attention"},
-    Family{"kimi_k2", "KimiK2ForCausalLM", kLatent},
     Family{"glm4_moe", "Glm4MoeForCausalLM",
            "rotary embedding of a part of a head, and biases of queries, keys and values"},
     Family{"glm4_moe_lite", "Glm4MoeLiteForCausalLM", kLatent},
@@ -69,8 +70,11 @@ std::vector<std::string> built_families() {
 
 std::vector<std::string> built_architectures() {
   std::vector<std::string> names;
-  for (const Family& family : kFamilies)
-    if (family.missing.empty()) names.emplace_back(family.architecture);
+  for (const Family& family : kFamilies) {
+    const std::string name(family.architecture);
+    if (family.missing.empty() && std::ranges::find(names, name) == names.end())
+      names.push_back(name);
+  }
   return names;
 }
 
@@ -86,6 +90,12 @@ std::string family_of(const std::string& architecture) {
   for (const Family& family : kFamilies)
     if (family.architecture == architecture) return std::string(family.model_type);
   return kCustomFamily;
+}
+
+bool is_of_family(const std::string& architecture, const std::string& model_type) {
+  return std::ranges::any_of(kFamilies, [&](const Family& family) {
+    return family.architecture == architecture && family.model_type == model_type;
+  });
 }
 
 }  // namespace orthant

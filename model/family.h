@@ -16,7 +16,8 @@ std::vector<std::string> built_families();       // values of model_type, kCusto
 std::vector<std::string> built_architectures();  // "LlamaForCausalLM"
 // What a family has that is not built, and what to do; of a model_type or an architecture.
 std::string why_not_built(const std::string& name);
-// "llama" of "LlamaForCausalLM"; one of built_architectures().
+// "llama" of "LlamaForCausalLM", one of built_architectures(): the first family that has it.
 std::string family_of(const std::string& architecture);
+bool is_of_family(const std::string& architecture, const std::string& model_type);
 
 }  // namespace orthant

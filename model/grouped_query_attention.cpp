@@ -3,8 +3,6 @@
 
 #include <cmath>
 
-#include "parallel/context/ring_attention.h"
-#include "parallel/context/ulysses_attention.h"
 #include "tensor/ops/call.h"
 
 namespace orthant {
@@ -56,8 +54,7 @@ GroupedQueryAttention::GroupedQueryAttention(const LayerBuilder& build, const st
                                              const ModelConfig& c, int64_t layer,
                                              const RotaryTable& rotary)
     : tensor_(build.tensor()),
-      context_(build.ranks.context),
-      ulysses_(build.ranks.ulysses),
+      context_(build.ranks),
       shape_{.heads = tensor_.part(c.num_attention_heads).size,
              .kv_heads = kv_heads_of(tensor_, c.num_key_value_heads).size,
              .qk_dim = c.head_dim,
@@ -86,16 +83,9 @@ Var GroupedQueryAttention::project(const Var& x, const Tensor& positions) const 
   return rotary(qkv, positions, rotary_, shape_.heads + shape_.kv_heads, shape_.qk_dim);
 }
 
-Var GroupedQueryAttention::attend(const Var& qkv, const Pass& pass) const {
-  AttentionShape shape = shape_;
-  shape.batch = pass.rows().sequences();
-  return ulysses_ ? ulysses_attention(qkv, pass.whole_doc_start, shape, context_)
-                  : ring_attention(qkv, pass.doc_start, shape, context_);
-}
-
 Var GroupedQueryAttention::forward(const Var& x, const Pass& pass) const {
   const Var qkv = project(x, pass.positions);
-  return tensor_.leave(out_.forward(attend(qkv, pass)), pass.rows().num_local());
+  return tensor_.leave(out_.forward(context_.forward(qkv, pass, shape_)), pass.rows().num_local());
 }
 
 // Keys (already turned) [rows, Hkv * K] and values [rows, Hkv * Kv].

@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "model/attention.h"
+#include "model/context_attention.h"
 
 namespace orthant {
 
@@ -22,15 +23,12 @@ class GroupedQueryAttention : public Attention {
   struct Cache;
   // This rank's heads, q beside k beside v, of all rows; q and k turned by position.
   Var project(const Var& x, const Tensor& positions) const;
-  // Over keys that other context-parallel ranks hold too.
-  Var attend(const Var& qkv, const Pass& pass) const;
   void store(const Tensor& qkv, const DecodeStep::Run& run, Cache& cache) const;
   void attend_cached(const Tensor& qkv, const DecodeStep::Run& run, const Cache& cache,
                      const Tensor& o) const;
 
   TensorParallel tensor_;
-  Group context_;
-  bool ulysses_;
+  ContextAttention context_;
   AttentionShape shape_;  // of this rank's heads
   RotaryTable rotary_;
   Linear qkv_;

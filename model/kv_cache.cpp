@@ -26,7 +26,8 @@ bool continues(const DecodeStep::Run& run, const DecodeStep::Run& next) {
 }  // namespace
 
 DecodeStep::DecodeStep(const NewTokens& next, const KvCache& cache, const RankGroups& ranks,
-                       Device device) {
+                       Device device)
+    : latent(cache.latent) {
   ORTHANT_CHECK(next.size() == cache.sequences.size(), kInternal, "decode: the cache has ",
                 cache.sequences.size(), " sequences, got tokens of ", next.size());
   std::vector<int32_t> all, places;

@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "model/config.h"
 #include "moe/moe_layer.h"
 #include "parallel/rank_groups.h"
 
@@ -24,6 +25,7 @@ struct KvCache {
   };
   std::vector<Sequence> sequences;
   std::vector<std::unique_ptr<LayerCache>> layers;  // of the stage
+  LatentForm latent = LatentForm::kNaive;
 };
 
 // By sequence of the cache, its next tokens; none: it waits.
@@ -42,6 +44,7 @@ struct DecodeStep {
     int64_t n = 0, count = 0, start = 0, row = 0, cache_row = 0, capacity = 0;
   };
   std::vector<Run> runs;
+  LatentForm latent;
   Tensor ids;        // i32 [N], on the host
   Tensor positions;  // i32 [N]
   MoeContext moe;

@@ -22,8 +22,9 @@ Transformer::Transformer(const TransformerOptions& options, ParameterStore& stor
              options.ranks} {
   const ModelConfig& c = options_.config;
   const auto [begin, end] = options_.layers = settled(options.layers, c);
-  const RotaryTable rotary = make_rotary_table(c.max_position_embeddings, c.head_dim, c.rope_theta,
-                                               build_.wide(), options.device);
+  const RotaryTable rotary = make_rotary_table(
+      c.max_position_embeddings, c.rope_scaling.frequencies(c.rotary_dim(), c.rope_theta),
+      c.rope_scaling.table_factor(), build_.wide(), options.device);
   if (begin == 0)
     embedding_.emplace(
         build_, kEmbedding, c.vocab_size, c.hidden_size,
@@ -79,9 +80,9 @@ void Transformer::update_router_biases(
           expert_counts[static_cast<size_t>(options_.config.moe_index(block.index()))]);
 }
 
-KvCache Transformer::make_cache(const std::vector<int64_t>& capacities) const {
+KvCache Transformer::make_cache(const std::vector<int64_t>& capacities, LatentForm latent) const {
   const CategoryScope category(MemoryCategory::kCache);
-  KvCache cache;
+  KvCache cache{.latent = latent};
   int64_t rows = 0;
   for (const int64_t capacity : capacities) {
     cache.sequences.push_back({.row = rows, .capacity = capacity});

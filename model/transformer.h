@@ -57,7 +57,8 @@ class Transformer {
 
   // Decoding, without a tape: a second way through the same blocks (model/decoder.h goes it through
   // all stages).  Room for as many tokens of each sequence.
-  KvCache make_cache(const std::vector<int64_t>& capacities) const;
+  KvCache make_cache(const std::vector<int64_t>& capacities,
+                     LatentForm latent = LatentForm::kNaive) const;
   // The next tokens of the cache's sequences, which are added to it.  x: the stream in front of the
   // stage, of all of them, not given to the first.  Gives the stream behind the stage, or of the
   // last the logits of the last new token of every sequence that has any, [sequences, V] in the

@@ -73,13 +73,21 @@ struct RmsNormGradArgs {  // dx M [N, D]; dweight W [D] (+)= sum over rows, in b
   View x, weight, rstd, dy, dx, dweight;
   int32_t accumulate;
 };
-// The first `heads` heads of each row are rotated, the rest is copied: y = x, pairs (i, i + K/2) of
-// a head turned by positions i32 [N] through cos, sin W [P, K/2].  inverse turns back (the
-// gradient).
+// Of each of the first `heads` heads of a row columns [offset, offset + K) are rotated, the rest is
+// copied: y = x, pairs (offset + i, offset + i + K/2) turned by positions i32 [N] through cos, sin
+// W [P, K/2].  Heads are head_dim wide.  inverse turns back (the gradient).
 struct RotaryArgs {
   View x, y, positions, cos, sin;
   int64_t heads, head_dim;
   int32_t inverse;
+  int64_t offset;
+};
+// y[r][h * y_step + i] = x[r][h * x_step + i] for every head h < heads and i < width; the rest of y
+// stays.  x_step 0: all heads of y get the same.  y_step 0: y gets the sum over the heads of x, in
+// their order, made in W.
+struct CopyHeadsArgs {
+  View x, y;
+  int64_t heads, width, x_step, y_step;
 };
 // Causal attention, never materialising T x T, of a chunk of queries over a chunk of keys of each
 // sequence.  q M [.., Hq*Kqk], k [.., Hkv*Kqk], v [.., Hkv*Kv], o M [.., Hq*Kv], lse W [.., Hq]
@@ -301,7 +309,7 @@ struct BackendComm {
 };
 
 // Bumped with every change of this file; a plugin of another version is refused.
-inline constexpr int32_t kBackendVersion = 4;
+inline constexpr int32_t kBackendVersion = 5;
 
 struct Backend {
   int32_t version;
@@ -335,6 +343,7 @@ struct Backend {
   X(rms_norm, RmsNormArgs)             \
   X(rms_norm_grad, RmsNormGradArgs)    \
   X(rotary, RotaryArgs)                \
+  X(copy_heads, CopyHeadsArgs)         \
   X(attention, AttentionArgs)          \
   X(attention_grad, AttentionGradArgs) \
   X(swiglu, SwigluArgs)                \

@@ -141,8 +141,8 @@ std::vector<std::string> generate(const Decoder& decoder, const Tokenizer& token
 }
 
 std::string generate(const Transformer& model, const Tokenizer& tokenizer,
-                     const GenerateOptions& options) {
-  return generate(Decoder({&model}), tokenizer, std::vector{options}).front();
+                     const GenerateOptions& options, LatentForm latent) {
+  return generate(Decoder({&model}, latent), tokenizer, std::vector{options}).front();
 }
 
 }  // namespace orthant

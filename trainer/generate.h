@@ -31,7 +31,7 @@ std::vector<std::string> generate(const Decoder& decoder, const Tokenizer& token
                                   const std::vector<GenerateOptions>& options);
 // Of a model whose layers this rank holds.
 std::string generate(const Transformer& model, const Tokenizer& tokenizer,
-                     const GenerateOptions& options);
+                     const GenerateOptions& options, LatentForm latent = LatentForm::kAbsorbed);
 
 // The next token drawn from logits (host, any size): temperature, top-k, top-p; uniform in (0, 1).
 int32_t draw_token(const std::vector<double>& logits, const SamplingConfig& sampling,

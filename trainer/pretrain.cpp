@@ -78,7 +78,7 @@ std::vector<ReportSample> make_samples(const RunConfig& config, const Role& role
         {.prompt = g.prompt, .sampling = g.sampling, .seed = config.run.seed, .sample = i});
   if (wanted.empty()) return {};
   std::vector<ReportSample> samples;
-  for (std::string& text : generate(role.pipeline().decoder(), tokenizer, wanted))
+  for (std::string& text : generate(role.pipeline().decoder(g.mla), tokenizer, wanted))
     samples.push_back({g.prompt, std::move(text)});
   return samples;
 }

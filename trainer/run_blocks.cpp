@@ -134,6 +134,9 @@ void SamplingConfig::fields(FieldVisitor& v) {
 void GenerationConfig::fields(FieldVisitor& v) {
   v.field("prompt", prompt, any_text(), "prompt of the samples at the end of a run");
   sampling.fields(v);
+  v.field("mla", mla, latent_form_names(),
+          "how new tokens see the cache of latent attention: naive: keys and values are made of it "
+          "again, with the bits of training; absorbed: the latents themselves, with less work");
   v.field("samples", samples, at_least(0), "samples at the end of a run");
 }
 

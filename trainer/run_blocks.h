@@ -7,6 +7,7 @@
 
 #include "base/config/fields.h"
 #include "data/batch_sizes.h"
+#include "model/config.h"
 
 namespace orthant {
 
@@ -77,6 +78,7 @@ struct SamplingConfig {
 struct GenerationConfig {
   std::string prompt;
   SamplingConfig sampling;
+  LatentForm mla = LatentForm::kAbsorbed;
   int64_t samples = 1;
   void fields(FieldVisitor& v);
 };

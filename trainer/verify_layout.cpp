@@ -310,7 +310,11 @@ RunConfig scaled_down(RunConfig c) {
   const int64_t heads_per_kv = std::max<int64_t>(1, m.num_attention_heads / kv);
   m.num_key_value_heads = std::min<int64_t>(kv, 4);
   m.num_attention_heads = m.num_key_value_heads * heads_per_kv;
-  m.head_dim = std::min<int64_t>(m.head_dim > 0 ? m.head_dim : 16, 16);
+  m.head_dim = m.is_latent() ? 0 : std::min<int64_t>(m.head_dim > 0 ? m.head_dim : 16, 16);
+  at_most(m.kv_lora_rank, 24);
+  at_most(m.q_lora_rank, 24);
+  at_most(m.qk_nope_head_dim, 12);
+  at_most(m.qk_rope_head_dim, 8);
   at_most(m.v_head_dim, 16);
   at_most(m.hidden_size, 64);
   at_most(m.intermediate_size, 96);

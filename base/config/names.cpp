@@ -11,6 +11,32 @@ namespace {
 
 using Faults = std::vector<std::pair<YamlPlace, std::string>>;
 
+// Whether a value written in a file means the same as one of a rule: numbers by what they are, and
+// a mapping whatever the order of its keys.
+bool means(const YamlNode& written, const YamlNode& neutral) {
+  if (written.kind != neutral.kind) return false;
+  switch (neutral.kind) {
+    case YamlNode::Kind::kNull:
+      return true;
+    case YamlNode::Kind::kScalar: {
+      const Reading<double> a = read_real(written.scalar), b = read_real(neutral.scalar);
+      const bool is_text = !b.value && !read_bool(neutral.scalar).value;
+      if (written.quoted && !is_text) return false;  // "false" in quotes is a text
+      return b.value ? a.value == b.value : written.scalar == neutral.scalar;
+    }
+    case YamlNode::Kind::kList:
+      return std::equal(written.items.begin(), written.items.end(), neutral.items.begin(),
+                        neutral.items.end(), means);
+    case YamlNode::Kind::kMap:
+      return written.map.size() == neutral.map.size() &&
+             std::all_of(neutral.map.begin(), neutral.map.end(), [&](const YamlNode::Entry& e) {
+               const YamlNode* found = written.find(e.key);
+               return found && means(*found, e.value);
+             });
+  }
+  return false;
+}
+
 // Puts `entry` at `name` (maybe dotted) below `map`, or keeps what stands there when that is newer.
 void place_entry(YamlNode& map, std::string_view name, YamlNode::Entry entry,
                  const std::string& path, const std::string& alias, Faults& faults) {
@@ -39,6 +65,7 @@ void place_entry(YamlNode& map, std::string_view name, YamlNode::Entry entry,
   const int ours = entry.key_place.override_index;
   const int theirs = standing->key_place.override_index;
   if (ours == theirs) {
+    if (means(entry.value, standing->value)) return;  // said twice, the same
     faults.emplace_back(
         entry.key_place,
         concat(entry.key_place.text(), ": ", alias, ": another name of ", join_path(path, part),
@@ -46,32 +73,6 @@ void place_entry(YamlNode& map, std::string_view name, YamlNode::Entry entry,
   } else if (ours > theirs) {
     *standing = std::move(entry);
   }
-}
-
-// Whether a value written in a file means the same as one of a rule: numbers by what they are, and
-// a mapping whatever the order of its keys.
-bool means(const YamlNode& written, const YamlNode& neutral) {
-  if (written.kind != neutral.kind) return false;
-  switch (neutral.kind) {
-    case YamlNode::Kind::kNull:
-      return true;
-    case YamlNode::Kind::kScalar: {
-      const Reading<double> a = read_real(written.scalar), b = read_real(neutral.scalar);
-      const bool is_text = !b.value && !read_bool(neutral.scalar).value;
-      if (written.quoted && !is_text) return false;  // "false" in quotes is a text
-      return b.value ? a.value == b.value : written.scalar == neutral.scalar;
-    }
-    case YamlNode::Kind::kList:
-      return std::equal(written.items.begin(), written.items.end(), neutral.items.begin(),
-                        neutral.items.end(), means);
-    case YamlNode::Kind::kMap:
-      return written.map.size() == neutral.map.size() &&
-             std::all_of(neutral.map.begin(), neutral.map.end(), [&](const YamlNode::Entry& e) {
-               const YamlNode* found = written.find(e.key);
-               return found && means(*found, e.value);
-             });
-  }
-  return false;
 }
 
 bool is_neutral(const YamlNode& node, const ForeignRule& rule) {

@@ -73,6 +73,18 @@ Var join_columns(const Var& a, const Var& b) {
   });
 }
 
+Var columns(const Var& x, int64_t begin, int64_t end) {
+  const Tensor& xv = x.value();
+  ORTHANT_OP_CHECK("columns", xv.rank() == 2 && 0 <= begin && begin <= end && end <= xv.dim(1), xv);
+  const Tensor y = Tensor::empty({xv.dim(0), end - begin}, xv.dtype(), xv.device());
+  copy_columns(xv, ops::columns_of(xv, begin, end), y, view_of(y));
+  return record("columns", {x}, y, [begin, end, shape = xv.shape()](const Tensor& dy) -> Grads {
+    const Tensor dx = Tensor::zeros(shape, dy.dtype(), dy.device());
+    copy_columns(dy, view_of(dy), dx, ops::columns_of(dx, begin, end));
+    return {dx};
+  });
+}
+
 Var dropout(const Var& x, double probability, PhiloxKey key, uint64_t step,
             std::span<const DropoutRun> runs) {
   if (probability == 0.0) return x;

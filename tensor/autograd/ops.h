@@ -27,21 +27,25 @@ Var embedding(const Tensor& ids, Weight& table);
 Var add_columns(const Var& y, const Var& part, int64_t begin);
 // [N, A] and [N, B] side by side.
 Var join_columns(const Var& a, const Var& b);
+// Columns [begin, end) of x [N, A].
+Var columns(const Var& x, int64_t begin, int64_t end);
 // y = x / sqrt(mean(x^2) + eps) * weight; weight in wide_of(x).  Zhang and Sennrich,
 // arXiv:1910.07467.
 Var rms_norm(const Var& x, Weight& weight, double eps);
 
-// cos and sin of position * theta^(-2i/K), [positions, K/2] in `dtype`.  Su et al.,
+// factor times cos and sin of position * frequency, [positions, K/2] in `dtype`.  Su et al.,
 // arXiv:2104.09864.
 struct RotaryTable {
   Tensor cos, sin;
 };
-RotaryTable make_rotary_table(int64_t positions, int64_t head_dim, double theta, DType dtype,
-                              Device device);
-// The first `heads` heads of every row of x turned by its position (i32 [N]), pairs (i, i + K/2);
-// the rest copied.
+RotaryTable make_rotary_table(int64_t positions, std::span<const double> frequencies, double factor,
+                              DType dtype, Device device);
+// theta^(-2i/K) for i < K/2.
+std::vector<double> rotary_frequencies(int64_t dim, double theta);
+// The first `heads` heads of every row of x, head_dim wide: K columns from `offset` on turned by
+// the row's position (i32 [N]), pairs (i, i + K/2); the rest copied.
 Var rotary(const Var& x, const Tensor& positions, const RotaryTable& table, int64_t heads,
-           int64_t head_dim);
+           int64_t head_dim, int64_t offset = 0);
 
 struct AttentionShape {
   int64_t batch = 1, heads = 1, kv_heads = 1, qk_dim = 0, v_dim = 0;
@@ -59,6 +63,19 @@ struct AttentionShape {
 // is the first position of the token's document in its row. Never materialises T x T. Dao et al.,
 // arXiv:2205.14135.
 Var attention(const Var& qkv, const Tensor& doc_start, const AttentionShape& shape);
+
+// Heads of multi-head latent attention (DeepSeek-V2, arXiv:2405.04434, section 2.1): a part of
+// queries and keys without positions, and a turned part, of which all keys have the same.
+struct LatentHeads {
+  int64_t heads = 1, nope_dim = 0, rope_dim = 0, v_dim = 0;
+  int64_t qk_dim() const { return nope_dim + rope_dim; }
+  int64_t kv_dim() const { return nope_dim + v_dim; }
+};
+// Rows as attention() wants them, with as many KV heads: q [N, H*qk_dim]; kv [N, H*kv_dim], by head
+// the key's part without positions and the value; shared [N, rope_dim].
+Var latent_qkv(const Var& q, const Var& kv, const Var& shared, const LatentHeads& heads);
+// The keys of such rows [N, H*qk_dim] beside the values; no gradient.
+Tensor latent_keys_values(const Tensor& kv, const Tensor& shared, const LatentHeads& heads);
 
 // gate_up [N, 2F] -> silu(gate) * up [N, F].  Shazeer, arXiv:2002.05202.
 Var swiglu(const Var& gate_up);

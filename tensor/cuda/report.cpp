@@ -52,6 +52,7 @@ ORTHANT_OPERANDS(EmbeddingGradArgs, ids, dout, dtable)
 ORTHANT_OPERANDS(RmsNormArgs, x, weight, y, rstd)
 ORTHANT_OPERANDS(RmsNormGradArgs, x, weight, rstd, dy, dx, dweight)
 ORTHANT_OPERANDS(RotaryArgs, x, y, positions, cos, sin)
+ORTHANT_OPERANDS(CopyHeadsArgs, x, y)
 ORTHANT_OPERANDS(AttentionArgs, q, k, v, o, lse, doc_start)
 ORTHANT_OPERANDS(AttentionGradArgs, forward.q, forward.k, forward.v, forward.o, forward.lse,
                  forward.doc_start, do_, dq, dk, dv)

@@ -45,17 +45,37 @@ void norm_grad(Trial& run, Size s, size_t i, bool accumulate) {
            .accumulate = accumulate});
 }
 
-void rotate(Trial& run, int64_t heads, int64_t head_dim, int64_t rest, bool inverse) {
+// Of each head the columns from `offset` to the end, but `after`.
+struct Part {
+  int64_t offset = 0, after = 0;
+};
+void rotate(Trial& run, int64_t heads, int64_t head_dim, int64_t rest, bool inverse,
+            Part part = {}) {
   const int64_t rows = 9, positions = 20, width = heads * head_dim + rest;
+  const int64_t half = (head_dim - part.offset - part.after) / 2;
   CALL(run, rotary,
        RotaryArgs{.x = run.in(Kind::kModel, {rows, width}, normal(1), 3),
                   .y = run.out("y", Kind::kModel, {rows, width}, Near::kModel, 1),
                   .positions = run.in(Kind::kI32, {rows}, list({0, 1, 2, 3, 0, 1, 19, 0, 7})),
-                  .cos = run.in(Kind::kWide, {positions, head_dim / 2}, uniform(2, -1, 1)),
-                  .sin = run.in(Kind::kWide, {positions, head_dim / 2}, uniform(3, -1, 1)),
+                  .cos = run.in(Kind::kWide, {positions, half}, uniform(2, -1, 1)),
+                  .sin = run.in(Kind::kWide, {positions, half}, uniform(3, -1, 1)),
                   .heads = heads,
                   .head_dim = head_dim,
-                  .inverse = inverse});
+                  .inverse = inverse,
+                  .offset = part.offset});
+}
+
+// A part of each head of x, and the same of y, which are otherwise of different widths.
+void copy_heads(Trial& run, int64_t heads, int64_t width, int64_t x_step, int64_t y_step) {
+  const int64_t rows = 7;
+  const int64_t x_width = (heads - 1) * x_step + width, y_width = (heads - 1) * y_step + width;
+  CALL(run, copy_heads,
+       CopyHeadsArgs{.x = run.in(Kind::kModel, {rows, x_width}, normal(1), 3),
+                     .y = run.inout("y", Kind::kModel, {rows, y_width}, normal(2), Near::kModel, 1),
+                     .heads = heads,
+                     .width = width,
+                     .x_step = x_step,
+                     .y_step = y_step});
 }
 
 void cross_entropy(Trial& run, int64_t rows, int64_t vocab, bool grad) {
@@ -159,6 +179,14 @@ void add_elementwise_cases(std::vector<ConformanceCase>& cases) {
   add("rotary", "some heads of a row", [](Trial& run) { rotate(run, 3, 6, 5, false); });
   add("rotary", "turned back", [](Trial& run) { rotate(run, 3, 6, 5, true); });
   add("rotary", "all of a row", [](Trial& run) { rotate(run, 1, 2, 0, false); });
+  add("rotary", "a part of a head",
+      [](Trial& run) { rotate(run, 3, 11, 2, false, {.offset = 3, .after = 2}); });
+  add("rotary", "the end of a head, turned back",
+      [](Trial& run) { rotate(run, 2, 192, 0, true, {.offset = 128}); });
+  add("copy_heads", "between widths", [](Trial& run) { copy_heads(run, 3, 5, 9, 7); });
+  add("copy_heads", "one head for all", [](Trial& run) { copy_heads(run, 4, 6, 0, 10); });
+  add("copy_heads", "sum over heads", [](Trial& run) { copy_heads(run, 5, 33, 40, 0); });
+  add("copy_heads", "whole rows", [](Trial& run) { copy_heads(run, 1, 70, 70, 70); });
   add("rotary", "head of 64", [](Trial& run) { rotate(run, 2, 64, 64, false); });
 
   add("swiglu", "sizes", for_sizes([](Trial& run, Size s, size_t i) {

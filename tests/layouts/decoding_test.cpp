@@ -93,6 +93,19 @@ TEST(Decoding, OnContextParallelRanksHasTheBitsOfOneRank) {
                       {2, {.context_parallel_size = 2, .context_parallel_kind = kind}}, "fp32");
 }
 
+// Latent caches, in the form that is close and in the one with less work.
+TEST(Decoding, OfLatentsOnLayoutsIsThatOfOneRank) {
+  for (const Layout& layout : std::vector<Layout>{
+           {2, {.pipeline_parallel_size = 2}},
+           {2, {.expert_parallel_size = 2}},
+           {2, {.context_parallel_size = 2}},
+           {2, {.tensor_parallel_size = 2}, false},
+           {4, {.tensor_parallel_size = 4, .sequence_parallel = false}, false},
+           {4, {.tensor_parallel_size = 2, .pipeline_parallel_size = 2}, false}})
+    for (const char* name : {"moe_v2_lite", "moe_v3"})
+      expect_one_rank(find_variant(name), layout, "fp64");
+}
+
 TEST(Decoding, OnTensorParallelRanksAndMixturesIsThatOfOneRank) {
   for (const bool sp : {true, false}) {
     for (const Layout& layout : std::vector<Layout>{

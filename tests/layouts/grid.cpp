@@ -15,7 +15,7 @@ namespace {
 constexpr int kRounds = 2;  // layouts that every pair meets in, at least
 constexpr int kLayers = 8, kHeads = 4, kKvHeads = 2, kRows = 8;
 
-const char* const kModels[] = {"grid_dense", "grid_v2", "grid_v3"};
+const char* const kModels[] = {"grid_dense", "grid_v2", "grid_v3", "grid_v2_lite"};
 const char* const kRecomputes[] = {"none", "selective", "full"};
 const char* const kSchedules[] = {"1f1b", "gpipe", "interleaved", "zb_h1", "dualpipev"};
 
@@ -40,7 +40,7 @@ enum AxisIndex {
   kNarrow,
   kAxes
 };
-constexpr std::array<int, kAxes> kCounts = {3, 3, 3, 3, 3, 2, 3, 2, 2, 5, 2, 2, 3, 2, 2, 2, 2};
+constexpr std::array<int, kAxes> kCounts = {3, 3, 3, 3, 3, 2, 4, 2, 2, 5, 2, 2, 3, 2, 2, 2, 2};
 using Choice = std::array<int, kAxes>;
 int size_of_axis(const Choice& c, AxisIndex axis) { return 1 << c[axis]; }
 int ranks_of(const Choice& c) { return 1 << (c[kDp] + c[kTp] + c[kCp] + c[kPp]); }
@@ -146,9 +146,8 @@ Choice most_helpful(const std::vector<Choice>& choices, const PairSet& open,
 }
 
 Variant grid_model(const std::string& name) {
-  const Variant& like = find_variant(name == "grid_dense" ? "dense_gqa"
-                                     : name == "grid_v2"  ? "moe_v2"
-                                                          : "moe_v3");
+  const Variant& like = find_variant(name == "grid_dense" ? std::string("dense_gqa")
+                                     : "moe" + name.substr(4));
   Variant variant = like;
   variant.name = name;
   ModelConfig& m = variant.config.model;
@@ -156,7 +155,7 @@ Variant grid_model(const std::string& name) {
   m.intermediate_size = 21;  // no multiple of any number of ranks, nor is the vocabulary of 61
   m.num_hidden_layers = kLayers;
   m.num_attention_heads = kHeads;
-  m.num_key_value_heads = kKvHeads;
+  m.num_key_value_heads = m.is_latent() ? kHeads : kKvHeads;
   m.moe_intermediate_size = std::min<int64_t>(m.moe_intermediate_size, 6);
   variant.config.moe.capacity_factor = 0;
   variant.config.batch = {.micro_batch_size = 1, .global_batch_size = kRows, .sequence_length = 16};

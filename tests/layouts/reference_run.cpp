@@ -12,6 +12,7 @@ namespace {
 
 ReferenceShape shape_of(const RunConfig& config) {
   const ModelConfig& m = config.model;
+  const RopeScaling& rope = m.rope_scaling;
   std::vector<int64_t> windows;
   for (int64_t layer = 0; layer < m.num_hidden_layers; ++layer)
     windows.push_back(m.window_of(layer));
@@ -22,8 +23,18 @@ ReferenceShape shape_of(const RunConfig& config) {
           .kv_heads = m.num_key_value_heads,
           .qk_dim = m.head_dim,
           .v_dim = m.v_head_dim,
+          .latent = m.kv_lora_rank,
+          .query_latent = m.q_lora_rank,
+          .nope_dim = m.qk_nope_head_dim,
+          .rope_dim = m.qk_rope_head_dim,
           .rope_theta = m.rope_theta,
           .norm_eps = m.rms_norm_eps,
+          .yarn_factor = rope.factor,
+          .yarn_length = static_cast<double>(rope.original_max_position_embeddings),
+          .yarn_fast = rope.beta_fast,
+          .yarn_slow = rope.beta_slow,
+          .yarn_mscale = rope.mscale,
+          .yarn_mscale_all = rope.mscale_all_dim,
           .tied = m.tie_word_embeddings,
           .windows = windows,
           .experts = m.n_routed_experts,

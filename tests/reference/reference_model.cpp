@@ -5,7 +5,7 @@
 #include <numeric>
 #include <utility>
 
-#include "tests/reference/reference_ops.h"
+#include "tests/reference/reference_attention.h"
 #include "tests/reference/reference_router.h"
 
 namespace orthant::testing {
@@ -26,7 +26,7 @@ struct MoePass {
 
 struct LayerPass {
   Matrix x, normed;
-  Attention attention;
+  AttentionPass attention;
   Matrix h, ffn_normed;
   FeedForwardPass dense;
   MoePass moe;
@@ -58,13 +58,17 @@ class RowPass {
                       down = name + "down_proj.weight";
     return {weight(gate), weight(up), weight(down), gradient(gate), gradient(up), gradient(down)};
   }
+  NamedWeights attention_weights(int64_t layer) const {
+    return {[this](const std::string& name) -> const Matrix& { return weight(name); },
+            [this](const std::string& name) -> Matrix& { return gradient(name); },
+            prefix(layer) + "self_attn."};
+  }
   std::string head() const { return s_.tied ? "model.embed_tokens.weight" : "lm_head.weight"; }
 
   Matrix moe_forward(int64_t layer, const Matrix& x, const std::vector<int>* replay, MoePass& p);
   Matrix moe_backward(int64_t layer, const Matrix& x, const MoePass& p, const Matrix& dy,
                       double balance_factor) const;
   void count(int64_t layer, const RouterPass& router);
-  Matrix attention_backward(int64_t layer, const LayerPass& p, const Matrix& dy) const;
 
   const ReferenceShape& s_;
   const Matrices& weights_;
@@ -149,15 +153,9 @@ RowChoices RowPass::forward(const RowChoices* replay) {
     LayerPass& p = layers_.emplace_back();
     p.x = x;
     p.normed = rms_norm(x, weight(name + "input_layernorm.weight"), s_.norm_eps);
-    p.attention.q = product(p.normed, weight(name + "self_attn.q_proj.weight"));
-    p.attention.k = product(p.normed, weight(name + "self_attn.k_proj.weight"));
-    p.attention.v = product(p.normed, weight(name + "self_attn.v_proj.weight"));
-    turn(p.attention.q, row_.positions, s_.qk_dim, s_.rope_theta, 1.0);
-    turn(p.attention.k, row_.positions, s_.qk_dim, s_.rope_theta, 1.0);
     const int64_t window = s_.windows.empty() ? 0 : s_.windows[static_cast<size_t>(layer)];
-    attend(s_, row_.doc_start, window, p.attention);
     p.h = x;
-    add_to(p.h, product(p.attention.out, weight(name + "self_attn.o_proj.weight")));
+    add_to(p.h, p.attention.forward(s_, attention_weights(layer), row_, window, p.normed));
     p.ffn_normed = rms_norm(p.h, weight(name + "post_attention_layernorm.weight"), s_.norm_eps);
     x = p.h;
     if (is_moe(layer)) {
@@ -185,23 +183,6 @@ RowChoices RowPass::forward(const RowChoices* replay) {
   return choices;
 }
 
-Matrix RowPass::attention_backward(int64_t layer, const LayerPass& p, const Matrix& dy) const {
-  const std::string name = prefix(layer) + "self_attn.";
-  const Attention& a = p.attention;
-  Matrix dout(a.out.rows, a.out.cols), dnormed(p.normed.rows, p.normed.cols);
-  Matrix dq(a.q.rows, a.q.cols), dk(a.k.rows, a.k.cols), dv(a.v.rows, a.v.cols);
-  product_backward(a.out, weight(name + "o_proj.weight"), dy, dout,
-                   gradient(name + "o_proj.weight"));
-  attend_backward(s_, a, dout, dq, dk, dv);
-  turn(dq, row_.positions, s_.qk_dim, s_.rope_theta, -1.0);
-  turn(dk, row_.positions, s_.qk_dim, s_.rope_theta, -1.0);
-  const std::pair<const char*, const Matrix*> parts[] = {
-      {"q_proj.weight", &dq}, {"k_proj.weight", &dk}, {"v_proj.weight", &dv}};
-  for (const auto& [part, d] : parts)
-    product_backward(p.normed, weight(name + part), *d, dnormed, gradient(name + part));
-  return dnormed;
-}
-
 void RowPass::backward(double lm_factor, double balance_factor) {
   for (double& d : dlogits_.values) d *= lm_factor;
   Matrix dlast(last_.rows, last_.cols), dx = dlast;
@@ -216,7 +197,7 @@ void RowPass::backward(double lm_factor, double balance_factor) {
         is_moe(layer) ? moe_backward(layer, p.ffn_normed, p.moe, dx, balance_factor)
                       : feed_forward_backward(ffn_weights(prefix(layer) + "mlp."), p.dense, dx);
     rms_norm_backward(p.h, weight(ffn_norm), s_.norm_eps, dfed, dx, gradient(ffn_norm));
-    const Matrix dattended = attention_backward(layer, p, dx);
+    const Matrix dattended = p.attention.backward(s_, attention_weights(layer), row_, dx);
     rms_norm_backward(p.x, weight(norm), s_.norm_eps, dattended, dx, gradient(norm));
   }
   Matrix& dtable = gradient("model.embed_tokens.weight");

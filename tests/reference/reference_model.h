@@ -32,7 +32,13 @@ using Matrices = std::map<std::string, Matrix>;
 struct ReferenceShape {
   int64_t vocab = 0, width = 0, layers = 0;
   int64_t heads = 0, kv_heads = 0, qk_dim = 0, v_dim = 0;
+  // Latent attention (DeepSeek-V2, section 2.1): widths of the latents of keys and values, and of
+  // queries (0: of the stream), and of the two parts of a head; 0: heads of their own.
+  int64_t latent = 0, query_latent = 0, nope_dim = 0, rope_dim = 0;
   double rope_theta = 10000.0, norm_eps = 1e-6;
+  // YaRN, arXiv:2309.00071; factor 1: none.
+  double yarn_factor = 1.0, yarn_length = 0, yarn_fast = 32.0, yarn_slow = 1.0;
+  double yarn_mscale = 0.0, yarn_mscale_all = 0.0;
   bool tied = false;             // the head is the embedding
   std::vector<int64_t> windows;  // by layer: tokens that a token sees; 0: all before it
   // MoE layers are those from first_moe_layer on; with experts == 0 there are none.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numbers>
 #include <utility>
 
 namespace orthant::testing {
@@ -56,23 +57,54 @@ void rms_norm_backward(const Matrix& x, const Matrix& gain, double eps, const Ma
   }
 }
 
-void turn(Matrix& x, const std::vector<int>& positions, int64_t head_dim, double theta,
-          double sign) {
-  const int64_t half = head_dim / 2;
+Rotation rotation_of(const ReferenceShape& s) {
+  const int64_t dim = s.latent > 0 ? s.rope_dim : s.qk_dim;
+  Rotation rotation;
+  for (int64_t i = 0; i < dim / 2; ++i)
+    rotation.frequencies.push_back(
+        std::pow(s.rope_theta, -2.0 * static_cast<double>(i) / static_cast<double>(dim)));
+  if (s.yarn_factor == 1.0) return rotation;
+  const auto dimension = [&](double turns) {
+    return static_cast<double>(dim) * std::log(s.yarn_length / (2 * std::numbers::pi * turns)) /
+           (2 * std::log(s.rope_theta));
+  };
+  const double low = std::max(0.0, std::floor(dimension(s.yarn_fast)));
+  const double high =
+      std::min(static_cast<double>(dim - 1), std::ceil(dimension(s.yarn_slow)));
+  for (size_t i = 0; i < rotation.frequencies.size(); ++i) {
+    const double ramp =
+        std::clamp((static_cast<double>(i) - low) / std::max(high - low, 0.001), 0.0, 1.0);
+    rotation.frequencies[i] *= ramp / s.yarn_factor + 1.0 - ramp;
+  }
+  const double log = 0.1 * std::log(s.yarn_factor);
+  rotation.factor = s.yarn_mscale_all > 0
+                        ? (log * s.yarn_mscale + 1.0) / (log * s.yarn_mscale_all + 1.0)
+                        : log + 1.0;
+  return rotation;
+}
+
+void turn(Matrix& x, const std::vector<int>& positions, int64_t head_dim, int64_t begin,
+          const Rotation& rotation, double sign) {
+  const auto half = static_cast<int64_t>(rotation.frequencies.size());
   for (int64_t n = 0; n < x.rows; ++n)
-    for (int64_t begin = 0; begin < x.cols; begin += head_dim)
+    for (int64_t head = begin; head < x.cols; head += head_dim)
       for (int64_t i = 0; i < half; ++i) {
-        const double frequency =
-            std::pow(theta, -2.0 * static_cast<double>(i) / static_cast<double>(head_dim));
-        const double angle =
-            sign * static_cast<double>(positions[static_cast<size_t>(n)]) * frequency;
-        double& a = x[n][begin + i];
-        double& b = x[n][begin + half + i];
+        const double angle = sign * static_cast<double>(positions[static_cast<size_t>(n)]) *
+                             rotation.frequencies[static_cast<size_t>(i)];
+        double& a = x[n][head + i];
+        double& b = x[n][head + half + i];
         const double turned_a = a * std::cos(angle) - b * std::sin(angle);
         const double turned_b = a * std::sin(angle) + b * std::cos(angle);
-        a = turned_a;
-        b = turned_b;
+        a = rotation.factor * turned_a;
+        b = rotation.factor * turned_b;
       }
+}
+
+double score_scale(const ReferenceShape& s) {
+  const double scale = 1.0 / std::sqrt(static_cast<double>(s.qk_dim));
+  if (s.latent == 0) return scale;
+  const double stretch = 0.1 * s.yarn_mscale_all * std::log(s.yarn_factor) + 1.0;
+  return scale * stretch * stretch;
 }
 
 double softmax(double* x, int64_t n) {
@@ -86,7 +118,7 @@ double softmax(double* x, int64_t n) {
 void attend(const ReferenceShape& s, const std::vector<int>& doc_start, int64_t window,
             Attention& a) {
   const int64_t length = a.q.rows;
-  const double scale = 1.0 / std::sqrt(static_cast<double>(s.qk_dim));
+  const double scale = score_scale(s);
   a.out = Matrix(length, s.heads * s.v_dim);
   for (int64_t h = 0; h < s.heads; ++h) {
     const int64_t kv = h / (s.heads / s.kv_heads);
@@ -108,7 +140,7 @@ void attend(const ReferenceShape& s, const std::vector<int>& doc_start, int64_t 
 void attend_backward(const ReferenceShape& s, const Attention& a, const Matrix& dout, Matrix& dq,
                      Matrix& dk, Matrix& dv) {
   const int64_t length = a.q.rows;
-  const double scale = 1.0 / std::sqrt(static_cast<double>(s.qk_dim));
+  const double scale = score_scale(s);
   for (int64_t h = 0; h < s.heads; ++h) {
     const int64_t kv = h / (s.heads / s.kv_heads);
     const Matrix& probs = a.probs[static_cast<size_t>(h)];

@@ -16,9 +16,15 @@ Matrix rms_norm(const Matrix& x, const Matrix& gain, double eps);
 void rms_norm_backward(const Matrix& x, const Matrix& gain, double eps, const Matrix& dy,
                        Matrix& dx, Matrix& dgain);
 
-// Turns every head of x by sign * position, in place; the gradient turns back.
-void turn(Matrix& x, const std::vector<int>& positions, int64_t head_dim, double theta,
-          double sign);
+// Of each head of x, head_dim wide, the columns from `begin` on that have frequencies are turned by
+// sign * position and multiplied by `factor`, in place; the gradient turns back.
+struct Rotation {
+  std::vector<double> frequencies;
+  double factor = 1.0;
+};
+Rotation rotation_of(const ReferenceShape& shape);
+void turn(Matrix& x, const std::vector<int>& positions, int64_t head_dim, int64_t begin,
+          const Rotation& rotation, double sign);
 
 // In place; returns the logsumexp.
 double softmax(double* x, int64_t n);
@@ -28,6 +34,7 @@ struct Attention {
   std::vector<Matrix> probs;  // by head, [T, T], 0 where a key is not seen
   Matrix out;
 };
+double score_scale(const ReferenceShape& shape);
 // From q, k and v to probs and out.
 void attend(const ReferenceShape& shape, const std::vector<int>& doc_start, int64_t window,
             Attention& attention);

@@ -60,6 +60,24 @@ ReferenceShape v3_shape() {
   return shape;
 }
 
+// Latents of queries, or queries of the stream; YaRN with all its factors.
+ReferenceShape latent_shape(bool query_latent) {
+  ReferenceShape shape = dense_shape();
+  shape.kv_heads = shape.heads;
+  shape.latent = 5;
+  shape.query_latent = query_latent ? 7 : 0;
+  shape.nope_dim = 3;
+  shape.rope_dim = 4;
+  shape.qk_dim = 7;
+  shape.yarn_factor = 3;
+  shape.yarn_length = 4;
+  shape.yarn_fast = 2;
+  shape.yarn_slow = 0.1;
+  shape.yarn_mscale = 0.5;
+  shape.yarn_mscale_all = query_latent ? 0.8 : 0.0;
+  return shape;
+}
+
 class Random {
  public:
   double uniform() { return static_cast<double>(bits_() >> 11) * 0x1p-53 - 0.5; }
@@ -75,8 +93,8 @@ Matrices random_weights(const ReferenceShape& s, Random& random) {
     Matrix& w = weights[name] = Matrix(rows, cols);
     for (double& value : w.values) value = random.uniform();
   };
-  const auto add_norm = [&](const std::string& name) {
-    add(name, 1, s.width);
+  const auto add_norm = [&](const std::string& name, int64_t width) {
+    add(name, 1, width);
     weights[name].is_vector = true;
     for (double& value : weights[name].values) value += 1.0;
   };
@@ -88,12 +106,24 @@ Matrices random_weights(const ReferenceShape& s, Random& random) {
   add("model.embed_tokens.weight", s.vocab, s.width);
   for (int64_t layer = 0; layer < s.layers; ++layer) {
     const std::string name = "model.layers." + std::to_string(layer) + ".";
-    add_norm(name + "input_layernorm.weight");
-    add_norm(name + "post_attention_layernorm.weight");
-    add(name + "self_attn.q_proj.weight", s.heads * s.qk_dim, s.width);
-    add(name + "self_attn.k_proj.weight", s.kv_heads * s.qk_dim, s.width);
-    add(name + "self_attn.v_proj.weight", s.kv_heads * s.v_dim, s.width);
+    add_norm(name + "input_layernorm.weight", s.width);
+    add_norm(name + "post_attention_layernorm.weight", s.width);
     add(name + "self_attn.o_proj.weight", s.width, s.heads * s.v_dim);
+    if (s.query_latent > 0) {
+      add(name + "self_attn.q_a_proj.weight", s.query_latent, s.width);
+      add_norm(name + "self_attn.q_a_layernorm.weight", s.query_latent);
+      add(name + "self_attn.q_b_proj.weight", s.heads * s.qk_dim, s.query_latent);
+    } else {
+      add(name + "self_attn.q_proj.weight", s.heads * s.qk_dim, s.width);
+    }
+    if (s.latent > 0) {
+      add(name + "self_attn.kv_a_proj_with_mqa.weight", s.latent + s.rope_dim, s.width);
+      add_norm(name + "self_attn.kv_a_layernorm.weight", s.latent);
+      add(name + "self_attn.kv_b_proj.weight", s.heads * (s.nope_dim + s.v_dim), s.latent);
+    } else {
+      add(name + "self_attn.k_proj.weight", s.kv_heads * s.qk_dim, s.width);
+      add(name + "self_attn.v_proj.weight", s.kv_heads * s.v_dim, s.width);
+    }
     if (s.experts == 0 || layer < s.first_moe_layer) {
       add_ffn(name + "mlp.", 7);
       continue;
@@ -104,7 +134,7 @@ Matrices random_weights(const ReferenceShape& s, Random& random) {
       add_ffn(name + "mlp.experts." + std::to_string(e) + ".", 4);
     if (s.shared_experts > 0) add_ffn(name + "mlp.shared_experts.", s.shared_experts * 4);
   }
-  add_norm("model.norm.weight");
+  add_norm("model.norm.weight", s.width);
   if (!s.tied) add("lm_head.weight", s.vocab, s.width);
   return weights;
 }
@@ -181,6 +211,10 @@ TEST(ReferenceModel, DeepSeekV2GradientsMatchFiniteDifferences) {
   EXPECT_GT(run_reference(v2_shape(), weights, rows).dropped[1], 2);
   for (ReferenceRow& row : rows) row.is_protected = true;
   EXPECT_EQ(run_reference(v2_shape(), weights, rows).dropped[1], 0);
+}
+TEST(ReferenceModel, LatentAttentionsGradientsMatchFiniteDifferences) {
+  check_gradients(latent_shape(/*query_latent=*/false));
+  check_gradients(latent_shape(/*query_latent=*/true));
 }
 TEST(ReferenceModel, DeepSeekV3GradientsMatchFiniteDifferences) { check_gradients(v3_shape()); }
 

@@ -29,6 +29,10 @@ Var weights_of(const Var& logits, const RouterOptions& options) {
   return route(logits, valid, choose_experts(logits.value(), valid, options), options);
 }
 
+RotaryTable rotary_table(DType dtype) {
+  return make_rotary_table(9, rotary_frequencies(8, 10000.0), 1.5, wide_of(dtype), Device{});
+}
+
 std::vector<OpCase> op_cases() {
   const AttentionShape gqa{
       .batch = 2, .heads = 4, .kv_heads = 2, .qk_dim = 6, .v_dim = 4, .scale = 0.4};
@@ -64,9 +68,23 @@ std::vector<OpCase> op_cases() {
        .inputs = {{4, 22}},
        .run =
            [](OpInputs& in) {
-             const RotaryTable table =
-                 make_rotary_table(9, 8, 10000.0, wide_of(in.dtype), Device{});
-             return rotary(in.x[0], ints({4}, {0, 8, 3, 5}), table, 2, 8);
+             return rotary(in.x[0], ints({4}, {0, 8, 3, 5}), rotary_table(in.dtype), 2, 8);
+           }},
+      {.name = "rotary_part",
+       .inputs = {{4, 27}},
+       .run =
+           [](OpInputs& in) {
+             return rotary(in.x[0], ints({4}, {0, 8, 3, 5}), rotary_table(in.dtype), 2, 12, 3);
+           }},
+      {.name = "columns",
+       .inputs = {{3, 7}},
+       .run = [](OpInputs& in) { return columns(in.x[0], 2, 6); }},
+      {.name = "latent_qkv",
+       .inputs = {{4, 3 * 7}, {4, 3 * 9}, {4, 2}},
+       .run =
+           [](OpInputs& in) {
+             return latent_qkv(in.x[0], in.x[1], in.x[2],
+                               {.heads = 3, .nope_dim = 5, .rope_dim = 2, .v_dim = 4});
            }},
       {.name = "attention",
        .inputs = {{14, 4 * 6 + 2 * 6 + 2 * 4}},

@@ -26,6 +26,29 @@ TEST_P(CudaActivation, Rotary) {
       });
 }
 
+TEST_P(CudaActivation, RotaryOfAPartAndHeadsThatMove) {
+  const int64_t n = 5, heads = 3, width = 11, half = 3;
+  const Array x = Array(model(), n, heads * width, 2).random(1);
+  Array cos(wide(), 8, half, 1), sin(wide(), 8, half, 1), at(DType::kI32, 1, n);
+  cos.random(2), sin.random(3);
+  for (int64_t r = 0; r < n; ++r) at.set(0, r, static_cast<double>(r * 3 % 8));
+  compare("rotary", [&](const Backend& t, const BackendCall* call) {
+    Array source = x, y(model(), n, heads * width, 1);
+    const RotaryArgs args{source.view(), y.view(), at.view1(), cos.view(), sin.view(),
+                          heads,         width,    0,          4};
+    ok(t.rotary(call, &args));
+    return Arrays{y};
+  });
+  for (const auto& [x_step, y_step] : {std::pair<int64_t, int64_t>{11, 7}, {0, 9}, {11, 0}}) {
+    compare("copy_heads", [&, from = x_step, to = y_step](const Backend& t, const BackendCall* call) {
+      Array source = x, y = Array(model(), n, heads * width, 1).random(4);
+      const CopyHeadsArgs args{source.view(), y.view(), heads, 5, from, to};
+      ok(t.copy_heads(call, &args));
+      return Arrays{y};
+    });
+  }
+}
+
 TEST_P(CudaActivation, SwigluAndSoftmax) {
   for (const int64_t width : {1, 31, 32, 33, 130}) {
     const int64_t n = 6;

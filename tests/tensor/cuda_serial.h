@@ -159,6 +159,7 @@ inline Backend serial_backend() {
   table.scale = kernels::scale<Exec>;
   table.cast = kernels::cast<Exec>;
   table.fill = kernels::fill<Exec>;
+  table.copy_heads = kernels::copy_heads<Exec>;
   table.dropout = kernels::dropout<Exec>;
   table.gather_rows = kernels::gather_rows<Exec>;
   table.combine = kernels::combine<Exec>;

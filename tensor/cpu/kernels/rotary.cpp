@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rotary position embedding, half-split pairs (i, i + K/2).
+// Rotary position embedding, half-split pairs (i, i + K/2) of a part of each head.
 // Source: Su et al., "RoFormer", arXiv:2104.09864.
 #include "tensor/cpu/kernels/kernels.h"
 #include "tensor/cpu/kernels/rows.h"
@@ -18,22 +18,30 @@ template <class M, class T>
   });
 }
 
+template <class M>
+void copy_span(const M* x, M* y, int64_t begin, int64_t end) {
+  if (x != y && begin < end)
+    __builtin_memcpy(y + begin, x + begin, static_cast<size_t>(end - begin) * sizeof(M));
+}
+
 int rotary(const BackendCall* call, const RotaryArgs* args) {
   return with_dtype(call, "rotary", args->x.dtype, [&]<class M>(M) {
     using T = Wide<M>;
     const Rows<M> x = rows_of<M>(args->x), y = rows_of<M>(args->y);
     const Rows<T> cos = rows_of<T>(args->cos), sin = rows_of<T>(args->sin);
     const int32_t* positions = static_cast<const int32_t*>(args->positions.data);
-    const int64_t width = args->head_dim, rotated = args->heads * width;
+    const int64_t width = args->head_dim, half = cos.cols;
+    const int64_t first = args->offset, last = first + 2 * half, end = args->heads * width;
     const T sign = args->inverse ? T{-1} : T{1};
     for_rows(x.rows, x.cols, [&](int64_t r) {
       const T* c = cos[positions[r]];
       const T* s = sin[positions[r]];
-      for (int64_t h = 0; h < rotated; h += width)
-        rotate_head<M, T>(x[r] + h, y[r] + h, c, s, width / 2, sign);
-      if (x[r] != y[r] && x.cols > rotated)
-        __builtin_memcpy(y[r] + rotated, x[r] + rotated,
-                         static_cast<size_t>(x.cols - rotated) * sizeof(M));
+      for (int64_t h = 0; h < end; h += width) {
+        copy_span(x[r], y[r], h, h + first);
+        rotate_head<M, T>(x[r] + h + first, y[r] + h + first, c, s, half, sign);
+        copy_span(x[r], y[r], h + last, h + width);
+      }
+      copy_span(x[r], y[r], end, x.cols);
     });
     return 0;
   });

@@ -53,6 +53,7 @@ void fill_kernels(Backend& table) {
   fill_activation(table);
   fill_attention(table);
   fill_attention_grad(table);
+  fill_copy_heads(table);
   fill_cross_entropy(table);
   fill_dropout(table);
   fill_elementwise(table);

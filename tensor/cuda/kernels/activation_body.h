@@ -44,14 +44,14 @@ struct SwigluGrad {
   }
 };
 
-// Pairs (i, i + K/2) of each of the first heads are turned, the rest of the row is copied.
+// Pairs (i, i + K/2) of a part of each of the first heads are turned, the rest of the row is copied.
 template <class M>
 struct Rotary {
   Rows<const M> x;
   Rows<M> y;
   const int32_t* positions;
   Rows<const Wide<M>> cos, sin;
-  int64_t heads, head_dim;
+  int64_t heads, head_dim, offset;
   bool inverse;
   template <class Team>
   ORTHANT_HD void operator()(Team team, int64_t row, void*) const {
@@ -60,15 +60,20 @@ struct Rotary {
     M* out = y[row];
     const T* c = cos[positions[row]];
     const T* s = sin[positions[row]];
-    const int64_t half = head_dim / 2, rotated = heads * head_dim;
+    const int64_t half = cos.cols, rest = head_dim - 2 * half, end = heads * head_dim;
     team.each(heads * half, [&](int64_t i) {
-      const int64_t at = i / half * head_dim + i % half;
+      const int64_t at = i / half * head_dim + offset + i % half;
       const T a = widen(in[at]), b = widen(in[at + half]);
       const T turn = inverse ? -s[i % half] : s[i % half];
       narrow(a * c[i % half] - b * turn, out + at);
       narrow(b * c[i % half] + a * turn, out + at + half);
     });
-    team.each(x.cols - rotated, [&](int64_t i) { out[rotated + i] = in[rotated + i]; });
+    team.each(heads * rest, [&](int64_t i) {
+      const int64_t part = i % rest;
+      const int64_t at = i / rest * head_dim + (part < offset ? part : part + 2 * half);
+      out[at] = in[at];
+    });
+    team.each(x.cols - end, [&](int64_t i) { out[end + i] = in[end + i]; });
   }
 };
 
@@ -135,7 +140,7 @@ int rotary(const BackendCall* call, const RotaryArgs* args) {
     return exec.rows(
         x.rows, Rotary<M>{x, rows_of<M>(args->y), data_of<const int32_t>(args->positions),
                           rows_of<const T>(args->cos), rows_of<const T>(args->sin), args->heads,
-                          args->head_dim, args->inverse != 0});
+                          args->head_dim, args->offset, args->inverse != 0});
   });
 }
 template <class Exec>

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// add, scale, cast, fill and dropout, on the device.
+// add, scale, cast, fill, copy_heads and dropout, on the device.
 #include "tensor/cuda/kernels/device.cuh"
 #include "tensor/cuda/kernels/elementwise_body.h"
 #include "tensor/cuda/kernels/kernels.h"
@@ -11,6 +11,7 @@ void fill_elementwise(Backend& table) {
   table.scale = scale<DeviceExec>;
   table.cast = cast<DeviceExec>;
   table.fill = fill<DeviceExec>;
+  table.copy_heads = copy_heads<DeviceExec>;
   table.dropout = dropout<DeviceExec>;
 }
 

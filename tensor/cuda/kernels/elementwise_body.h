@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// add, scale, cast, fill and dropout: one thread per element.
+// add, scale, cast, fill, copy_heads and dropout: one thread per element.
 #pragma once
 
 #include <type_traits>
@@ -41,6 +41,30 @@ struct Fill {
   Rows<Y> y;
   Y value;
   ORTHANT_HD void operator()(int64_t i) const { y.at(i) = value; }
+};
+
+// Element i of those that are written: row by row, head by head.
+template <class M>
+struct CopyHeads {
+  Rows<const M> x;
+  Rows<M> y;
+  int64_t heads, width, x_step, y_step;
+  ORTHANT_HD void operator()(int64_t i) const {
+    const int64_t at = i % width, head = i / width % heads, row = i / width / heads;
+    y[row][head * y_step + at] = x[row][head * x_step + at];
+  }
+};
+template <class M>
+struct SumHeads {
+  Rows<const M> x;
+  Rows<M> y;
+  int64_t heads, width, x_step;
+  ORTHANT_HD void operator()(int64_t i) const {
+    const M* in = x[i / width] + i % width;
+    Wide<M> sum = widen(in[0]);
+    for (int64_t h = 1; h < heads; ++h) sum += widen(in[h * x_step]);
+    narrow(sum, &y[i / width][i % width]);
+  }
 };
 
 // Element i is kept when word j % 4 of philox(key, step, j / 4) is at least the threshold, where
@@ -112,6 +136,19 @@ int fill(const BackendCall* call, const FillArgs* args) {
         return fill_view(exec, args->y, element);
       });
   }
+}
+template <class Exec>
+int copy_heads(const BackendCall* call, const CopyHeadsArgs* args) {
+  Exec exec(call, "copy_heads");
+  return with_dtype(exec, args->y.dtype, [&]<class M>(M) {
+    const Rows<const M> x = rows_of<const M>(args->x);
+    const Rows<M> y = rows_of<M>(args->y);
+    const int64_t heads = args->heads, width = args->width;
+    if (args->y_step == 0)
+      return exec.elements(y.rows * width, SumHeads<M>{x, y, heads, width, args->x_step});
+    return exec.elements(y.rows * heads * width,
+                         CopyHeads<M>{x, y, heads, width, args->x_step, args->y_step});
+  });
 }
 template <class Exec>
 int dropout(const BackendCall* call, const DropoutArgs* args) {
