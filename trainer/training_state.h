@@ -5,6 +5,7 @@
 //                                           f32: the masters); frozen ones in the model's own type
 //   optimizer.exp_avg.<logical name>        AdamW's first moment
 //   optimizer.exp_avg_sq.<logical name>     its second moment
+//   hub.<name>                              kept for an export alone
 #pragma once
 
 #include <vector>
@@ -16,6 +17,9 @@
 namespace orthant {
 
 inline constexpr const char* kOptimizerPrefix = "optimizer.";
+// Before the names of tensors that an imported model came with and no model of ours has: layers for
+// multi-token prediction.
+inline constexpr const char* kHubExtraPrefix = "hub.";
 
 // What no optimizer updates: routers' selection biases, and what is frozen.
 std::vector<Parameter*> fixed_parameters(const ParameterStore& store);

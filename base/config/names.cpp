@@ -66,6 +66,11 @@ void place_entry(YamlNode& map, std::string_view name, YamlNode::Entry entry,
   const int theirs = standing->key_place.override_index;
   if (ours == theirs) {
     if (means(entry.value, standing->value)) return;  // said twice, the same
+    if (standing->value.kind == YamlNode::Kind::kNull) {
+      *standing = std::move(entry);
+      return;
+    }
+    if (entry.value.kind == YamlNode::Kind::kNull) return;
     faults.emplace_back(
         entry.key_place,
         concat(entry.key_place.text(), ": ", alias, ": another name of ", join_path(path, part),

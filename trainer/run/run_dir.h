@@ -15,6 +15,7 @@ struct RunPaths {
   std::string metrics() const { return dir + "/metrics.jsonl"; }
   std::string report() const { return dir + "/report.html"; }
   std::string tokenizer() const { return dir + "/tokenizer.model"; }
+  std::string hub() const { return dir + "/hub"; }  // files of a published model
   std::string pipeline() const { return dir + "/pipeline.json"; }
   std::string saved_step() const { return dir + "/checkpoints.newest"; }
   std::string lock() const { return dir + "/run.lock"; }

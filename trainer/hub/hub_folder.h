@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+// What is in a published model's folder beside its weights.
+#pragma once
+
+#include <string>
+
+namespace orthant {
+
+// Files that go with the weights, in a run directory and out of it again.
+inline constexpr const char* kHubFiles[] = {
+    "config.json",       "generation_config.json", "tokenizer.json",
+    "tokenizer.model",   "tokenizer_config.json",  "special_tokens_map.json",
+    "vocab.json",        "merges.txt",             "added_tokens.json",
+    "chat_template.jinja"};
+
+// In a manifest's `extra`: the folder that its weights are of, bit by bit.
+inline constexpr const char* kImportedKey = "imported_from";
+
+// The data.tokenizer that reads the folder's tokenizer.  Error(kMissingInput): it has none that is
+// read here.
+std::string hub_tokenizer(const std::string& folder);
+
+}  // namespace orthant

@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trainer/hub/hub_model.h"
+
+#include <algorithm>
+#include <set>
+
+#include "base/error.h"
+#include "model/transformer.h"
+#include "trainer/hub/wider.h"
+
+namespace orthant {
+namespace {
+
+constexpr size_t kShown = 5;  // of many faults
+constexpr const char* kScale = "_scale_inv";
+
+std::string faults_text(const std::vector<std::string>& faults) {
+  std::string text;
+  for (size_t i = 0; i < std::min(faults.size(), kShown); ++i) text += "\n  " + faults[i];
+  if (faults.size() > kShown) text += concat("\n  and ", faults.size() - kShown, " more");
+  return text;
+}
+
+}  // namespace
+
+std::vector<std::pair<std::string, Shape>> logical_tensors(const RunConfig& config) {
+  ParameterStore store;
+  const Transformer model({.config = config.model,
+                           .moe = config.moe,
+                           .dtype = config.precision,
+                           .device = {DeviceType::kMeta, 0}},
+                          store);
+  std::vector<std::pair<std::string, Shape>> tensors;
+  for (const auto& parameter : store.all())
+    for (const LogicalTensor& logical : parameter->logical())
+      tensors.emplace_back(logical.name, logical.global_shape);
+  return tensors;
+}
+
+HubModel::HubModel(const std::string& folder, const std::string& tokenizer)
+    : hub_(read_hub_config(folder, tokenizer)), folder_(folder) {
+  std::vector<std::string> faults;
+  for (const auto& [name, shape] : logical_tensors(hub_.config)) {
+    std::string fault;
+    ImportTensor tensor = find(name, shape, fault);
+    if (fault.empty()) {
+      tensors_.push_back(std::move(tensor));
+    } else {
+      faults.push_back(std::move(fault));
+    }
+  }
+  check_leftover(faults);
+}
+
+ImportTensor HubModel::find(const std::string& name, const Shape& shape, std::string& fault) const {
+  const HubTensor wanted = hub_tensor(hub_.config.model, name, shape);
+  for (const HubSource& source : wanted.sources) {
+    const SafetensorsEntry* entry = folder_.find(source.name);
+    if (!entry) continue;
+    const DType kept = kept_dtype(entry->dtype);
+    if (entry->shape != source.shape) {
+      fault = concat(folder_.file_of(source.name), ": tensor ", source.name, ": want ",
+                     source.shape.text(), " as config.json says, got ", entry->shape.text());
+    } else if (kept == DType::kI8) {
+      fault = concat(folder_.file_of(source.name), ": tensor ", source.name, ": want ",
+                     "F64, F32, F16, BF16 or F8_E4M3, got ", safetensors_dtype(entry->dtype));
+    } else if (entry->dtype == DType::kF8E4M3 && !hub_.fp8) {
+      fault = concat(folder_.file_of(source.name), ": tensor ", source.name,
+                     ": is F8_E4M3, and config.json has no quantization_config");
+    }
+    return {name, shape, kept, source, wanted.rotary};
+  }
+  fault = concat(folder_.path(), ": tensor ", wanted.sources.front().name, " ",
+                 wanted.sources.front().shape.text(), " is missing");
+  return {};
+}
+
+// What is there and not ours.
+void HubModel::check_leftover(const std::vector<std::string>& faults) {
+  const ModelConfig& model = hub_.config.model;
+  std::set<std::string> used;
+  for (const ImportTensor& tensor : tensors_) {
+    used.insert(tensor.source.name);
+    if (hub_.fp8) used.insert(tensor.source.name + kScale);
+  }
+  if (model.tie_word_embeddings) used.insert("lm_head.weight");  // the embedding once more
+  std::vector<std::string> all = faults;
+  for (const std::string& name : folder_.names()) {
+    if (used.contains(name) || is_hub_buffer(name)) continue;
+    if (hub_.extra_layers > 0 && is_beyond_layers(model, name)) {
+      extra_.push_back(name);
+    } else if (faults.empty()) {
+      all.push_back(concat(folder_.file_of(name), ": tensor ", name,
+                           ": is no part of the model that config.json describes"));
+    }
+  }
+  ORTHANT_CHECK(all.empty(), kData, folder_.path(), ": the weights are not those of config.json:",
+                faults_text(all));
+}
+
+std::string HubModel::read(const ImportTensor& tensor) const {
+  const SafetensorsEntry& entry = *folder_.find(tensor.source.name);
+  const int64_t size = size_of(entry.dtype), numel = tensor.shape.numel();
+  std::string bytes(static_cast<size_t>(numel * size), '\0');
+  folder_.read(tensor.source.name, tensor.source.first_elem * size, bytes.data(), numel * size);
+  if (entry.dtype == DType::kF8E4M3) {
+    bytes = bf16_of_fp8(bytes, tensor.shape, *hub_.fp8, folder_,
+                        tensor.source.name + kScale);
+  } else if (entry.dtype == DType::kF16) {
+    bytes = f32_of_f16(bytes);
+  }
+  if (tensor.rotary.count > 0)
+    reorder_rows(HubDirection::kIn, tensor.rotary, tensor.shape[0],
+                 tensor.shape[1] * size_of(tensor.dtype), bytes.data());
+  return bytes;
+}
+
+}  // namespace orthant

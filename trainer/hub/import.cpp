@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trainer/hub/import.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/checksum.h"
+#include "base/config/config.h"
+#include "base/durable_file.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "checkpoint/commit.h"
+#include "checkpoint/directory.h"
+#include "checkpoint/file_io.h"
+#include "checkpoint/reader.h"
+#include "data/tokenizer.h"
+#include "trainer/hub/hub_folder.h"
+#include "trainer/hub/hub_model.h"
+#include "trainer/run/run_dir.h"
+#include "trainer/training_state.h"
+
+namespace orthant {
+namespace {
+
+constexpr int64_t kMaxKeptBytes = int64_t{1} << 30;
+
+// What is written of the folder: a tensor of the model, or one that is kept as it is.
+struct Item {
+  std::string name;  // in the checkpoint
+  DType dtype;
+  Shape shape;
+  const ImportTensor* tensor = nullptr;  // null: of HubModel::extra
+  std::string source;
+
+  int64_t bytes() const { return shape.numel() * size_of(dtype); }
+};
+
+std::vector<Item> items_of(const HubModel& model) {
+  std::vector<Item> items;
+  for (const ImportTensor& tensor : model.tensors())
+    items.push_back({tensor.name, tensor.dtype, tensor.shape, &tensor, tensor.source.name});
+  for (const std::string& name : model.extra()) {
+    const SafetensorsEntry& entry = *model.folder().find(name);
+    items.push_back({kHubExtraPrefix + name, entry.dtype, entry.shape, nullptr, name});
+  }
+  return items;
+}
+
+// In the order of the model, as many to a file as it may hold; in a file wide types first, so that
+// all are aligned.
+std::vector<std::vector<Item>> files_of(std::vector<Item> items, int64_t most_bytes) {
+  std::vector<std::vector<Item>> files;
+  int64_t bytes = 0;
+  for (Item& item : items) {
+    if (files.empty() || (bytes > 0 && bytes + item.bytes() > most_bytes)) {
+      files.emplace_back();
+      bytes = 0;
+    }
+    bytes += item.bytes();
+    files.back().push_back(std::move(item));
+  }
+  for (std::vector<Item>& file : files)
+    std::stable_sort(file.begin(), file.end(), [](const Item& a, const Item& b) {
+      return size_of(a.dtype) > size_of(b.dtype);
+    });
+  return files;
+}
+
+std::string bytes_of(const HubModel& model, const Item& item) {
+  if (item.tensor) return model.read(*item.tensor);
+  std::string bytes(static_cast<size_t>(item.bytes()), '\0');
+  model.folder().read(item.source, 0, bytes.data(), item.bytes());
+  return bytes;
+}
+
+// Writes one file of the checkpoint and enters it in the manifest.
+void write_file(const HubModel& model, const std::string& directory, const std::vector<Item>& items,
+                int64_t index, Manifest& manifest) {
+  std::vector<SafetensorsEntry> entries;
+  for (const Item& item : items)
+    entries.push_back({.name = item.name, .dtype = item.dtype, .shape = item.shape});
+  const std::string name = shard_name(index, manifest.world_size);
+  SafetensorsWriter file(directory + "/" + name, std::move(entries),
+                         {{"format", "orthant"},
+                          {"run_id", manifest.run_id},
+                          {"step", "0"},
+                          {"shard", concat(index, " of ", manifest.world_size)}});
+  for (const Item& item : items) {
+    const std::string bytes = bytes_of(model, item);
+    file.append(bytes.data(), static_cast<int64_t>(bytes.size()));
+    TensorSlice whole{.begin = std::vector<int64_t>(static_cast<size_t>(item.shape.rank()), 0),
+                      .shape = item.shape};
+    manifest.tensors.push_back({.name = item.name,
+                                .dtype = item.dtype,
+                                .global_shape = item.shape,
+                                .slices = {{index, std::move(whole),
+                                            xxh3_128_hex(bytes.data(), bytes.size())}}});
+  }
+  file.finish();
+  manifest.files.push_back({name, file.total_bytes(), file.checksum()});
+}
+
+void check_destination(const RunPaths& paths) {
+  ORTHANT_CHECK(list_steps(paths.checkpoints()).empty() && !path_exists(paths.config()),
+                kCannotWrite, paths.dir,
+                ": is a run already; give a directory that is not there yet, or remove it");
+}
+
+Manifest write_checkpoint(const HubModel& model, const ImportOptions& options,
+                          const std::string& tokenizer, const RunPaths& paths) {
+  const std::vector<std::vector<Item>> files = files_of(items_of(model), options.shard_bytes);
+  Manifest manifest{.run_id = model.hub().config.run.name,
+                    .world_size = std::ssize(files),
+                    .layout = "imported",
+                    .configuration = to_yaml(model.hub().config),
+                    .extra = {{"tokenizer", tokenizer}, {kImportedKey, options.folder}}};
+  const std::string id = "import";
+  const std::string directory = paths.checkpoints() + "/" + temporary_name(0, id);
+  remove_temporaries(paths.checkpoints());
+  make_folders(directory);
+  for (size_t i = 0; i < files.size(); ++i) {
+    write_file(model, directory, files[i], static_cast<int64_t>(i), manifest);
+    if (files.size() > 1) log::info("import: file ", i + 1, " of ", files.size(), " is written");
+  }
+  std::sort(manifest.tensors.begin(), manifest.tensors.end(),
+            [](const ManifestTensor& a, const ManifestTensor& b) { return a.name < b.name; });
+  commit_checkpoint({.directory = paths.checkpoints(), .id = id, .keep = 2, .manifest = manifest});
+  return manifest;
+}
+
+// Files of the folder that go with the weights.
+void keep_files(const std::string& folder, const RunPaths& paths) {
+  make_folders(paths.hub());
+  for (const char* name : kHubFiles)
+    if (path_exists(folder + "/" + name))
+      replace_file(paths.hub() + "/" + name, read_text_file(folder + "/" + name, kMaxKeptBytes));
+}
+
+}  // namespace
+
+ImportResult import_model(const ImportOptions& options) {
+  const RunPaths paths{options.run_dir};
+  const std::string tokenizer_path = hub_tokenizer(options.folder);
+  const HubModel model(options.folder, tokenizer_path);
+  const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(tokenizer_path);
+  const int64_t vocab = model.hub().config.model.vocab_size;
+  ORTHANT_CHECK(tokenizer->vocab_size() <= vocab, kData, tokenizer_path, ": has ",
+                tokenizer->vocab_size(), " tokens, and config.json a vocabulary of ", vocab);
+  check_destination(paths);
+  const bool is_new = !path_exists(options.run_dir);
+  ImportResult result;
+  try {
+    create_run_dir(paths);
+    const RunLock lock(paths);
+    keep_files(options.folder, paths);
+    if (!tokenizer->model_file().empty())
+      replace_file(paths.tokenizer(), tokenizer->model_file());
+    const Manifest manifest = write_checkpoint(model, options, tokenizer->name(), paths);
+    replace_file(paths.config(), to_yaml(model.hub().config));
+    result.tensors = std::ssize(model.tensors());
+    result.bytes = manifest.bytes();
+  } catch (...) {
+    if (is_new) remove_tree(options.run_dir);
+    throw;
+  }
+  for (const ImportTensor& tensor : model.tensors()) result.parameters += tensor.shape.numel();
+  result.checkpoint = paths.checkpoints() + "/" + step_name(0);
+  return result;
+}
+
+}  // namespace orthant

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// A published model becomes a run directory, which every command takes as a model.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace orthant {
+
+struct ImportOptions {
+  std::string folder;   // with config.json and weights
+  std::string run_dir;  // made; must not hold a checkpoint yet
+  int64_t shard_bytes = int64_t{4} << 30;  // of a file of weights, at most where tensors allow
+};
+struct ImportResult {
+  int64_t tensors = 0, parameters = 0, bytes = 0;
+  std::string checkpoint;  // its directory
+};
+// Writes config.yaml, the tokenizer and a checkpoint of step 0; what export needs of the folder is
+// kept under hub/.  Memory: the largest tensor.  Nothing is left behind where it fails.
+// Error(kMissingInput, kConfig, kData) of the folder (HubModel), Error(kCannotWrite) of the
+// directory.  Not collective: one process.
+ImportResult import_model(const ImportOptions& options);
+
+}  // namespace orthant
