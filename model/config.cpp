@@ -68,7 +68,8 @@ void foreign_keys(FieldVisitor& v) {
 void ModelConfig::fields(FieldVisitor& v) {
   v.field("model_type", model_type, TextRule{.choices = built_families(), .why_not = why_not_built},
           "family of a published config.json; mixtral: scores of the chosen experts are divided by "
-          "their sum, and experts have intermediate_size; custom: what the other keys say");
+          "their sum, and experts have intermediate_size; deepseek_v3, kimi_k2: scoring_func sigmoid and "
+          "topk_method noaux_tc; custom: what the other keys say");
   v.list(
       "architectures", "says the family where model_type does not", architectures.size(),
       [this](size_t n) { architectures.resize(n); },
@@ -249,6 +250,11 @@ void ModelConfig::resolve_family(Problems& problems) {
                 has_experts ? " model has experts, got none (num_local_experts in its config.json)"
                             : " model has none, got ",
                 has_experts ? "" : concat(n_routed_experts, "; leave model_type out for another"));
+  if (model_type == "deepseek_v3" || model_type == "kimi_k2") {
+    // Which transformers leaves out of what it writes.
+    scoring_func = ScoreKind::kSigmoid;
+    topk_method = TopkMethod::kNoAuxTc;
+  }
   if (model_type != "mixtral") return;
   norm_topk_prob = true;
   if (moe_intermediate_size == 0) moe_intermediate_size = intermediate_size;

@@ -1,0 +1,167 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Golden values of tiny models of published families, from transformers (5.24.0, torch 2.15, in f64).
+
+  python3 -m venv VENV && VENV/bin/pip install torch==2.15.0 transformers==5.24.0
+  VENV/bin/python make.py            writes NAME.json for every model below, beside this file
+
+No weights are kept: weight(name, i) below makes them of the tensor's name, here and in tests/trainer/hub_model_test.cpp.
+The names are those of published folders, one tensor for each expert.
+"""
+import json
+import pathlib
+import sys
+
+import numpy as np
+import torch
+import transformers
+
+HERE = pathlib.Path(__file__).parent
+LENGTH = 48
+IDS = 5       # vocabulary entries whose log-probabilities are kept, of every position
+ENTRIES = 6   # of every gradient
+
+
+def weights(name, shape):
+    """Uniform in [-0.5, 0.5) times a scale; 1 is added to norms.  A function of the name and the index alone."""
+    seed = 14695981039346656037
+    for byte in name.encode():
+        seed = ((seed ^ byte) * 1099511628211) % 2**64
+    i = np.arange(int(np.prod(shape)), dtype=np.uint64)
+    x = i * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed)
+    x ^= x >> np.uint64(32)
+    x *= np.uint64(0xD6E8FEB86659FD93)
+    x ^= x >> np.uint64(32)
+    values = (x >> np.uint64(40)).astype(np.float64) / 2**24 - 0.5
+    if "norm" in name:
+        return (1 + 0.5 * values).reshape(shape)
+    if name.endswith("e_score_correction_bias"):
+        return (0.2 * values).reshape(shape)
+    scale = 3.0 if "mlp.gate" in name or "block_sparse_moe.gate" in name else 0.5
+    return (scale * values).reshape(shape)
+
+
+COMMON = dict(vocab_size=517, hidden_size=40, num_hidden_layers=3, max_position_embeddings=256, rms_norm_eps=1e-6,
+              hidden_act="silu", attention_bias=False, bos_token_id=0, eos_token_id=1)
+LATENT = dict(num_attention_heads=4, num_key_value_heads=4, kv_lora_rank=18, qk_nope_head_dim=10, qk_rope_head_dim=8,
+              v_head_dim=14, intermediate_size=52, moe_intermediate_size=22, first_k_dense_replace=1, n_shared_experts=2)
+YARN = dict(rope_type="yarn", rope_theta=100.0, factor=4.0, original_max_position_embeddings=16, beta_fast=4.0,
+            beta_slow=0.5, mscale=0.7, mscale_all_dim=0.9)
+MODELS = {
+    "llama": (transformers.LlamaForCausalLM, transformers.LlamaConfig(
+        **COMMON, intermediate_size=53, num_attention_heads=4, num_key_value_heads=2, head_dim=14,
+        rope_parameters=dict(rope_type="default", rope_theta=10000.0))),
+    "llama3_rope_tied": (transformers.LlamaForCausalLM, transformers.LlamaConfig(
+        **COMMON, intermediate_size=53, num_attention_heads=4, num_key_value_heads=1, head_dim=16, tie_word_embeddings=True,
+        rope_parameters=dict(rope_type="llama3", rope_theta=500.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+                             original_max_position_embeddings=32))),
+    "llama_yarn": (transformers.LlamaForCausalLM, transformers.LlamaConfig(
+        **COMMON, intermediate_size=53, num_attention_heads=4, num_key_value_heads=2, head_dim=14,
+        rope_parameters=dict(rope_type="yarn", rope_theta=100.0, factor=4.0, original_max_position_embeddings=16))),
+    "mistral": (transformers.MistralForCausalLM, transformers.MistralConfig(
+        **COMMON, intermediate_size=53, num_attention_heads=4, num_key_value_heads=2, head_dim=14, sliding_window=9,
+        rope_parameters=dict(rope_type="default", rope_theta=1000.0))),
+    "mixtral": (transformers.MixtralForCausalLM, transformers.MixtralConfig(
+        **COMMON, intermediate_size=29, num_attention_heads=4, num_key_value_heads=2, head_dim=14, num_local_experts=6,
+        num_experts_per_tok=2, sliding_window=None, rope_parameters=dict(rope_type="default", rope_theta=10000.0))),
+    "deepseek_v2_lite": (transformers.DeepseekV2ForCausalLM, transformers.DeepseekV2Config(
+        **COMMON, **LATENT, q_lora_rank=None, n_routed_experts=6, num_experts_per_tok=3, n_group=1, topk_group=1,
+        topk_method="greedy", norm_topk_prob=False, routed_scaling_factor=1.0,
+        rope_parameters=dict(rope_type="default", rope_theta=10000.0))),
+    "deepseek_v2": (transformers.DeepseekV2ForCausalLM, transformers.DeepseekV2Config(
+        **COMMON, **LATENT, q_lora_rank=26, n_routed_experts=8, num_experts_per_tok=3, n_group=4, topk_group=2,
+        topk_method="group_limited_greedy", norm_topk_prob=False, routed_scaling_factor=2.5, rope_parameters=YARN)),
+    "deepseek_v3": (transformers.DeepseekV3ForCausalLM, transformers.DeepseekV3Config(
+        **COMMON, **LATENT, q_lora_rank=26, n_routed_experts=8, num_experts_per_tok=3, n_group=4, topk_group=2,
+        norm_topk_prob=True, routed_scaling_factor=2.5, rope_parameters=YARN)),
+}
+
+
+def published(name, tensor, model_type):
+    """(name, slice of the tensor) of the published tensors in one of transformers', which may hold all experts."""
+    if not name.endswith(("experts.gate_up_proj", "experts.down_proj")):
+        if model_type == "mixtral":
+            name = name.replace("mlp.gate.", "block_sparse_moe.gate.")
+        yield name, ...
+        return
+    prefix, part = name.rsplit(".", 1)
+    mixtral = model_type == "mixtral"
+    if mixtral:
+        prefix = prefix.replace("mlp.experts", "block_sparse_moe.experts")
+    for e in range(tensor.shape[0]):
+        if part == "down_proj":
+            yield f"{prefix}.{e}.{'w2' if mixtral else 'down_proj'}.weight", (e,)
+        else:
+            inner = tensor.shape[1] // 2
+            yield f"{prefix}.{e}.{'w1' if mixtral else 'gate_proj'}.weight", (e, slice(0, inner))
+            yield f"{prefix}.{e}.{'w3' if mixtral else 'up_proj'}.weight", (e, slice(inner, None))
+
+
+def fill(model, model_type):
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if name == "lm_head.weight" and model.config.tie_word_embeddings:
+                continue
+            for hub_name, place in published(name, tensor, model_type):
+                tensor[place] = torch.from_numpy(weights(hub_name, tuple(tensor[place].shape))).to(tensor.dtype)
+
+
+def margin(scores, chosen):
+    """The smallest distance of a chosen score from one that was not."""
+    best = torch.sort(scores, descending=True).values
+    return float((best[..., chosen - 1] - best[..., chosen]).min())
+
+
+def golden(name):
+    make, config = MODELS[name]
+    config._attn_implementation = "eager"
+    config._experts_implementation = "eager"
+    model = make(config).double().eval()
+    fill(model, config.model_type)
+    ids = (torch.arange(LENGTH) * 37 + torch.arange(LENGTH) ** 2 * 11 + 5) % config.vocab_size
+    out = model(ids[None], output_hidden_states=True, use_cache=False)
+    log_probs = torch.log_softmax(out.logits[0].double(), -1)
+    labels = torch.roll(ids, -1)
+    loss = -log_probs[torch.arange(LENGTH - 1), labels[:-1]].sum()
+    loss.backward()
+    kept = [(7 * k + 3) % config.vocab_size for k in range(IDS)]
+    gradients = {}
+    for parameter_name, parameter in model.named_parameters():
+        for hub_name, place in published(parameter_name, parameter, config.model_type):
+            gradient = parameter.grad[place].flatten()
+            step = max(1, len(gradient) // ENTRIES)
+            gradients[hub_name] = dict(largest=float(gradient.abs().max()), step=step,
+                                       entries=[float(g) for g in gradient[::step]])
+    text = ids[:8]
+    with torch.no_grad():
+        for _ in range(16):
+            text = torch.cat([text, model(text[None], use_cache=False).logits[0, -1].argmax()[None]])
+    stored = json.loads(config.to_json_string(use_diff=False))
+    return dict(
+        transformers=transformers.__version__, torch=torch.__version__, dtype="float64",
+        config={k: v for k, v in stored.items() if k in KEYS},
+        shapes={hub_name: list(tensor[place].shape) for n, tensor in model.state_dict().items()
+                if not (n == "lm_head.weight" and config.tie_word_embeddings)
+                for hub_name, place in published(n, tensor, config.model_type)},
+        ids=ids.tolist(), loss=float(loss), kept_ids=kept, log_probs=[[float(p) for p in row[kept]] for row in log_probs],
+        # Behind the final norm.
+        hidden=[[float(h) for h in row[:4]] for row in out.hidden_states[-1][0]],
+        gradients=gradients, greedy=text.tolist())
+
+
+KEYS = {"architectures", "model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
+        "num_attention_heads", "num_key_value_heads", "head_dim", "max_position_embeddings", "rms_norm_eps",
+        "rope_parameters", "tie_word_embeddings", "sliding_window", "num_local_experts", "num_experts_per_tok",
+        "kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim", "n_routed_experts",
+        "n_shared_experts", "moe_intermediate_size", "first_k_dense_replace", "n_group", "topk_group", "topk_method",
+        "norm_topk_prob", "routed_scaling_factor", "hidden_act", "attention_bias", "attention_dropout"}
+
+
+def main():
+    for name in sys.argv[1:] or MODELS:
+        value = golden(name)
+        (HERE / f"{name}.json").write_text(json.dumps(value, separators=(",", ":")) + "\n")
+        print(name, value["loss"])
+
+
+main()
