@@ -53,6 +53,7 @@ int run(const Generate& command) {
     std::fwrite(prompt.data(), 1, prompt.size(), stdout);
     generate(*saved.model, *saved.tokenizer,
              {.prompt = prompt,
+              .begin = saved.begin,
               .sampling = command.sampling,
               .stop = command.stop,
               .seed = command.seed,

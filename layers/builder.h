@@ -37,10 +37,14 @@ struct MatrixOptions {
   DimPart own_in = {};  // of the columns
   Replicas replicas = Replicas::kDense;
   Tied tied = Tied::kNo;
+  bool has_bias = false;  // of a Linear: "NAME.bias" beside each "NAME.weight", 0 at first
 };
 
 // Adds a weight [sum of the parts' own rows, own columns] to the store.
 ParameterUse& add_matrix(const LayerBuilder& build, const std::string& storage_name, int64_t in,
+                         const std::vector<WeightPart>& parts, const MatrixOptions& options);
+// The biases beside it, [sum of the parts' own rows]: "NAME.bias" of a part "NAME.weight".
+ParameterUse& add_vector(const LayerBuilder& build, const std::string& storage_name,
                          const std::vector<WeightPart>& parts, const MatrixOptions& options);
 
 }  // namespace orthant

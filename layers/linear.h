@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A linear map without bias.
+// A linear map, without bias unless it is asked for.
 #pragma once
 
 #include "layers/builder.h"
@@ -12,12 +12,16 @@ class Linear {
   // W as add_matrix makes it.
   Linear(const LayerBuilder& build, const std::string& storage_name, int64_t in,
          const std::vector<WeightPart>& parts, const MatrixOptions& options);
-  Var forward(const Var& x) const { return branches_.add_to(linear(x, *weight_), x); }
+  Var forward(const Var& x) const {
+    const Var y = linear(x, *weight_);
+    return branches_.add_to(bias_ ? add_bias(y, *bias_) : y, x);
+  }
   ParameterUse& weight() const { return *weight_; }
   bool is_plain() const { return branches_.empty(); }  // the weight is all there is
 
  private:
   ParameterUse* weight_;
+  ParameterUse* bias_ = nullptr;
   Branches branches_;
 };
 

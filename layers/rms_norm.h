@@ -13,6 +13,7 @@ class RmsNorm {
       : RmsNorm(build, name, width, eps, build.stream_replicas()) {}
   RmsNorm(const LayerBuilder& build, const std::string& name, int64_t width, double eps,
           Replicas replicas);
+  Weight& weight() const { return *weight_; }
   Var forward(const Var& x) const {
     return remake([this](const Var& v) { return rms_norm(v, *weight_, eps_); }, x);
   }

@@ -33,7 +33,7 @@ std::unique_ptr<Attention> make_attention(const LayerBuilder& build, const std::
 // What that takes, of a whole layer.
 struct AttentionCounts {
   int64_t parameters = 0;  // in matrix products
-  int64_t vectors = 0;     // of norms
+  int64_t vectors = 0;     // of norms, and biases
   int64_t per_key = 0;     // multiplications of a query with one key and its value
 };
 AttentionCounts attention_counts(const ModelConfig& config);

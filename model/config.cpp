@@ -20,6 +20,18 @@ const EnumNames<LatentForm>& latent_form_names() {
   return names;
 }
 
+const EnumNames<QkNorm>& qk_norm_names() {
+  static const EnumNames<QkNorm> names = {{QkNorm::kPerHead, "per_head"},
+                                          {QkNorm::kPerLayer, "per_layer"}};
+  return names;
+}
+
+int64_t ModelConfig::rotary_dim() const {
+  if (is_latent()) return qk_rope_head_dim;
+  if (rotary_dim_given > 0) return rotary_dim_given;
+  return static_cast<int64_t>(static_cast<double>(head_dim) * partial_rotary_factor);
+}
+
 void Architecture::fields(FieldVisitor& v) {
   v.field("name", name, TextRule{.choices = built_architectures(), .why_not = why_not_built},
           "class of transformers");
@@ -39,11 +51,9 @@ void foreign_keys(FieldVisitor& v) {
   v.foreign("router_aux_loss_coef", remark("use moe.balance.expert"));
 
   v.foreign("hidden_act", neutral({"silu", "swish"}));
-  for (const char* name : {"attention_bias", "mlp_bias", "rope_interleaved", "use_qk_norm"})
-    v.foreign(name, neutral({"false"}));
+  for (const char* name : {"mlp_bias", "rope_interleaved"}) v.foreign(name, neutral({"false"}));
   v.foreign("attention_dropout", neutral({"0"}, "model.hidden_dropout is the only dropout"));
   v.foreign("router_jitter_noise", neutral({"0"}));
-  v.foreign("partial_rotary_factor", neutral({"1"}));
   for (const char* name : {"moe_layer_freq", "decoder_sparse_step"})
     v.foreign(name, neutral({"1"}, "all layers behind first_k_dense_replace have experts"));
   v.foreign("mlp_only_layers",
@@ -51,11 +61,11 @@ void foreign_keys(FieldVisitor& v) {
   v.foreign("seq_aux", neutral({"true"}));
   v.foreign("output_router_logits", neutral({"false"}, "moe.balance has the balance losses"));
   v.foreign("num_nextn_predict_layers", neutral({"0"}, "multi-token prediction is not built"));
-  v.foreign("shared_expert_intermediate_size",
-            neutral({"0"}, "gated shared experts are not built"));
+  for (const char* name : {"shared_expert_intermediate_size", "shared_intermediate_size"})
+    v.foreign(name, neutral({"0"}, "gated shared experts are not built"));
+  v.foreign("use_routing_bias", neutral({"true"}));
   v.foreign("quantization_config", not_built("quantised weights are not built; precision says "
                                              "what weights are kept in"));
-  v.foreign("rotary_dim", not_built("a whole head is rotated"));
   v.foreign("clip_qkv", not_built("queries, keys and values are not clipped"));
   for (const char* name : {"attn_logit_softcapping", "final_logit_softcapping"})
     v.foreign(name, not_built("soft caps are not built"));
@@ -68,8 +78,9 @@ void foreign_keys(FieldVisitor& v) {
 void ModelConfig::fields(FieldVisitor& v) {
   v.field("model_type", model_type, TextRule{.choices = built_families(), .why_not = why_not_built},
           "family of a published config.json; mixtral: scores of the chosen experts are divided by "
-          "their sum, and experts have intermediate_size; deepseek_v3, kimi_k2: scoring_func sigmoid and "
-          "topk_method noaux_tc; custom: what the other keys say");
+          "their sum, and experts have intermediate_size; qwen2: attention_bias; qwen3: use_qk_norm; "
+          "deepseek_v3, glm4_moe: scoring_func sigmoid and topk_method noaux_tc; custom: what the "
+          "other keys say");
   v.list(
       "architectures", "says the family where model_type does not", architectures.size(),
       [this](size_t n) { architectures.resize(n); },
@@ -95,6 +106,17 @@ void ModelConfig::fields(FieldVisitor& v) {
           "width of the part of a query and key head that has no position, in latent attention");
   v.field("qk_rope_head_dim", qk_rope_head_dim, at_least(0),
           "width of the part that is turned by position, in latent attention");
+  v.field("attention_bias", attention_bias,
+          "biases of queries, keys and values (Qwen2, GLM-4.5); with model_type llama refused, "
+          "which means one of the output too");
+  v.field("use_qk_norm", use_qk_norm, "RMSNorm of queries and keys before they are turned");
+  v.field("qk_norm_type", qk_norm_type, qk_norm_names(),
+          "per_head: each head by itself, one weight for all (Qwen3); per_layer: all heads of a "
+          "token as one (OLMoE, MiniMax-M2)");
+  v.field("partial_rotary_factor", partial_rotary_factor, RealBounds{.low = 0.0, .high = 1.0, .low_open = true},
+          "part of a query and key head, from its front, that is turned by position");
+  v.field("rotary_dim", rotary_dim_given, at_least(0),
+          "the same as a number of columns; 0 = by partial_rotary_factor");
   v.field("max_position_embeddings", max_position_embeddings, at_least(0),
           "longest sequence; 0 = batch.sequence_length");
   v.field("rope_theta", rope_theta, positive(), "base of the rotary embedding");
@@ -153,11 +175,13 @@ void ModelConfig::fields(FieldVisitor& v) {
 
 void ModelConfig::resolve(int64_t sequence_length) {
   Problems problems;
+  if (rope_scaling.rope_theta > 0) rope_theta = std::exchange(rope_scaling.rope_theta, 0.0);
+  if (rope_scaling.partial_rotary_factor > 0)
+    partial_rotary_factor = std::exchange(rope_scaling.partial_rotary_factor, 0.0);
   resolve_heads(problems);
   if (intermediate_size == 0) intermediate_size = (hidden_size * 8 / 3 + 63) / 64 * 64;
   resolve_family(problems);
   if (max_position_embeddings == 0) max_position_embeddings = sequence_length;
-  if (rope_scaling.rope_theta > 0) rope_theta = std::exchange(rope_scaling.rope_theta, 0.0);
   rope_scaling.resolve(max_position_embeddings, problems);
   problems.want(sequence_length <= max_position_embeddings,
                 "batch.sequence_length: ", sequence_length,
@@ -205,8 +229,10 @@ void ModelConfig::resolve_heads(Problems& problems) {
     head_dim = hidden_size / num_attention_heads;
   }
   if (v_head_dim == 0) v_head_dim = head_dim;
-  problems.want(head_dim % 2 == 0, "model.head_dim: want an even number for rotary pairs, got ",
-                head_dim);
+  problems.want(rotary_dim() % 2 == 0 && rotary_dim() > 0 && rotary_dim() <= head_dim,
+                rotary_dim_given > 0 ? "model.rotary_dim" : "model.head_dim",
+                ": want an even number of columns for rotary pairs, at most head_dim ", head_dim,
+                ", got ", rotary_dim());
   problems.want(num_attention_heads % num_key_value_heads == 0,
                 "model.num_key_value_heads: ", num_key_value_heads, " does not divide ",
                 num_attention_heads, " attention heads");
@@ -223,6 +249,8 @@ void ModelConfig::resolve_latent(Problems& problems) {
   problems.want(num_key_value_heads == num_attention_heads,
                 "model.num_key_value_heads: latent attention has as many as attention heads, ",
                 num_attention_heads, ", got ", num_key_value_heads);
+  problems.want(!attention_bias && !use_qk_norm,
+                "model.kv_lora_rank: latent attention has neither attention_bias nor use_qk_norm");
   // transformers writes the rotated part alone as head_dim.
   const int64_t whole = qk_nope_head_dim + qk_rope_head_dim;
   problems.want(head_dim == 0 || head_dim == whole || head_dim == qk_rope_head_dim,
@@ -240,24 +268,32 @@ void ModelConfig::resolve_family(Problems& problems) {
                   architecture.name, " is of model_type ", family, ", got ", model_type);
   }
   if (model_type == kCustomFamily) return;
-  const bool has_latent =
-      model_type.starts_with("deepseek") || model_type == "kimi_k2";
-  problems.want(is_latent() == has_latent, "model.kv_lora_rank: a ", model_type, " model has ",
-                has_latent ? "latent attention, got none" : "none, got ",
-                has_latent ? "" : concat(kv_lora_rank, "; leave model_type out for another"));
-  const bool has_experts = has_latent || model_type == "mixtral";
-  problems.want(is_moe() == has_experts, "model.n_routed_experts: a ", model_type,
-                has_experts ? " model has experts, got none (num_local_experts in its config.json)"
-                            : " model has none, got ",
-                has_experts ? "" : concat(n_routed_experts, "; leave model_type out for another"));
-  if (model_type == "deepseek_v3" || model_type == "kimi_k2") {
-    // Which transformers leaves out of what it writes.
+  const FamilyRules& rules = rules_of(model_type);
+  problems.want(is_latent() == rules.has_latent, "model.kv_lora_rank: a ", model_type,
+                " model has ", rules.has_latent ? "latent attention, got none" : "none, got ",
+                rules.has_latent ? "" : concat(kv_lora_rank, "; leave model_type out for another"));
+  problems.want(is_moe() == rules.has_experts, "model.n_routed_experts: a ", model_type,
+                rules.has_experts
+                    ? " model has experts, got none (num_local_experts in its config.json)"
+                    : " model has none, got ",
+                rules.has_experts
+                    ? ""
+                    : concat(n_routed_experts, "; leave model_type out for another"));
+  problems.want(!attention_bias || rules.has_bias || rules.may_have_bias,
+                "model.attention_bias: in a ", model_type,
+                " model it means a bias of the output too, which is not built; want false");
+  attention_bias = attention_bias || rules.has_bias;
+  if (rules.norms_heads || rules.norms_all_heads) {
+    use_qk_norm = true;
+    qk_norm_type = rules.norms_all_heads ? QkNorm::kPerLayer : QkNorm::kPerHead;
+  }
+  if (rules.is_sigmoid) {  // which transformers leaves out of what it writes
     scoring_func = ScoreKind::kSigmoid;
     topk_method = TopkMethod::kNoAuxTc;
   }
-  if (model_type != "mixtral") return;
-  norm_topk_prob = true;
-  if (moe_intermediate_size == 0) moe_intermediate_size = intermediate_size;
+  norm_topk_prob = norm_topk_prob || rules.normalizes;
+  if (rules.uses_intermediate && moe_intermediate_size == 0)
+    moe_intermediate_size = intermediate_size;
 }
 
 int64_t ModelConfig::window_of(int64_t layer) const {

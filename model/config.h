@@ -33,6 +33,10 @@ enum class TopkMethod { kGreedy, kGroupLimitedGreedy, kNoAuxTc };
 const EnumNames<TopkMethod>& topk_method_names();
 const EnumNames<ScoreKind>& score_names();
 
+// What queries and keys are normed by: each head by itself, or all of a token's as one.
+enum class QkNorm { kPerHead, kPerLayer };
+const EnumNames<QkNorm>& qk_norm_names();
+
 // How new tokens see a cache of latents (model/latent_attention.h): keys and values made of them
 // anew, with the bits of training; or the latents themselves, with less work.
 enum class LatentForm { kNaive, kAbsorbed };
@@ -52,6 +56,11 @@ struct ModelConfig {
   int64_t kv_lora_rank = 0;             // of latent attention; 0 = grouped-query attention
   int64_t q_lora_rank = 0;              // 0 = queries have no latent
   int64_t qk_nope_head_dim = 0, qk_rope_head_dim = 0;
+  bool attention_bias = false;  // of queries, keys and values
+  bool use_qk_norm = false;
+  QkNorm qk_norm_type = QkNorm::kPerHead;
+  double partial_rotary_factor = 1.0;   // part of a head that is turned
+  int64_t rotary_dim_given = 0;         // the same as a width; 0 = by the factor
   int64_t max_position_embeddings = 0;  // 0 = batch.sequence_length
   double rope_theta = 10000.0;
   RopeScaling rope_scaling;
@@ -83,7 +92,7 @@ struct ModelConfig {
 
   bool is_latent() const { return kv_lora_rank > 0; }
   // Columns of a query and key head that are turned.
-  int64_t rotary_dim() const { return is_latent() ? qk_rope_head_dim : head_dim; }
+  int64_t rotary_dim() const;
   // Tokens that a token of the layer sees, itself included; 0: no limit.
   int64_t window_of(int64_t layer) const;
   bool is_moe() const { return n_routed_experts > 0; }

@@ -63,24 +63,47 @@ GroupedQueryAttention::GroupedQueryAttention(const LayerBuilder& build, const st
              .scale = 1.0 / std::sqrt(static_cast<double>(c.head_dim))},
       rotary_(rotary),
       qkv_(build, prefix + "qkv", c.hidden_size, fused_parts(prefix, c, tensor_),
-           {.dtype = build.dtype}),
+           {.dtype = build.dtype, .has_bias = c.attention_bias}),
       key_value_(copies_kv_heads(tensor_, c)
                      ? std::optional<Linear>(
                            std::in_place, build, prefix + "kv", c.hidden_size,
                            key_value_parts(prefix, c, tensor_),
-                           MatrixOptions{.dtype = build.dtype, .replicas = Replicas::kKeyValue})
+                           MatrixOptions{.dtype = build.dtype,
+                                         .replicas = Replicas::kKeyValue,
+                                         .has_bias = c.attention_bias})
                      : std::nullopt),
       out_(build, prefix + "o", c.num_attention_heads * c.v_head_dim,
            {{prefix + "o_proj.weight", c.hidden_size}},
            {.dtype = build.dtype,
-            .own_in = rows_of_heads(tensor_.part(c.num_attention_heads), c.v_head_dim)}) {}
+            .own_in = rows_of_heads(tensor_.part(c.num_attention_heads), c.v_head_dim)}),
+      norm_eps_(c.rms_norm_eps),
+      norms_all_heads_(c.qk_norm_type == QkNorm::kPerLayer) {
+  if (!c.use_qk_norm) return;
+  // Each rank norms its own heads, so gradients are partial sums.
+  const auto width = [&](int64_t heads) { return norms_all_heads_ ? heads * c.head_dim : c.head_dim; };
+  query_norm_.emplace(build, prefix + "q_norm.weight", width(c.num_attention_heads), norm_eps_,
+                      Replicas::kRows);
+  key_norm_.emplace(build, prefix + "k_norm.weight", width(c.num_key_value_heads), norm_eps_,
+                    Replicas::kRows);
+}
+
+Var GroupedQueryAttention::normed(const Var& qkv) const {
+  if (!query_norm_) return qkv;
+  const auto norm = [&](int64_t begin, int64_t heads, const RmsNorm& of) {
+    return norms_all_heads_ ? HeadNorm{begin, 1, heads * shape_.qk_dim, &of.weight()}
+                            : HeadNorm{begin, heads, shape_.qk_dim, &of.weight()};
+  };
+  const HeadNorm norms[] = {norm(0, shape_.heads, *query_norm_),
+                            norm(shape_.q_end(), shape_.kv_heads, *key_norm_)};
+  return norm_heads(qkv, norms, norm_eps_);
+}
 
 Var GroupedQueryAttention::project(const Var& x, const Tensor& positions) const {
   const Var all = tensor_.enter(x, positions.numel());
   const Var fused = qkv_.forward(all);
   const Var qkv = key_value_ ? join_columns(fused, key_value_->forward(all)) : fused;
   // q and k stand side by side in the product's rows, so one call turns both.
-  return rotary(qkv, positions, rotary_, shape_.heads + shape_.kv_heads, shape_.qk_dim);
+  return rotary(normed(qkv), positions, rotary_, shape_.heads + shape_.kv_heads, shape_.qk_dim);
 }
 
 Var GroupedQueryAttention::forward(const Var& x, const Pass& pass) const {
@@ -155,8 +178,13 @@ Var GroupedQueryAttention::decode(const Var& x, const DecodeStep& step, LayerCac
 
 AttentionCounts GroupedQueryAttention::counts(const ModelConfig& c) {
   const int64_t q = c.num_attention_heads, kv = c.num_key_value_heads;
+  int64_t vectors = 0;
+  if (c.attention_bias) vectors += q * c.head_dim + kv * (c.head_dim + c.v_head_dim);
+  if (c.use_qk_norm)
+    vectors += c.qk_norm_type == QkNorm::kPerLayer ? (q + kv) * c.head_dim : 2 * c.head_dim;
   return {.parameters =
               c.hidden_size * (q * (c.head_dim + c.v_head_dim) + kv * (c.head_dim + c.v_head_dim)),
+          .vectors = vectors,
           .per_key = q * (c.head_dim + c.v_head_dim)};
 }
 

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Grouped-query causal self-attention with rotary positions, in a window where the layer has one.
+// Grouped-query causal self-attention with rotary positions, in a window where the layer has one;
+// queries, keys and values may have biases, queries and keys may be normed (Qwen2, Qwen3, OLMoE).
 #pragma once
 
 #include <optional>
 
+#include "layers/rms_norm.h"
 #include "model/attention.h"
 #include "model/context_attention.h"
 
@@ -23,6 +25,7 @@ class GroupedQueryAttention : public Attention {
   struct Cache;
   // This rank's heads, q beside k beside v, of all rows; q and k turned by position.
   Var project(const Var& x, const Tensor& positions) const;
+  Var normed(const Var& qkv) const;
   void store(const Tensor& qkv, const DecodeStep::Run& run, Cache& cache) const;
   void attend_cached(const Tensor& qkv, const DecodeStep::Run& run, const Cache& cache,
                      const Tensor& o) const;
@@ -34,6 +37,9 @@ class GroupedQueryAttention : public Attention {
   Linear qkv_;
   std::optional<Linear> key_value_;  // with fewer KV heads than ranks: then qkv_ is q alone
   Linear out_;
+  std::optional<RmsNorm> query_norm_, key_norm_;
+  double norm_eps_;
+  bool norms_all_heads_;  // as one; else each by itself
 };
 
 }  // namespace orthant

@@ -40,9 +40,10 @@ void RopeScaling::fields(FieldVisitor& v) {
   v.field("attention_factor", attention_factor, non_negative(),
           "yarn: scale of cos and sin; 0 = by mscale and mscale_all_dim, or 0.1 ln factor + 1");
   v.field("rope_theta", rope_theta, non_negative(), "the same as model.rope_theta; 0 = that");
+  v.field("partial_rotary_factor", partial_rotary_factor, unit_interval(),
+          "the same as model.partial_rotary_factor; 0 = that");
   v.alias("type", "rope_type");
   v.foreign("truncate", neutral({"true"}, "bounds of yarn's dimensions are whole numbers"));
-  v.foreign("partial_rotary_factor", neutral({"1"}));
 }
 
 void RopeScaling::resolve(int64_t longest, Problems& problems) {

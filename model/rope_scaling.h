@@ -22,7 +22,8 @@ struct RopeScaling {
   double beta_fast = 32.0, beta_slow = 1.0;              // YaRN
   double mscale = 0.0, mscale_all_dim = 0.0;
   double attention_factor = 0.0;  // on cos and sin; 0 = as YaRN says
-  double rope_theta = 0.0;        // 0 = the model's; rope_parameters has it in here
+  // Of the model, which rope_parameters has in here; 0 = as the model says.
+  double rope_theta = 0.0, partial_rotary_factor = 0.0;
 
   void fields(FieldVisitor& v);
   // longest: max_position_embeddings.

@@ -79,8 +79,11 @@ int32_t draw_token(const std::vector<double>& logits, const SamplingConfig& samp
 namespace {
 
 // A document's first token is never predicted, so an empty prompt begins with a line break.
-std::vector<int32_t> prompt_tokens(const Tokenizer& tokenizer, const std::string& prompt) {
-  std::vector<int32_t> tokens = tokenizer.encode(prompt.empty() ? "\n" : prompt);
+std::vector<int32_t> prompt_tokens(const Tokenizer& tokenizer, const GenerateOptions& options) {
+  std::vector<int32_t> tokens = options.begin;
+  const std::string& prompt = options.prompt;
+  for (const int32_t token : tokenizer.encode(prompt.empty() && tokens.empty() ? "\n" : prompt))
+    tokens.push_back(token);
   // A tokenizer that drops white space leaves nothing of a line break.
   if (tokens.empty()) tokens.push_back(tokenizer.end_of_document());
   return tokens;
@@ -117,7 +120,7 @@ std::vector<std::string> generate(const Decoder& decoder, const Tokenizer& token
   std::vector<DecodeRequest> requests;
   std::vector<Writing> texts;
   for (const GenerateOptions& one : options) {
-    requests.push_back({prompt_tokens(tokenizer, one.prompt), one.sampling.max_new_tokens});
+    requests.push_back({prompt_tokens(tokenizer, one), one.sampling.max_new_tokens});
     texts.emplace_back(tokenizer, one);
   }
   DecodeCallbacks callbacks;

@@ -14,6 +14,7 @@ namespace orthant {
 
 struct GenerateOptions {
   std::string prompt;
+  std::vector<int32_t> begin = {};  // tokens before the prompt's
   SamplingConfig sampling;
   std::vector<std::string> stop = {};  // the text ends where one of these begins
   int64_t seed = 1234;

@@ -74,6 +74,13 @@ SavedModel load_saved_model(const std::string& command, const std::string& path,
   load_tensors(Group::self(), saved.manifest, weights, {.unused_prefixes = {kOptimizerPrefix, kHubExtraPrefix}});
   set_weights(*saved.store, weights);
   saved.tokenizer = tokenizer_of(saved.manifest, saved.config);
+  if (const auto bos = saved.manifest.extra.find(kBeginKey); bos != saved.manifest.extra.end()) {
+    const int32_t token = saved.tokenizer->special_ids().bos;
+    ORTHANT_CHECK(token >= 0 && bos->second == std::to_string(token), kData,
+                  saved.manifest.directory, ": texts begin with token ", bos->second,
+                  ", and the tokenizer's first token is ", token);
+    saved.begin = {token};
+  }
   return saved;
 }
 

@@ -18,6 +18,7 @@ struct SavedModel {
   std::unique_ptr<ParameterStore> store;
   std::unique_ptr<Transformer> model;
   std::unique_ptr<Tokenizer> tokenizer;
+  std::vector<int32_t> begin;  // tokens that every text begins with
 };
 
 // The directory of a checkpoint: `path` itself, or the newest valid one of the run directory

@@ -20,6 +20,8 @@ inline constexpr const char* kOptimizerPrefix = "optimizer.";
 // Before the names of tensors that an imported model came with and no model of ours has: layers for
 // multi-token prediction.
 inline constexpr const char* kHubExtraPrefix = "hub.";
+// In a manifest's `extra`: the token that every text of the model begins with, if any.
+inline constexpr const char* kBeginKey = "begins_with";
 
 // What no optimizer updates: routers' selection biases, and what is frozen.
 std::vector<Parameter*> fixed_parameters(const ParameterStore& store);

@@ -62,6 +62,12 @@ constexpr std::array kRenames = {
     Rename{"mixtral", "mlp.experts.*.gate_proj.weight", "block_sparse_moe.experts.*.w1.weight"},
     Rename{"mixtral", "mlp.experts.*.up_proj.weight", "block_sparse_moe.experts.*.w3.weight"},
     Rename{"mixtral", "mlp.experts.*.down_proj.weight", "block_sparse_moe.experts.*.w2.weight"},
+    Rename{"minimax_m2", "mlp.gate.weight", "block_sparse_moe.gate.weight"},
+    Rename{"minimax_m2", "mlp.gate.e_score_correction_bias",
+           "block_sparse_moe.e_score_correction_bias"},
+    Rename{"minimax_m2", "mlp.experts.*.gate_proj.weight", "block_sparse_moe.experts.*.w1.weight"},
+    Rename{"minimax_m2", "mlp.experts.*.up_proj.weight", "block_sparse_moe.experts.*.w3.weight"},
+    Rename{"minimax_m2", "mlp.experts.*.down_proj.weight", "block_sparse_moe.experts.*.w2.weight"},
 };
 
 std::string with_expert(std::string_view pattern, int64_t expert) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tensor/autograd/ops.h"
 #include "tensor/autograd/products.h"
+#include "tensor/ops/elementwise.h"
 
 namespace orthant {
 namespace {
@@ -57,6 +58,48 @@ Var linear(const Var& x, Weight& w) {
         return {dx};
       },
       w.trainable());
+}
+
+namespace {
+
+// The bias in each of so many rows: a view that stands still from row to row.
+View repeated(const Tensor& bias, int64_t rows) {
+  View view = view_of(bias.view({1, bias.numel()}));
+  view.shape[0] = rows;
+  view.row_stride = 0;
+  return view;
+}
+
+}  // namespace
+
+Var add_bias(const Var& x, Weight& b) {
+  const Tensor xv = as_rows(x.value());
+  check_weight("add_bias", b.shape().numel() == xv.dim(1) && xv.dtype() == b.dtype(), xv, b);
+  const Tensor y = Tensor::like(x.value());
+  {
+    const Operand bias = b.elements();
+    ops::call(&Backend::add, "add_bias", {&xv, &bias.view()},
+              BinaryArgs{.a = view_of(xv),
+                         .b = repeated(bias.view(), xv.dim(0)),
+                         .y = view_of(as_rows(y))});
+  }
+  return record(
+      "add_bias", {x}, y,
+      [&b](const Tensor& dy) -> Grads {
+        if (b.trainable()) {
+          weight_grad([dy, &b] {
+            // Sums over rows: a product with ones, which adds them as weight gradients are added.
+            const Tensor rows = as_rows(dy);
+            const Tensor ones = Tensor::empty({rows.dim(0), 1}, dy.dtype(), dy.device());
+            ops::fill(ones, 1.0);
+            b.add_gradient([&](const Tensor& db, bool accumulate) {
+              multiply(ones, true, rows, false, db.view({1, db.numel()}), accumulate);
+            });
+          });
+        }
+        return {dy};
+      },
+      b.trainable());
 }
 
 Var grouped_linear(const Var& x, Weight& w, std::shared_ptr<const std::vector<int64_t>> offsets) {

@@ -19,6 +19,8 @@ namespace orthant {
 
 // y [N, out] = x [N, in] w^T, w [out, in].
 Var linear(const Var& x, Weight& w);
+// x [N, D] + b [D] in every row.
+Var add_bias(const Var& x, Weight& b);
 // Rows sorted by expert: y[r] = x[r] w_e^T for r in [offsets[e], offsets[e + 1]); w [E, out, in].
 Var grouped_linear(const Var& x, Weight& w, std::shared_ptr<const std::vector<int64_t>> offsets);
 // table [V, D] rows at ids i32 [N]; an id < 0 gives zeros.
@@ -32,6 +34,14 @@ Var columns(const Var& x, int64_t begin, int64_t end);
 // y = x / sqrt(mean(x^2) + eps) * weight; weight in wide_of(x).  Zhang and Sennrich,
 // arXiv:1910.07467.
 Var rms_norm(const Var& x, Weight& weight, double eps);
+
+// RMSNorm of each of `heads` heads of `width` columns from `begin` on; weight [width].
+struct HeadNorm {
+  int64_t begin = 0, heads = 1, width = 0;
+  Weight* weight = nullptr;
+};
+// x [N, D] with such columns normed, one after the other; those between and behind them copied.
+Var norm_heads(const Var& x, std::span<const HeadNorm> norms, double eps);
 
 // factor times cos and sin of position * frequency, [positions, K/2] in `dtype`.  Su et al.,
 // arXiv:2104.09864.

@@ -76,6 +76,19 @@ std::vector<OpCase> op_cases() {
            [](OpInputs& in) {
              return rotary(in.x[0], ints({4}, {0, 8, 3, 5}), rotary_table(in.dtype), 2, 12, 3);
            }},
+      {.name = "norm_heads",
+       .inputs = {{4, 31}},
+       .weights = {{5}, {9}},
+       .run =
+           [](OpInputs& in) {
+             const HeadNorm norms[] = {{1, 3, 5, in.w[0].get()}, {16, 1, 9, in.w[1].get()}};
+             return norm_heads(in.x[0], norms, 1e-5);
+           },
+       .wide_weights = true},
+      {.name = "add_bias",
+       .inputs = {{5, 7}},
+       .weights = {{7}},
+       .run = [](OpInputs& in) { return add_bias(in.x[0], *in.w[0]); }},
       {.name = "columns",
        .inputs = {{3, 7}},
        .run = [](OpInputs& in) { return columns(in.x[0], 2, 6); }},

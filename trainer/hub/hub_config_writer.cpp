@@ -10,73 +10,120 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// What a model has that a family of transformers does not.
-void want_plain_heads(const ModelConfig& m, Problems& problems) {
-  problems.want(!m.is_latent(), "latent attention (DeepSeek's alone)");
-  problems.want(m.v_head_dim == m.head_dim, "value heads of another width than key heads");
-}
+// What a family of transformers computes beside its rules (model/family.h).
+struct Writable {
+  const char *model_type, *architecture;
+  bool has_windows = false;         // in all layers
+  bool may_have_windows = false;    // in all layers, or none
+  bool may_have_shared = false;     // experts
+  bool may_begin_dense = false;     // layers without experts first
+  bool may_scale = false;           // the routed experts' scores
+  bool may_normalize = false;       // the chosen scores, as norm_topk_prob says
+  bool may_turn_a_part = false;     // of a head
+  bool may_norm_heads = false;      // as use_qk_norm says
+  bool may_lack_query_latent = false;
+};
+constexpr Writable kFamilies[] = {
+    {.model_type = "llama", .architecture = "LlamaForCausalLM"},
+    {.model_type = "mistral", .architecture = "MistralForCausalLM", .has_windows = true},
+    {.model_type = "mixtral", .architecture = "MixtralForCausalLM", .may_have_windows = true},
+    {.model_type = "qwen2", .architecture = "Qwen2ForCausalLM"},
+    {.model_type = "qwen3", .architecture = "Qwen3ForCausalLM"},
+    {.model_type = "qwen3_moe", .architecture = "Qwen3MoeForCausalLM", .may_normalize = true},
+    {.model_type = "olmoe", .architecture = "OlmoeForCausalLM", .may_normalize = true},
+    {.model_type = "minimax_m2",
+     .architecture = "MiniMaxM2ForCausalLM",
+     .may_turn_a_part = true},
+    {.model_type = "glm4_moe",
+     .architecture = "Glm4MoeForCausalLM",
+     .may_have_shared = true,
+     .may_begin_dense = true,
+     .may_scale = true,
+     .may_normalize = true,
+     .may_turn_a_part = true,
+     .may_norm_heads = true},
+    {.model_type = "deepseek_v2",
+     .architecture = "DeepseekV2ForCausalLM",
+     .may_have_shared = true,
+     .may_begin_dense = true,
+     .may_scale = true,
+     .may_lack_query_latent = true},
+    {.model_type = "deepseek_v3",
+     .architecture = "DeepseekV3ForCausalLM",
+     .may_have_shared = true,
+     .may_begin_dense = true,
+     .may_scale = true,
+     .may_normalize = true},
+    {.model_type = "glm4_moe_lite",
+     .architecture = "Glm4MoeLiteForCausalLM",
+     .may_have_shared = true,
+     .may_begin_dense = true,
+     .may_scale = true,
+     .may_normalize = true},
+};
+
 bool all_layers_have_window(const ModelConfig& m, int64_t window) {
   for (int64_t layer = 0; layer < m.num_hidden_layers; ++layer)
     if (m.window_of(layer) != window) return false;
   return true;
 }
 
-void check_llama(const ModelConfig& m, Problems& problems) {
-  want_plain_heads(m, problems);
-  problems.want(!m.is_moe(), "experts");
-  problems.want(all_layers_have_window(m, 0), "windows");
-}
-void check_mistral(const ModelConfig& m, Problems& problems) {
-  want_plain_heads(m, problems);
-  problems.want(!m.is_moe(), "experts");
-  problems.want(all_layers_have_window(m, m.sliding_window) && m.sliding_window > 0,
-                "windows in some layers, or in none");
-}
-void check_mixtral(const ModelConfig& m, Problems& problems) {
-  want_plain_heads(m, problems);
-  problems.want(m.is_moe() && m.first_k_dense_replace == 0, "layers without experts");
-  problems.want(m.n_shared_experts == 0, "shared experts beside grouped-query attention");
-  problems.want(m.scoring_func == ScoreKind::kSoftmax && m.topk_method == TopkMethod::kGreedy &&
-                    m.norm_topk_prob && m.routed_scaling_factor == 1.0,
-                "scores that are no softmax divided by its chosen part "
-                "(norm_topk_prob true, routed_scaling_factor 1)");
-  problems.want(all_layers_have_window(m, m.sliding_window), "windows in some layers");
-}
-void want_latent(const ModelConfig& m, Problems& problems) {
-  problems.want(m.is_latent(), "grouped-query attention");
-  problems.want(m.is_moe(), "no experts");
-  problems.want(all_layers_have_window(m, 0), "windows");
-}
-void check_deepseek_v2(const ModelConfig& m, Problems& problems) {
-  want_latent(m, problems);
-  problems.want(m.scoring_func == ScoreKind::kSoftmax && !m.has_router_bias(),
-                "sigmoid scores or a selection bias");
-  problems.want(!m.norm_topk_prob, "chosen scores that are divided by their sum");
-}
-void check_deepseek_v3(const ModelConfig& m, Problems& problems) {
-  want_latent(m, problems);
-  problems.want(m.scoring_func == ScoreKind::kSigmoid && m.has_router_bias(),
-                "scores other than sigmoid with a selection bias");
-  problems.want(m.q_lora_rank > 0, "queries without a latent");
+void check_experts(const ModelConfig& m, const Writable& family, const FamilyRules& rules,
+                   Problems& problems) {
+  problems.want((m.scoring_func == ScoreKind::kSigmoid) == rules.is_sigmoid &&
+                    m.has_router_bias() == rules.is_sigmoid,
+                rules.is_sigmoid ? "scores other than sigmoid with a selection bias"
+                                 : "sigmoid scores or a selection bias");
+  problems.want(m.n_shared_experts == 0 || family.may_have_shared, "shared experts");
+  problems.want(m.first_k_dense_replace == 0 || family.may_begin_dense, "layers without experts");
+  problems.want(m.routed_scaling_factor == 1.0 || family.may_scale, "a routed_scaling_factor");
+  problems.want(m.norm_topk_prob == rules.normalizes || family.may_normalize,
+                m.norm_topk_prob ? "chosen scores that are divided by their sum"
+                                 : "chosen scores that are not divided by their sum");
+  problems.want(m.n_group == 1 || rules.has_latent || family.may_norm_heads, "groups of experts");
 }
 
-struct Writable {
-  const char *model_type, *architecture;
-  void (*check)(const ModelConfig&, Problems&);
-};
-constexpr Writable kFamilies[] = {
-    {"llama", "LlamaForCausalLM", check_llama},
-    {"mistral", "MistralForCausalLM", check_mistral},
-    {"mixtral", "MixtralForCausalLM", check_mixtral},
-    {"deepseek_v2", "DeepseekV2ForCausalLM", check_deepseek_v2},
-    {"deepseek_v3", "DeepseekV3ForCausalLM", check_deepseek_v3},
-};
+// What the model has that the family has not, a line each.
+Problems lacking(const ModelConfig& m, const Writable& family) {
+  const FamilyRules& rules = rules_of(family.model_type);
+  Problems problems;
+  problems.want(m.is_latent() == rules.has_latent,
+                m.is_latent() ? "latent attention" : "no latent attention");
+  problems.want(m.is_moe() == rules.has_experts, m.is_moe() ? "experts" : "no experts");
+  problems.want(m.attention_bias == rules.has_bias || (m.attention_bias && rules.may_have_bias),
+                m.attention_bias ? "biases of queries, keys and values" : "no such biases");
+  const bool wants_norms = rules.norms_heads || rules.norms_all_heads;
+  problems.want(m.use_qk_norm == wants_norms || (m.use_qk_norm && family.may_norm_heads),
+                m.use_qk_norm ? "norms of queries and keys" : "no norms of queries and keys");
+  problems.want(!m.use_qk_norm || (m.qk_norm_type == QkNorm::kPerLayer) == rules.norms_all_heads,
+                "norms of another kind");
+  problems.want(m.is_latent() || m.v_head_dim == m.head_dim,
+                "value heads of another width than key heads");
+  problems.want(!m.is_latent() || m.q_lora_rank > 0 || family.may_lack_query_latent,
+                "queries without a latent");
+  problems.want(m.is_latent() || m.rotary_dim() == m.head_dim || family.may_turn_a_part,
+                "heads of which a part is turned");
+  const bool none = all_layers_have_window(m, 0);
+  const bool all = m.sliding_window > 0 && all_layers_have_window(m, m.sliding_window);
+  problems.want(family.has_windows        ? all
+                : family.may_have_windows ? all || none
+                                          : none,
+                family.has_windows ? "windows in some layers, or in none" : "windows");
+  if (m.is_moe() && rules.has_experts) check_experts(m, family, rules, problems);
+  return problems;
+}
+
+// transformers knows Kimi K2 by its architecture alone.
+bool is_candidate(const ModelConfig& m, const Writable& family) {
+  const std::string wanted = m.model_type == "kimi_k2" ? "deepseek_v3" : m.model_type;
+  return wanted == kCustomFamily || wanted == family.model_type;
+}
 
 const Writable& family_for(const ModelConfig& m) {
   std::string why;
   for (const Writable& family : kFamilies) {
-    Problems problems;
-    family.check(m, problems);
+    if (!is_candidate(m, family)) continue;
+    const Problems problems = lacking(m, family);
     if (problems.empty()) return family;
     why += concat("\n  ", family.model_type, ": ");
     for (size_t i = 0; i < problems.lines().size(); ++i)
@@ -116,6 +163,12 @@ void add_rope(const ModelConfig& m, Json& json) {
   // The same for transformers 5.
   Json rope = rope_of(m, "rope_type");
   rope["rope_theta"] = m.rope_theta;
+  if (!m.is_latent() && m.rotary_dim() != m.head_dim) {
+    const double factor = static_cast<double>(m.rotary_dim()) / static_cast<double>(m.head_dim);
+    json["partial_rotary_factor"] = factor;
+    json["rotary_dim"] = m.rotary_dim();
+    rope["partial_rotary_factor"] = factor;
+  }
   json["rope_parameters"] = std::move(rope);
 }
 
@@ -133,22 +186,31 @@ void add_heads(const ModelConfig& m, Json& json) {
   json["v_head_dim"] = m.v_head_dim;
 }
 
-void add_experts(const ModelConfig& m, const std::string& model_type, Json& json) {
+void add_experts(const ModelConfig& m, const Writable& family, Json& json) {
+  const FamilyRules& rules = rules_of(family.model_type);
+  const std::string type = family.model_type;
   json["num_experts_per_tok"] = m.num_experts_per_tok;
-  if (model_type == "mixtral") {
-    json["num_local_experts"] = m.n_routed_experts;
+  const char* count = type == "mixtral" || type == "minimax_m2"    ? "num_local_experts"
+                      : type == "qwen3_moe" || type == "olmoe" ? "num_experts"
+                                                               : "n_routed_experts";
+  json[count] = m.n_routed_experts;
+  if (rules.uses_intermediate) {
     json["intermediate_size"] = m.moe_intermediate_size;
-    return;
+  } else {
+    json["moe_intermediate_size"] = m.moe_intermediate_size;
   }
-  json["n_routed_experts"] = m.n_routed_experts;
+  if (family.may_normalize || family.may_scale) json["norm_topk_prob"] = m.norm_topk_prob;
+  if (type == "qwen3_moe") {
+    json["decoder_sparse_step"] = 1;
+    json["mlp_only_layers"] = Json::array();
+  }
+  if (rules.is_sigmoid) json["scoring_func"] = score_names().of(m.scoring_func);
+  if (!family.may_begin_dense) return;
   json["n_shared_experts"] = m.n_shared_experts;
-  json["moe_intermediate_size"] = m.moe_intermediate_size;
   json["first_k_dense_replace"] = m.first_k_dense_replace;
-  json["moe_layer_freq"] = 1;
-  json["norm_topk_prob"] = m.norm_topk_prob;
   json["routed_scaling_factor"] = m.routed_scaling_factor;
-  json["scoring_func"] = score_names().of(m.scoring_func);
   json["topk_method"] = topk_method_names().of(m.topk_method);
+  json["scoring_func"] = score_names().of(m.scoring_func);
   json["n_group"] = m.n_group;
   json["topk_group"] = m.topk_group;
 }
@@ -167,10 +229,13 @@ std::string hub_config_text(const ModelConfig& m, DType dtype, int64_t extra_lay
   json["intermediate_size"] = m.intermediate_size;
   json["num_hidden_layers"] = m.num_hidden_layers;
   add_heads(m, json);
-  if (m.is_moe()) add_experts(m, model_type, json);
-  if (model_type == "deepseek_v3") json["num_nextn_predict_layers"] = extra_layers;
+  if (m.is_moe()) add_experts(m, family, json);
+  if (family.may_begin_dense && model_type != "deepseek_v2")
+    json["num_nextn_predict_layers"] = extra_layers;
   json["hidden_act"] = "silu";
-  json["attention_bias"] = false;
+  if (model_type != "qwen2") json["attention_bias"] = m.attention_bias;
+  if (family.may_norm_heads) json["use_qk_norm"] = m.use_qk_norm;
+  if (model_type == "qwen2") json["use_sliding_window"] = false;
   json["attention_dropout"] = 0.0;
   if (model_type == "llama") json["mlp_bias"] = false;
   if (model_type == "mistral" || model_type == "mixtral")

@@ -19,5 +19,8 @@ inline constexpr const char* kImportedKey = "imported_from";
 // The data.tokenizer that reads the folder's tokenizer.  Error(kMissingInput): it has none that is
 // read here.
 std::string hub_tokenizer(const std::string& folder);
+// Whether the model's texts begin with its bos token: as tokenizer_config.json says, or as
+// SentencePiece models of transformers do.
+bool begins_with_bos(const std::string& folder);
 
 }  // namespace orthant

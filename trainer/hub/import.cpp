@@ -107,13 +107,15 @@ void check_destination(const RunPaths& paths) {
 }
 
 Manifest write_checkpoint(const HubModel& model, const ImportOptions& options,
-                          const std::string& tokenizer, const RunPaths& paths) {
+                          const Tokenizer& tokenizer, const RunPaths& paths) {
   const std::vector<std::vector<Item>> files = files_of(items_of(model), options.shard_bytes);
   Manifest manifest{.run_id = model.hub().config.run.name,
                     .world_size = std::ssize(files),
                     .layout = "imported",
                     .configuration = to_yaml(model.hub().config),
-                    .extra = {{"tokenizer", tokenizer}, {kImportedKey, options.folder}}};
+                    .extra = {{"tokenizer", tokenizer.name()}, {kImportedKey, options.folder}}};
+  if (begins_with_bos(options.folder) && tokenizer.special_ids().bos >= 0)
+    manifest.extra[kBeginKey] = std::to_string(tokenizer.special_ids().bos);
   const std::string id = "import";
   const std::string directory = paths.checkpoints() + "/" + temporary_name(0, id);
   remove_temporaries(paths.checkpoints());
@@ -155,7 +157,7 @@ ImportResult import_model(const ImportOptions& options) {
     keep_files(options.folder, paths);
     if (!tokenizer->model_file().empty())
       replace_file(paths.tokenizer(), tokenizer->model_file());
-    const Manifest manifest = write_checkpoint(model, options, tokenizer->name(), paths);
+    const Manifest manifest = write_checkpoint(model, options, *tokenizer, paths);
     replace_file(paths.config(), to_yaml(model.hub().config));
     result.tensors = std::ssize(model.tensors());
     result.bytes = manifest.bytes();

@@ -45,6 +45,7 @@ COMMON = dict(vocab_size=517, hidden_size=40, num_hidden_layers=3, max_position_
               hidden_act="silu", attention_bias=False, bos_token_id=0, eos_token_id=1)
 LATENT = dict(num_attention_heads=4, num_key_value_heads=4, kv_lora_rank=18, qk_nope_head_dim=10, qk_rope_head_dim=8,
               v_head_dim=14, intermediate_size=52, moe_intermediate_size=22, first_k_dense_replace=1, n_shared_experts=2)
+QWEN = {k: v for k, v in COMMON.items() if k != "attention_bias"}
 YARN = dict(rope_type="yarn", rope_theta=100.0, factor=4.0, original_max_position_embeddings=16, beta_fast=4.0,
             beta_slow=0.5, mscale=0.7, mscale_all_dim=0.9)
 MODELS = {
@@ -74,18 +75,45 @@ MODELS = {
     "deepseek_v3": (transformers.DeepseekV3ForCausalLM, transformers.DeepseekV3Config(
         **COMMON, **LATENT, q_lora_rank=26, n_routed_experts=8, num_experts_per_tok=3, n_group=4, topk_group=2,
         norm_topk_prob=True, routed_scaling_factor=2.5, rope_parameters=YARN)),
+    "qwen2": (transformers.Qwen2ForCausalLM, transformers.Qwen2Config(
+        **QWEN, intermediate_size=53, num_attention_heads=4, num_key_value_heads=2,
+        rope_parameters=dict(rope_type="default", rope_theta=10000.0))),
+    "qwen3": (transformers.Qwen3ForCausalLM, transformers.Qwen3Config(
+        **COMMON, intermediate_size=53, num_attention_heads=4, num_key_value_heads=2, head_dim=14, tie_word_embeddings=True,
+        rope_parameters=dict(rope_type="default", rope_theta=10000.0))),
+    "qwen3_moe": (transformers.Qwen3MoeForCausalLM, transformers.Qwen3MoeConfig(
+        **COMMON, intermediate_size=53, num_attention_heads=4, num_key_value_heads=2, head_dim=14, num_experts=6,
+        num_experts_per_tok=2, moe_intermediate_size=22, norm_topk_prob=True, decoder_sparse_step=1, mlp_only_layers=[],
+        rope_parameters=dict(rope_type="default", rope_theta=10000.0))),
+    "olmoe": (transformers.OlmoeForCausalLM, transformers.OlmoeConfig(
+        **COMMON, intermediate_size=22, num_attention_heads=4, num_key_value_heads=2, num_experts=6, num_experts_per_tok=2,
+        norm_topk_prob=False, clip_qkv=None, rope_parameters=dict(rope_type="default", rope_theta=10000.0))),
+    "glm4_moe": (transformers.Glm4MoeForCausalLM, transformers.Glm4MoeConfig(
+        **{**COMMON, "attention_bias": True}, intermediate_size=53, num_attention_heads=4, num_key_value_heads=2, head_dim=16,
+        n_routed_experts=6, n_shared_experts=1, num_experts_per_tok=2, moe_intermediate_size=22, first_k_dense_replace=1,
+        n_group=1, topk_group=1, norm_topk_prob=True, routed_scaling_factor=1.8, use_qk_norm=True,
+        rope_parameters=dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.5))),
+    "glm4_moe_lite": (transformers.Glm4MoeLiteForCausalLM, transformers.Glm4MoeLiteConfig(
+        **COMMON, **{**LATENT, "n_shared_experts": 1}, q_lora_rank=26, n_routed_experts=6, num_experts_per_tok=2, n_group=1,
+        topk_group=1, norm_topk_prob=True, routed_scaling_factor=1.8,
+        rope_parameters=dict(rope_type="default", rope_theta=10000.0))),
+    "minimax_m2": (transformers.MiniMaxM2ForCausalLM, transformers.MiniMaxM2Config(
+        **{k: v for k, v in COMMON.items() if k != "attention_bias"}, intermediate_size=22, num_attention_heads=4,
+        num_key_value_heads=2, head_dim=14, num_local_experts=6, num_experts_per_tok=2,
+        rope_parameters=dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=4 / 7))),
 }
 
 
 def published(name, tensor, model_type):
     """(name, slice of the tensor) of the published tensors in one of transformers', which may hold all experts."""
     if not name.endswith(("experts.gate_up_proj", "experts.down_proj")):
-        if model_type == "mixtral":
+        if model_type in ("mixtral", "minimax_m2"):
             name = name.replace("mlp.gate.", "block_sparse_moe.gate.")
+            name = name.replace("mlp.e_score", "block_sparse_moe.e_score")
         yield name, ...
         return
     prefix, part = name.rsplit(".", 1)
-    mixtral = model_type == "mixtral"
+    mixtral = model_type in ("mixtral", "minimax_m2")
     if mixtral:
         prefix = prefix.replace("mlp.experts", "block_sparse_moe.experts")
     for e in range(tensor.shape[0]):
@@ -154,7 +182,8 @@ KEYS = {"architectures", "model_type", "vocab_size", "hidden_size", "intermediat
         "rope_parameters", "tie_word_embeddings", "sliding_window", "num_local_experts", "num_experts_per_tok",
         "kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim", "n_routed_experts",
         "n_shared_experts", "moe_intermediate_size", "first_k_dense_replace", "n_group", "topk_group", "topk_method",
-        "norm_topk_prob", "routed_scaling_factor", "hidden_act", "attention_bias", "attention_dropout"}
+        "norm_topk_prob", "routed_scaling_factor", "num_experts", "use_qk_norm", "use_sliding_window", "max_window_layers",
+        "layer_types", "mlp_only_layers", "decoder_sparse_step", "clip_qkv", "partial_rotary_factor", "rotary_dim", "hidden_act", "attention_bias", "attention_dropout"}
 
 
 def main():

@@ -1,0 +1,391 @@
+// SPDX-License-Identifier: Apache-2.0
+// Folders become run directories and folders again, and what is wrong with one is said by file and
+// tensor.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <fstream>
+
+#include "checkpoint/reader.h"
+#include "model/decoder.h"
+#include "tests/data/files.h"
+#include "tests/trainer/hub_model_testing.h"
+#include "trainer/hub/export.h"
+#include "trainer/hub/hub_model.h"
+#include "trainer/hub/import.h"
+#include "trainer/saved_model.h"
+
+namespace orthant::testing {
+namespace {
+
+using ::testing::HasSubstr;
+using Json = nlohmann::json;
+using Named = std::vector<std::pair<std::string, Tensor>>;
+
+constexpr const char* kStories = ORTHANT_SOURCE_DIR "/tests/data/stories260k";
+
+std::string bytes_of(const SafetensorsFolder& folder, const std::string& name) {
+  const SafetensorsEntry& entry = *folder.find(name);
+  std::string bytes(static_cast<size_t>(entry.end - entry.begin), '\0');
+  folder.read(name, 0, bytes.data(), std::ssize(bytes));
+  return bytes;
+}
+
+// The tensors of both, to the bit.
+void expect_same_tensors(const std::string& a, const std::string& b) {
+  const SafetensorsFolder left(a), right(b);
+  EXPECT_EQ(left.names(), right.names());
+  for (const std::string& name : left.names()) {
+    ASSERT_NE(right.find(name), nullptr) << name;
+    EXPECT_EQ(left.find(name)->shape, right.find(name)->shape) << name;
+    EXPECT_EQ(left.find(name)->dtype, right.find(name)->dtype) << name;
+    EXPECT_TRUE(bytes_of(left, name) == bytes_of(right, name)) << name;
+  }
+}
+
+std::string run() { return test_folder() + "/run"; }
+std::string out() { return test_folder() + "/out"; }
+
+TEST(HubImport, Stories260kWritesOnAsInTransformersAndComesBackToTheBit) {
+  const ImportResult result = import_model({.folder = kStories, .run_dir = run()});
+  EXPECT_EQ(result.parameters, 260'032);
+  EXPECT_TRUE(verify_checkpoint(result.checkpoint).ok);
+  const SavedModel saved = load_saved_model("test", run(), "");
+  std::ifstream file(std::string(kStories) + "/greedy.json");
+  const auto want = Json::parse(file)["tokens"].get<std::vector<int32_t>>();
+  EXPECT_EQ(saved.begin, std::vector<int32_t>{want[0]});
+  const DecodeCallbacks likeliest{
+      .choose = [](int64_t, int64_t, const std::vector<double>& row) {
+        return static_cast<int32_t>(std::max_element(row.begin(), row.end()) - row.begin());
+      }};
+  const auto got = Decoder({saved.model.get()}).run({{saved.begin, 200}}, likeliest)[0];
+  EXPECT_EQ(got, std::vector<int32_t>(want.begin() + 1, want.end()));
+  EXPECT_EQ(export_model({.model = run(), .folder = out()}).family, "llama");
+  expect_same_tensors(out(), kStories);
+}
+
+TEST(HubImport, EveryFamilyComesBackToTheBitAlsoInShards) {
+  for (const std::string& name : kGoldenModels) {
+    SCOPED_TRACE(name);
+    const std::string folder = test_folder() + "/" + name;
+    write_golden_folder(golden_model(name), folder);
+    const ImportResult result =
+        import_model({.folder = folder, .run_dir = folder + "-run", .shard_bytes = 100'000});
+    EXPECT_TRUE(verify_checkpoint(result.checkpoint).ok);
+    const ExportResult exported = export_model(
+        {.model = folder + "-run", .folder = folder + "-out", .shard_bytes = 70'000});
+    EXPECT_GT(exported.files, 1);
+    EXPECT_EQ(exported.family, golden_model(name)["config"]["model_type"]);
+    expect_same_tensors(folder, folder + "-out");
+  }
+}
+
+// A folder of a tiny Llama (or another), whose parts a case may spoil before they are written.
+struct Folder {
+  explicit Folder(const std::string& model = "llama") {
+    const Json golden = golden_model(model);
+    config = golden["config"];
+    for (const auto& [name, dims] : golden["shapes"].items()) {
+      const Shape shape = [&dims = dims] {
+        Shape result;
+        for (const auto& dim : dims) result.push_back(dim.get<int64_t>());
+        return result;
+      }();
+      tensors.emplace_back(name,
+                           Tensor::from(shape, golden_weights(name, shape.numel()), DType::kF32));
+    }
+  }
+  Tensor& operator[](const std::string& name) {
+    for (auto& [known, tensor] : tensors)
+      if (known == name) return tensor;
+    return tensors.emplace_back(name, Tensor()).second;
+  }
+  Tensor take(const std::string& name) {
+    const Tensor tensor = (*this)[name];
+    std::erase_if(tensors, [&](const auto& entry) { return entry.first == name; });
+    return tensor;
+  }
+  std::string write() const {
+    const std::string path = test_folder() + "/model";
+    std::filesystem::remove_all(path);
+    std::filesystem::create_directories(path);
+    std::ofstream(path + "/config.json") << config.dump(2);
+    write_safetensors(path + "/model.safetensors", tensors, {{"format", "pt"}});
+    std::filesystem::copy_file(std::string(kStories) + "/tokenizer.model",
+                               path + "/tokenizer.model");
+    return path;
+  }
+
+  Json config;
+  Named tensors;
+};
+
+std::vector<double> values_of(const HubModel& model, const std::string& name) {
+  for (const ImportTensor& tensor : model.tensors()) {
+    if (tensor.name != name) continue;
+    const std::string bytes = model.read(tensor);
+    const Tensor host = Tensor::empty(tensor.shape, tensor.dtype);
+    std::memcpy(host.data(), bytes.data(), bytes.size());
+    return host.to_doubles();
+  }
+  ADD_FAILURE() << "no tensor " << name;
+  return {};
+}
+
+TEST(HubImport, ExpertsMayBeFusedAsTransformers5HoldsThem) {
+  Folder split("qwen3_moe"), fused("qwen3_moe");
+  const int64_t experts = 6, inner = 22, width = 40;
+  for (int layer = 0; layer < 3; ++layer) {
+    const std::string prefix = concat("model.layers.", layer, ".mlp.experts.");
+    Tensor gate_up = Tensor::empty({experts, 2 * inner, width}, DType::kF32);
+    Tensor down = Tensor::empty({experts, width, inner}, DType::kF32);
+    for (int64_t e = 0; e < experts; ++e) {
+      const std::string expert = concat(prefix, e, ".");
+      copy(fused.take(expert + "gate_proj.weight"),
+           gate_up.slice(e, e + 1).view({2 * inner, width}).slice(0, inner));
+      copy(fused.take(expert + "up_proj.weight"),
+           gate_up.slice(e, e + 1).view({2 * inner, width}).slice(inner, 2 * inner));
+      copy(fused.take(expert + "down_proj.weight"),
+           down.slice(e, e + 1).view({width, inner}));
+    }
+    fused[prefix + "gate_up_proj"] = gate_up;
+    fused[prefix + "down_proj"] = down;
+  }
+  const HubModel want(split.write());
+  std::vector<std::vector<double>> values;
+  for (const ImportTensor& tensor : want.tensors()) values.push_back(values_of(want, tensor.name));
+  const HubModel got(fused.write());
+  ASSERT_EQ(got.tensors().size(), values.size());
+  for (size_t i = 0; i < values.size(); ++i)
+    EXPECT_EQ(values_of(got, want.tensors()[i].name), values[i]) << want.tensors()[i].name;
+}
+
+TEST(HubImport, HalfPrecisionKeepsItsValues) {
+  Folder folder;
+  const std::string name = "model.norm.weight";
+  const uint16_t bits[] = {0x3C00, 0xC000, 0x7BFF, 0x0001, 0x8400, 0x3555};
+  const double want[] = {1.0, -2.0, 65504.0, std::ldexp(1.0, -24), -std::ldexp(1.0, -14),
+                         0.333251953125};
+  const Tensor half = Tensor::zeros({40}, DType::kF16);
+  std::memcpy(half.data(), bits, sizeof(bits));
+  folder[name] = half;
+  const HubModel model(folder.write());
+  const std::vector<double> got = values_of(model, name);
+  for (size_t i = 0; i < std::size(want); ++i) EXPECT_EQ(got[i], want[i]) << i;
+}
+
+TEST(HubImport, Fp8BlocksAreMultipliedOut) {
+  Folder folder;
+  const std::string name = "model.layers.1.mlp.up_proj.weight";  // [53, 40]
+  folder.config["quantization_config"] = {{"quant_method", "fp8"}, {"weight_block_size", {32, 16}}};
+  const Tensor codes = Tensor::zeros({53, 40}, DType::kF8E4M3);
+  auto* bytes = static_cast<unsigned char*>(codes.data());
+  bytes[0] = 0x38, bytes[17] = 0xC4, bytes[52 * 40 + 39] = 0x7E, bytes[1] = 0x01;
+  folder[name] = codes;
+  folder[name + "_scale_inv"] =
+      Tensor::from({2, 3}, {{0.5, 3.0, 1.0, 1.0, 1.0, 0.25}}, DType::kF32);
+  const HubModel model(folder.write());
+  const std::vector<double> got = values_of(model, name);
+  EXPECT_EQ(got[0], 0.5);                      // 1.0 * 0.5
+  EXPECT_EQ(got[17], -9.0);                    // -3.0 * 3.0
+  EXPECT_EQ(got[52 * 40 + 39], 112.0);         // 448 * 0.25
+  EXPECT_EQ(got[1], std::ldexp(1.0, -9) / 2);  // the smallest, times 0.5
+  EXPECT_EQ(got[2], 0.0);
+}
+
+TEST(HubImport, LayersForMultiTokenPredictionSurvive) {
+  Folder folder("deepseek_v3");
+  folder.config["num_nextn_predict_layers"] = 1;
+  folder["model.layers.3.enorm.weight"] = Tensor::from({2}, {{1.0, 2.0}}, DType::kF32);
+  folder["model.layers.3.eh_proj.weight"] = Tensor::from({2, 1}, {{3.0, 4.0}}, DType::kBF16);
+  const std::string path = folder.write();
+  import_model({.folder = path, .run_dir = run()});
+  load_saved_model("test", run(), "");
+  export_model({.model = run(), .folder = out()});
+  expect_same_tensors(path, out());
+  std::ifstream config(out() + "/config.json");
+  EXPECT_EQ(Json::parse(config)["num_nextn_predict_layers"], 1);
+}
+
+// What is wrong, and words of the message.
+struct Fault {
+  const char* what;
+  ErrorKind kind;
+  std::vector<std::string> words;
+  std::function<void(Folder&)> spoil = {};                     // before it is written
+  std::function<void(const std::string& path)> damage = {};    // afterwards
+};
+
+void put(const std::string& path, const std::string& text) {
+  std::ofstream(path, std::ios::binary) << text;
+}
+std::string index_of(const Json& map) { return Json{{"weight_map", map}}.dump(); }
+
+const std::vector<Fault>& faults() {
+  static const std::string up = "model.layers.1.mlp.up_proj.weight";
+  static const std::vector<Fault> all = {
+      {"a tensor is missing", ErrorKind::kData, {up, "[53, 40] is missing"},
+       [](Folder& f) { f.take(up); }},
+      {"two are missing", ErrorKind::kData, {up, "model.norm.weight"},
+       [](Folder& f) { f.take(up), f.take("model.norm.weight"); }},
+      {"a tensor of another shape", ErrorKind::kData,
+       {"model.safetensors", up, "want [53, 40]", "got [40, 53]"},
+       [](Folder& f) { f[up] = Tensor::zeros({40, 53}, DType::kF32); }},
+      {"a tensor of another rank", ErrorKind::kData, {up, "got [2120]"},
+       [](Folder& f) { f[up] = Tensor::zeros({2120}, DType::kF32); }},
+      {"a tensor too many", ErrorKind::kData, {"model.safetensors", "vision.patch", "no part"},
+       [](Folder& f) { f["vision.patch"] = Tensor::zeros({2}, DType::kF32); }},
+      {"a layer too many", ErrorKind::kData, {"model.layers.3.norm", "no part"},
+       [](Folder& f) { f["model.layers.3.norm"] = Tensor::zeros({2}, DType::kF32); }},
+      {"whole numbers as weights", ErrorKind::kData, {up, "got I8"},
+       [](Folder& f) { f[up] = Tensor::zeros({53, 40}, DType::kI8); }},
+      {"fp8 that no key speaks of", ErrorKind::kData, {up, "no quantization_config"},
+       [](Folder& f) { f[up] = Tensor::zeros({53, 40}, DType::kF8E4M3); }},
+      {"a head that is not tied", ErrorKind::kData, {"lm_head.weight", "is missing"},
+       [](Folder& f) { f.take("lm_head.weight"); }},
+      {"more layers than weights", ErrorKind::kData, {"model.layers.3.", "and 4 more"},
+       [](Folder& f) { f.config["num_hidden_layers"] = 4; }},
+      {"another width", ErrorKind::kData, {"want [517, 48]", "got [517, 40]"},
+       [](Folder& f) { f.config["hidden_size"] = 48; }},
+      {"another number of KV heads", ErrorKind::kData, {"k_proj.weight", "want [56, 40]"},
+       [](Folder& f) { f.config["num_key_value_heads"] = 4; }},
+      {"a vocabulary below the tokenizer's", ErrorKind::kData,
+       {"tokenizer.model", "has 512 tokens", "vocabulary of 500"},
+       [](Folder& f) {
+         f.config["vocab_size"] = 500;
+         f["model.embed_tokens.weight"] = Tensor::zeros({500, 40}, DType::kF32);
+         f["lm_head.weight"] = Tensor::zeros({500, 40}, DType::kF32);
+       }},
+      {"a family that is not built", ErrorKind::kConfig,
+       {"config.json:", "model_type", "got 'gemma2'", "soft caps"},
+       [](Folder& f) { f.config["model_type"] = "gemma2"; }},
+      {"a family nobody knows", ErrorKind::kConfig, {"got 'mamba9'", "not known here"},
+       [](Folder& f) { f.config["model_type"] = "mamba9"; }},
+      {"a key nobody knows", ErrorKind::kConfig, {"config.json:", "hidden_sise", "hidden_size"},
+       [](Folder& f) { f.config["hidden_sise"] = 3; }},
+      {"another activation", ErrorKind::kConfig, {"hidden_act", "gelu"},
+       [](Folder& f) { f.config["hidden_act"] = "gelu"; }},
+      {"a bias of the output", ErrorKind::kConfig, {"attention_bias", "not built"},
+       [](Folder& f) { f.config["attention_bias"] = true; }},
+      {"a size below 1", ErrorKind::kConfig, {"config.json:", "hidden_size", "-40"},
+       [](Folder& f) { f.config["hidden_size"] = -40; }},
+      {"a size that is a text", ErrorKind::kConfig, {"num_attention_heads", "'four'"},
+       [](Folder& f) { f.config["num_attention_heads"] = "four"; }},
+      {"heads that do not go together", ErrorKind::kConfig,
+       {"config.json", "num_key_value_heads: 3 does not divide 4"},
+       [](Folder& f) { f.config["num_key_value_heads"] = 3; }},
+      {"a rotary scaling that is not built", ErrorKind::kConfig, {"rope_type", "longrope"},
+       [](Folder& f) { f.config["rope_parameters"]["rope_type"] = "longrope"; }},
+      {"quantised another way", ErrorKind::kConfig, {"quantization_config", "gptq"},
+       [](Folder& f) { f.config["quantization_config"] = {{"quant_method", "gptq"}}; }},
+      {"no config.json", ErrorKind::kMissingInput, {"config.json", "is not there"}, {},
+       [](const std::string& path) { std::filesystem::remove(path + "/config.json"); }},
+      {"half a config.json", ErrorKind::kConfig, {"config.json:"}, {},
+       [](const std::string& path) {
+         const std::string text = read_bytes(path + "/config.json");
+         put(path + "/config.json", text.substr(0, text.size() / 2));
+       }},
+      {"a config.json that is a list", ErrorKind::kConfig, {"config.json"}, {},
+       [](const std::string& path) { put(path + "/config.json", "[1, 2]"); }},
+      {"no weights", ErrorKind::kMissingInput, {"has neither model.safetensors nor"}, {},
+       [](const std::string& path) { std::filesystem::remove(path + "/model.safetensors"); }},
+      {"half a file of weights", ErrorKind::kData, {"model.safetensors"}, {},
+       [](const std::string& path) {
+         std::filesystem::resize_file(path + "/model.safetensors", 40'000);
+       }},
+      {"an empty file of weights", ErrorKind::kData, {"model.safetensors"}, {},
+       [](const std::string& path) { put(path + "/model.safetensors", ""); }},
+      {"a header of many exabytes", ErrorKind::kData, {"model.safetensors"}, {},
+       [](const std::string& path) {
+         put(path + "/model.safetensors", std::string("\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x7F{}", 10));
+       }},
+      {"a header that is no JSON", ErrorKind::kData, {"model.safetensors"}, {},
+       [](const std::string& path) {
+         put(path + "/model.safetensors", std::string("\x08\0\0\0\0\0\0\0garbage!", 16));
+       }},
+      {"a header that is nested for ever", ErrorKind::kData, {"model.safetensors"}, {},
+       [](const std::string& path) {
+         put(path + "/model.safetensors",
+             std::string("\x40\x9C\0\0\0\0\0\0", 8) + std::string(40'000, '['));
+       }},
+      {"a shard that is missing", ErrorKind::kMissingInput, {"other.safetensors: is missing"}, {},
+       [](const std::string& path) {
+         put(path + "/model.safetensors.index.json",
+             index_of({{"model.norm.weight", "other.safetensors"}}));
+       }},
+      {"an index with a tensor that is not there", ErrorKind::kData,
+       {"tensor nowhere is not there"}, {},
+       [](const std::string& path) {
+         put(path + "/model.safetensors.index.json", index_of({{"nowhere", "model.safetensors"}}));
+       }},
+      {"an index that leaves the folder", ErrorKind::kData, {"want a file of this folder"}, {},
+       [](const std::string& path) {
+         put(path + "/model.safetensors.index.json", index_of({{"a", "../model.safetensors"}}));
+       }},
+      {"an index without its map", ErrorKind::kData, {"index.json", "weight_map"}, {},
+       [](const std::string& path) { put(path + "/model.safetensors.index.json", "{}"); }},
+      {"an index that is cut off", ErrorKind::kData, {"index.json"}, {},
+       [](const std::string& path) {
+         put(path + "/model.safetensors.index.json", "{\"weight_map\": {\"a");
+       }},
+      {"a tensor in two shards", ErrorKind::kData, {"copy.safetensors", "as well"}, {},
+       [](const std::string& path) {
+         std::filesystem::copy_file(path + "/model.safetensors", path + "/copy.safetensors");
+         put(path + "/model.safetensors.index.json",
+             index_of({{"model.norm.weight", "model.safetensors"},
+                       {"lm_head.weight", "copy.safetensors"}}));
+       }},
+      {"no tokenizer", ErrorKind::kMissingInput, {"tokenizer"}, {},
+       [](const std::string& path) { std::filesystem::remove(path + "/tokenizer.model"); }},
+      {"a tokenizer that is none", ErrorKind::kData, {"tokenizer.model"}, {},
+       [](const std::string& path) { put(path + "/tokenizer.model", "nothing of the kind"); }},
+      {"add_bos_token that is no yes or no", ErrorKind::kData, {"add_bos_token", "true or false"},
+       {},
+       [](const std::string& path) {
+         put(path + "/tokenizer_config.json", "{\"add_bos_token\": 3}");
+       }},
+  };
+  return all;
+}
+
+TEST(HubImport, WhatIsWrongIsSaidAndNothingIsLeftBehind) {
+  EXPECT_GE(faults().size(), 40U);
+  for (const Fault& fault : faults()) {
+    SCOPED_TRACE(fault.what);
+    Folder folder;
+    if (fault.spoil) fault.spoil(folder);
+    const std::string path = folder.write();
+    if (fault.damage) fault.damage(path);
+    try {
+      import_model({.folder = path, .run_dir = run()});
+      ADD_FAILURE() << "it was taken";
+      std::filesystem::remove_all(run());
+    } catch (const Error& error) {
+      EXPECT_EQ(error.kind(), fault.kind) << error.what();
+      for (const std::string& word : fault.words) EXPECT_THAT(error.what(), HasSubstr(word));
+    }
+    EXPECT_FALSE(std::filesystem::exists(run()));
+  }
+}
+
+TEST(HubImport, Fp8NeedsItsFactors) {
+  Folder folder;
+  folder.config["quantization_config"] = {{"quant_method", "fp8"}, {"weight_block_size", {32, 16}}};
+  folder["model.layers.1.mlp.up_proj.weight"] = Tensor::zeros({53, 40}, DType::kF8E4M3);
+  expect_error(ErrorKind::kData, {"up_proj.weight_scale_inv", "want F32 [2, 3], got none"},
+               [&] { import_model({.folder = folder.write(), .run_dir = run()}); });
+}
+
+TEST(HubImport, ARunIsNotOverwritten) {
+  import_model({.folder = kStories, .run_dir = run()});
+  expect_error(ErrorKind::kCannotWrite, {"is a run already"},
+               [&] { import_model({.folder = kStories, .run_dir = run()}); });
+  export_model({.model = run(), .folder = out()});
+  expect_error(ErrorKind::kCannotWrite, {"is not empty"},
+               [&] { export_model({.model = run(), .folder = out()}); });
+}
+
+}  // namespace
+}  // namespace orthant::testing
