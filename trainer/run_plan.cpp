@@ -67,6 +67,15 @@ std::vector<StageLayers> split_layers(const RunConfig& config) {
                       p.pipeline_layers);
 }
 
+// A norm over all heads of a token would be a sum over the ranks that share them.
+void check_norms(const RunConfig& config) {
+  const ModelConfig& m = config.model;
+  const int64_t ranks = config.parallel.tensor_parallel_size;
+  ORTHANT_CHECK(!m.use_qk_norm || m.qk_norm_type != QkNorm::kPerLayer || ranks == 1, kConfig,
+                "parallel.tensor_parallel_size: ", ranks, " ranks cannot share heads that are ",
+                "normed as one (model.qk_norm_type per_layer); want 1");
+}
+
 // What the number of ranks says, the rest being settled; returns the layers of the stages.
 std::vector<StageLayers> settle_layout(RunConfig& config, int world_size) {
   ParallelConfig& parallel = config.parallel;

@@ -17,7 +17,7 @@ NamedValues make_initial_weights(const Variant& variant) {
     // Large enough to change choices.
     for (size_t i = 0; is_router_bias(name) && i < values.size(); ++i)
       values[i] = static_cast<double>(i * 5 % 8) / 64 - 0.0625;
-    if (name.find("norm.weight") == std::string::npos) continue;
+    if (name.find("norm.weight") == std::string::npos && !name.ends_with("_proj.bias")) continue;
     // Multiples of 1/32: exact in bf16.
     for (size_t i = 0; i < values.size(); ++i)
       values[i] += static_cast<double>(i * 7 % 16) / 32 - 0.25;

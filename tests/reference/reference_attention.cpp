@@ -21,6 +21,35 @@ void project_back(const NamedWeights& w, const char* name, const Matrix& x, cons
   product_backward(x, w.value(w.prefix + name), dy, dx, w.gradient(w.prefix + name));
 }
 
+void add_bias(const NamedWeights& w, const char* name, Matrix& y) {
+  const Matrix& bias = w.value(w.prefix + name);
+  for (int64_t n = 0; n < y.rows; ++n)
+    for (int64_t i = 0; i < y.cols; ++i) y[n][i] += bias[0][i];
+}
+void add_bias_back(const NamedWeights& w, const char* name, const Matrix& dy) {
+  Matrix& dbias = w.gradient(w.prefix + name);
+  for (int64_t n = 0; n < dy.rows; ++n)
+    for (int64_t i = 0; i < dy.cols; ++i) dbias[0][i] += dy[n][i];
+}
+
+// Heads as rows of their own.
+Matrix as_rows(const Matrix& x, int64_t width) {
+  Matrix rows(x.rows * x.cols / width, width);
+  rows.values = x.values;
+  return rows;
+}
+void norm_heads(const ReferenceShape& s, const NamedWeights& w, const char* name, Matrix& x) {
+  x.values = rms_norm(as_rows(x, s.qk_dim), w.value(w.prefix + name), s.norm_eps).values;
+}
+// d: the gradient behind the norm, then that before it.
+void norm_heads_back(const ReferenceShape& s, const NamedWeights& w, const char* name,
+                     const Matrix& x, Matrix& d) {
+  Matrix dx = as_rows(Matrix(x.rows, x.cols), s.qk_dim);
+  rms_norm_backward(as_rows(x, s.qk_dim), w.value(w.prefix + name), s.norm_eps,
+                    as_rows(d, s.qk_dim), dx, w.gradient(w.prefix + name));
+  d.values = dx.values;
+}
+
 }  // namespace
 
 Matrix AttentionPass::forward(const ReferenceShape& s, const NamedWeights& w,
@@ -31,6 +60,16 @@ Matrix AttentionPass::forward(const ReferenceShape& s, const NamedWeights& w,
     project(w, "q_proj.weight", x, a_.q);
     project(w, "k_proj.weight", x, a_.k);
     project(w, "v_proj.weight", x, a_.v);
+    if (s.qkv_bias) {
+      add_bias(w, "q_proj.bias", a_.q);
+      add_bias(w, "k_proj.bias", a_.k);
+      add_bias(w, "v_proj.bias", a_.v);
+    }
+    if (s.head_norm) {
+      query_ = a_.q, down_ = a_.k;  // before their norms
+      norm_heads(s, w, "q_norm.weight", a_.q);
+      norm_heads(s, w, "k_norm.weight", a_.k);
+    }
     turn(a_.q, row.positions, s.qk_dim, 0, rotation, 1.0);
     turn(a_.k, row.positions, s.qk_dim, 0, rotation, 1.0);
   } else {
@@ -75,6 +114,15 @@ Matrix AttentionPass::backward(const ReferenceShape& s, const NamedWeights& w,
   if (s.latent == 0) {
     turn(dq, row.positions, s.qk_dim, 0, rotation, -1.0);
     turn(dk, row.positions, s.qk_dim, 0, rotation, -1.0);
+    if (s.head_norm) {
+      norm_heads_back(s, w, "q_norm.weight", query_, dq);
+      norm_heads_back(s, w, "k_norm.weight", down_, dk);
+    }
+    if (s.qkv_bias) {
+      add_bias_back(w, "q_proj.bias", dq);
+      add_bias_back(w, "k_proj.bias", dk);
+      add_bias_back(w, "v_proj.bias", dv);
+    }
     project_back(w, "q_proj.weight", x_, dq, dx);
     project_back(w, "k_proj.weight", x_, dk, dx);
     project_back(w, "v_proj.weight", x_, dv, dx);

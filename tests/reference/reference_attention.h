@@ -30,7 +30,7 @@ class AttentionPass {
   Matrix x_;
   Attention a_;
   // Latents of queries, and of keys and values beside the shared key; normed; keys and values by
-  // head.
+  // head.  Without latents, queries and keys before their norms.
   Matrix query_, down_, query_normed_, latent_, normed_, kv_;
 };
 

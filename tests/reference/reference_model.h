@@ -35,6 +35,9 @@ struct ReferenceShape {
   // Latent attention (DeepSeek-V2, section 2.1): widths of the latents of keys and values, and of
   // queries (0: of the stream), and of the two parts of a head; 0: heads of their own.
   int64_t latent = 0, query_latent = 0, nope_dim = 0, rope_dim = 0;
+  bool qkv_bias = false;   // of queries, keys and values
+  bool head_norm = false;  // RMSNorm of each head of queries and keys
+  int64_t rotary_dim = 0;  // columns of a head that are turned; 0: all
   double rope_theta = 10000.0, norm_eps = 1e-6;
   // YaRN, arXiv:2309.00071; factor 1: none.
   double yarn_factor = 1.0, yarn_length = 0, yarn_fast = 32.0, yarn_slow = 1.0;

@@ -58,7 +58,9 @@ void rms_norm_backward(const Matrix& x, const Matrix& gain, double eps, const Ma
 }
 
 Rotation rotation_of(const ReferenceShape& s) {
-  const int64_t dim = s.latent > 0 ? s.rope_dim : s.qk_dim;
+  const int64_t dim = s.latent > 0       ? s.rope_dim
+                      : s.rotary_dim > 0 ? s.rotary_dim
+                                         : s.qk_dim;
   Rotation rotation;
   for (int64_t i = 0; i < dim / 2; ++i)
     rotation.frequencies.push_back(

@@ -116,6 +116,17 @@ Matrices random_weights(const ReferenceShape& s, Random& random) {
     } else {
       add(name + "self_attn.q_proj.weight", s.heads * s.qk_dim, s.width);
     }
+    if (s.qkv_bias) {
+      for (const auto& [part, rows] :
+           {std::pair{"q", s.heads * s.qk_dim}, {"k", s.kv_heads * s.qk_dim}, {"v", s.kv_heads * s.v_dim}}) {
+        add(name + "self_attn." + part + "_proj.bias", 1, rows);
+        weights[name + "self_attn." + part + "_proj.bias"].is_vector = true;
+      }
+    }
+    if (s.head_norm) {
+      add_norm(name + "self_attn.q_norm.weight", s.qk_dim);
+      add_norm(name + "self_attn.k_norm.weight", s.qk_dim);
+    }
     if (s.latent > 0) {
       add(name + "self_attn.kv_a_proj_with_mqa.weight", s.latent + s.rope_dim, s.width);
       add_norm(name + "self_attn.kv_a_layernorm.weight", s.latent);
@@ -211,6 +222,12 @@ TEST(ReferenceModel, DeepSeekV2GradientsMatchFiniteDifferences) {
   EXPECT_GT(run_reference(v2_shape(), weights, rows).dropped[1], 2);
   for (ReferenceRow& row : rows) row.is_protected = true;
   EXPECT_EQ(run_reference(v2_shape(), weights, rows).dropped[1], 0);
+}
+TEST(ReferenceModel, BiasesNormsAndPartlyTurnedHeadsMatchFiniteDifferences) {
+  ReferenceShape shape = dense_shape();
+  shape.qkv_bias = shape.head_norm = true;
+  shape.rotary_dim = 2;
+  check_gradients(shape);
 }
 TEST(ReferenceModel, LatentAttentionsGradientsMatchFiniteDifferences) {
   check_gradients(latent_shape(/*query_latent=*/false));
