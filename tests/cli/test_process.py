@@ -95,6 +95,18 @@ class Launchers(CliTest):
                                   env=environment(PATH=f"{self.dir}:{os.environ['PATH']}"))
             self.assertEqual((done.returncode, done.stderr), (code, ""))
 
+    def test_an_interrupt_of_the_terminal_does_not_come_to_mpirun(self):
+        (self.dir / "mpirun").write_text(f"#!/bin/bash\ncd {self.dir}\ntrap 'touch interrupted' INT\ntouch started\n"
+                                         "for i in {1..20}; do sleep 0.1; done\n")
+        (self.dir / "mpirun").chmod(0o755)
+        process = subprocess.Popen(launch("true"), stderr=subprocess.DEVNULL, preexec_fn=lambda: os.setpgid(0, 0),
+                                   env=environment(PATH=f"{self.dir}:{os.environ['PATH']}"))
+        while not (self.dir / "started").exists():
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(timeout=60)
+        self.assertFalse((self.dir / "interrupted").exists())
+
     def test_a_rank_that_failed_gives_others_seconds_and_one_that_saved_all_they_need(self):
         line = "if [ $OMPI_COMM_WORLD_RANK = 1 ]; then exit {}; fi; sleep 9; echo rank 0 was left alone"
         runs = [subprocess.Popen(launch("bash", "-c", line.format(code)), stdout=subprocess.PIPE, text=True) for code in (75, 64)]
