@@ -132,7 +132,9 @@ Parser::StatementNode Parser::parse_if(Place place) {
 
 Parser::StatementNode Parser::parse_for(Place place) {
   auto statement = make_statement(StatementKind::kFor, place);
+  ++loops_;  // a target named "loop" is refused
   statement->target = parse_target("in", false);
+  --loops_;
   if (!skip_word("in")) fail_here("'in'");
   statement->value = parse_tuple({.with_condition = false, .end_word = "recursive"});
   if (skip_word("if")) statement->condition = parse_expression();

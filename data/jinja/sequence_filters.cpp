@@ -105,7 +105,7 @@ Value dictsort(Render& render, const Value& value, const Arguments& arguments) {
   for (const auto& [key, entry] : value.entries())
     keyed.push_back({sort_key(render, by == "key" ? key : entry, Value::none(), case_sensitive),
                      render.tuple({key, entry})});
-  return render.list(sorted(render, std::move(keyed), bound.truth(2, false)));
+  return render.list(sorted(render, std::move(keyed), bound.integer(2, 0) != 0));
 }
 
 Value sort(Render& render, const Value& value, const Arguments& arguments) {
@@ -128,7 +128,7 @@ Value sort(Render& render, const Value& value, const Arguments& arguments) {
     for (const Value& path : paths) key.push_back(sort_key(render, item, path, case_sensitive));
     keyed.push_back({render.list(std::move(key)), item});
   }
-  return render.list(sorted(render, std::move(keyed), bound.truth(0, false)));
+  return render.list(sorted(render, std::move(keyed), bound.integer(0, 0) != 0));
 }
 
 Value unique(Render& render, const Value& value, const Arguments& arguments) {

@@ -94,7 +94,8 @@ Value indent(Render& render, const Value& value, const Arguments& arguments) {
     margin.assign(width > 0 ? static_cast<size_t>(width) : 0, ' ');
   }
   const std::string text = value.bytes() + "\n";
-  std::string out = first ? margin : "";
+  std::string out;
+  if (first) out += margin;
   bool is_first = true;
   for (const std::string_view line : split_lines(text, false)) {
     const bool is_indented = !is_first && (blank || !line.empty());
@@ -112,9 +113,10 @@ Value wordcount(Render& render, const Value& value, const Arguments& arguments) 
   int64_t count = 0;
   bool inside = false;
   for (size_t at = 0; at < text.size();) {
-    const bool is_part = is_word(next_code_point(text, at));
-    if (is_part && !inside) ++count;
-    inside = is_part;
+    const auto is_part = is_word(next_code_point(text, at));
+    if (!is_part) render.fail("filter wordcount: letters without case are not built");
+    if (*is_part && !inside) ++count;
+    inside = *is_part;
   }
   return Value::integer(count);
 }
@@ -150,12 +152,12 @@ Value tojson(Render& render, const Value& value, const Arguments& arguments) {
       if (width > kMaxValueDepth) render.fail("filter tojson: indent=", width, " is not built");
       format.indent = std::string(width > 0 ? static_cast<size_t>(width) : 0, ' ');
     }
-    format.item_separator = ",";
+    format.item_separator.pop_back();  // no space at the ends of lines
   }
   if (bound.has_value(2)) {
     const std::vector<Value> parts = all_items(render, bound[2]);
     if (parts.size() != 2 || !parts[0].is(Type::kString) || !parts[1].is(Type::kString))
-      render.fail("filter tojson: separators wants two texts");
+      render.fail("filter tojson: separators other than two texts are not built");
     format.item_separator = parts[0].bytes();
     format.key_separator = parts[1].bytes();
   }

@@ -31,15 +31,35 @@ bool is_in(const std::array<Span, N>& spans, char32_t code) {
                      [&](Span s) { return s.first <= code && code <= s.last; });
 }
 
-// Characters that Unicode's SpecialCasing.txt maps to several, in some direction, and the digraphs
-// and Georgian letters, whose title case is not their upper case.
-constexpr std::array<Span, 19> kSpecialCase = {{
-    {0xDF, 0xDF},     {0x130, 0x130},   {0x149, 0x149},   {0x1C4, 0x1CC},   {0x1F0, 0x1F3},
-    {0x345, 0x345},   {0x390, 0x390},   {0x3A3, 0x3A3},   {0x3B0, 0x3B0},   {0x587, 0x587},
-    {0x10D0, 0x10FF}, {0x1C90, 0x1CBF}, {0x1E96, 0x1E9A}, {0x1E9E, 0x1E9E}, {0x1F50, 0x1F56},
-    {0x1F80, 0x1FFC}, {0x2160, 0x217F}, {0x24B6, 0x24E9}, {0xFB00, 0xFB17},
+// Characters that Unicode's SpecialCasing.txt maps to several, by the direction in which it does.
+constexpr std::array<Span, 15> kSpecialUpper = {{
+    {0xDF, 0xDF},
+    {0x149, 0x149},
+    {0x1F0, 0x1F0},
+    {0x345, 0x345},
+    {0x390, 0x390},
+    {0x3B0, 0x3B0},
+    {0x587, 0x587},
+    {0x1E96, 0x1E9A},
+    {0x1F50, 0x1F56},
+    {0x1F80, 0x1FAF},
+    {0x1FB2, 0x1FC7},
+    {0x1FCC, 0x1FD7},
+    {0x1FE2, 0x1FE7},
+    {0x1FF2, 0x1FFC},
+    {0xFB00, 0xFB17},
 }};
-bool is_special(char32_t code) { return code >= 0x80 && is_in(kSpecialCase, code); }
+constexpr std::array<Span, 2> kSpecialLower = {
+    {{0x130, 0x130}, {0x3A3, 0x3A3}}};  // dot, final sigma
+// Whose title case is not their upper case: digraphs, Georgian.
+constexpr std::array<Span, 4> kSpecialTitle = {
+    {{0x1C4, 0x1CC}, {0x1F1, 0x1F3}, {0x10D0, 0x10FF}, {0x1C90, 0x1CBF}}};
+bool is_special_upper(char32_t code) { return code >= 0x80 && is_in(kSpecialUpper, code); }
+bool is_special_lower(char32_t code) { return code >= 0x80 && is_in(kSpecialLower, code); }
+bool is_special_title(char32_t code) {
+  return is_special_upper(code) || is_special_lower(code) ||
+         (code >= 0x80 && is_in(kSpecialTitle, code));
+}
 
 char32_t upper_of(char32_t code) {
   if (code < 0x80) return code >= 'a' && code <= 'z' ? code - 32 : code;
@@ -51,8 +71,13 @@ char32_t lower_of(char32_t code) {
 }
 bool is_cased(char32_t code) { return upper_of(code) != code || lower_of(code) != code; }
 
+// A letter that may have a case or none, for all that its mappings say.
+bool is_caseless_letter(char32_t code) {
+  return code >= 0x80 && !is_cased(code) && iswalpha_l(wide(code), unicode_locale()) != 0;
+}
+
 template <class Map>
-std::optional<std::string> mapped(std::string_view text, Map map) {
+std::optional<std::string> mapped(std::string_view text, bool (*is_special)(char32_t), Map map) {
   std::string out;
   out.reserve(text.size());
   for (size_t at = 0; at < text.size();) {
@@ -164,16 +189,25 @@ bool is_printable(char32_t c) {
   return !is_in(kEscaped, c) && !is_in(kMoreEscaped, c) &&
          iswprint_l(wide(c), unicode_locale()) != 0;
 }
-bool is_word(char32_t c) {
+std::optional<bool> is_word(char32_t c) {
   if (c < 0x80) return c == '_' || (c >= '0' && c <= '9') || upper_of(c) != lower_of(c);
-  return iswalnum_l(wide(c), unicode_locale()) != 0;
+  if (is_cased(c)) return true;
+  const bool is_punctuation = is_space(c) || (c >= 0x2010 && c <= 0x2027);
+  return is_punctuation ? std::optional<bool>(false) : std::nullopt;
 }
 
-std::optional<std::string> upper(std::string_view text) { return mapped(text, upper_of); }
-std::optional<std::string> lower(std::string_view text) { return mapped(text, lower_of); }
+std::optional<std::string> upper(std::string_view text) {
+  return mapped(text, is_special_upper, upper_of);
+}
+std::optional<std::string> lower(std::string_view text) {
+  return mapped(text, is_special_lower, lower_of);
+}
 std::optional<std::string> title(std::string_view text) {
   bool inside = false;  // of a run of letters
-  return mapped(text, [&](char32_t code) {
+  const auto is_refused = [](char32_t code) {
+    return is_special_title(code) || is_caseless_letter(code);
+  };
+  return mapped(text, is_refused, [&](char32_t code) {
     const char32_t out = inside ? lower_of(code) : upper_of(code);
     inside = is_cased(code);
     return out;
@@ -181,7 +215,7 @@ std::optional<std::string> title(std::string_view text) {
 }
 std::optional<std::string> capitalize(std::string_view text) {
   bool is_first = true;
-  return mapped(text, [&](char32_t code) {
+  return mapped(text, is_special_title, [&](char32_t code) {
     const char32_t out = is_first ? upper_of(code) : lower_of(code);
     is_first = false;
     return out;
@@ -195,9 +229,7 @@ std::optional<bool> has_one_case(std::string_view text, char32_t (*to_other)(cha
   bool found = false, wrong = false;
   for (size_t at = 0; at < text.size();) {
     const char32_t code = next_code_point(text, at);
-    if (is_special(code) ||
-        (code >= 0x80 && !is_cased(code) && iswalpha_l(wide(code), unicode_locale()) != 0))
-      return std::nullopt;
+    if (is_special_title(code) || is_caseless_letter(code)) return std::nullopt;
     if (to_this(code) != code) wrong = true;
     if (to_other(code) != code) found = true;
   }

@@ -26,7 +26,8 @@ size_t byte_offset(std::string_view text, size_t index);
 bool is_space(char32_t code);       // str.isspace, re's \s
 bool is_line_break(char32_t code);  // where str.splitlines ends a line; "\r\n" is one
 bool is_printable(char32_t code);   // what repr writes as it is
-bool is_word(char32_t code);        // re's \w
+// re's \w; nullopt for what is not built: marks, digits and letters without case outside ASCII.
+std::optional<bool> is_word(char32_t code);
 std::optional<std::string> upper(std::string_view text);
 std::optional<std::string> lower(std::string_view text);
 std::optional<std::string> title(std::string_view text);       // str.title

@@ -82,7 +82,7 @@ bool test_sameas(Render& render, const Value& value, const Arguments& arguments)
   const Value other = argument_of(render, arguments);
   const auto is_single = [](const Value& v) { return v.is(Type::kNone) || v.is(Type::kBool); };
   if (!is_single(value) && !is_single(other))
-    render.fail("test sameas: only none, true and false are built");
+    render.fail("test sameas of anything but none, true and false is not built");
   return value.type() == other.type() &&
          (value.is(Type::kNone) || value.as_bool() == other.as_bool());
 }
