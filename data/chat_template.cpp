@@ -14,9 +14,9 @@ using nlohmann::ordered_json;
 
 struct ChatTemplate::Parsed {
   Parsed(std::string_view text, std::string label)
-      : source(text, std::move(label)), block(jinja::parse(source)) {}
+      : source(text, std::move(label)), tree(jinja::parse(source)) {}
   jinja::Source source;
-  jinja::Block block;
+  jinja::Template tree;
 };
 
 ChatTemplate::ChatTemplate(std::string_view source, std::string label)
@@ -54,7 +54,7 @@ std::string ChatTemplate::render(const ordered_json& messages, const ChatOptions
   set("documents", options.documents);
   set("add_generation_prompt", options.add_generation_prompt);
   for (const auto& [name, json] : options.variables.items()) set(name, json);
-  return jinja::Interpreter(render, variables).run(parsed_->block);
+  return jinja::Interpreter(render, variables).run(parsed_->tree);
 }
 
 }  // namespace orthant

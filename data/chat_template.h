@@ -2,9 +2,9 @@
 // A model's chat template: a conversation becomes the text that the model was trained on.
 //
 // Templates are written in Jinja; what of it is carried is in docs/formats.md.  The text is that of
-// Python's jinja2 in the environment of transformers (trim_blocks, lstrip_blocks, loop controls, the
-// immutable sandbox, its tojson), byte for byte, or there is an error: what is not built is refused
-// when the template is parsed.
+// Python's jinja2 in the environment of transformers (trim_blocks, lstrip_blocks, loop controls,
+// the immutable sandbox, its tojson), byte for byte, or there is an error: what is not built is
+// refused when the template is parsed.
 #pragma once
 
 #include <functional>

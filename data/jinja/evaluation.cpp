@@ -171,7 +171,7 @@ Value Interpreter::call(const Value& callee, Arguments arguments) {
 Value Interpreter::call_macro(const Macro& macro, Arguments arguments) {
   const Statement& definition = *macro.definition;
   const Render::Deeper deeper(render_);
-  const Inner inner(*this, macro.scope);
+  const Inner inner(*this, macro.scope, definition.hidden);
   std::string text;
   std::string* const before = std::exchange(out_, &text);
   bind_parameters(definition, std::move(arguments));

@@ -10,17 +10,24 @@ Interpreter::Interpreter(Render& render, std::shared_ptr<Scope> variables) : ren
   scope_ = std::make_shared<Scope>();
   scope_->outer = std::move(variables);
 }
-std::string Interpreter::run(const Block& block) {
+std::string Interpreter::run(const Template& tree) {
   std::string text;
   out_ = &text;
-  execute(block);
+  hide(tree.hidden);
+  execute(tree.block);
   return text;
 }
 
-Interpreter::Inner::Inner(Interpreter& interpreter, std::shared_ptr<Scope> outer)
+Interpreter::Inner::Inner(Interpreter& interpreter, std::shared_ptr<Scope> outer,
+                          const std::vector<std::string>& hidden)
     : interpreter_(interpreter), before_(interpreter.scope_) {
   interpreter_.scope_ = std::make_shared<Scope>();
   interpreter_.scope_->outer = std::move(outer);
+  interpreter_.hide(hidden);
+}
+void Interpreter::hide(const std::vector<std::string>& names) {
+  for (const std::string& name : names)
+    scope_->set(name, Value::undefined(concat("'", name, "' is undefined")));
 }
 
 void Interpreter::emit(std::string_view text) {
@@ -31,7 +38,6 @@ void Interpreter::emit(std::string_view text) {
   out_->append(text);
 }
 Interpreter::Flow Interpreter::capture(const Block& block, std::string& text) {
-  const Inner inner(*this, scope_);
   std::string* const before = std::exchange(out_, &text);
   const Flow flow = execute(block);
   out_ = before;
@@ -74,7 +80,7 @@ Interpreter::Flow Interpreter::execute(const Statement& statement) {
     case StatementKind::kFilterBlock:
       return execute_filter_block(statement);
     case StatementKind::kGeneration: {
-      const Inner inner(*this, scope_);
+      const Inner inner(*this, scope_, statement.hidden);
       return execute(statement.body);
     }
     case StatementKind::kBreak:
@@ -97,7 +103,7 @@ std::function<bool(Value&)> Interpreter::filtered(const Statement& loop,
   if (!loop.condition) return next;
   return [this, &loop, next = std::move(next), outer = scope_](Value& item) {
     while (next(item)) {
-      const Inner inner(*this, outer);
+      const Inner inner(*this, outer, {});
       assign(*loop.target, item);
       if (truth(render_, evaluate(*loop.condition))) return true;
     }
@@ -114,7 +120,7 @@ Interpreter::Flow Interpreter::execute_for(const Statement& statement) {
                                                       [](Loop* ended) { ended->forget(); });
   bool was_whole = false;  // some iteration reached its end: without break and continue
   for (Value item; loop->next(item);) {
-    const Inner inner(*this, scope_);
+    const Inner inner(*this, scope_, statement.hidden);
     scope_->set("loop", Value::loop(loop));
     assign(*statement.target, item);
     const Flow flow = execute(statement.body);
@@ -122,31 +128,36 @@ Interpreter::Flow Interpreter::execute_for(const Statement& statement) {
     if (flow == Flow::kNormal) was_whole = true;
   }
   if (was_whole || statement.otherwise.empty()) return Flow::kNormal;
-  const Inner inner(*this, scope_);
+  const Inner inner(*this, scope_, statement.hidden_otherwise);
   return execute(statement.otherwise);
 }
 
-Interpreter::Flow Interpreter::execute_set_block(const Statement& statement) {
+// The text of a block through filters, which see the block's variables.
+Interpreter::Flow Interpreter::capture_filtered(const Statement& statement, Value& value) {
+  const Inner inner(*this, scope_, statement.hidden);
   std::string text;
   const Flow flow = capture(statement.body, text);
   if (flow != Flow::kNormal) return flow;
-  Value value = render_.text(std::move(text));
+  value = render_.text(std::move(text));
   if (statement.value) value = evaluate_filter(*statement.value, &value);
-  assign(*statement.target, value);
+  return flow;
+}
+Interpreter::Flow Interpreter::execute_set_block(const Statement& statement) {
+  Value value;
+  const Flow flow = capture_filtered(statement, value);
+  if (flow == Flow::kNormal) assign(*statement.target, value);
   return flow;
 }
 Interpreter::Flow Interpreter::execute_filter_block(const Statement& statement) {
-  std::string text;
-  const Flow flow = capture(statement.body, text);
-  if (flow != Flow::kNormal) return flow;
-  const Value value = render_.text(std::move(text));
-  emit(str(render_, evaluate_filter(*statement.value, &value)));
+  Value value;
+  const Flow flow = capture_filtered(statement, value);
+  if (flow == Flow::kNormal) emit(str(render_, value));
   return flow;
 }
 Interpreter::Flow Interpreter::execute_with(const Statement& statement) {
   std::vector<Value> values;
   for (const auto& [target, value] : statement.bindings) values.push_back(evaluate(*value));
-  const Inner inner(*this, scope_);
+  const Inner inner(*this, scope_, statement.hidden);
   for (size_t i = 0; i < values.size(); ++i) assign(*statement.bindings[i].first, values[i]);
   return execute(statement.body);
 }

@@ -21,7 +21,7 @@ class Interpreter {
  public:
   // `variables` is what the caller gives; the template's own stand in a scope inside.
   Interpreter(Render& render, std::shared_ptr<Scope> variables);
-  std::string run(const Block& block);
+  std::string run(const Template& tree);
 
  private:
   enum class Flow { kNormal, kBreak, kContinue };
@@ -31,6 +31,7 @@ class Interpreter {
   Flow execute(const Statement& statement);
   Flow execute_if(const Statement& statement);
   Flow execute_for(const Statement& statement);
+  Flow capture_filtered(const Statement& statement, Value& value);
   Flow execute_set_block(const Statement& statement);
   Flow execute_filter_block(const Statement& statement);
   Flow execute_with(const Statement& statement);
@@ -40,7 +41,7 @@ class Interpreter {
   void assign(const Expression& target, const Value& value);
   void assign_attribute(const Expression& target, const Value& value);
   void emit(std::string_view text);
-  // Runs the block in a scope of its own, and gives the text.
+  // The text of the block.
   Flow capture(const Block& block, std::string& text);
   Value macro_value(const Statement& definition);
 
@@ -62,16 +63,19 @@ class Interpreter {
   void bind_parameters(const Statement& definition, Arguments arguments);
   bool compare(const std::string& op, const Value& a, const Value& b);
 
-  // Goes into a new scope, and back at the end of the block.
+  // Goes into a new scope, where `hidden` are undefined, and back at the end of the block.
   class Inner {
    public:
-    Inner(Interpreter& interpreter, std::shared_ptr<Scope> outer);
+    Inner(Interpreter& interpreter, std::shared_ptr<Scope> outer,
+          const std::vector<std::string>& hidden);
     ~Inner() { interpreter_.scope_ = std::move(before_); }
 
    private:
     Interpreter& interpreter_;
     std::shared_ptr<Scope> before_;
   };
+
+  void hide(const std::vector<std::string>& names);
 
   Render& render_;
   std::shared_ptr<Scope> scope_;

@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "data/jinja/limits.h"
+#include "data/jinja/masking.h"
 
 namespace orthant::jinja {
 
@@ -289,6 +290,10 @@ void Parser::check_target(const Expression& target) const {
   }
 }
 
-Block parse(const Source& source) { return Parser(source).run(); }
+Template parse(const Source& source) {
+  Template tree{.block = Parser(source).run(), .hidden = {}};
+  find_hidden_names(tree);
+  return tree;
+}
 
 }  // namespace orthant::jinja

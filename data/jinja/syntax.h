@@ -52,7 +52,7 @@ struct Expression {
 };
 
 struct Statement;
-using Block = std::vector<std::unique_ptr<const Statement>>;
+using Block = std::vector<std::unique_ptr<Statement>>;
 
 enum class StatementKind {
   kData,
@@ -88,10 +88,16 @@ struct Statement {
   std::vector<Parameter> parameters;
   std::vector<std::pair<ExpressionPtr, ExpressionPtr>> bindings;  // of with
   Block body, otherwise;
-  bool uses_caller = false;  // of macros: caller() is named in the body
+  bool uses_caller = false;                           // of macros: caller() is named in the body
+  std::vector<std::string> hidden, hidden_otherwise;  // of the bodies' scopes (masking.h)
+};
+
+struct Template {
+  Block block;
+  std::vector<std::string> hidden;
 };
 
 // Error(kData) with file, line and column on what is malformed or not built.
-Block parse(const Source& source);
+Template parse(const Source& source);
 
 }  // namespace orthant::jinja

@@ -84,7 +84,7 @@ MUTANTS = [
     Mutant("a key hides the method of its name", "data/jinja: attribute",
            "if (!of_type.is(Type::kUndefined)) return of_type;", "if (!of_type.is(Type::kUndefined) && !object.is(Type::kDict)) return of_type;", **CHAT),
     Mutant("a macro sees the variables of its caller", "Interpreter::call_macro",
-           "const Inner inner(*this, macro.scope);", "const Inner inner(*this, scope_);", **CHAT),
+           "const Inner inner(*this, macro.scope, definition.hidden);", "const Inner inner(*this, scope_, definition.hidden);", **CHAT),
     Mutant("a loop counts what its condition leaves out", "Interpreter::execute_for",
            "if (!statement.condition) loop->length", "loop->length", **CHAT),
     Mutant("else runs behind a loop that had items", "Interpreter::execute_for",
