@@ -158,7 +158,7 @@ std::function<bool(Value&)> iterate(Render& render, const Value& value) {
         if (at >= value.bytes().size()) return false;
         const size_t begin = at;
         next_code_point(value.bytes(), at);
-        item = render.text_like(value, value.bytes().substr(begin, at - begin));
+        item = render.text(value.bytes().substr(begin, at - begin));  // marked no more
         render.step();
         return true;
       };

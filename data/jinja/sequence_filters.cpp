@@ -54,6 +54,8 @@ Value last(Render& render, const Value& value, const Arguments& arguments) {
   const Bound bound(render, "filter last", arguments, {});
   if (!is_reversible(value))
     render.fail("filter last: want a text, list, tuple, dict or range, got ", value.type_name());
+  if (value.is(Type::kString) && !value.bytes().empty())
+    return item(render, value, Value::integer(-1));
   const std::vector<Value> items = all_items(render, value);
   return items.empty() ? Value::undefined("the last item of nothing") : items.back();
 }

@@ -97,7 +97,8 @@ Value round(Render& render, const Value& value, const Arguments& arguments) {
   if (!std::isfinite(value.as_float())) render.fail("filter round: ", value.as_float());
   const double scale = std::pow(10.0, static_cast<double>(precision));
   const double scaled = value.as_float() * scale;
-  return Value::real((method == "ceil" ? std::ceil(scaled) : std::floor(scaled)) / scale);
+  const double whole = method == "ceil" ? std::ceil(scaled) : std::floor(scaled);
+  return Value::real((whole == 0 ? 0.0 : whole) / scale);  // an integer in Python: no -0.0
 }
 
 Value sum(Render& render, const Value& value, const Arguments& arguments) {
