@@ -76,6 +76,8 @@ class Parser {
   Node parse_name();
   Node parse_list();
   Node parse_dict();
+
+  // behind a value (postfix_parser.cpp)
   Node parse_postfix(Node node);
   Node parse_filters_and_tests(Node node);
   Node parse_subscript(Node node);

@@ -143,6 +143,12 @@ void append_utf8(std::string& text, char32_t code) {
   put(0x80 | (code & 0x3F));
 }
 
+void append_hex(std::string& text, const char* prefix, char32_t code, int digits) {
+  text += prefix;
+  for (int shift = 4 * (digits - 1); shift >= 0; shift -= 4)
+    text.push_back("0123456789abcdef"[code >> shift & 15]);
+}
+
 size_t byte_offset(std::string_view text, size_t index) {
   size_t at = 0;
   for (; index > 0 && at < text.size(); --index) next_code_point(text, at);

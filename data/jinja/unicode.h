@@ -20,6 +20,8 @@ char32_t next_code_point(std::string_view text, size_t& at);
 std::u32string code_points(std::string_view text);
 std::string utf8(std::u32string_view text);
 void append_utf8(std::string& text, char32_t code);
+// `prefix` and the code in hexadecimal: "\\u00e9".
+void append_hex(std::string& text, const char* prefix, char32_t code, int digits);
 // Byte offset of code point `index`; text.size() when there are fewer.
 size_t byte_offset(std::string_view text, size_t index);
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Methods of Python's str and dict.
+// Methods of Python's str.
 #include <algorithm>
 #include <array>
 
 #include "data/jinja/arguments.h"
-#include "data/jinja/functions.h"
+#include "data/jinja/methods.h"
 #include "data/jinja/operators.h"
 #include "data/jinja/printing.h"
 #include "data/jinja/render.h"
@@ -196,41 +196,6 @@ Value remove_affix(Render& render, const Value& self, const Arguments& arguments
   return render.text_like(self, std::string(text));
 }
 
-// dict
-Value items_of(Render& render, const Value& self, const Arguments& arguments) {
-  const Bound bound(render, "dict.items", arguments, {});
-  std::vector<Value> pairs;
-  for (const auto& [key, value] : self.entries()) pairs.push_back(render.tuple({key, value}));
-  return render.view("dict_items", std::move(pairs));
-}
-Value keys_of(Render& render, const Value& self, const Arguments& arguments) {
-  const Bound bound(render, "dict.keys", arguments, {});
-  std::vector<Value> keys;
-  for (const auto& [key, value] : self.entries()) keys.push_back(key);
-  return render.view("dict_keys", std::move(keys));
-}
-Value values_of(Render& render, const Value& self, const Arguments& arguments) {
-  const Bound bound(render, "dict.values", arguments, {});
-  std::vector<Value> values;
-  for (const auto& [key, value] : self.entries()) values.push_back(value);
-  return render.view("dict_values", std::move(values));
-}
-Value get_of(Render& render, const Value& self, const Arguments& arguments) {
-  const Bound bound(render, "dict.get", arguments, {"key", "default"}, 1, false);
-  if (!is_hashable(bound[0]))
-    render.fail("dict.get: a key cannot be of type ", bound[0].type_name());
-  const Value* value = find_key(render, self, bound[0]);
-  return value ? *value : bound.value(1, Value::none());
-}
-Value copy_of(Render& render, const Value& self, const Arguments& arguments) {
-  const Bound bound(render, "dict.copy", arguments, {});
-  return self;
-}
-
-struct Method {
-  const char* name;
-  Value (*call)(Render&, const Value&, const Arguments&);
-};
 constexpr std::array<Method, 19> kTextMethods = {{
     {"split", split},
     {"rsplit", rsplit},
@@ -252,77 +217,13 @@ constexpr std::array<Method, 19> kTextMethods = {{
     {"removeprefix", remove_affix<true>},
     {"removesuffix", remove_affix<false>},
 }};
-constexpr std::array<Method, 5> kDictMethods = {{{"items", items_of},
-                                                 {"keys", keys_of},
-                                                 {"values", values_of},
-                                                 {"get", get_of},
-                                                 {"copy", copy_of}}};
-
-// Python's other attributes of each type.  Those that would change a list or dict are not among
-// them: the immutable sandbox hides these, so to a template they are undefined.
-constexpr std::array<std::string_view, 28> kOtherTextMethods = {
-    "casefold",  "center",      "encode",  "expandtabs", "format",   "format_map",   "index",
-    "isalnum",   "isalpha",     "isascii", "isdecimal",  "isdigit",  "isidentifier", "islower",
-    "isnumeric", "isprintable", "isspace", "istitle",    "isupper",  "ljust",        "maketrans",
-    "partition", "rindex",      "rjust",   "rpartition", "swapcase", "translate",    "zfill"};
-constexpr std::array<std::string_view, 3> kOtherListMethods = {"copy", "count", "index"};
-constexpr std::array<std::string_view, 12> kNumberAttributes = {
-    "real",      "imag",     "numerator",  "denominator",      "conjugate",  "bit_length",
-    "bit_count", "to_bytes", "from_bytes", "as_integer_ratio", "is_integer", "hex"};
-
-template <class List>
-bool is_in(const List& list, std::string_view name) {
-  return std::find(list.begin(), list.end(), name) != list.end();
-}
-template <class Methods>
-Value method_of(const Methods& methods, const Value& self, std::string_view name) {
-  for (const Method& method : methods)
-    if (name == method.name)
-      return Value::function({concat(self.type_name(), ".", name), self, method.call});
-  return {};
-}
-
-bool is_unbuilt_attribute(const Value& value, std::string_view name) {
-  switch (value.type()) {
-    case Type::kString:
-      return is_in(kOtherTextMethods, name);
-    case Type::kList:
-      return is_in(kOtherListMethods, name);
-    case Type::kTuple:
-      return name == "count" || name == "index";
-    case Type::kDict:
-      return name == "fromkeys";
-    case Type::kBool:
-    case Type::kInt:
-    case Type::kFloat:
-      return is_in(kNumberAttributes, name);
-    case Type::kRange:
-      return name == "start" || name == "stop" || name == "step" || name == "count" ||
-             name == "index";
-    case Type::kDictView:
-      return name == "mapping" || name == "isdisjoint";
-    case Type::kIterator:
-      return name == "send" || name == "throw" || name == "close";
-    case Type::kMacro:
-      return name == "name" || name == "arguments" || name == "catch_kwargs" ||
-             name == "catch_varargs" || name == "caller" || name == "explicit_caller";
-    default:
-      return false;
-  }
-}
 
 }  // namespace
 
-Value type_attribute(Render& render, const Value& value, std::string_view name) {
-  if (is_unbuilt_attribute(value, name))
-    render.fail("'.", name, "' of a ", value.type_name(), " is not built");
-  if (value.is(Type::kString)) return method_of(kTextMethods, value, name);
-  if (value.is(Type::kDict)) return method_of(kDictMethods, value, name);
-  return {};
-}
-
-bool is_unbuilt_method(std::string_view name) {
-  return is_in(kOtherTextMethods, name) || name == "fromkeys";
+const Method* find_text_method(std::string_view name) {
+  for (const Method& method : kTextMethods)
+    if (name == method.name) return &method;
+  return nullptr;
 }
 
 }  // namespace orthant::jinja
