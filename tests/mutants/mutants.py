@@ -85,6 +85,8 @@ MUTANTS = [
            "if (!of_type.is(Type::kUndefined)) return of_type;", "if (!of_type.is(Type::kUndefined) && !object.is(Type::kDict)) return of_type;", **CHAT),
     Mutant("a macro sees the variables of its caller", "Interpreter::call_macro",
            "const Inner inner(*this, macro.scope, definition.hidden);", "const Inner inner(*this, scope_, definition.hidden);", **CHAT),
+    Mutant("a name is the caller's until the block sets it", "Names::store",
+           "begins_undefined.try_emplace(name, !is_outside(name));", "begins_undefined.try_emplace(name, false && is_outside(name));", **CHAT),
     Mutant("a loop counts what its condition leaves out", "Interpreter::execute_for",
            "if (!statement.condition) loop->length", "loop->length", **CHAT),
     Mutant("else runs behind a loop that had items", "Interpreter::execute_for",
