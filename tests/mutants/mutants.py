@@ -21,6 +21,7 @@ ZERO = {"filter": "*Zero*:*Fp64EqualsReference*"}
 GRID = {"filter": "*Grid.Fp64*"}
 ROLES = {"filter": "Roles*"}
 CONFIG = {"target": "test_base", "filter": "Config*:Problems*"}
+CHAT = {"target": "test_data", "filter": "ChatTemplate*"}
 
 MUTANTS = [
     # The launcher.
@@ -83,6 +84,34 @@ MUTANTS = [
     Mutant("Qwen2 is built without its biases", "kFamilies",
            'Family{"qwen2", "Qwen2ForCausalLM", "biases of queries, keys and values"}', 'Family{"qwen2", "Qwen2ForCausalLM"}',
            target="test_trainer", filter="HubConfigs*"),
+    # Chat templates.
+    Mutant("the newline behind a block is written", "Lexer::skip_end",
+           'if (drops_newline && sees("\\n")) ++at_;', "(void)drops_newline;", **CHAT),
+    Mutant("spaces in front of a block are written", "Lexer::data_before",
+           "return kept <= line ? data.substr(0, line) : data;", "return kept < line ? data.substr(0, line) : data;", **CHAT),
+    Mutant("a key hides the method of its name", "data/jinja: attribute",
+           "if (!of_type.is(Type::kUndefined)) return of_type;", "if (!of_type.is(Type::kUndefined) && !object.is(Type::kDict)) return of_type;", **CHAT),
+    Mutant("a macro sees the variables of its caller", "Interpreter::call_macro",
+           "const Inner inner(*this, macro.scope, definition.hidden);", "const Inner inner(*this, scope_, definition.hidden);", **CHAT),
+    Mutant("a name is the caller's until the block sets it", "Names::store",
+           "begins_undefined.try_emplace(name, !is_outside(name));", "begins_undefined.try_emplace(name, false && is_outside(name));", **CHAT),
+    Mutant("a loop counts what its condition leaves out", "Interpreter::execute_for",
+           "if (!statement.condition) loop->length", "loop->length", **CHAT),
+    Mutant("else runs behind a loop that had items", "Interpreter::execute_for",
+           "if (was_whole || statement.otherwise.empty())", "if ((was_whole && loop->index0 < 0) || statement.otherwise.empty())", **CHAT),
+    Mutant("what is added to a safe text is not escaped", "data/jinja: joined",
+           "return is_markup && !value.as_text().is_markup ?", "return is_markup && value.as_text().is_markup && value.bytes().empty() ?", **CHAT),
+    Mutant("slices count bytes", "data/jinja: slice",
+           "if (text.is_ascii() && bounds.step == 1)", "if (bounds.step == 1)", **CHAT),
+    Mutant("integers wrap", "data/jinja: integers", "if (overflows) fail_overflow(render, op, a, b);", "if (overflows && op.empty()) fail_overflow(render, op, a, b);", **CHAT),
+    Mutant("floats of JSON have as many digits as a format gives them", "JsonWriter::scalar",
+           "return float_repr(real);", "return std::to_string(real);", **CHAT),
+    Mutant("values may be nested without end", "Render::bounded",
+           "value.depth() > kMaxValueDepth", "value.depth() > 1000 * kMaxValueDepth", **CHAT),
+    Mutant("an unbuilt filter in a map is found when it is rendered", "Parser::check_named_function",
+           "if (is_test ? find_test(name) != nullptr : find_filter(name) != nullptr) return;", "return;", **CHAT),
+    Mutant("tools go to the template without tools", "ChatTemplates::choose",
+           'auto found = has_tools ? templates_.find("tool_use") : templates_.end();', "auto found = templates_.end();\n  (void)has_tools;", **CHAT),
     # Memory of tensors.
     Mutant("a block that was lent goes back as a smaller one", "Cache::take",
            "      if (it->first != size) lent[block] = it->first;\n", "", target="test_tensor", filter="Allocator*"),
