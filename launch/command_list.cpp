@@ -8,7 +8,7 @@
 #define ORTHANT_COMMANDS(command)                                                       \
   command(pretrain) command(launch) command(prepare) command(tokenizer_train)           \
       command(tokenizer_encode) command(tokenizer_decode) command(import) command(export)     \
-          command(generate)             \
+          command(generate) command(evaluate)             \
           command(inspect_config) command(inspect_corpus) command(inspect_checkpoint)   \
               command(inspect_routing) command(inspect_schedule) command(verify_layout) \
                   command(doctor) command(completion)

@@ -93,6 +93,7 @@ std::vector<StageLayers> settle_layout(RunConfig& config, int world_size) {
                                       .expert_width = model.moe_intermediate_size,
                                       .sequence_length = batch.sequence_length});
   });
+  problems.collect([&] { check_norms(config); });
   std::vector<StageLayers> layers;
   if (problems.empty()) problems.collect([&] { layers = split_layers(config); });
   problems.raise();

@@ -21,6 +21,8 @@ ZERO = {"filter": "*Zero*:*Fp64EqualsReference*"}
 GRID = {"filter": "*Grid.Fp64*"}
 ROLES = {"filter": "Roles*"}
 CONFIG = {"target": "test_base", "filter": "Config*:Problems*"}
+LATENT = {"target": "test_model", "filter": "*DecodeTest*"}
+HUB = {"target": "test_trainer", "filter": "*GoldenModel*:*HubImport*"}
 CHAT = {"target": "test_data", "filter": "ChatTemplate*"}
 
 MUTANTS = [
@@ -39,7 +41,7 @@ MUTANTS = [
     Mutant("Ctrl-C comes to mpirun too", "Job::become_mpirun", "  setpgid(0, 0);", "",
            target="orthant", filter="test_process.py Launchers.test_an_interrupt_of_the_terminal_does_not_come_to_mpirun"),
     Mutant("a program's lines of dashes are taken for mpirun's", "MpirunFilter::pass_line",
-           "if (buries_the_program(whole)) return;", "if (!whole.empty()) return;", target="test_launch", filter="MpirunFilter*"),
+           "if (buries_the_program(whole)) return;", "if (buries_the_program(whole) || !whole.empty()) return;", target="test_launch", filter="MpirunFilter*"),
     # Files and texts.
     Mutant("a file that was not committed stays", "FileReplacement::~FileReplacement",
            "  if (!committed_) unlink(temporary_.c_str());\n", "", target="test_base", filter="DurableFile*"),
@@ -80,9 +82,9 @@ MUTANTS = [
            '  block("optimizer", "how weights are updated", optimizer);', '  v.may_change_on_resume([&] { block("optimizer", "how weights are updated", optimizer); });',
            target="test_trainer", filter="RunConfig*"),
     Mutant("Mixtral's scores are not divided by their sum", "ModelConfig::resolve_family",
-           "  norm_topk_prob = true;\n", "", target="test_trainer", filter="HubConfigs*"),
+           "norm_topk_prob = norm_topk_prob || rules.normalizes;", "", target="test_trainer", filter="HubConfigs*"),
     Mutant("Qwen2 is built without its biases", "kFamilies",
-           'Family{"qwen2", "Qwen2ForCausalLM", "biases of queries, keys and values"}', 'Family{"qwen2", "Qwen2ForCausalLM"}',
+           'Family{"qwen2", "Qwen2ForCausalLM", {.has_bias = true}}', 'Family{"qwen2", "Qwen2ForCausalLM"}',
            target="test_trainer", filter="HubConfigs*"),
     # Chat templates.
     Mutant("the newline behind a block is written", "Lexer::skip_end",
@@ -578,4 +580,23 @@ MUTANTS = [
            "      return f(Var(value)).value();", "      const Tensor made = f(Var(value)).value();\n      ops::fill(made, 0.0);\n      return made;", **MEMORY),
     Mutant("the ring keeps all ranks' keys and values", "Ring::for_each_step",
            "      if (next) kv = next->finish();", "      static thread_local std::vector<Tensor> kept;\n      if (next) kv = next->finish();\n      kept.push_back(kv);", **MEMORY),
+    # Latent attention, and heads that are normed, biased, turned in part.
+    Mutant("the shared key is that of the first head alone", "Parts::Parts", "shared{h.rope_dim, 0, 0, begin + h.nope_dim, h.qk_dim()}", "shared{h.rope_dim, 0, 0, begin + h.nope_dim, h.qk_dim() * (h.heads > 2 ? 0 : 1)}",
+           target="test_tensor", filter="*OpTest*"),
+    Mutant("norms of latents are not summed over tensor-parallel ranks", "LatentAttention::LatentAttention", "kNormEps, Replicas::kRows)\n                      : std::nullopt)", "kNormEps, Replicas::kDense)\n                      : std::nullopt)", **GRID),
+    Mutant("YaRN's scale of the softmax is forgotten", "LatentAttention::LatentAttention", ".scale = c.rope_scaling.latent_softmax_factor() /", ".scale = 1.0 /", **HUB),
+    Mutant("YaRN stretches from the wrong dimension", "yarn", "std::floor(yarn_dimension(s.beta_fast", "std::ceil(1.0 + yarn_dimension(s.beta_fast", **HUB),
+    Mutant("Llama 3's scaling has no smooth passage", "llama3", "const double smooth = (turns - s.low_freq_factor)", "const double smooth = 0 * (turns - s.low_freq_factor)", **HUB),
+    Mutant("the latents' cache is read a token short", "LatentAttention::decode", "first + run.start + run.count);", "first + std::max<int64_t>(1, run.start + run.count - 1));", **LATENT),
+    Mutant("absorbed values come out of the rows of keys", "LatentAttention::attend_absorbed", "const int64_t row = h * heads_.kv_dim() + nope;", "const int64_t row = h * heads_.kv_dim() + 0 * nope;", **LATENT),
+    Mutant("a bias's gradient is that of the last lane alone", "add_bias", "multiply(ones, true, rows, false, db.view({1, db.numel()}), accumulate);", "multiply(ones, true, rows, false, db.view({1, db.numel()}), accumulate && false);", **GRID),
+    Mutant("norms of heads are not summed over tensor-parallel ranks", "GroupedQueryAttention::GroupedQueryAttention", "key_norm_.emplace(build, prefix + \"k_norm.weight\", width(c.num_key_value_heads), norm_eps_,\n                    Replicas::kRows);", "key_norm_.emplace(build, prefix + \"k_norm.weight\", width(c.num_key_value_heads), norm_eps_,\n                    Replicas::kDense);", **GRID),
+    # Published models.
+    Mutant("rotary pairs stay side by side", "reorder_rows", "if (rotary.count == 0) return;", "if (rotary.count >= 0) return;", **HUB),
+    Mutant("gate and up of fused experts are exchanged", "fused_source", "(name.part == \"up_proj\" ? 1 : 0)", "(name.part == \"up_proj\" ? 0 : 1)", **HUB),
+    Mutant("half precision's small numbers are 0", "small_float", "value = std::ldexp(static_cast<float>(mantissa), 1 - bias - mantissa_bits);", "value = 0;", **HUB),
+    Mutant("FP8 blocks take the factor of their row of blocks", "bf16_of_fp8", "of_row[col / blocks.cols]", "of_row[0 * col / blocks.cols]", **HUB),
+    Mutant("a tensor that is no part of the model is left out in silence", "HubModel::check_leftover", "} else if (faults.empty()) {", "} else if (false) {", **HUB),
+    Mutant("an export keeps our names", "items_of", "outside.sources.front().name", "outside.sources[outside.sources.size() > 1 && !name.empty() ? 1 : 0].name", **HUB),
+    Mutant("texts do not begin with the first token", "begins_with_bos", "if (!path_exists(path)) return true;", "if (!path_exists(path)) return false;", **HUB),
 ]

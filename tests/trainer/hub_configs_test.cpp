@@ -163,5 +163,26 @@ TEST(HubConfigs, TheFamilyIsSaidOnceOrTwiceButNotTwoWays) {
                         "build what the other keys say, leave model_type and architectures out"));
 }
 
+TEST(HubConfigs, HeadsThatAreNormedAsOneAreNotShared) {
+  const std::string text =
+      "run: {max_steps: 1}\nbatch: {sequence_length: 16}\ndata: {train: a.txt}\n"
+      "model: {hidden_size: 64, use_qk_norm: true, qk_norm_type: per_layer}\n";
+  const RunConfig config =
+      parse_config<RunConfig>(text, "f.yaml", {"parallel.tensor_parallel_size=2"}).config;
+  try {
+    const RunPlan plan(config, 2);
+    ADD_FAILURE() << "it was taken";
+  } catch (const Error& error) {
+    EXPECT_THAT(error.what(), HasSubstr("2 ranks cannot share heads that are normed as one"));
+  }
+}
+
+TEST(HubConfigs, AKeySaidTwiceTheSameIsNoFault) {
+  EXPECT_EQ(fault("rope_scaling: {type: linear, rope_type: linear, factor: 2}"), "no fault");
+  EXPECT_EQ(fault("rope_scaling: null, rope_parameters: {rope_theta: 500.0}"), "no fault");
+  EXPECT_THAT(fault("rope_scaling: {type: linear, rope_type: yarn, factor: 2}"),
+              HasSubstr("another name of model.rope_scaling.rope_type"));
+}
+
 }  // namespace
 }  // namespace orthant

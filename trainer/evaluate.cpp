@@ -1,0 +1,197 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trainer/evaluate.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <numeric>
+#include <optional>
+
+#include "base/durable_file.h"
+#include "base/error.h"
+#include "checkpoint/json_strict.h"
+#include "data/byte_reader.h"
+#include "trainer/scoring.h"
+
+namespace orthant {
+namespace {
+
+using Json = nlohmann::json;
+
+constexpr size_t kMaxLineBytes = size_t{1} << 28;
+
+class LineReader {
+ public:
+  explicit LineReader(const std::string& path) : path_(path), bytes_(path) {}
+  // The next line that is not blank; `where` is "FILE:LINE".
+  bool next(std::string& line, std::string& where) {
+    while (take(line)) {
+      ++number_;
+      if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
+      where = concat(path_, ":", number_);
+      return true;
+    }
+    return false;
+  }
+
+ private:
+  bool take(std::string& line) {
+    size_t end;
+    while ((end = buffer_.find('\n', begin_)) == std::string::npos && fill()) {
+    }
+    if (begin_ == buffer_.size()) return false;
+    line = buffer_.substr(begin_, end == std::string::npos ? end : end - begin_);
+    begin_ = end == std::string::npos ? buffer_.size() : end + 1;
+    return true;
+  }
+  bool fill() {
+    buffer_.erase(0, begin_);
+    begin_ = 0;
+    ORTHANT_CHECK(buffer_.size() < kMaxLineBytes, kData, path_, ":", number_ + 1,
+                  ": want a line of at most ", kMaxLineBytes, " bytes, got a longer one");
+    const size_t had = buffer_.size();
+    buffer_.resize(had + (size_t{1} << 16));
+    const size_t got = bytes_.read(buffer_.data() + had, buffer_.size() - had);
+    buffer_.resize(had + got);
+    return got > 0;
+  }
+
+  std::string path_, buffer_;
+  ByteReader bytes_;
+  size_t begin_ = 0;
+  int64_t number_ = 0;
+};
+
+class Evaluation {
+ public:
+  Evaluation(const SavedModel& model, const EvaluationOptions& options)
+      : model_(model), options_(options) {
+    if (options.log_probs.empty()) return;
+    replacement_.emplace(options.log_probs);
+    out_.open(replacement_->temporary(), std::ios::binary);
+  }
+
+  EvaluationTotals run() {
+    LineReader lines(options_.data);
+    std::string line, where;
+    while (lines.next(line, where)) {
+      const Json value = parse_json(line, where);
+      ORTHANT_CHECK(value.is_object(), kData, where, ": want an object, got ", json_excerpt(value));
+      if (value.contains("choices")) {
+        question(value, where);
+      } else {
+        document(value, where);
+      }
+      if (options_.progress) options_.progress(totals_);
+    }
+    ORTHANT_CHECK(totals_.documents + totals_.questions > 0, kData, options_.data,
+                  ": has no line; want documents or questions");
+    finish();
+    return totals_;
+  }
+
+ private:
+  std::vector<int32_t> encode(const std::string& text) const {
+    std::vector<int32_t> ids = model_.begin;
+    const std::vector<int32_t> own = model_.tokenizer->encode(text);
+    ids.insert(ids.end(), own.begin(), own.end());
+    return ids;
+  }
+
+  std::vector<int32_t> ids_of(const Json& value, const std::string& where) const {
+    if (value.contains("text")) return encode(json_string(value["text"], where + ": text"));
+    ORTHANT_CHECK(value.contains("tokens"), kData, where,
+                  ": want text, tokens, or prompt and choices, got ", json_excerpt(value));
+    const Json& tokens = value["tokens"];
+    ORTHANT_CHECK(tokens.is_array(), kData, where, ": tokens: want a list of ids, got ",
+                  json_excerpt(tokens));
+    std::vector<int32_t> ids;
+    const int64_t vocab = model_.config.model.vocab_size;
+    for (const Json& token : tokens) {
+      const int64_t id = json_count(token, where + ": tokens");
+      ORTHANT_CHECK(id < vocab, kData, where, ": tokens: want ids below ", vocab, ", got ", id);
+      ids.push_back(static_cast<int32_t>(id));
+    }
+    return ids;
+  }
+
+  void document(const Json& value, const std::string& where) {
+    const std::vector<int32_t> ids = ids_of(value, where);
+    const std::vector<double> log_probs = log_probabilities(*model_.model, ids);
+    ++totals_.documents;
+    for (size_t i = 0; i < log_probs.size(); ++i) {
+      totals_.nats -= log_probs[i];
+      ++totals_.tokens;
+      if (ids[i + 1] < model_.tokenizer->vocab_size())
+        totals_.bytes += model_.tokenizer->text_bytes(ids[i + 1]);
+    }
+    if (replacement_) out_ << Json{{"ids", ids}, {"log_probs", log_probs}}.dump() << '\n';
+  }
+
+  // The answers' log-likelihoods behind the prompt.  White space at the prompt's end is the
+  // answer's, as tokenizers put it.
+  void question(const Json& value, const std::string& where) {
+    std::string prompt = json_string(json_member(value, "prompt", where), where + ": prompt");
+    const Json& choices = value["choices"];
+    ORTHANT_CHECK(choices.is_array() && choices.size() > 1, kData, where,
+                  ": choices: want two texts at least, got ", json_excerpt(choices));
+    const size_t answer = answer_of(value, choices, where);
+    const size_t kept = prompt.find_last_not_of(" \t\n") + 1;
+    const std::string space = prompt.substr(kept);
+    prompt.resize(kept);
+    const size_t context = encode(prompt).size();
+    std::vector<double> sums, per_byte;
+    for (const Json& choice : choices) {
+      const std::string text = space + json_string(choice, where + ": choices");
+      const std::vector<int32_t> ids = encode(prompt + text);
+      ORTHANT_CHECK(context >= 1 && ids.size() > context, kData, where,
+                    ": want a prompt, and choices of a token at least behind it");
+      const std::vector<double> log_probs = log_probabilities(*model_.model, ids);
+      const double sum = std::accumulate(
+          log_probs.begin() + static_cast<ptrdiff_t>(context) - 1, log_probs.end(), 0.0);
+      sums.push_back(sum);
+      per_byte.push_back(sum / static_cast<double>(std::max<size_t>(1, text.size())));
+    }
+    const auto best = [](const std::vector<double>& of) {
+      return static_cast<size_t>(std::max_element(of.begin(), of.end()) - of.begin());
+    };
+    ++totals_.questions;
+    totals_.right += best(sums) == answer;
+    totals_.right_per_byte += best(per_byte) == answer;
+  }
+
+  static size_t answer_of(const Json& value, const Json& choices, const std::string& where) {
+    const Json& answer = json_member(value, "answer", where);
+    const size_t place = answer.is_string() ? static_cast<size_t>(std::find(choices.begin(), choices.end(), answer) - choices.begin())
+                                            : static_cast<size_t>(json_count(answer, where + ": answer"));
+    ORTHANT_CHECK(place < choices.size(), kData, where, ": answer: want one of the ",
+                  choices.size(), " choices, or its place from 0, got ", json_excerpt(answer));
+    return place;
+  }
+
+  void finish() {
+    if (!replacement_) return;
+    out_.close();
+    if (!out_) throw_cannot_write(options_.log_probs, "write", errno);
+    replacement_->commit();
+  }
+
+  const SavedModel& model_;
+  const EvaluationOptions& options_;
+  EvaluationTotals totals_;
+  std::optional<FileReplacement> replacement_;
+  std::ofstream out_;
+};
+
+}  // namespace
+
+double EvaluationTotals::bits_per_byte() const {
+  return nats / std::log(2.0) / static_cast<double>(bytes);
+}
+
+EvaluationTotals evaluate_file(const SavedModel& model, const EvaluationOptions& options) {
+  return Evaluation(model, options).run();
+}
+
+}  // namespace orthant

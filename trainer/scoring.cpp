@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trainer/scoring.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "base/error.h"
+
+namespace orthant {
+namespace {
+
+constexpr int64_t kRows = 64;  // whose logits are there at once
+
+MicroBatch row_of(std::span<const int32_t> ids) {
+  MicroBatch row{.sequences = 1, .length = std::ssize(ids), .ids = {ids.begin(), ids.end()}};
+  row.labels.assign(ids.size(), kIgnoredLabel);
+  row.positions.resize(ids.size());
+  std::iota(row.positions.begin(), row.positions.end(), 0);
+  row.doc_start.assign(ids.size(), 0);
+  row.sample_ids = {0};
+  return row;
+}
+
+// Of the labels behind rows [begin, begin + logits.dim(0)).
+void add_rows(const Tensor& logits, std::span<const int32_t> labels, std::vector<double>& result) {
+  const std::vector<double> values = logits.to_doubles();
+  const auto vocab = static_cast<size_t>(logits.dim(1));
+  for (size_t r = 0; r < labels.size(); ++r) {
+    const double* row = values.data() + r * vocab;
+    const double largest = *std::max_element(row, row + vocab);
+    double sum = 0;
+    for (size_t v = 0; v < vocab; ++v) sum += std::exp(row[v] - largest);
+    result.push_back(row[labels[r]] - (largest + std::log(sum)));
+  }
+}
+
+}  // namespace
+
+std::vector<double> log_probabilities(const Transformer& model, std::span<const int32_t> ids) {
+  const ModelConfig& config = model.config();
+  for (const int32_t id : ids)
+    ORTHANT_CHECK(id >= 0 && id < config.vocab_size, kData, "want a token in [0, ",
+                  config.vocab_size, "), got ", id);
+  const int64_t count = std::ssize(ids), longest = config.max_position_embeddings;
+  std::vector<double> result;
+  const NoGradScope no_grad;
+  for (int64_t begin = 0, scored = 0; scored + 1 < count; begin += std::max<int64_t>(1, longest / 2)) {
+    const int64_t end = std::min(count, begin + longest);
+    Pass pass(row_of(ids.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin))),
+              model.ranks(), model.device());
+    const Tensor hidden = model.forward(Var(), pass).value();
+    for (int64_t row = scored; row < std::min(end, count - 1); row += kRows) {
+      const int64_t last = std::min({row + kRows, end, count - 1});
+      add_rows(model.head().logits(hidden.slice(row - begin, last - begin)),
+               ids.subspan(static_cast<size_t>(row + 1), static_cast<size_t>(last - row)), result);
+    }
+    scored = std::min(end, count - 1);
+    if (end == count) break;
+  }
+  return result;
+}
+
+}  // namespace orthant
