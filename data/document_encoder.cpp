@@ -43,10 +43,11 @@ void DocumentEncoder::finish() {
 // The last piece of a document that goes on waits: what follows may change its last words.
 void DocumentEncoder::add_jobs(const Document& document, std::vector<Job>& jobs) const {
   if (!document.ends && document.text.size() < document.retry_bytes) return;
-  const size_t num = document.piece_ends.size() - (document.ends ? 0 : 1);
-  for (size_t i = 0, begin = 0; i < num && !document.piece_ends.empty(); ++i) {
-    jobs.push_back({.document = &document, .begin = begin, .end = document.piece_ends[i]});
-    begin = document.piece_ends[i];
+  size_t begin = 0;
+  for (const size_t end : document.piece_ends) {
+    if (end == document.text.size() && !document.ends) return;
+    jobs.push_back({.document = &document, .begin = begin, .end = end});
+    begin = end;
   }
 }
 

@@ -2,10 +2,10 @@
 // Documents to tokens on all threads, in order.
 //
 // Text comes in pieces and waits until there is work for every thread.  Each piece is encoded from
-// where it begins, to the first place behind its end at which its document may be cut (EncodedPart).
-// That place is where the next piece should have begun: its ids are taken from there on, and only
-// where it found no cut at that place is it encoded again.  So ids do not depend on the number of
-// threads, and with a tokenizer.json nor on the pieces.
+// where it begins, to the first place behind its end at which its document may be cut
+// (EncodedPart).  That place is where the next piece should have begun: its ids are taken from
+// there on, and only where it found no cut at that place is it encoded again.  So ids do not depend
+// on the number of threads, and with a tokenizer.json nor on the pieces.
 #pragma once
 
 #include <array>

@@ -53,7 +53,11 @@ std::string Tokenizer::decode(std::span<const int32_t> tokens, bool continues) c
     std::string_view piece = token_text(token);
     if (!continues) piece.remove_prefix(dummy_bytes(token));
     text += piece;
-    continues = token != end_of_document();
+    if (token == end_of_document()) {
+      continues = false;
+    } else if (!token_text(token).empty()) {  // a token without text is not the first of a text
+      continues = true;
+    }
   }
   return text;
 }

@@ -39,8 +39,8 @@ class SequenceTokenizer : public Tokenizer {
   virtual std::vector<int32_t> encode_sequence(std::string_view text) const = 0;
 };
 
-// Errors name the file and the JSON path.  Error(kMissingInput), there is no such file; Error(kData),
-// it is damaged, says what cannot be, has parts that are not supported, or no eos.
+// Errors name the file and the JSON path.  Error(kMissingInput), there is no such file;
+// Error(kData), it is damaged, says what cannot be, has parts that are not supported, or no eos.
 std::unique_ptr<SequenceTokenizer> load_tokenizer_json(const std::string& path);
 std::unique_ptr<SequenceTokenizer> parse_tokenizer_json(TokenizerJsonFiles files);
 

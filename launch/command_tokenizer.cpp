@@ -68,13 +68,14 @@ std::vector<int32_t> parse_ids(const std::string& line, int32_t vocab_size,
 
 int encode(const Conversion& command) {
   const std::unique_ptr<Tokenizer> model = make_tokenizer(command.tokenizer);
+  const bool is_jsonl = command.is_jsonl();
   for_each_line(command.files, [&](const std::string& line, const std::string& where) {
     std::string document, text;
-    if (command.is_jsonl()) {
+    if (is_jsonl) {
       const std::optional<LineFault> fault = json_text(line, document);
       ORTHANT_CHECK(!fault, kData, where, ": ", fault->reason);
     }
-    const std::string& input = command.is_jsonl() ? document : line;
+    const std::string& input = is_jsonl ? document : line;
     for (const int32_t id :
          command.special ? model->encode_with_added(input) : model->encode(input))
       text += concat(text.empty() ? "" : " ", id);
@@ -85,9 +86,10 @@ int encode(const Conversion& command) {
 
 int decode(const Conversion& command) {
   const std::unique_ptr<Tokenizer> model = make_tokenizer(command.tokenizer);
+  const bool is_jsonl = command.is_jsonl();
   for_each_line(command.files, [&](const std::string& line, const std::string& where) {
     std::string text = model->decode(parse_ids(line, model->vocab_size(), where));
-    if (command.is_jsonl()) text = json_line(text);
+    if (is_jsonl) text = json_line(text);
     text += '\n';
     std::fwrite(text.data(), 1, text.size(), stdout);
   });

@@ -11,7 +11,8 @@ constexpr const char* kGpt2 =
 // The characters of words in Rust's expressions, which Whitespace is written in.
 constexpr std::string_view kWord = R"(\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200c}\x{200d})";
 constexpr std::string_view kSpace =
-    R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f}\x{3000})";
+    R"(\x{9}-\x{d}\x{20}\x{85}\x{a0}\x{1680}\x{2000}-\x{200a}\x{2028}\x{2029}\x{202f}\x{205f})"
+    R"(\x{3000})";
 constexpr const char* kPunctuation = R"([!-/:-@\[-`{-~\p{P}])";
 
 SplitBehavior behavior_of(const JsonPlace& place) {

@@ -8,6 +8,7 @@ import json
 import pathlib
 import subprocess
 import sys
+import unicodedata
 
 from tokenizers import ByteLevelBPETokenizer, Tokenizer
 
@@ -28,10 +29,10 @@ def long_texts():
             "\u4f60\u597d" * 170_000, "\u0301a" * 300_000, " x" * 500_000, "1" * 1_000_000, "\r\n \t" * 250_000, "\U0001f600" * 250_000]
 
 
-def characters():
-    """Every character, between letters, spaces and digits, and after itself."""
-    every = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000]
-    return ["".join(f"a{c}a {c} 1{c}{c}\n" for c in every[i:i + 200]) for i in range(0, len(every), 200)]
+def characters(known):
+    """Every character that this Python's Unicode knows, or does not, between letters, spaces and digits, and after itself."""
+    every = [chr(c) for c in range(0x110000) if not 0xD800 <= c < 0xE000 and (unicodedata.category(chr(c)) != "Cn") == known]
+    return ["".join(f"a{c}a {c} 1{c}{c}\n" for c in every[i:i + 50]) for i in range(0, len(every), 50)]
 
 
 def run(command, lines):
@@ -67,7 +68,8 @@ def main():
         for special in (False, True):
             wrong += compare(args.program, path, "mixed", texts(args.count), special)
         wrong += compare(args.program, path, "1 MB", long_texts(), False)
-        wrong += compare(args.program, path, "every character", characters(), False)
+        wrong += compare(args.program, path, f"every character of Unicode {unicodedata.unidata_version}", characters(True), False)
+        compare(args.program, path, "code points that it does not have, which are not counted", characters(False), False)
     sys.exit(1 if wrong else 0)
 
 

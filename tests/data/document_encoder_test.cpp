@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "data/document_encoder.h"
+
+#include "base/context.h"
+#include "base/philox.h"
+#include "data/bpe/merging.h"
+#include "tests/data/tokenizer_golden.h"
+
+namespace orthant {
+namespace {
+
+using Ids = std::vector<int32_t>;
+
+// All golden texts behind each other, in an order of their own, with the special ones among them.
+std::string long_text(uint64_t seed, size_t count) {
+  const std::vector<std::string> texts = golden_texts()["texts"];
+  const PhiloxKey key = make_key(seed, RandomPurpose::kTest, "texts");
+  std::string text;
+  for (size_t i = 0; i < count; ++i) {
+    const auto draw = philox(key, i, 0);
+    text += texts[draw.x[0] % texts.size()];
+    if (draw.x[1] % 8 == 0) text += '\n';
+    if (draw.x[1] % 31 == 0) text += '\xff';
+  }
+  return text;
+}
+
+// The pieces that a text is cut into at random, between characters or not.
+std::vector<std::string_view> pieces_of(std::string_view text, uint64_t seed, size_t longest) {
+  const PhiloxKey key = make_key(seed, RandomPurpose::kTest, "pieces");
+  std::vector<std::string_view> pieces;
+  for (uint64_t i = 0; !text.empty(); ++i) {
+    const size_t size = std::min(text.size(), 1 + philox(key, i, 0).x[0] % longest);
+    pieces.push_back(text.substr(0, size));
+    text.remove_prefix(size);
+  }
+  return pieces;
+}
+
+Ids joined(const Tokenizer& tokenizer, const std::vector<std::string_view>& pieces) {
+  Ids ids;
+  std::string text;
+  bool ended = false;
+  DocumentEncoder encoder(tokenizer, [&](const DocumentEncoder::Output& output) {
+    EXPECT_FALSE(ended);
+    ids.insert(ids.end(), output.ids.begin(), output.ids.end());
+    text += output.text;
+    ended = output.ends_document;
+  });
+  std::string whole;
+  for (const std::string_view piece : pieces) {
+    encoder.text(Split::kTrain, piece);
+    whole += piece;
+  }
+  encoder.end_document();
+  encoder.finish();
+  EXPECT_TRUE(ended);
+  EXPECT_EQ(text, whole);
+  return ids;
+}
+
+TEST(DocumentEncoder, PiecesGiveTheIdsOfTheWhole) {
+  for (const std::string& name : kGoldenTokenizers) {
+    const auto tokenizer = golden_tokenizer(name);
+    for (const uint64_t seed : {1, 2}) {
+      const std::string text = long_text(seed, 400);
+      const Ids want = tokenizer->encode(text);
+      for (const size_t longest : {200, 3000, 20000})
+        EXPECT_EQ(joined(*tokenizer, pieces_of(text, seed, longest)), want) << name << longest;
+    }
+  }
+}
+
+// Parts alone: from every cut that a part tells of, the rest is encoded as in the whole.
+TEST(DocumentEncoder, EveryCutIsOne) {
+  for (const std::string& name : kGoldenTokenizers) {
+    const auto tokenizer = golden_tokenizer(name);
+    const std::string text = long_text(7, 60);
+    const Ids want = tokenizer->encode(text);
+    const EncodedPart part =
+        tokenizer->encode_part({.text = text, .want_bytes = text.size(), .ends = true});
+    EXPECT_EQ(part.ids, want) << name;
+    EXPECT_EQ(part.bytes, text.size());
+    EXPECT_GE(part.first_cuts.size(), name == "odd" ? 0u : 30u) << name;
+    for (const EncodedPart::Cut& cut : part.first_cuts) {
+      Ids ids(want.begin(), want.begin() + static_cast<std::ptrdiff_t>(cut.num_ids));
+      const Ids rest = tokenizer->encode(text.substr(cut.bytes), cut.bytes > 0);
+      ids.insert(ids.end(), rest.begin(), rest.end());
+      EXPECT_EQ(ids, want) << name << " cut at " << cut.bytes << ": " << text.substr(0, cut.bytes);
+    }
+  }
+}
+
+// Whatever follows a text: what a part gave before it was there holds.
+TEST(DocumentEncoder, APartDoesNotDependOnWhatFollows) {
+  for (const std::string& name : kGoldenTokenizers) {
+    const auto tokenizer = golden_tokenizer(name);
+    const std::string text = long_text(9, 80);
+    for (size_t size = 1; size < text.size(); size += 19) {
+      const EncodedPart part = tokenizer->encode_part(
+          {.text = std::string_view(text).substr(0, size), .want_bytes = size / 2, .ends = false});
+      if (part.bytes == 0) continue;
+      ASSERT_LE(part.bytes, size);
+      Ids ids = part.ids;
+      const Ids rest = tokenizer->encode(text.substr(part.bytes), true);
+      ids.insert(ids.end(), rest.begin(), rest.end());
+      ASSERT_EQ(ids, tokenizer->encode(text)) << name << " of " << size << " bytes";
+    }
+  }
+}
+
+TEST(DocumentEncoder, ThreadsChangeNothing) {
+  const auto tokenizer = golden_tokenizer("qwen3");
+  const std::string text = long_text(5, 60000);
+  const auto pieces = pieces_of(text, 5, 400000);
+  RankContext one, four;
+  one.num_threads = 1;
+  four.num_threads = 4;
+  const ContextScope outer(one);
+  const Ids want = joined(*tokenizer, pieces);
+  EXPECT_EQ(want, tokenizer->encode(text));
+  const ContextScope scope(four);
+  EXPECT_EQ(joined(*tokenizer, pieces), want);
+}
+
+TEST(DocumentEncoder, KeepsSplitsAndDocumentsApart) {
+  const auto tokenizer = golden_tokenizer("llama2");
+  std::array<Ids, 2> got;
+  DocumentEncoder encoder(*tokenizer, [&](const DocumentEncoder::Output& output) {
+    Ids& ids = got[static_cast<size_t>(output.split)];
+    ids.insert(ids.end(), output.ids.begin(), output.ids.end());
+    if (output.ends_document) ids.push_back(-1);
+  });
+  encoder.text(Split::kTrain, "one two ");
+  encoder.text(Split::kTrain, "three");
+  encoder.text(Split::kValidation, "four");
+  encoder.end_document();
+  encoder.text(Split::kTrain, "five");
+  encoder.end_document();
+  encoder.finish();
+  Ids train = tokenizer->encode("one two three"), validation = tokenizer->encode("four");
+  train.push_back(-1);
+  for (const int32_t id : tokenizer->encode("five")) train.push_back(id);
+  train.push_back(-1);
+  validation.push_back(-1);
+  EXPECT_EQ(got[0], train);
+  EXPECT_EQ(got[1], validation);
+}
+
+// Words of any length, by the rule itself: the lowest rank, of equals the leftmost.
+TEST(Merging, JoinsLowestRanksFirst) {
+  const PhiloxKey key = make_key(3, RandomPurpose::kTest, "merges");
+  MergeScratch scratch;
+  for (uint64_t round = 0; round < 60; ++round) {
+    MergeTable table(40);
+    for (uint32_t rank = 0; rank < 40; ++rank) {
+      const auto draw = philox(key, round, rank);
+      const auto most = 4 + rank;
+      table.add(static_cast<int32_t>(draw.x[0] % most), static_cast<int32_t>(draw.x[1] % most),
+                {rank, static_cast<int32_t>(4 + rank)});
+    }
+    Ids ids;
+    for (uint64_t i = 0; i < 5 + round * 4; ++i)
+      ids.push_back(static_cast<int32_t>(philox(key, round, 1000 + i).x[0] % 4));
+    Ids want = ids;
+    for (;;) {
+      size_t best = 0;
+      MergeTable::Merge merge;
+      for (size_t i = 0; i + 1 < want.size(); ++i) {
+        const MergeTable::Merge here = table.find(want[i], want[i + 1]);
+        if (here.rank < merge.rank) best = i, merge = here;
+      }
+      if (merge.rank == MergeTable::kNoRank) break;
+      want[best] = merge.token;
+      want.erase(want.begin() + static_cast<std::ptrdiff_t>(best) + 1);
+    }
+    merge_tokens(table, ids, scratch);
+    EXPECT_EQ(ids, want) << round;
+  }
+}
+
+}  // namespace
+}  // namespace orthant
