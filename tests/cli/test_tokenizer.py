@@ -116,7 +116,7 @@ class Tokenizer(CliTest):
         self.check(orthant("tokenizer", "encode", JSON / "gpt2.json", "--format", "csv"), 2, "--format", "csv")
         (self.dir / "bad.json").write_text('{"model": {"type": "Unigram"}}')
         self.check(orthant("tokenizer", "encode", self.dir / "bad.json", self.dir / "lines.jsonl"), 65, "bad.json: $.model")
-        self.check(orthant("prepare", self.dir / "text.txt", "-o", self.dir / "c.h5", "--tokenizer", JSON / "llama2.json"), 0, "vocabulary 1000")
+        self.check(orthant("prepare", self.dir / "text.txt", "-o", self.dir / "c.h5", "--tokenizer", JSON / "llama2.json"), 0, "vocabulary 1001")
 
     def test_what_does_not_fit_is_refused(self):
         bpe, unigram = GOLDEN / "bpe.model", GOLDEN / "unigram.model"

@@ -41,7 +41,10 @@ TEST(TokenizerJson, GivesTextBackToTheByte) {
   for (const char* name : {"deepseek_v3", "llama3", "gpt2", "smollm2", "llama2"}) {
     const auto tokenizer = golden_tokenizer(name);
     for (const std::string text : golden_texts()["texts"]) {
-      if (std::string(name) == "llama2" && text.find("\xE2\x96\x81") != std::string::npos) continue;
+      // Llama's has U+2581 for a space, and puts a space behind every added token.
+      const bool is_lossy = text.find("\xE2\x96\x81") != std::string::npos ||
+                            text.find("<tool_call>") != std::string::npos;
+      if (std::string(name) == "llama2" && is_lossy) continue;
       EXPECT_EQ(tokenizer->decode(tokenizer->encode(text)), text) << name;
     }
     for (const std::string text :

@@ -91,7 +91,7 @@ def tokenizer_files():
         "smollm2": make(SMOLLM2, tokens=["<|endoftext|>", "<|im_start|>", "<|im_end|>"], added_tokens=lambda n: [added(0, "<|endoftext|>"), added(1, "<|im_start|>"), added(2, "<|im_end|>")]),
         "llama2": make(None, byte_level=False, learn_with=METASPACE, tokens=LLAMA2 + BYTES, decoder=LLAMA2_DECODER, unk_token="<unk>", fuse_unk=True, byte_fallback=True,
                        normalizer={"type": "Sequence", "normalizers": [{"type": "Prepend", "prepend": SPACE}, {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}]},
-                       added_tokens=lambda n: llama2_added),
+                       added_tokens=lambda n: llama2_added + [added(n, "<tool_call>", False, normalized=False)]),
         "metaspace": make(METASPACE, byte_level=False, tokens=LLAMA2 + BYTES, unk_token="<unk>", fuse_unk=True, byte_fallback=True, added_tokens=lambda n: llama2_added,
                           decoder={"type": "Sequence", "decoders": [{"type": "ByteFallback"}, {"type": "Metaspace", "replacement": SPACE, "prepend_scheme": "never", "split": True}]}),
         # No published one: added tokens of all kinds, NFKC, and the parts that the others lack.
