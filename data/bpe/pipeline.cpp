@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "data/bpe/new_characters.h"
 #include "data/bpe/white_space.h"
 
 namespace orthant {
@@ -103,6 +104,7 @@ class PipelineRun {
   bool valid_text(size_t begin, size_t size) {
     const std::string_view text = r_.text.substr(begin, size);
     const bool open = !r_.ends && begin + size == r_.text.size();
+    s_.match.set_new_characters(has_new_characters(text));
     valid_begin_ = begin;
     hidden_ = {};
     return p_.raw_.for_each_segment(

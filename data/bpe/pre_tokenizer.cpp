@@ -48,7 +48,7 @@ void PreTokenizer::add(const JsonPlace& place) {
     add_metaspace(place);
   } else if (type == "Digits") {
     const bool individual = place.flag("individual_digits", false);
-    stages_.push_back({SplitPattern::pcre2(individual ? R"(\p{N})" : R"(\p{N}+)")});
+    stages_.push_back({SplitPattern(individual ? R"(\p{N})" : R"(\p{N}+)", place)});
   } else if (type == "Punctuation") {
     stages_.push_back({SplitPattern::pcre2(kPunctuation), place.has("behavior")
                                                               ? behavior_of(place.at("behavior"))

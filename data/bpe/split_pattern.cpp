@@ -72,12 +72,14 @@ struct SplitPattern::Code {
 };
 
 SplitPattern::SplitPattern(const std::string& oniguruma, const JsonPlace& place) {
-  std::string error;
-  pcre2_code* code = compile(pcre2_expression(oniguruma, place), error);
-  if (!code) place.refuse("is no regular expression: ", error);
-  code_ = std::make_shared<Code>(code);
+  for (const bool with_new : {true, false}) {
+    std::string error;
+    pcre2_code* code = compile(pcre2_expression(oniguruma, with_new, place), error);
+    if (!code) place.refuse("is no regular expression: ", error);
+    (with_new ? code_ : plain_code_) = std::make_shared<Code>(code);
+  }
   uint32_t matches_nothing = 0;
-  pcre2_pattern_info(code, PCRE2_INFO_MATCHEMPTY, &matches_nothing);
+  pcre2_pattern_info(code_->code, PCRE2_INFO_MATCHEMPTY, &matches_nothing);
   if (matches_nothing) place.refuse("an expression that matches no text is not supported");
 }
 
@@ -99,7 +101,8 @@ SplitPattern::Found SplitPattern::find(std::string_view text, size_t from, bool 
                                        MatchScratch& scratch) const {
   const MatchScratch::Impl& s = *scratch.impl_;
   const uint32_t options = PCRE2_NO_UTF_CHECK | (open ? PCRE2_PARTIAL_HARD : 0);
-  const int code = pcre2_match(code_->code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
+  const Code& pattern = scratch.new_characters_ ? *code_ : *plain_code_;
+  const int code = pcre2_match(pattern.code, reinterpret_cast<PCRE2_SPTR>(text.data()), text.size(),
                                from, options, s.data, s.context);
   if (code == PCRE2_ERROR_NOMATCH) return {};
   const size_t* const place = pcre2_get_ovector_pointer(s.data);

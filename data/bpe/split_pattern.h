@@ -4,7 +4,8 @@
 // Those expressions are in Oniguruma's syntax and are run by PCRE2, which reads some of it
 // otherwise without an error: class intersections [..&&..], classes in classes, \h, \w, X{n,m}+,
 // scripts.  So only what means the same in both is let through, \s is written out (PCRE2's has
-// U+180E), and everything else is refused by name.  What looks back (\b, (?<=..), ^) is refused
+// U+180E), categories get the characters of Unicode 15 to 17, and everything else is refused by
+// name.  What looks back (\b, (?<=..), ^) is refused
 // too: a match then depends on nothing but where the search begins and the text from there on,
 // which is what lets documents be cut (data/bpe/pre_tokenizer.h).
 #pragma once
@@ -26,8 +27,13 @@ class MatchScratch {
   MatchScratch(const MatchScratch&) = delete;
   MatchScratch& operator=(const MatchScratch&) = delete;
 
+  // Whether text may have characters that PCRE2 does not know (data/bpe/new_characters.h), as it
+  // may at first.  Matching is twice as fast without.
+  void set_new_characters(bool may_be_there) { new_characters_ = may_be_there; }
+
  private:
   friend class SplitPattern;
+  bool new_characters_ = true;
   struct Impl;
   std::unique_ptr<Impl> impl_;
 };
@@ -53,11 +59,15 @@ class SplitPattern {
 
  private:
   struct Code;
-  explicit SplitPattern(std::shared_ptr<const Code> code) : code_(std::move(code)) {}
+  explicit SplitPattern(std::shared_ptr<const Code> code)
+      : code_(code), plain_code_(std::move(code)) {}
   std::shared_ptr<const Code> code_;
+  std::shared_ptr<const Code> plain_code_;  // for text without new characters
 };
 
-// Oniguruma's expression as PCRE2's.  Error(kData) as above.
-std::string pcre2_expression(const std::string& oniguruma, const JsonPlace& place);
+// Oniguruma's expression as PCRE2's, whose categories have the new characters or not.  Error(kData)
+// as above.
+std::string pcre2_expression(const std::string& oniguruma, bool with_new_characters,
+                             const JsonPlace& place);
 
 }  // namespace orthant

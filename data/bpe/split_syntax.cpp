@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 
+#include "data/bpe/new_characters.h"
 #include "data/bpe/split_pattern.h"
 
 namespace orthant {
@@ -32,7 +33,8 @@ bool is_hex(char c) {
 
 class Translator {
  public:
-  Translator(std::string_view in, const JsonPlace& place) : in_(in), place_(place) {}
+  Translator(std::string_view in, bool with_new_characters, const JsonPlace& place)
+      : in_(in), with_new_characters_(with_new_characters), place_(place) {}
 
   std::string run() {
     while (at_ < in_.size()) {
@@ -111,32 +113,49 @@ class Translator {
   void escape(bool in_class) {
     const char c = at_ + 1 < in_.size() ? in_[at_ + 1] : '\0';
     if (c == 's' || c == 'S') return spaces(in_class, c == 'S');
-    if (c == 'p' || c == 'P') return property();
+    if (c == 'p' || c == 'P') return property(in_class);
+    if (c == 'd' || c == 'D') {
+      at_ += 2;
+      return category("Nd", in_class, c == 'D', "\\D");
+    }
     if (c == 'x' || c == 'u') return code_point();
     const bool is_letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
     const bool is_digit = c >= '0' && c <= '9';
     if (c == '\0' || is_digit ||
-        (is_letter && std::string_view("rntfdD").find(c) == std::string_view::npos))
+        (is_letter && std::string_view("rntf").find(c) == std::string_view::npos))
       refuse(std::string(in_.substr(at_, 2)));
     take(2);
   }
 
-  void property() {
+  // A category also has the characters that PCRE2 does not know yet.
+  void property(bool in_class) {
     const size_t close = in_.find('}', at_);
     if (in_.substr(at_ + 2, 1) != "{" || close == std::string_view::npos)
       refuse(std::string(in_.substr(at_, 4)));
-    std::string_view name = in_.substr(at_ + 3, close - at_ - 3);
-    const bool negated = name.starts_with('^');
-    if (negated) name.remove_prefix(1);
-    const bool is_script = std::ranges::find(kScripts, name) != kScripts.end();
-    if (!is_script && std::ranges::find(kCategories, name) == kCategories.end())
-      refuse(std::string(in_.substr(at_, close + 1 - at_)));
-    out_ += in_.substr(at_, 3);
-    if (negated) out_ += '^';
-    if (is_script) out_ += "sc:";
-    out_ += name;
-    out_ += '}';
+    const std::string_view whole = in_.substr(at_, close + 1 - at_);
+    std::string_view name = whole.substr(3, whole.size() - 4);
+    const bool has_caret = name.starts_with('^');
+    if (has_caret) name.remove_prefix(1);
+    const bool negated = has_caret != (in_[at_ + 1] == 'P');
     at_ = close + 1;
+    if (std::ranges::find(kScripts, name) != kScripts.end()) {
+      out_ += concat(negated ? "\\P{sc:" : "\\p{sc:", name, "}");
+    } else if (std::ranges::find(kCategories, name) != kCategories.end()) {
+      category(name, in_class, negated, whole);
+    } else {
+      refuse(std::string(whole));
+    }
+  }
+
+  void category(std::string_view name, bool in_class, bool negated, std::string_view whole) {
+    const std::string members =
+        concat("\\p{", name, "}", with_new_characters_ ? new_characters(name) : "");
+    if (in_class && negated) refuse(concat(whole, " in a class"));
+    if (in_class || !with_new_characters_) {
+      out_ += negated ? concat("\\P{", name, "}") : members;
+    } else {
+      out_ += concat(negated ? "[^" : "[", members, "]");
+    }
   }
 
   // \xHH, \x{H...}, \uHHHH; Oniguruma's \xHH beyond ASCII is a byte.
@@ -154,6 +173,7 @@ class Translator {
   }
 
   std::string_view in_;
+  bool with_new_characters_;
   const JsonPlace& place_;
   size_t at_ = 0;
   std::string out_;
@@ -161,8 +181,9 @@ class Translator {
 
 }  // namespace
 
-std::string pcre2_expression(const std::string& oniguruma, const JsonPlace& place) {
-  return Translator(oniguruma, place).run();
+std::string pcre2_expression(const std::string& oniguruma, bool with_new_characters,
+                             const JsonPlace& place) {
+  return Translator(oniguruma, with_new_characters, place).run();
 }
 
 }  // namespace orthant

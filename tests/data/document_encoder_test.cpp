@@ -10,6 +10,7 @@ namespace orthant {
 namespace {
 
 using Ids = std::vector<int32_t>;
+using Json = nlohmann::json;
 
 // All golden texts behind each other, in an order of their own, with the special ones among them.
 std::string long_text(uint64_t seed, size_t count) {
@@ -71,40 +72,65 @@ TEST(DocumentEncoder, PiecesGiveTheIdsOfTheWhole) {
   }
 }
 
-// Parts alone: from every cut that a part tells of, the rest is encoded as in the whole.
+// From every cut that a part tells of, the rest is encoded as in the whole.
+void expect_cuts(const Tokenizer& tokenizer, const std::string& text) {
+  const Ids want = tokenizer.encode(text);
+  const EncodedPart part =
+      tokenizer.encode_part({.text = text, .want_bytes = text.size(), .ends = true});
+  EXPECT_EQ(part.ids, want);
+  EXPECT_EQ(part.bytes, text.size());
+  EXPECT_GE(part.first_cuts.size(), 5u);
+  for (const EncodedPart::Cut& cut : part.first_cuts) {
+    Ids ids(want.begin(), want.begin() + static_cast<std::ptrdiff_t>(cut.num_ids));
+    const Ids rest = tokenizer.encode(text.substr(cut.bytes), cut.bytes > 0);
+    ids.insert(ids.end(), rest.begin(), rest.end());
+    EXPECT_EQ(ids, want) << "cut at " << cut.bytes << ": " << text.substr(0, cut.bytes);
+  }
+}
+
 TEST(DocumentEncoder, EveryCutIsOne) {
   for (const std::string& name : kGoldenTokenizers) {
+    SCOPED_TRACE(name);
     const auto tokenizer = golden_tokenizer(name);
-    const std::string text = long_text(7, 60);
-    const Ids want = tokenizer->encode(text);
-    const EncodedPart part =
-        tokenizer->encode_part({.text = text, .want_bytes = text.size(), .ends = true});
-    EXPECT_EQ(part.ids, want) << name;
-    EXPECT_EQ(part.bytes, text.size());
-    EXPECT_GE(part.first_cuts.size(), name == "odd" ? 0u : 30u) << name;
-    for (const EncodedPart::Cut& cut : part.first_cuts) {
-      Ids ids(want.begin(), want.begin() + static_cast<std::ptrdiff_t>(cut.num_ids));
-      const Ids rest = tokenizer->encode(text.substr(cut.bytes), cut.bytes > 0);
-      ids.insert(ids.end(), rest.begin(), rest.end());
-      EXPECT_EQ(ids, want) << name << " cut at " << cut.bytes << ": " << text.substr(0, cut.bytes);
-    }
+    for (const uint64_t seed : {7, 8, 9}) expect_cuts(*tokenizer, long_text(seed, 60));
   }
+}
+
+// Where a part of one of the stages' matches is cut again, the place is no cut.
+TEST(DocumentEncoder, CutsOutsideOfMatches) {
+  Json root = Json::parse(read_bytes(golden_path("gpt2.json")));
+  const auto split = [](const Json& pattern) {
+    return Json{{"type", "Split"}, {"pattern", pattern}, {"behavior", "Isolated"}};
+  };
+  const Json bytes = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}};
+  root["pre_tokenizer"] = {
+      {"type", "Sequence"},
+      {"pretokenizers", {split({{"Regex", "[a-z]{3}"}}), split({{"String", "e"}}), bytes}}};
+  const auto tokenizer = parse_tokenizer_json({.tokenizer = root.dump(), .label = "t.json"});
+  expect_cuts(*tokenizer, "these are the letters that are cut again, here and there");
 }
 
 // Whatever follows a text: what a part gave before it was there holds.
 TEST(DocumentEncoder, APartDoesNotDependOnWhatFollows) {
+  const std::vector<std::string> texts = {long_text(9, 40), "ab\n" + std::string(60, ' ') + "\nb c",
+                                          "x" + std::string(60, '\n') + std::string(60, ' ') + "y",
+                                          "12345 " + std::string(90, '7')};
   for (const std::string& name : kGoldenTokenizers) {
     const auto tokenizer = golden_tokenizer(name);
-    const std::string text = long_text(9, 80);
-    for (size_t size = 1; size < text.size(); size += 19) {
-      const EncodedPart part = tokenizer->encode_part(
-          {.text = std::string_view(text).substr(0, size), .want_bytes = size / 2, .ends = false});
-      if (part.bytes == 0) continue;
-      ASSERT_LE(part.bytes, size);
-      Ids ids = part.ids;
-      const Ids rest = tokenizer->encode(text.substr(part.bytes), true);
-      ids.insert(ids.end(), rest.begin(), rest.end());
-      ASSERT_EQ(ids, tokenizer->encode(text)) << name << " of " << size << " bytes";
+    for (const std::string& text : texts) {
+      const Ids want = tokenizer->encode(text);
+      for (size_t size = 1; size<text.size(); size += text.size()> 500 ? 19 : 1) {
+        for (const size_t want_bytes : {size_t{1}, size / 2, size - size / 8}) {
+          const EncodedPart part =
+              tokenizer->encode_part({.text = text.substr(0, size), .want_bytes = want_bytes});
+          if (part.bytes == 0) continue;
+          ASSERT_LE(part.bytes, size);
+          Ids ids = part.ids;
+          const Ids rest = tokenizer->encode(text.substr(part.bytes), true);
+          ids.insert(ids.end(), rest.begin(), rest.end());
+          ASSERT_EQ(ids, want) << name << " of " << size << " bytes";
+        }
+      }
     }
   }
 }

@@ -126,7 +126,8 @@ TEST(TokenizerRefusal, OfExpressions) {
       {"[]a]", "[]"},
       {"\\", "\\"},
       {"(*ACCEPT)a", "(*AC"},
-      {"\\pL", "\\pL"}};
+      {"\\pL", "\\pL"},
+      {"[\\P{L}a]", "\\P{L} in a class"}};
   for (const auto& [expression, what] : cases)
     expect_refusal({"$.pre_tokenizer.pattern.Regex", "'" + what, "not supported"}, [&](Json& r) {
       r["pre_tokenizer"] = {

@@ -67,6 +67,7 @@ MUTANTS = [
            target="test_data", filter="TokenizerJson*:DocumentEncoder*"),
     Mutant("PCRE2's white space is taken for Oniguruma's", "Translator::escape", "return spaces(in_class, c == 'S');", "return take(2 + 0 * in_class);",
            target="test_data", filter="TokenizerJson*"),
+    Mutant("new characters are looked for where they are not", "has_new_characters", "code <= std::prev(behind)->last", "code < std::prev(behind)->first", target="test_data", filter="TokenizerJson*"),
     Mutant("an intersection of classes is let through", "Translator::character_class", '    if (next_is("&&")) refuse("&& in a class");\n', "", target="test_data", filter="TokenizerRefusal*"),
     Mutant("a mark is normalized without its letter", "next_stretch", "other == begin ? other : other - 1", "other", target="test_data", filter="TokenizerJson*"),
     Mutant("two unknown characters are one token unasked", "BpeModel::find_symbols", "if (!fuse_unknown_) flush();", "if (fuse_unknown_) flush();", target="test_data", filter="TokenizerJson*"),
