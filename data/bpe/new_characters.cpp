@@ -2,7 +2,9 @@
 #include "data/bpe/new_characters.h"
 
 #include <algorithm>
+#include <cstdint>
 #include <cstdio>
+#include <cstring>
 #include <iterator>
 
 #include "base/text.h"
@@ -89,6 +91,14 @@ std::string new_characters(std::string_view category) {
 
 bool has_new_characters(std::string_view text) {
   for (size_t at = 0; at < text.size();) {
+    uint64_t eight = 0;
+    if (at + sizeof eight <= text.size()) {
+      std::memcpy(&eight, text.data() + at, sizeof eight);
+      if ((eight & 0x8080808080808080u) == 0) {  // ASCII
+        at += sizeof eight;
+        continue;
+      }
+    }
     const auto lead = static_cast<unsigned char>(text[at]);
     const size_t size = lead < 0xC0 ? 1 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
     if (size > 2) {  // the first is U+088F
