@@ -5,8 +5,6 @@
 
 #include <array>
 #include <cstdlib>
-#include <fstream>
-#include <iterator>
 
 #include "base/checksum.h"
 #include "base/error.h"
@@ -21,14 +19,6 @@ constexpr std::string_view kSpace = "\xE2\x96\x81";  // U+2581, in pieces
 // Appended to a serialized model it sets normalizer_spec.add_dummy_prefix (fields 3 and 3 of
 // sentencepiece_model.proto) to false: of joined messages the later value holds.
 constexpr std::string_view kNoDummyPrefix{"\x1a\x02\x18\x00", 4};
-
-std::string read_file(const std::string& path) {
-  { ByteReader check(path); }  // the same errors as reading text
-  std::ifstream in(path, std::ios::binary);
-  std::string content{std::istreambuf_iterator<char>(in), {}};
-  ORTHANT_CHECK(in.good() || in.eof(), kData, path, ": cannot be read");
-  return content;
-}
 
 std::unique_ptr<Processor> load(std::string_view model, const std::string& path) {
   auto processor = std::make_unique<Processor>();
@@ -152,7 +142,7 @@ class SentencePiece final : public Tokenizer {
 }  // namespace
 
 std::unique_ptr<Tokenizer> load_sentencepiece(const std::string& path) {
-  return parse_sentencepiece(read_file(path), path);
+  return parse_sentencepiece(read_whole_file(path), path);
 }
 
 std::unique_ptr<Tokenizer> parse_sentencepiece(std::string file, const std::string& label) {

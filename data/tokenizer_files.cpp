@@ -3,8 +3,6 @@
 #include "data/tokenizer_files.h"
 
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 
 #include "base/durable_file.h"
 #include "base/error.h"
@@ -20,24 +18,16 @@ constexpr const char* kEndOfText = "<|endoftext|>";
 
 bool is_file(const std::string& path) { return std::filesystem::is_regular_file(path); }
 
-std::string read_file(const std::string& path) {
-  { ByteReader check(path); }  // the same errors as reading text
-  std::ifstream in(path, std::ios::binary);
-  std::string content{std::istreambuf_iterator<char>(in), {}};
-  ORTHANT_CHECK(in.good() || in.eof(), kData, path, ": cannot be read");
-  return content;
-}
-
 // What stands beside a tokenizer's file, or nothing.
 std::string config_beside(const std::string& path) {
   const std::string config = folder_of(path) + "/tokenizer_config.json";
-  return is_file(config) ? read_file(config) : "";
+  return is_file(config) ? read_whole_file(config) : "";
 }
 
 // The lines of merges.txt behind its version.
 Json merges_of(const std::string& path) {
   Json merges = Json::array();
-  const std::string content = read_file(path);
+  const std::string content = read_whole_file(path);
   ORTHANT_CHECK(valid_utf8(content) == content, kData, path, ": is not UTF-8");
   for (size_t at = 0; at < content.size();) {
     const size_t end = std::min(content.find('\n', at), content.size());
@@ -53,12 +43,12 @@ Json merges_of(const std::string& path) {
 
 std::unique_ptr<SequenceTokenizer> load_tokenizer_json(const std::string& path) {
   return parse_tokenizer_json(
-      {.tokenizer = read_file(path), .config = config_beside(path), .label = path});
+      {.tokenizer = read_whole_file(path), .config = config_beside(path), .label = path});
 }
 
 std::unique_ptr<SequenceTokenizer> load_gpt2_tokenizer(const std::string& vocab_path,
                                                        const std::string& merges_path) {
-  const Json vocab = parse_json(read_file(vocab_path), vocab_path);
+  const Json vocab = parse_json(read_whole_file(vocab_path), vocab_path);
   Json root = {{"added_tokens", Json::array()},
                {"normalizer", nullptr},
                {"pre_tokenizer", {{"type", "ByteLevel"}, {"add_prefix_space", false}}},

@@ -13,9 +13,9 @@
 // that the ids are those of the whole document.  Where a tokenizer cannot be cut (Strip, an
 // expression in a Replace) documents are held in memory whole.
 //
-// eos, bos, pad and unk come from tokenizer_config.json beside the file (a text or {"content":
-// ...}); what it does not name, or without it, from well-known names among the special tokens.
-// Without an eos there is no tokenizer: it ends documents.
+// eos, bos and pad come from tokenizer_config.json beside the file (a text or {"content": ...});
+// what it does not name, or without it, from well-known names among the special tokens.  Without an
+// eos there is no tokenizer: it ends documents.  unk is what the model makes of unknown text.
 #pragma once
 
 #include <memory>

@@ -38,7 +38,6 @@ std::vector<AddedToken> parse_added_tokens(const JsonPlace& place);
 class AddedTokenMatcher {
  public:
   void add(const AddedToken& token, std::string_view content);
-  bool empty() const { return tokens_.empty(); }
   size_t longest() const { return longest_; }  // bytes
   bool strips_left() const { return strips_left_; }
   bool has_single_words() const { return has_single_words_; }

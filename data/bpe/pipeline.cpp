@@ -109,7 +109,10 @@ class PipelineRun {
     hidden_ = {};
     return p_.raw_.for_each_segment(
         text, r_.with_special, hidden_.ranges, [&](const AddedTokenMatcher::Segment& segment) {
-          if (segment.token) return token(*segment.token) && cut_behind_token(begin + segment.end);
+          if (segment.token) {
+            part_.ids.push_back(segment.token->id);
+            return cut_behind_token(begin + segment.end);
+          }
           gap_begin_ = begin + segment.begin;
           const bool begins = segment.begin > 0 || (begin == 0 && r_.begins);
           return gap(text.substr(segment.begin, segment.end - segment.begin), begins,
@@ -126,7 +129,7 @@ class PipelineRun {
         normalized, r_.with_special, hidden_normalized_.ranges,
         [&](const AddedTokenMatcher::Segment& segment) {
           if (segment.token) {
-            token(*segment.token);
+            part_.ids.push_back(segment.token->id);
             const auto place = place_of(segment.end);
             return !place || cut_behind_token(*place);
           }
@@ -150,11 +153,6 @@ class PipelineRun {
           const auto place = before ? place_of(segment_begin_ + *before) : std::nullopt;
           return !place || cut(*place);
         });
-  }
-
-  bool token(const AddedToken& token) {
-    part_.ids.push_back(token.id);
-    return true;
   }
 
   void encode_word(std::string_view word) {

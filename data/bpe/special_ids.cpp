@@ -24,7 +24,6 @@ constexpr std::string_view kBos[] = {"<s>", "<|begin_of_text|>",
 constexpr std::string_view kPad[] = {"<pad>", "<|pad|>",
                                      "<\xEF\xBD\x9C\xE2\x96\x81pad\xE2\x96\x81\xEF\xBD\x9C>",
                                      "<|finetune_right_pad_id|>", "[PAD]"};
-constexpr std::string_view kUnk[] = {"<unk>", "<|unk|>", "[UNK]"};
 
 class Finder {
  public:
@@ -61,10 +60,11 @@ SpecialIds find_special_ids(const JsonPlace& config, std::span<const AddedToken>
                             const std::function<std::optional<int32_t>(std::string_view)>& find,
                             const std::string& label) {
   const Finder finder(config, added, find);
-  const SpecialIds ids{.bos = finder.find("bos_token", kBos),
-                       .eos = finder.find("eos_token", kEos),
-                       .unk = unknown_id >= 0 ? unknown_id : finder.find("unk_token", kUnk),
-                       .pad = finder.find("pad_token", kPad)};
+  SpecialIds ids{.bos = finder.find("bos_token", kBos),
+                 .eos = finder.find("eos_token", kEos),
+                 .pad = finder.find("pad_token", kPad)};
+  // GPT-2's says that its end of text is the unknown token too, which it never needs.
+  if (unknown_id != ids.eos) ids.unk = unknown_id;
   ORTHANT_CHECK(ids.eos >= 0, kData, label,
                 ": nothing says which token ends a document; put a tokenizer_config.json beside "
                 "it, such as {\"eos_token\": \"</s>\"}");

@@ -5,6 +5,7 @@
 // A table of fixed size (4 MiB); a word takes the place of the one that had it.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <cstring>

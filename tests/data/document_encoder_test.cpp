@@ -96,18 +96,32 @@ TEST(DocumentEncoder, EveryCutIsOne) {
   }
 }
 
-// Where a part of one of the stages' matches is cut again, the place is no cut.
-TEST(DocumentEncoder, CutsOutsideOfMatches) {
+// A tokenizer that cuts as it is told to.
+std::unique_ptr<SequenceTokenizer> cut_by(const std::vector<Json>& patterns) {
   Json root = Json::parse(read_bytes(golden_path("gpt2.json")));
-  const auto split = [](const Json& pattern) {
-    return Json{{"type", "Split"}, {"pattern", pattern}, {"behavior", "Isolated"}};
-  };
-  const Json bytes = {{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}};
-  root["pre_tokenizer"] = {
-      {"type", "Sequence"},
-      {"pretokenizers", {split({{"Regex", "[a-z]{3}"}}), split({{"String", "e"}}), bytes}}};
-  const auto tokenizer = parse_tokenizer_json({.tokenizer = root.dump(), .label = "t.json"});
+  Json stages = Json::array();
+  for (const Json& pattern : patterns)
+    stages.push_back({{"type", "Split"}, {"pattern", pattern}, {"behavior", "Isolated"}});
+  stages.push_back({{"type", "ByteLevel"}, {"add_prefix_space", false}, {"use_regex", false}});
+  root["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", stages}};
+  return parse_tokenizer_json({.tokenizer = root.dump(), .config = "", .label = "t.json"});
+}
+
+// Where a match of one stage is cut again by the next, the place is no cut.
+TEST(DocumentEncoder, CutsOutsideOfMatches) {
+  const auto tokenizer = cut_by({{{"Regex", "[a-z]{3}"}}, {{"String", "e"}}});
   expect_cuts(*tokenizer, "these are the letters that are cut again, here and there");
+}
+
+// How far a match looks ahead is up to the expression.
+TEST(DocumentEncoder, WaitsForWhatAMatchLooksAt) {
+  const auto tokenizer = cut_by({{{"Regex", "th(?=x*y)|[a-z]"}}});
+  const std::string text = "th" + std::string(60, 'x') + "y";
+  ASSERT_NE(tokenizer->encode(text), tokenizer->encode(text.substr(0, 62)));
+  for (size_t size = 1; size < text.size(); ++size)
+    EXPECT_EQ(tokenizer->encode_part({.text = text.substr(0, size), .want_bytes = 1}).bytes, 0u);
+  EXPECT_EQ(tokenizer->encode_part({.text = text + std::string(20, '.'), .want_bytes = 1}).bytes,
+            2u);
 }
 
 // Whatever follows a text: what a part gave before it was there holds.
