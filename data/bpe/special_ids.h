@@ -14,8 +14,8 @@
 
 namespace orthant {
 
-// `config`: null, or the content of tokenizer_config.json; `unknown_id`: the model's; `find`: the id
-// of a token.  Error(kData) for a name that is no token, and where nothing says what ends a
+// `config`: null, or the content of tokenizer_config.json; `unknown_id`: the model's; `find`: the
+// id of a token.  Error(kData) for a name that is no token, and where nothing says what ends a
 // document.
 SpecialIds find_special_ids(const JsonPlace& config, std::span<const AddedToken> added,
                             int32_t unknown_id,
