@@ -48,16 +48,13 @@ class ByteTokenizer final : public Tokenizer {
 }  // namespace
 
 std::string Tokenizer::decode(std::span<const int32_t> tokens, bool continues) const {
+  const int32_t end = end_of_document();
   std::string text;
   for (const int32_t token : tokens) {
-    std::string_view piece = token_text(token);
-    if (!continues) piece.remove_prefix(dummy_bytes(token));
-    text += piece;
-    if (token == end_of_document()) {
-      continues = false;
-    } else if (!token_text(token).empty()) {  // a token without text is not the first of a text
-      continues = true;
-    }
+    const std::string_view piece = token_text(token);
+    text += piece.substr(continues ? 0 : dummy_bytes(token));
+    // A token without text is not the first of a document.
+    continues = token != end && (continues || !piece.empty());
   }
   return text;
 }
