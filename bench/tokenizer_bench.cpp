@@ -2,8 +2,8 @@
 // How fast a tokenizer encodes a text, on one thread and on all.
 //   tokenizer_bench TOKENIZER FILE [--serve]
 // The text is encoded in pieces of 64 KiB, as if each were a document.  Seconds are those of the
-// processor on one thread, which other programs disturb less, and of the clock on all.  --serve: for
-// every line on standard input once more, on one thread; prints seconds and ids
+// processor on one thread, which other programs disturb less, and of the clock on all.  --serve:
+// for every line on standard input once more, on one thread; prints seconds and ids
 // (bench/tokenizer.py).
 #include <algorithm>
 #include <cstdio>

@@ -133,6 +133,10 @@ bool Normalizer::prepends() const {
   return std::ranges::any_of(steps_, [](const Step& s) { return s.kind == Kind::kPrepend; });
 }
 
+bool Normalizer::replaces() const {
+  return std::ranges::any_of(steps_, [](const Step& s) { return s.kind == Kind::kReplace; });
+}
+
 size_t Normalizer::settled_bytes(std::string_view text) const {
   size_t settled = text.size(), literals = 0;
   for (const Step& step : steps_) {

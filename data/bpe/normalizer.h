@@ -30,6 +30,7 @@ class Normalizer {
   bool can_cut() const;
   bool is_identity() const { return steps_.empty(); }
   bool prepends() const;
+  bool replaces() const;
   // Leading bytes of a text that are rewritten alike whatever follows it.
   size_t settled_bytes(std::string_view text) const;
 

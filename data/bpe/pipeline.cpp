@@ -37,6 +37,9 @@ Pipeline::Pipeline(const JsonPlace& root)
       pre_tokenizer_(root.find("pre_tokenizer")),
       model_(root.at("model"), pre_tokenizer_.is_byte_level()),
       added_(parse_added_tokens(root.find("added_tokens"))) {
+  // What the library then takes for the beginning of a document follows from its offsets.
+  if (pre_tokenizer_.prepends_to_first() && normalizer_.replaces())
+    root.at("pre_tokenizer").refuse("prepend_scheme 'first' with a Replace is not supported");
   if (!pre_tokenizer_.cuts_words() && model_.may_cut_before(kSpace))
     pre_tokenizer_.add_stage({SplitPattern::pcre2(kWordsOfSpaces)});
   add_matchers();
@@ -123,7 +126,6 @@ class PipelineRun {
   // Text between added tokens.
   bool gap(std::string_view text, bool begins, bool open) {
     const std::string_view normalized = p_.normalizer_.apply(text, begins, s_.normalized, s_.match);
-    const bool is_first = gap_begin_ == 0 && r_.begins;
     hidden_normalized_ = {};
     return p_.normalized_.for_each_segment(
         normalized, r_.with_special, hidden_normalized_.ranges,
@@ -134,8 +136,10 @@ class PipelineRun {
             return !place || cut_behind_token(*place);
           }
           segment_begin_ = segment.begin;
+          // Text whose beginning was stripped is not the first of a document to the library.
+          const bool is_first = r_.begins && place_of(segment.begin) == size_t{0};
           return words(normalized.substr(segment.begin, segment.end - segment.begin),
-                       begins || segment.begin > 0, is_first && segment.begin == 0,
+                       begins || segment.begin > 0, is_first,
                        open && segment.end == normalized.size());
         });
   }

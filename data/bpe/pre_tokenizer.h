@@ -37,6 +37,7 @@ class PreTokenizer {
 
   bool is_byte_level() const { return is_byte_level_; }
   bool prepends() const { return prefix_ != Prefix::kNone; }
+  bool prepends_to_first() const { return prefix_ == Prefix::kFirst; }
   bool cuts_words() const { return !stages_.empty(); }
   void add_stage(SplitStage stage) { stages_.push_back(std::move(stage)); }
 

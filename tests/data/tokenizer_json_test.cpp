@@ -37,6 +37,21 @@ TEST(TokenizerJson, EncodesAndDecodesAsTheLibraryDoes) {
   }
 }
 
+// Parts that none of the files has, put into them.
+TEST(TokenizerJson, EveryPartDoesAsTheLibrarys) {
+  const std::vector<std::string> texts = golden_texts()["texts"];
+  ASSERT_GE(golden_texts()["variants"].size(), 25u);
+  for (const Json& variant : golden_texts()["variants"]) {
+    Json root = Json::parse(read_bytes(golden_path(variant["file"].get<std::string>() + ".json")));
+    root.update(variant["change"]);
+    const auto tokenizer =
+        parse_tokenizer_json({.tokenizer = root.dump(), .config = "", .label = "t.json"});
+    for (size_t i = 0; i < variant["ids"].size(); ++i)
+      EXPECT_EQ(tokenizer->encode_with_added(texts[200 + i]), variant["ids"][i].get<Ids>())
+          << variant["change"] << ": " << texts[200 + i];
+  }
+}
+
 TEST(TokenizerJson, GivesTextBackToTheByte) {
   for (const char* name : {"deepseek_v3", "llama3", "gpt2", "smollm2", "llama2"}) {
     const auto tokenizer = golden_tokenizer(name);

@@ -94,6 +94,13 @@ TEST(TokenizerRefusal, OfPartsThatAreNotBuilt) {
   named("post_processor", {{"type", "RobertaProcessing"}}, "$.post_processor.type",
         "RobertaProcessing");
   named("decoder", {{"type", "CTC"}}, "$.decoder.type", "CTC");
+  expect_refusal(
+      {"$.pre_tokenizer", "'first' with a Replace"},
+      [](Json& r) {
+        r["normalizer"] =
+            Json::parse(R"({"type": "Replace", "pattern": {"String": "a"}, "content": "b"})");
+      },
+      "metaspace");
   expect_refusal({"$.decoder", "null"}, [](Json& r) { r["decoder"] = nullptr; });
   expect_refusal({"$.pre_tokenizer.pretokenizers[2]", "behind ByteLevel"}, [](Json& r) {
     r["pre_tokenizer"]["pretokenizers"].push_back({{"type", "Digits"}});

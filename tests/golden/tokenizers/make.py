@@ -104,6 +104,36 @@ def tokenizer_files():
     }
 
 
+def variants():
+    """(file, what is changed in it): parts that no published tokenizer above has."""
+    def parts(*more):
+        return {"pre_tokenizer": sequence(*more)}
+
+    def metaspace(**options):
+        return {"pre_tokenizer": {"type": "Metaspace", "replacement": SPACE, **options}}
+
+    def normalizers(*more):
+        return {"normalizer": {"type": "Sequence", "normalizers": list(more)}}
+
+    behaviors = ["Isolated", "Removed", "MergedWithPrevious", "MergedWithNext", "Contiguous"]
+    return ([("gpt2", {"pre_tokenizer": {**GPT2, "add_prefix_space": True}}), ("gpt2", parts({"type": "Digits", "individual_digits": False}, GPT2))]
+            + [("metaspace", metaspace(prepend_scheme=scheme, split=cut)) for scheme in ("always", "first", "never") for cut in (True, False)]
+            + [("metaspace", metaspace(add_prefix_space=False, prepend_scheme="never")), ("metaspace", {"pre_tokenizer": {"type": "Whitespace"}})]
+            + [("metaspace", parts({"type": "Punctuation", "behavior": behavior}, {"type": "Digits", "individual_digits": True})) for behavior in behaviors]
+            + [("gpt2", parts(split("[a-z]+|\\s", behavior, invert), BYTE_LEVEL)) for behavior in behaviors for invert in (False, True)]
+            + [("gpt2", parts(split({"String": "."}, "MergedWithNext"), split("[^e]e", "MergedWithPrevious", True), BYTE_LEVEL))]
+            + [("metaspace", normalizers({"type": form}, {"type": "Strip", "strip_left": left, "strip_right": not left}))
+               for form, left in [("NFC", True), ("NFD", False), ("NFKC", True), ("NFKD", False)]]
+            + [("metaspace", {**normalizers({"type": "Replace", "pattern": {"Regex": "\\s+"}, "content": " "}, {"type": "Prepend", "prepend": "x "}), **change})
+               for change in (metaspace(prepend_scheme="always"), {"pre_tokenizer": {"type": "WhitespaceSplit"}})])
+
+
+def golden_of_variant(name, change, items):
+    file = json.loads((HERE / f"{name}.json").read_text())
+    library = Tokenizer.from_str(json.dumps({**file, **change}))
+    return {"file": name, "change": change, "ids": [library.encode(item, add_special_tokens=False).ids for item in items]}
+
+
 def golden_of(text, items):
     """The library numbers added tokens anew where their ids have gaps (transformers#45359); the file's ids are the model's."""
     library = Tokenizer.from_str(text)
@@ -130,6 +160,7 @@ def main():
         text = json.dumps(file, ensure_ascii=False, separators=(",", ":"))
         (HERE / f"{name}.json").write_text(text + "\n")
         golden["tokenizers"][name] = golden_of(text, items)
+    golden["variants"] = [golden_of_variant(name, change, items[200:300]) for name, change in variants()]
     with open(HERE / "golden.json.gz", "wb") as out, gzip.GzipFile(fileobj=out, mode="wb", filename="", mtime=0) as zipped:
         zipped.write(json.dumps(golden, separators=(",", ":")).encode())
 
