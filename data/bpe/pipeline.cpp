@@ -57,10 +57,14 @@ void Pipeline::add_matchers() {
   }
 }
 
+// Whether there are places at which a document may be cut.
+bool Pipeline::can_cut() const {
+  return normalizer_.can_cut() && (normalizer_.is_identity() || !normalized_.has_single_words());
+}
+
 // Leading bytes of a document's text that become the same, whatever follows.
 size_t Pipeline::settled_bytes(std::string_view text) const {
   const bool rewrites = !normalizer_.is_identity();
-  if (!normalizer_.can_cut() || (rewrites && normalized_.has_single_words())) return 0;
   // A token of normalized text may be longer in the text as it is.
   const size_t longest = std::max(raw_.longest(), normalized_.longest() * (rewrites ? 4 : 1));
   size_t settled =
@@ -76,7 +80,9 @@ class PipelineRun {
       : p_(pipeline),
         r_(request),
         s_(scratch),
-        settled_(r_.ends ? r_.text.size() : p_.settled_bytes(r_.text)),
+        settled_(!p_.can_cut() ? 0
+                 : r_.ends     ? r_.text.size()
+                               : p_.settled_bytes(r_.text)),
         prepends_(p_.normalizer_.prepends() || p_.pre_tokenizer_.prepends()),
         has_single_words_(p_.raw_.has_single_words() || p_.normalized_.has_single_words()) {}
 
@@ -188,8 +194,8 @@ class PipelineRun {
 
   // The ids so far stand for the text up to here, and it could be cut here.
   bool cut(size_t place) {
-    if (place > settled_) return true;
-    if (has_single_words_) {  // they look at the character before them
+    if (place == 0 || place > settled_) return true;  // 0: behind what was put before the text
+    if (has_single_words_) {                          // they look at the character before them
       const std::string_view rest = r_.text.substr(place);
       if (p_.raw_.begins(rest) || p_.normalized_.begins(rest)) return true;
     }

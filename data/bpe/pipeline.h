@@ -44,6 +44,7 @@ class Pipeline {
  private:
   friend class PipelineRun;
   void add_matchers();
+  bool can_cut() const;
   size_t settled_bytes(std::string_view text) const;
 
   Normalizer normalizer_;
