@@ -19,10 +19,27 @@ function(orthant_library name)
     if(name STREQUAL "tensor")
       target_sources(orthant_tensor PRIVATE ${ORTHANT_CPU_KERNELS})
     endif()
+    orthant_standard_headers(orthant_${name})
   else()
     add_library(orthant_${name} INTERFACE)
     target_include_directories(orthant_${name} INTERFACE ${CMAKE_SOURCE_DIR})
     target_link_libraries(orthant_${name} INTERFACE ${ARG_DEPS} ${ARG_PUBLIC_DEPS} ${ARG_PRIVATE_DEPS})
+  endif()
+endfunction()
+
+# Headers that are parsed once for all libraries, and once for all tests: they are most of what a small file costs.
+# Not with a compiler cache, which would miss in every folder where they are made anew.
+set(ORTHANT_STANDARD_HEADERS <algorithm> <array> <cstdint> <filesystem> <functional> <map> <memory> <optional> <set>
+  <span> <string> <string_view> <vector>)
+if(NOT CMAKE_CXX_COMPILER_LAUNCHER MATCHES "ccache")
+  file(CONFIGURE OUTPUT ${CMAKE_BINARY_DIR}/standard_headers.cpp CONTENT "")
+  add_library(standard_headers OBJECT ${CMAKE_BINARY_DIR}/standard_headers.cpp)
+  target_precompile_headers(standard_headers PRIVATE ${ORTHANT_STANDARD_HEADERS})
+endif()
+# For a library; it has to be compiled with the same options.
+function(orthant_standard_headers target)
+  if(TARGET standard_headers)
+    target_precompile_headers(${target} REUSE_FROM standard_headers)
   endif()
 endfunction()
 

@@ -15,7 +15,7 @@ std::string plain_reason(std::string text) {
   if (const size_t tag = text.find("] "); text.starts_with('[') && tag != std::string::npos)
     text.erase(0, tag + 2);
   constexpr size_t kMost = 160;
-  if (text.size() > kMost) text = text.substr(0, kMost) + "...";
+  if (text.size() > kMost) text.replace(kMost, std::string::npos, "...");
   for (char& c : text)
     if (c < ' ' || c > '~') c = '?';
   return text;

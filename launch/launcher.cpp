@@ -43,7 +43,7 @@ int code_of(int status) {
 
 class Job {
  public:
-  explicit Job(const RankEnds& ends) : ends_(ends) {}
+  Job(int ranks, const RankEnds& ends) : ranks_(ranks), ends_(ends) {}
   int run(std::vector<std::string> command);
 
  private:
@@ -61,6 +61,7 @@ class Job {
   void end_orphans();
   int exit_code() const;
 
+  int ranks_, num_ended_ = 0;
   const RankEnds& ends_;
   sigset_t signals_before_ = {};
   int signals_ = -1, errors_ = -1;  // files
@@ -74,6 +75,7 @@ class Job {
   std::optional<RankEnd> failure_;  // the first rank's that did not end well
   int last_signal_ = 0;
   bool is_killed_ = false;          // by a second interrupt
+  bool is_over_ = false;            // the others are ended because of the failure
   double quiet_since_seconds_ = 0;  // no rank has been there; 0: none yet
   double failed_at_seconds_ = 0;
 };
@@ -145,6 +147,7 @@ void Job::reap() {
 
 void Job::read_ends() {
   for (auto end = ends_.next(); end; end = ends_.next()) {
+    ++num_ended_;
     if (quiet_since_seconds_ == 0) quiet_since_seconds_ = now_seconds();  // it may go unseen
     if (end->status == 0 || failure_) continue;
     failure_ = end;
@@ -188,8 +191,8 @@ void Job::tick() {
   // The others have had time to say what they have to say of it; what has saved ends in its own.
   const bool has_saved = failure_ && WIFEXITED(failure_->status) &&
                          WEXITSTATUS(failure_->status) == static_cast<int>(ErrorKind::kInterrupted);
-  const bool is_over = failure_ && !has_saved && now - failed_at_seconds_ > kGraceSeconds;
-  const bool kills = is_killed_ || is_over;
+  if (failure_ && !has_saved && now - failed_at_seconds_ > kGraceSeconds) is_over_ = true;
+  const bool kills = is_killed_ || is_over_;
   if (signal_ranks(kills ? SIGKILL : last_signal_ ? SIGUSR1 : 0) > 0) quiet_since_seconds_ = now;
   const double grace = is_killed_ ? kGraceOfTheKilledSeconds : kGraceSeconds;
   if (quiet_since_seconds_ > 0 && now - quiet_since_seconds_ > grace) kill(mpirun_, SIGKILL);
@@ -212,11 +215,13 @@ void Job::end_orphans() {
 
 // mpirun's own, where a rank was killed or called MPI_Abort; else that of the first rank.
 int Job::exit_code() const {
+  if (num_ended_ == ranks_ && !failure_) return 0;  // whatever became of mpirun behind them
   const bool mpirun_died = WIFSIGNALED(*mpirun_status_);
   int code = code_of(*mpirun_status_);
   std::string who = mpirun_died ? "mpirun" : "a rank";
   const bool is_lost = code == 1 && last_signal_;  // what mpirun says of ranks killed as they start
-  if (failure_ && (code == 0 || mpirun_died || is_lost)) code = code_of(failure_->status);
+  if (failure_ && (code == 0 || mpirun_died || is_lost || is_over_))
+    code = code_of(failure_->status);
   if (failure_ && code == code_of(failure_->status)) who = concat("rank ", failure_->rank);
   const char* name = code > 128 ? sigdescr_np(code - 128) : nullptr;
   if (last_signal_ && (name || code == 1))
@@ -268,7 +273,7 @@ int launch_ranks(int ranks, const std::string& program, const std::vector<std::s
   std::vector<std::string> words = {
       own_program(), "launch", "--as-rank-of", ends.address(), "--program", file, "--"};
   words.insert(words.end(), arguments.begin(), arguments.end());
-  return Job(ends).run(mpirun_command(ranks, words));
+  return Job(ranks, ends).run(mpirun_command(ranks, words));
 }
 
 std::string own_program() { return std::filesystem::read_symlink("/proc/self/exe").string(); }

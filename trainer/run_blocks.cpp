@@ -7,6 +7,12 @@
 
 namespace orthant {
 
+const EnumNames<Determinism>& determinism_names() {
+  static const EnumNames<Determinism> names = {
+      {Determinism::kLayout, "layout"}, {Determinism::kRun, "run"}, {Determinism::kNone, "none"}};
+  return names;
+}
+
 void RunSection::fields(FieldVisitor& v) {
   v.may_change_on_resume([&] {
     v.field("name", name, required_text(), "name of the run");
@@ -21,8 +27,7 @@ void RunSection::fields(FieldVisitor& v) {
             "go on even where the configuration differs from the checkpoint's");
   });
   v.field(
-      "determinism", determinism,
-      {{Determinism::kLayout, "layout"}, {Determinism::kRun, "run"}, {Determinism::kNone, "none"}},
+      "determinism", determinism, determinism_names(),
       "layout: every data-parallel size that divides the lanes gives the same bits; run, none: "
       "a rank adds its micro-batches as one lane; none: on CUDA the gradient of attention may be "
       "summed in any order");

@@ -11,6 +11,7 @@
 namespace orthant {
 
 enum class Determinism { kLayout, kRun, kNone };  // docs/numerics.md
+const EnumNames<Determinism>& determinism_names();
 
 struct RunSection {
   std::string name = "run";

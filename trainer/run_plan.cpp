@@ -9,18 +9,19 @@
 namespace orthant {
 namespace {
 
-int micro_batches_of(const RunConfig& config, int64_t step) {
-  return static_cast<int>(config.batch.micro_batches_of_step(step) /
+// Of a replica in the first step, which has the fewest.
+int fewest_micro_batches(const RunConfig& config) {
+  return static_cast<int>(config.batch.micro_batches_of_step(1) /
                           config.parallel.data_parallel_size);
 }
 
 // "batch.global_batch_size 12 / micro_batch_size 2 / data_parallel_size 2 = 3 micro-batches".
-std::string micro_batches_text(const RunConfig& config, int micro_batches) {
+std::string micro_batches_text(const RunConfig& config) {
   const BatchConfig& b = config.batch;
   return concat(b.ramp_start > 0 ? "batch.ramp_start " : "batch.global_batch_size ",
                 b.sizes().size_of_step(1), " / micro_batch_size ", b.micro_batch_size,
-                " / data_parallel_size ", config.parallel.data_parallel_size, " = ", micro_batches,
-                " micro-batches");
+                " / data_parallel_size ", config.parallel.data_parallel_size, " = ",
+                fewest_micro_batches(config), " micro-batches");
 }
 
 void check_optimizer(const OptimizerConfig& optimizer) {
@@ -48,20 +49,18 @@ void settle(RunConfig& c, int world_size) {
   problems.raise();
 }
 
-// Layers of each of the pipeline's stages.  The micro-batches are fewest in the first step.
+// Layers of each of the pipeline's stages.
 std::vector<StageLayers> split_layers(const RunConfig& config) {
   const ParallelConfig& p = config.parallel;
   const auto ranks = static_cast<int>(p.pipeline_parallel_size);
-  const int micro_batches = micro_batches_of(config, 1);
   int64_t chunks = 0;
   try {
-    chunks = pipeline::settle_chunks(p.pipeline_schedule, ranks, micro_batches,
+    chunks = pipeline::settle_chunks(p.pipeline_schedule, ranks, fewest_micro_batches(config),
                                      static_cast<int>(p.pipeline_chunks));
   } catch (const Error& error) {
-    throw_error(ErrorKind::kConfig,
-                concat("parallel.pipeline_schedule: ", error.what(), " (",
-                       micro_batches_text(config, micro_batches), "; pipeline_parallel_size ",
-                       ranks, ", pipeline_chunks ", p.pipeline_chunks, ")"));
+    throw_error(ErrorKind::kConfig, concat("parallel.pipeline_schedule: ", error.what(), " (",
+                                           micro_batches_text(config), "; pipeline_parallel_size ",
+                                           ranks, ", pipeline_chunks ", p.pipeline_chunks, ")"));
   }
   return split_stages(config.model, config.batch.sequence_length, ranks * static_cast<int>(chunks),
                       p.pipeline_layers);

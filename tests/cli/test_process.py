@@ -87,6 +87,34 @@ class Launchers(CliTest):
         self.assertEqual(done.returncode, 137)
         self.assertIn("mpirun was ended by signal 9", done.stderr)
 
+        # What the ranks said counts, whatever becomes of mpirun behind them.
+        ranks = 'shift 5; for rank in 0 1; do OMPI_COMM_WORLD_RANK=$rank "$@"; done'
+        (self.dir / "mpirun").write_text(f"#!/bin/sh\n{ranks}\nexec tail -f /dev/null\n")
+        for code in [0, 75]:
+            done = subprocess.run(launch("bash", "-c", f"exit {code}"), capture_output=True, text=True, timeout=60,
+                                  env=environment(PATH=f"{self.dir}:{os.environ['PATH']}"))
+            self.assertEqual((done.returncode, done.stderr), (code, ""))
+
+    def test_an_interrupt_of_the_terminal_does_not_come_to_mpirun(self):
+        (self.dir / "mpirun").write_text(f"#!/bin/bash\ncd {self.dir}\ntrap 'touch interrupted' INT\ntouch started\n"
+                                         "for i in {1..20}; do sleep 0.1; done\n")
+        (self.dir / "mpirun").chmod(0o755)
+        process = subprocess.Popen(launch("true"), stderr=subprocess.DEVNULL, preexec_fn=lambda: os.setpgid(0, 0),
+                                   env=environment(PATH=f"{self.dir}:{os.environ['PATH']}"))
+        while not (self.dir / "started").exists():
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        process.wait(timeout=60)
+        self.assertFalse((self.dir / "interrupted").exists())
+
+    def test_a_rank_that_failed_gives_others_seconds_and_one_that_saved_all_they_need(self):
+        line = "if [ $OMPI_COMM_WORLD_RANK = 1 ]; then exit {}; fi; sleep 9; echo rank 0 was left alone"
+        runs = [subprocess.Popen(launch("bash", "-c", line.format(code)), stdout=subprocess.PIPE, text=True) for code in (75, 64)]
+        saved, failed = [run.communicate(timeout=60)[0] for run in runs]
+        self.assertEqual([run.returncode for run in runs], [75, 64])
+        self.assertIn("left alone", saved)
+        self.assertEqual(failed, "")
+
     def test_what_cannot_be_launched_is_named(self):
         self.check(orthant("launch", "-n", 2, "--program", "/no/such/program"), 66, "/no/such/program")
         self.check(orthant("launch", "-n", 2, "--", "doctor", PATH="/no/such/folder"), 69, "no mpirun in PATH")
@@ -104,7 +132,8 @@ class Signals(CliTest):
         line = command(["pretrain", self.config(), "run.max_steps=1000000", "schedule.total_steps=8", "checkpoint.interval=0",
                         "logging.interval=100000", f"run.dir={self.dir}/{name}"], ranks)
         # Shells start what they put into the background with SIGINT ignored, and nohup with SIGHUP; this test may be there.
-        before = lambda: [signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGHUP)]
+        # In a process group of its own, as a terminal's shell starts it.
+        before = lambda: [os.setpgid(0, 0)] + [signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL) for number in (signal.SIGINT, signal.SIGHUP)]
         process = subprocess.Popen(line, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment(), preexec_fn=before)
         self.addCleanup(self.end, name)
         metrics = self.dir / name / "metrics.jsonl"
@@ -146,7 +175,7 @@ class Signals(CliTest):
         for ranks in [0, 2]:
             process = self.started(f"run{ranks}", ranks)
             process.send_signal(signal.SIGHUP)
-            process.send_signal(signal.SIGHUP)  # as a shell and the kernel both send it
+            os.killpg(process.pid, signal.SIGHUP)  # as a shell and the kernel both send it
             code, err = self.ended(process, f"run{ranks}")
             self.assertEqual(code, 75, err)
             self.assertIn("stopped by a signal", err)
@@ -169,7 +198,7 @@ class Signals(CliTest):
             process = self.started(f"run{i}", 2)
             for pause in [0, [0, 0.002, 0.01, 0.05][i % 4]]:
                 time.sleep(pause)
-                process.send_signal(signal.SIGINT)
+                os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C on a terminal comes
             code, err = self.ended(process, f"run{i}")
             self.assertIn(code, [75, 130], err)  # 75: it had saved before the second came
         self.twenty(trial)

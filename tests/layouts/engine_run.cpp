@@ -55,8 +55,7 @@ RunPlan plan_of(const Variant& variant, const LayoutOptions& options, int world_
   RunConfig config = variant.config;
   config.precision = precision_names().at(options.precision);
   config.run.max_steps = 100;
-  config.run.determinism =
-      options.determinism == "none" ? Determinism::kNone : Determinism::kLayout;
+  config.run.determinism = determinism_names().at(options.determinism);
   config.run.reduction_lanes = options.reduction_lanes;
   config.parallel.recompute = recompute_names().at(options.recompute);
   config.parallel.recompute_layers = options.recompute_layers;

@@ -21,14 +21,23 @@ ZERO = {"filter": "*Zero*:*Fp64EqualsReference*"}
 GRID = {"filter": "*Grid.Fp64*"}
 ROLES = {"filter": "Roles*"}
 CONFIG = {"target": "test_base", "filter": "Config*:Problems*"}
+CHAT = {"target": "test_data", "filter": "ChatTemplate*"}
 
 MUTANTS = [
     # The launcher.
     Mutant("ranks that start late do not hear of a stop", "Job::wait_and_look",
            "if (mpirun_status_ || (!is_signalled && now_seconds() < next_tick_seconds_)) return;", "if (mpirun_status_ || !is_signalled) return;",
            target="orthant", filter="test_process.py Signals.test_a_signal_while_ranks_start_is_not_lost"),
-    Mutant("the exit code of the ranks is lost", "Job::exit_code", "(code == 0 || mpirun_died || is_lost)", "(mpirun_died || is_lost)",
+    Mutant("the exit code of the ranks is lost", "Job::exit_code", "(code == 0 || mpirun_died || is_lost || is_over_)", "(mpirun_died || is_lost || is_over_)",
            target="orthant", filter="test_process.py Launchers.test_ranks_say_it_once_and_mpirun_says_nothing"),
+    Mutant("a rank that has saved ends the others", "Job::tick", "if (failure_ && !has_saved && now", "if (failure_ && (!has_saved || now > 0) && now",
+           target="orthant", filter="test_process.py Launchers.test_a_rank_that_failed_gives_others_seconds_and_one_that_saved_all_they_need"),
+    Mutant("ranks that launch ended hide the failure", "Job::exit_code", "is_lost || is_over_", "is_lost",
+           target="orthant", filter="test_process.py Launchers.test_a_rank_that_failed_gives_others_seconds_and_one_that_saved_all_they_need"),
+    Mutant("mpirun's end hides that of the ranks", "Job::exit_code", "if (num_ended_ == ranks_ && !failure_) return 0;", "if (num_ended_ < 0) return 0;",
+           target="orthant", filter="test_process.py Launchers.test_an_mpirun_that_hangs_when_all_ranks_have_gone_is_ended"),
+    Mutant("Ctrl-C comes to mpirun too", "Job::become_mpirun", "  setpgid(0, 0);", "",
+           target="orthant", filter="test_process.py Launchers.test_an_interrupt_of_the_terminal_does_not_come_to_mpirun"),
     Mutant("a program's lines of dashes are taken for mpirun's", "MpirunFilter::pass_line",
            "if (buries_the_program(whole)) return;", "if (!whole.empty()) return;", target="test_launch", filter="MpirunFilter*"),
     # Files and texts.
@@ -94,6 +103,34 @@ MUTANTS = [
     Mutant("Qwen2 is built without its biases", "kFamilies",
            'Family{"qwen2", "Qwen2ForCausalLM", "biases of queries, keys and values"}', 'Family{"qwen2", "Qwen2ForCausalLM"}',
            target="test_trainer", filter="HubConfigs*"),
+    # Chat templates.
+    Mutant("the newline behind a block is written", "Lexer::skip_end",
+           'if (drops_newline && sees("\\n")) ++at_;', "(void)drops_newline;", **CHAT),
+    Mutant("spaces in front of a block are written", "Lexer::data_before",
+           "return kept <= line ? data.substr(0, line) : data;", "return kept < line ? data.substr(0, line) : data;", **CHAT),
+    Mutant("a key hides the method of its name", "data/jinja: attribute",
+           "if (!of_type.is(Type::kUndefined)) return of_type;", "if (!of_type.is(Type::kUndefined) && !object.is(Type::kDict)) return of_type;", **CHAT),
+    Mutant("a macro sees the variables of its caller", "Interpreter::call_macro",
+           "const Inner inner(*this, macro.scope, definition.hidden);", "const Inner inner(*this, scope_, definition.hidden);", **CHAT),
+    Mutant("a name is the caller's until the block sets it", "Names::store",
+           "begins_undefined.try_emplace(name, !is_outside(name));", "begins_undefined.try_emplace(name, false && is_outside(name));", **CHAT),
+    Mutant("a loop counts what its condition leaves out", "Interpreter::execute_for",
+           "if (!statement.condition) loop->length", "loop->length", **CHAT),
+    Mutant("else runs behind a loop that had items", "Interpreter::execute_for",
+           "if (was_whole || statement.otherwise.empty())", "if ((was_whole && loop->index0 < 0) || statement.otherwise.empty())", **CHAT),
+    Mutant("what is added to a safe text is not escaped", "data/jinja: joined",
+           "return is_markup && !value.as_text().is_markup ?", "return is_markup && value.as_text().is_markup && value.bytes().empty() ?", **CHAT),
+    Mutant("slices count bytes", "data/jinja: slice",
+           "if (text.is_ascii() && bounds.step == 1)", "if (bounds.step == 1)", **CHAT),
+    Mutant("integers wrap", "data/jinja: integers", "if (overflows) fail_overflow(render, op, a, b);", "if (overflows && op.empty()) fail_overflow(render, op, a, b);", **CHAT),
+    Mutant("floats of JSON have as many digits as a format gives them", "JsonWriter::scalar",
+           "return float_repr(real);", "return std::to_string(real);", **CHAT),
+    Mutant("values may be nested without end", "Render::bounded",
+           "value.depth() > kMaxValueDepth", "value.depth() > 1000 * kMaxValueDepth", **CHAT),
+    Mutant("an unbuilt filter in a map is found when it is rendered", "Parser::check_named_function",
+           "if (is_test ? find_test(name) != nullptr : find_filter(name) != nullptr) return;", "return;", **CHAT),
+    Mutant("tools go to the template without tools", "ChatTemplates::choose",
+           'auto found = has_tools ? templates_.find("tool_use") : templates_.end();', "auto found = templates_.end();\n  (void)has_tools;", **CHAT),
     # Memory of tensors.
     Mutant("a block that was lent goes back as a smaller one", "Cache::take",
            "      if (it->first != size) lent[block] = it->first;\n", "", target="test_tensor", filter="Allocator*"),
@@ -517,6 +554,9 @@ MUTANTS = [
            "< std::pair(b.changed, b.ratio)", "> std::pair(b.changed, b.ratio)", target="test_trainer", filter="ImpossibleLayouts*"),
     Mutant("layouts are proposed that do not fit", "fitting",
            "    } catch (const Error&) {\n      continue;\n    }", "    } catch (const Error&) {\n    }", target="test_trainer", filter="ImpossibleLayouts*"),
+    Mutant("a stored text settles where the schedule ends", "RunPlan::yaml", "open.schedule.total_steps = given_.schedule.total_steps;", "", target="test_trainer", filter="RunPlan*"),
+    Mutant("lanes stay as they are whatever the determinism", "RunPlan::reduction_lanes", "== Determinism::kLayout ?", "!= Determinism::kRun ?", target="test_trainer", filter="RunPlan*"),
+    Mutant("an enum's text is read and not taken", "FieldVisitor::choice", "    set(text);", "    if (text.empty()) set(text);", target="test_trainer", filter="RoutingConfig*"),
     Mutant("a schedule short of micro-batches is found out when the model is there", "settle_layout",
            "if (problems.empty()) problems.collect([&] { layers = split_layers(config); });", "if (!problems.empty()) problems.collect([&] { layers = split_layers(config); });", target="test_trainer", filter="ImpossibleLayouts*"),
     # Decoding.

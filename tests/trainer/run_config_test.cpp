@@ -32,6 +32,17 @@ TEST(RunConfig, WhatMayChangeOnResume) {
   EXPECT_GT(bound, 50);
 }
 
+TEST(RunPlan, LanesAreForTheSameBitsOnEveryLayout) {
+  const std::string text =
+      "run: {max_steps: 1, reduction_lanes: 4}\nbatch: {sequence_length: 8}\ndata: {train: "
+      "a.txt}\n";
+  for (const auto& [determinism, lanes] : {std::pair{"layout", 4}, {"run", 1}, {"none", 1}}) {
+    const auto given =
+        parse_config<RunConfig>(text, "f.yaml", {concat("run.determinism=", determinism)});
+    EXPECT_EQ(RunPlan(given.config, 1).reduction_lanes(), lanes) << determinism;
+  }
+}
+
 // Only what the user said stays in a stored text where ranks and steps may become others.
 TEST(RunPlan, TheStoredTextLeavesOpenWhatTheUserLeftOpen) {
   const std::string text =
