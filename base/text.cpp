@@ -5,6 +5,7 @@
 #include <array>
 #include <charconv>
 #include <cstdio>
+#include <cstring>
 #include <vector>
 
 namespace orthant {
@@ -63,6 +64,24 @@ size_t utf8_size(std::string_view text) {
   if (lead == 0xF0) valid = valid && byte(1) >= 0x90;
   if (lead == 0xF4) valid = valid && byte(1) < 0x90;
   return valid ? length : 0;
+}
+
+size_t utf8_prefix(std::string_view text) {
+  size_t at = 0;
+  while (at < text.size()) {
+    uint64_t eight = 0;
+    if (at + sizeof eight <= text.size()) {
+      std::memcpy(&eight, text.data() + at, sizeof eight);
+      if ((eight & 0x8080808080808080u) == 0) {  // ASCII
+        at += sizeof eight;
+        continue;
+      }
+    }
+    const size_t size = utf8_size(text.substr(at, 4));
+    if (size == 0) return at;
+    at += size;
+  }
+  return at;
 }
 
 size_t whole_characters(std::string_view text) {

@@ -43,6 +43,8 @@ std::string human_bytes(double bytes);
 
 // Bytes of the UTF-8 character at the beginning of the text; 0 when there is none.
 size_t utf8_size(std::string_view text);
+// Bytes at the beginning of the text that are UTF-8.
+size_t utf8_prefix(std::string_view text);
 // Bytes of the text without a UTF-8 character at its end that lacks its last bytes.
 size_t whole_characters(std::string_view text);
 // The text with every byte that is not part of valid UTF-8 replaced by U+FFFD.

@@ -17,6 +17,10 @@ orthant_link_archive(hdf5::hdf5 hdf5_serial ${SZIP_ARCHIVE} ${AEC_ARCHIVE} ZLIB:
 orthant_link_archive(yaml-cpp yaml-cpp)
 find_library(XXHASH_ARCHIVE libxxhash.a REQUIRED)
 set(XXHASH_LIBRARY ${XXHASH_ARCHIVE})
+find_library(PCRE2_ARCHIVE libpcre2-8.a REQUIRED)
+set(PCRE2_LIBRARY ${PCRE2_ARCHIVE})
+find_library(UTF8PROC_ARCHIVE libutf8proc.a REQUIRED)
+set(UTF8PROC_LIBRARY ${UTF8PROC_ARCHIVE})
 set(ORTHANT_SPDLOG spdlog::spdlog_header_only)
 set_target_properties(spdlog::spdlog_header_only PROPERTIES INTERFACE_LINK_LIBRARIES "Threads::Threads;fmt::fmt-header-only")
 

@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <vector>
 
 #include "base/error.h"
@@ -120,5 +122,13 @@ int64_t ByteReader::consumed_bytes() const {
 }
 
 int64_t ByteReader::trailing_bytes() const { return impl_->trailing; }
+
+std::string read_whole_file(const std::string& path) {
+  { ByteReader check(path); }  // the same errors
+  std::ifstream in(path, std::ios::binary);
+  std::string content{std::istreambuf_iterator<char>(in), {}};
+  ORTHANT_CHECK(in.good() || in.eof(), kData, path, ": cannot be read");
+  return content;
+}
 
 }  // namespace orthant

@@ -26,4 +26,8 @@ class ByteReader {
   std::unique_ptr<Impl> impl_;
 };
 
+// All bytes of a regular file, as they are whatever its name.  Errors as ByteReader's constructor;
+// Error(kData) when it cannot be read.
+std::string read_whole_file(const std::string& path);
+
 }  // namespace orthant

@@ -42,8 +42,10 @@ bool is_corpus_path(const std::string& path, const std::string& format) {
 std::string ensure_prepared(const std::string& path, const CacheOptions& options) {
   ORTHANT_CHECK(std::filesystem::exists(path), kMissingInput, path, ": no such file");
   if (is_corpus_path(path, options.format)) return path;
+  const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(options.tokenizer);
+  // What ends a document may stand beside a tokenizer.json, which alone is its name.
   const std::string key = concat(kCorpusFormatVersion, "\n", fingerprint_file(path).xxh3_128, "\n",
-                                 make_tokenizer(options.tokenizer)->name(), "\n",
+                                 tokenizer->name(), "\n", tokenizer->end_of_document(), "\n",
                                  options.validation_only ? -1.0 : options.validation_fraction, "\n",
                                  static_cast<int>(text_format(path, options.format)),
                                  options.bad_lines == BadLines::kSkip ? "\nskip" : "");

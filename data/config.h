@@ -41,8 +41,8 @@ struct DataConfig {
     v.field("validation", validation, any_path(),
             "corpus or text to evaluate on; empty: the validation split of the training data");
     v.field("tokenizer", tokenizer, required_path(),
-            "how text becomes tokens: byte, or a SentencePiece file (.model); a corpus must have "
-            "been prepared with the same one");
+            "how text becomes tokens: byte, a SentencePiece file (.model), a tokenizer.json, or a "
+            "folder with a tokenizer; a corpus must have been prepared with the same one");
     v.field(
         "packing", packing,
         "rows hold several documents, and no token sees another document than its own; always so "
@@ -63,8 +63,11 @@ struct DataConfig {
   void validate() const {
     ORTHANT_CHECK(!train.empty(), kConfig, "data.train: want at least one path, got none");
     ORTHANT_CHECK(
-        tokenizer == "byte" || tokenizer == "bytes" || tokenizer.ends_with(".model"), kConfig,
-        "data.tokenizer: want byte, or the path of a SentencePiece file that ends in .model, got '",
+        tokenizer == "byte" || tokenizer == "bytes" || tokenizer.ends_with(".model") ||
+            tokenizer.ends_with(".json") || tokenizer.find('/') != std::string::npos,
+        kConfig,
+        "data.tokenizer: want byte, or the path of a SentencePiece file that ends in .model, of a "
+        "tokenizer.json, or of a folder with a tokenizer (with a / in it), got '",
         tokenizer, "'");
     ORTHANT_CHECK(packing, kConfig,
                   "data.packing: false is not available: pre-training rows are always packed "

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "data/corpus_writer.h"
+#include "data/document_encoder.h"
 #include "data/text_reader.h"
 #include "data/tokenizer.h"
 
@@ -150,27 +151,15 @@ SplitRule scan(std::vector<Input>& inputs, double fraction, BadLines bad_lines,
 class Encoder {
  public:
   Encoder(const Tokenizer& tokenizer, CorpusWriter& writer)
-      : tokenizer_(tokenizer), writer_(writer) {
+      : tokenizer_(tokenizer),
+        writer_(writer),
+        documents_(tokenizer, [this](const DocumentEncoder::Output& output) { take(output); }) {
     for (auto& counts : counts_) counts.resize(static_cast<size_t>(tokenizer.vocab_size()));
   }
-  void text(Split split, std::string_view text) {
-    if (text.empty()) return;
-    const bool continues = open_[index(split)];
-    const std::vector<int32_t> tokens = tokenizer_.encode(text, continues);
-    for (const int32_t token : tokens) ++counts_[index(split)][static_cast<size_t>(token)];
-    gives_text_back_ = gives_text_back_ && tokenizer_.decode(tokens, continues) == text;
-    writer_.append(split, tokens, static_cast<int64_t>(text.size()));
-    open_[index(split)] = true;
-  }
+  void text(Split split, std::string_view text) { documents_.text(split, text); }
   // Ends the document, in every split that has a part of it.
-  void end_document() {
-    for (const Split split : {Split::kTrain, Split::kValidation}) {
-      if (!open_[index(split)]) continue;
-      ++counts_[index(split)][static_cast<size_t>(tokenizer_.end_of_document())];
-      writer_.end_document(split);
-      open_[index(split)] = false;
-    }
-  }
+  void end_document() { documents_.end_document(); }
+  void finish() { documents_.finish(); }
   int64_t num_tokens() const {
     return writer_.info().train.num_tokens + writer_.info().validation.num_tokens;
   }
@@ -191,10 +180,20 @@ class Encoder {
 
  private:
   static size_t index(Split split) { return static_cast<size_t>(split); }
+  void take(const DocumentEncoder::Output& output) {
+    std::vector<int64_t>& counts = counts_[index(output.split)];
+    for (const int32_t token : output.ids) ++counts[static_cast<size_t>(token)];
+    gives_text_back_ = gives_text_back_ && output.gives_text_back;
+    writer_.append(output.split, output.ids, static_cast<int64_t>(output.text.size()));
+    if (!output.ends_document) return;
+    ++counts[static_cast<size_t>(tokenizer_.end_of_document())];
+    writer_.end_document(output.split);
+  }
+
   const Tokenizer& tokenizer_;
   CorpusWriter& writer_;
+  DocumentEncoder documents_;
   std::array<std::vector<int64_t>, 2> counts_;
-  std::array<bool, 2> open_ = {false, false};
   bool gives_text_back_ = true;
 };
 
@@ -273,6 +272,7 @@ PrepareReport prepare(const PrepareOptions& options) {
     bytes += input.source.bytes;
     sources.push_back(input.source);
   }
+  encoder.finish();
   ORTHANT_CHECK(options.inputs.empty() || writer.info().train.num_tokens > 0, kData,
                 options.inputs.empty() ? "" : options.inputs.front(), ": a validation fraction of ",
                 fraction, " leaves no text for training");

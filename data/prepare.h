@@ -14,9 +14,11 @@
 //  - with `validation_inputs`, all of `inputs` is for training and all of those for validation.
 //
 // Text is read twice (once for sizes and hashes, once for tokens), in pieces of at most 1 MiB
-// (.txt) or 16 MiB (.jsonl), cut after a newline where there is one.  Memory is bounded by about
-// four times the longest line of a .jsonl file, and that by 2 GiB.  Tokens wait in an unnamed file
-// beside the output, which needs that much free disk once more.
+// (.txt) or 16 MiB (.jsonl), cut after a newline where there is one; pieces are encoded on all
+// threads, and with a tokenizer.json their ids join to those of the whole document
+// (data/document_encoder.h).  Memory is bounded by some MiB for each thread and about four times
+// the longest line of a .jsonl file, and that by 2 GiB.  Tokens wait in an unnamed file beside the
+// output, which needs that much free disk once more.
 #pragma once
 
 #include <cstdint>

@@ -5,8 +5,6 @@
 
 #include <array>
 #include <cstdlib>
-#include <fstream>
-#include <iterator>
 
 #include "base/checksum.h"
 #include "base/error.h"
@@ -22,14 +20,6 @@ constexpr std::string_view kSpace = "\xE2\x96\x81";  // U+2581, in pieces
 // sentencepiece_model.proto) to false: of joined messages the later value holds.
 constexpr std::string_view kNoDummyPrefix{"\x1a\x02\x18\x00", 4};
 
-std::string read_file(const std::string& path) {
-  { ByteReader check(path); }  // the same errors as reading text
-  std::ifstream in(path, std::ios::binary);
-  std::string content{std::istreambuf_iterator<char>(in), {}};
-  ORTHANT_CHECK(in.good() || in.eof(), kData, path, ": cannot be read");
-  return content;
-}
-
 std::unique_ptr<Processor> load(std::string_view model, const std::string& path) {
   auto processor = std::make_unique<Processor>();
   const sentencepiece::util::Status status = processor->LoadFromSerializedProto(model);
@@ -39,12 +29,14 @@ std::unique_ptr<Processor> load(std::string_view model, const std::string& path)
 
 class SentencePiece final : public Tokenizer {
  public:
-  SentencePiece(std::string file, const std::string& path) : file_(std::move(file)) {
-    name_ = concat("sentencepiece:", xxh3_128_hex(file_.data(), file_.size()));
-    begin_ = load(file_, path);
+  SentencePiece(std::string content, const std::string& path) {
+    files_.push_back({"tokenizer.model", std::move(content)});
+    const std::string& file = files_.front().content;
+    name_ = concat("sentencepiece:", xxh3_128_hex(file.data(), file.size()));
+    begin_ = load(file, path);
     const std::vector<std::string> pieces = begin_->EncodeAsPieces("a");
     if (!pieces.empty() && pieces.front().starts_with(kSpace))
-      rest_ = load(file_ + std::string(kNoDummyPrefix), path);
+      rest_ = load(file + std::string(kNoDummyPrefix), path);
     special_ = {.bos = begin_->bos_id(),
                 .eos = begin_->eos_id(),
                 .unk = begin_->unk_id(),
@@ -59,9 +51,9 @@ class SentencePiece final : public Tokenizer {
   int32_t vocab_size() const override { return static_cast<int32_t>(texts_.size()); }
   SpecialIds special_ids() const override { return special_; }
   int32_t end_of_document() const override { return special_.eos; }
-  const std::string& model_file() const override { return file_; }
-  bool has_dummy_space(int32_t token) const override {
-    return rest_ && !token_text(token).empty() && spaced_[static_cast<size_t>(token)];
+  const std::vector<ModelFile>& model_files() const override { return files_; }
+  size_t dummy_bytes(int32_t token) const override {
+    return rest_ && !token_text(token).empty() && spaced_[static_cast<size_t>(token)] ? 1 : 0;
   }
   std::string_view token_text(int32_t token) const override {
     ORTHANT_CHECK(token >= 0 && token < vocab_size(), kData,
@@ -137,7 +129,8 @@ class SentencePiece final : public Tokenizer {
     }
   }
 
-  std::string file_, name_;
+  std::vector<ModelFile> files_;
+  std::string name_;
   std::unique_ptr<Processor> begin_;  // as the file says
   std::unique_ptr<Processor> rest_;   // without the dummy space; null where there is none
   SpecialIds special_;
@@ -149,7 +142,7 @@ class SentencePiece final : public Tokenizer {
 }  // namespace
 
 std::unique_ptr<Tokenizer> load_sentencepiece(const std::string& path) {
-  return parse_sentencepiece(read_file(path), path);
+  return parse_sentencepiece(read_whole_file(path), path);
 }
 
 std::unique_ptr<Tokenizer> parse_sentencepiece(std::string file, const std::string& label) {

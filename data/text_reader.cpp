@@ -2,7 +2,6 @@
 #include "data/text_reader.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "base/error.h"
 
@@ -18,25 +17,6 @@ size_t piece_end(std::string_view text) {
   const size_t newline = text.rfind('\n');
   if (newline != std::string_view::npos) return newline + 1;
   return whole_characters(text);
-}
-
-// Bytes at the beginning of the text that are UTF-8.
-size_t utf8_prefix(std::string_view text) {
-  size_t at = 0;
-  while (at < text.size()) {
-    uint64_t eight = 0;
-    if (at + sizeof eight <= text.size()) {
-      std::memcpy(&eight, text.data() + at, sizeof eight);
-      if ((eight & 0x8080808080808080u) == 0) {  // ASCII
-        at += sizeof eight;
-        continue;
-      }
-    }
-    const size_t size = utf8_size(text.substr(at, 4));
-    if (size == 0) return at;
-    at += size;
-  }
-  return at;
 }
 
 }  // namespace

@@ -2,9 +2,12 @@
 #include "data/tokenizer.h"
 
 #include <array>
+#include <filesystem>
 
 #include "base/error.h"
 #include "data/sentencepiece.h"
+#include "data/tokenizer_files.h"
+#include "data/tokenizer_json.h"
 
 namespace orthant {
 namespace {
@@ -21,7 +24,7 @@ class ByteTokenizer final : public Tokenizer {
   int32_t vocab_size() const override { return kByteEndOfDocument + 1; }
   SpecialIds special_ids() const override { return {.eos = kByteEndOfDocument}; }
   int32_t end_of_document() const override { return kByteEndOfDocument; }
-  const std::string& model_file() const override { return no_file_; }
+  const std::vector<ModelFile>& model_files() const override { return no_files_; }
 
   std::vector<int32_t> encode(std::string_view text, bool) const override {
     std::vector<int32_t> tokens(text.size());
@@ -35,30 +38,34 @@ class ByteTokenizer final : public Tokenizer {
     if (token == kByteEndOfDocument) return {};
     return {&bytes_[static_cast<size_t>(token)], 1};
   }
-  bool has_dummy_space(int32_t) const override { return false; }
+  size_t dummy_bytes(int32_t) const override { return 0; }
 
  private:
   std::array<char, 256> bytes_;
-  std::string no_file_;
+  std::vector<ModelFile> no_files_;
 };
 
 }  // namespace
 
 std::string Tokenizer::decode(std::span<const int32_t> tokens, bool continues) const {
+  const int32_t end = end_of_document();
   std::string text;
   for (const int32_t token : tokens) {
-    std::string_view piece = token_text(token);
-    if (!continues && has_dummy_space(token)) piece.remove_prefix(1);
-    text += piece;
-    continues = token != end_of_document();
+    const std::string_view piece = token_text(token);
+    text += piece.substr(continues ? 0 : dummy_bytes(token));
+    // A token without text is not the first of a document.
+    continues = token != end && (continues || !piece.empty());
   }
   return text;
 }
 
 std::unique_ptr<Tokenizer> make_tokenizer(const std::string& spec) {
   if (spec == "byte" || spec == "bytes") return std::make_unique<ByteTokenizer>();
+  if (std::filesystem::is_directory(spec)) return load_tokenizer_folder(spec);
+  if (spec.ends_with(".json")) return load_tokenizer_json(spec);
   ORTHANT_CHECK(spec.ends_with(".model"), kConfig, "tokenizer: unknown name '", spec,
-                "'; want byte, or the path of a SentencePiece file that ends in .model");
+                "'; want byte, the path of a SentencePiece file that ends in .model, of a "
+                "tokenizer.json, or of a folder with a tokenizer");
   return load_sentencepiece(spec);
 }
 

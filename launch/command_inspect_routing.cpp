@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "data/cache.h"
 #include "data/corpus.h"
+#include "data/document_encoder.h"
 #include "data/text_reader.h"
 #include "launch/command.h"
 #include "launch/input_files.h"
@@ -48,16 +49,15 @@ std::vector<int32_t> text_tokens(const std::string& path, const InspectRouting& 
   TextReader reader(path, text_format(path, command.format),
                     {.bad_lines = bad_lines_names().at(command.bad_lines), .notes = &notes});
   TextReader::Piece piece;
-  bool continues = false;  // a document has begun
+  DocumentEncoder documents(tokenizer, [&](const DocumentEncoder::Output& output) {
+    tokens.insert(tokens.end(), output.ids.begin(), output.ids.end());
+    if (output.ends_document) tokens.push_back(tokenizer.end_of_document());
+  });
   while (std::ssize(tokens) < most_tokens && reader.next(piece)) {
-    const std::vector<int32_t> more = tokenizer.encode(piece.text, continues);
-    tokens.insert(tokens.end(), more.begin(), more.end());
-    continues = continues || !more.empty();
-    if (piece.ends_document && continues) {
-      tokens.push_back(tokenizer.end_of_document());
-      continues = false;
-    }
+    documents.text(Split::kTrain, piece.text);
+    if (piece.ends_document) documents.end_document();
   }
+  if (std::ssize(tokens) < most_tokens) documents.finish();
   for (const std::string& line : notes.lines()) log::warn("inspect routing: ", line);
   tokens.resize(std::min(tokens.size(), static_cast<size_t>(most_tokens)));
   return tokens;

@@ -80,7 +80,7 @@ Command prepare_command() {
                     "folders of them, or quoted patterns such as 'books/**/*.txt'");
             o.text("-o,--output", c->output, required_text(), "the corpus to write");
             o.text("--tokenizer", c->tokenizer, any_text(),
-                   "byte, or a SentencePiece file (.model)");
+                   "byte, a SentencePiece file (.model), a tokenizer.json, or a folder with one");
             o.real("--validation-fraction", c->validation_fraction, below_one(),
                    "share of the text kept for validation");
             o.texts("--validation", c->validation, any_text(),

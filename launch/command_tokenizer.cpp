@@ -4,8 +4,11 @@
 #include <fstream>
 #include <iostream>
 #include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/error.h"
+#include "data/jsonl.h"
 #include "data/tokenizer.h"
 #include "launch/command.h"
 
@@ -13,9 +16,22 @@ namespace orthant {
 namespace {
 
 struct Conversion {
-  std::string tokenizer;
+  std::string tokenizer, format = "text";
+  bool special = false;
   std::vector<std::string> files;  // empty: standard input
+
+  bool is_jsonl() const {
+    ORTHANT_CHECK(format == "text" || format == "jsonl", kUsage,
+                  "--format: want text or jsonl, got '", format, "'");
+    return format == "jsonl";
+  }
 };
+
+// Text with line ends in it, in one line.  What is no UTF-8 becomes U+FFFD.
+std::string json_line(const std::string& text) {
+  using Json = nlohmann::json;
+  return Json{{"text", text}}.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
 
 // Calls `use` with every line, without its newline, of the files or of standard input.
 void for_each_line(
@@ -52,9 +68,17 @@ std::vector<int32_t> parse_ids(const std::string& line, int32_t vocab_size,
 
 int encode(const Conversion& command) {
   const std::unique_ptr<Tokenizer> model = make_tokenizer(command.tokenizer);
-  for_each_line(command.files, [&](const std::string& line, const std::string&) {
-    std::string text;
-    for (const int32_t id : model->encode(line)) text += concat(text.empty() ? "" : " ", id);
+  const bool is_jsonl = command.is_jsonl();
+  for_each_line(command.files, [&](const std::string& line, const std::string& where) {
+    std::string document, text;
+    if (is_jsonl) {
+      const std::optional<LineFault> fault = json_text(line, document);
+      ORTHANT_CHECK(!fault, kData, where, ": ", fault->reason);
+    }
+    const std::string& input = is_jsonl ? document : line;
+    for (const int32_t id :
+         command.special ? model->encode_with_added(input) : model->encode(input))
+      text += concat(text.empty() ? "" : " ", id);
     std::puts(text.c_str());
   });
   return 0;
@@ -62,23 +86,33 @@ int encode(const Conversion& command) {
 
 int decode(const Conversion& command) {
   const std::unique_ptr<Tokenizer> model = make_tokenizer(command.tokenizer);
+  const bool is_jsonl = command.is_jsonl();
   for_each_line(command.files, [&](const std::string& line, const std::string& where) {
-    const std::string text = model->decode(parse_ids(line, model->vocab_size(), where)) + "\n";
+    std::string text = model->decode(parse_ids(line, model->vocab_size(), where));
+    if (is_jsonl) text = json_line(text);
+    text += '\n';
     std::fwrite(text.data(), 1, text.size(), stdout);
   });
   return 0;
 }
 
-Command conversion(const char* name, const char* help, int (*run)(const Conversion&)) {
+Command conversion(const char* name, const char* help, bool encodes,
+                   int (*run)(const Conversion&)) {
   return {.name = name,
           .help = help,
           .footer =
               "echo 'some text' | orthant tokenizer encode book.model | "
               "orthant tokenizer decode book.model",
-          .declare = [run](Options& o) {
+          .declare = [run, encodes](Options& o) {
             const auto c = std::make_shared<Conversion>();
-            o.text("tokenizer", c->tokenizer, required_text(), "a .model file, or byte");
+            o.text("tokenizer", c->tokenizer, required_text(),
+                   "a .model file, a tokenizer.json, a folder with a tokenizer, or byte");
             o.texts("files", c->files, any_text(), "what to read; standard input by default");
+            o.text("--format", c->format, any_text(),
+                   "text: a line is a text; jsonl: it is {\"text\": ...}");
+            if (encodes)
+              o.flag("--special", c->special,
+                     "text that spells a special token becomes it, as chat templates want");
             return [c, run] { return run(*c); };
           }};
 }
@@ -86,11 +120,11 @@ Command conversion(const char* name, const char* help, int (*run)(const Conversi
 }  // namespace
 
 Command tokenizer_encode_command() {
-  return conversion("tokenizer encode", "lines of text to lines of ids", encode);
+  return conversion("tokenizer encode", "lines of text to lines of ids", true, encode);
 }
 
 Command tokenizer_decode_command() {
-  return conversion("tokenizer decode", "lines of ids to lines of text", decode);
+  return conversion("tokenizer decode", "lines of ids to lines of text", false, decode);
 }
 
 }  // namespace orthant

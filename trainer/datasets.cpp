@@ -74,7 +74,7 @@ void check_inputs(const RunConfig& config) {
   const char* what_makes_data =
       "launch/make_corpus.sh makes quickstart's corpus, bench/balance.sh that of "
       "configs/balance-*.yaml, orthant prepare makes one from your text";
-  if (config.data.tokenizer.ends_with(".model"))
+  if (config.data.tokenizer != "byte" && config.data.tokenizer != "bytes")
     check("data.tokenizer", config.data.tokenizer,
           "bench/balance.sh makes that of configs/balance-*.yaml, orthant tokenizer train makes "
           "one from your text");

@@ -206,8 +206,9 @@ PretrainResult pretrain(const PretrainOptions& options, const Group& host_world)
            .tokenizer = data.tokenizer->name(),
            .total_steps = config.schedule.total_steps,
            .sequence_length = config.batch.sequence_length};
-  if (session.is_first() && !data.tokenizer->model_file().empty())
-    replace_file(session.paths().tokenizer(), data.tokenizer->model_file());
+  if (session.is_first())
+    for (const ModelFile& file : data.tokenizer->model_files())
+      replace_file(session.paths().file(file.name), file.content);
   if (!session.has_next()) {
     log::info("nothing to do: ", config.run.dir, " is at step ", session.step(),
               " of run.max_steps ", config.run.max_steps);

@@ -26,10 +26,11 @@ RunConfig config_of(const Manifest& manifest, const std::string& precision) {
 // The tokenizer that the run kept beside its checkpoints.
 std::unique_ptr<Tokenizer> tokenizer_of(const Manifest& manifest, const RunConfig& config) {
   const auto name = manifest.extra.find("tokenizer");
-  if (name == manifest.extra.end() || !name->second.starts_with("sentencepiece:"))
+  if (name == manifest.extra.end() || name->second.find(':') == std::string::npos)
     return make_tokenizer(config.data.tokenizer);
-  const std::string path =
-      RunPaths{manifest.directory + "/../.."}.tokenizer();  // RUN/checkpoints/step-...
+  const bool is_json = name->second.starts_with("tokenizer.json:");
+  const std::string path = RunPaths{manifest.directory + "/../.."}  // RUN/checkpoints/step-...
+                               .file(is_json ? "tokenizer.json" : "tokenizer.model");
   std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(path);
   ORTHANT_CHECK(tokenizer->name() == name->second, kData, path, ": is '", tokenizer->name(),
                 "', but ", manifest.directory, " was trained with '", name->second, "'");

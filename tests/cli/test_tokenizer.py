@@ -8,6 +8,7 @@ import unittest
 from harness import BINARY, ROOT, TINY, CliTest, environment, orthant
 
 GOLDEN = ROOT / "tests/golden/sentencepiece"
+JSON = ROOT / "tests/golden/tokenizers"
 
 
 class Tokenizer(CliTest):
@@ -82,6 +83,40 @@ class Tokenizer(CliTest):
         self.check(orthant("generate", moved), 65, "tokenizer.model", "sentencepiece:")
         (moved / "tokenizer.model").unlink()
         self.check(orthant("generate", moved), 66, "tokenizer.model")
+
+    def test_a_tokenizer_json_goes_with_the_run(self):
+        folder = self.dir / "hub"
+        folder.mkdir()
+        shutil.copy(JSON / "qwen3.json", folder / "tokenizer.json")
+        (folder / "tokenizer_config.json").write_text('{"eos_token": "<|im_end|>"}')
+        self.check(orthant("pretrain", self.tiny(folder, vocab_size=1005), "generation.samples=1", "generation.max_new_tokens=5"), 0, "sample: ")
+        shutil.rmtree(folder)
+        moved = self.dir / "elsewhere"
+        shutil.move(self.dir / "run", moved)
+        self.assertEqual((moved / "tokenizer.json").read_bytes(), (JSON / "qwen3.json").read_bytes())
+        self.assertIn("im_end", (moved / "tokenizer_config.json").read_text())
+        text = orthant("generate", moved, "--prompt", "To be", "--max-new-tokens", 20)
+        self.check(text, 0)
+        self.assertTrue(text.out.startswith("To be"))
+        shutil.copy(JSON / "gpt2.json", moved / "tokenizer.json")
+        (moved / "tokenizer_config.json").unlink()
+        self.check(orthant("generate", moved), 65, "tokenizer.json: is 'tokenizer.json:", "was trained with")
+
+    def test_lines_and_jsonl_with_a_tokenizer_json(self):
+        lines = ['{"text": "two\\nlines"}', '{"text": "x<|endoftext|>"}']
+        (self.dir / "lines.jsonl").write_text("\n".join(lines) + "\n")
+        plain = orthant("tokenizer", "encode", JSON / "gpt2.json", self.dir / "lines.jsonl", "--format", "jsonl")
+        special = orthant("tokenizer", "encode", JSON / "gpt2.json", self.dir / "lines.jsonl", "--format", "jsonl", "--special")
+        self.check(plain, 0)
+        self.assertEqual(len(plain.out.splitlines()), 2)
+        self.assertEqual(special.out.splitlines()[1].split()[-1], "0")
+        self.assertNotIn("0", plain.out.split())
+        (self.dir / "ids").write_text(plain.out)
+        self.assertEqual(orthant("tokenizer", "decode", JSON / "gpt2.json", self.dir / "ids", "--format", "jsonl").out, "\n".join(lines).replace(": ", ":") + "\n")
+        self.check(orthant("tokenizer", "encode", JSON / "gpt2.json", "--format", "csv"), 2, "--format", "csv")
+        (self.dir / "bad.json").write_text('{"model": {"type": "Unigram"}}')
+        self.check(orthant("tokenizer", "encode", self.dir / "bad.json", self.dir / "lines.jsonl"), 65, "bad.json: $.model")
+        self.check(orthant("prepare", self.dir / "text.txt", "-o", self.dir / "c.h5", "--tokenizer", JSON / "llama2.json"), 0, "vocabulary 1001")
 
     def test_what_does_not_fit_is_refused(self):
         bpe, unigram = GOLDEN / "bpe.model", GOLDEN / "unigram.model"

@@ -99,7 +99,9 @@ TEST(SentencePiece, IsNamedByItsContent) {
   EXPECT_EQ(a->name(), make_tokenizer(copy)->name());
   EXPECT_NE(a->name(), b->name());
   EXPECT_TRUE(a->name().starts_with("sentencepiece:"));
-  EXPECT_EQ(a->model_file(), read_bytes(copy));
+  ASSERT_EQ(a->model_files().size(), 1u);
+  EXPECT_EQ(a->model_files()[0].name, "tokenizer.model");
+  EXPECT_EQ(a->model_files()[0].content, read_bytes(copy));
 }
 
 TEST(SentencePiece, RefusesWhatIsNoModel) {

@@ -252,7 +252,7 @@ const std::vector<Fault>& faults() {
       {"another number of KV heads", ErrorKind::kData, {"k_proj.weight", "want [56, 40]"},
        [](Folder& f) { f.config["num_key_value_heads"] = 4; }},
       {"a vocabulary below the tokenizer's", ErrorKind::kData,
-       {"tokenizer.model", "has 512 tokens", "vocabulary of 500"},
+       {"its tokenizer has 512 tokens", "vocabulary of 500"},
        [](Folder& f) {
          f.config["vocab_size"] = 500;
          f["model.embed_tokens.weight"] = Tensor::zeros({500, 40}, DType::kF32);

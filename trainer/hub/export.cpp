@@ -212,13 +212,12 @@ ExportResult export_model(const ExportOptions& options) {
   ORTHANT_CHECK(list_directory(options.folder).empty(), kCannotWrite, options.folder,
                 ": is not empty; give a folder that is not there yet");
   make_folders(options.folder);
-  const std::string kept = RunPaths{run_dir_of(manifest.directory)}.hub();
+  // As they came with the model, or as the run kept its tokenizer.
+  const RunPaths run{run_dir_of(manifest.directory)};
   for (const char* name : kHubFiles)
-    if (path_exists(kept + "/" + name))
-      std::filesystem::copy_file(kept + "/" + name, options.folder + "/" + name);
-  const std::string tokenizer = RunPaths{run_dir_of(manifest.directory)}.tokenizer();
-  if (path_exists(tokenizer) && !path_exists(options.folder + "/tokenizer.model"))
-    std::filesystem::copy_file(tokenizer, options.folder + "/tokenizer.model");
+    for (const std::string& kept : {run.hub() + "/" + name, run.file(name)})
+      if (path_exists(kept) && !path_exists(options.folder + "/" + name))
+        std::filesystem::copy_file(kept, options.folder + "/" + name);
   replace_file(options.folder + "/config.json", text);
   const HubConfig outside = read_hub_config(options.folder, "byte");
   FolderWriter writer(manifest, options.folder,

@@ -2,30 +2,41 @@
 #include "trainer/hub/hub_folder.h"
 
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "base/error.h"
 #include "checkpoint/file_io.h"
 #include "checkpoint/json_strict.h"
+#include "data/tokenizer_json.h"
 
 namespace orthant {
 
-std::string hub_tokenizer(const std::string& folder) {
-  const std::string path = folder + "/tokenizer.model";
-  ORTHANT_CHECK(path_exists(path), kMissingInput, path,
-                ": is not there; want the model's tokenizer");
-  return path;
-}
+namespace {
 
-bool begins_with_bos(const std::string& folder) {
+// What add_bos_token says, if anything.
+std::optional<bool> add_bos_token(const std::string& folder) {
   const std::string path = folder + "/tokenizer_config.json";
-  if (!path_exists(path)) return true;
+  if (!path_exists(path)) return std::nullopt;
   constexpr int64_t kMaxBytes = int64_t{1} << 26;
   const nlohmann::json config = parse_json(read_text_file(path, kMaxBytes), path);
   const auto found = config.find("add_bos_token");
-  if (found == config.end() || found->is_null()) return true;
+  if (found == config.end() || found->is_null()) return std::nullopt;
   ORTHANT_CHECK(found->is_boolean(), kData, path, ": add_bos_token: want true or false, got ",
                 json_excerpt(*found));
   return found->get<bool>();
+}
+
+}  // namespace
+
+bool begins_with_bos(const std::string& folder, const Tokenizer& tokenizer) {
+  const std::optional<bool> said = add_bos_token(folder);
+  const int32_t bos = tokenizer.special_ids().bos;
+  if (bos < 0) return false;
+  if (said) return *said;
+  const auto* sequences = dynamic_cast<const SequenceTokenizer*>(&tokenizer);
+  if (!sequences) return true;
+  const std::vector<int32_t> around = sequences->encode_sequence("");
+  return !around.empty() && around.front() == bos;
 }
 
 }  // namespace orthant

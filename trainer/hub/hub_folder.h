@@ -4,6 +4,8 @@
 
 #include <string>
 
+#include "data/tokenizer.h"
+
 namespace orthant {
 
 // Files that go with the weights, in a run directory and out of it again.
@@ -16,11 +18,8 @@ inline constexpr const char* kHubFiles[] = {
 // In a manifest's `extra`: the folder that its weights are of, bit by bit.
 inline constexpr const char* kImportedKey = "imported_from";
 
-// The data.tokenizer that reads the folder's tokenizer.  Error(kMissingInput): it has none that is
-// read here.
-std::string hub_tokenizer(const std::string& folder);
-// Whether the model's texts begin with its bos token: as tokenizer_config.json says, or as
-// SentencePiece models of transformers do.
-bool begins_with_bos(const std::string& folder);
+// Whether the model's texts begin with its bos token: as tokenizer_config.json says, or
+// tokenizer.json, or as SentencePiece models of transformers do.
+bool begins_with_bos(const std::string& folder, const Tokenizer& tokenizer);
 
 }  // namespace orthant

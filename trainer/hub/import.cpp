@@ -114,7 +114,7 @@ Manifest write_checkpoint(const HubModel& model, const ImportOptions& options,
                     .layout = "imported",
                     .configuration = to_yaml(model.hub().config),
                     .extra = {{"tokenizer", tokenizer.name()}, {kImportedKey, options.folder}}};
-  if (begins_with_bos(options.folder) && tokenizer.special_ids().bos >= 0)
+  if (begins_with_bos(options.folder, tokenizer))
     manifest.extra[kBeginKey] = std::to_string(tokenizer.special_ids().bos);
   const std::string id = "import";
   const std::string directory = paths.checkpoints() + "/" + temporary_name(0, id);
@@ -142,11 +142,10 @@ void keep_files(const std::string& folder, const RunPaths& paths) {
 
 ImportResult import_model(const ImportOptions& options) {
   const RunPaths paths{options.run_dir};
-  const std::string tokenizer_path = hub_tokenizer(options.folder);
-  const HubModel model(options.folder, tokenizer_path);
-  const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(tokenizer_path);
+  const HubModel model(options.folder, options.folder);
+  const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(options.folder);
   const int64_t vocab = model.hub().config.model.vocab_size;
-  ORTHANT_CHECK(tokenizer->vocab_size() <= vocab, kData, tokenizer_path, ": has ",
+  ORTHANT_CHECK(tokenizer->vocab_size() <= vocab, kData, options.folder, ": its tokenizer has ",
                 tokenizer->vocab_size(), " tokens, and config.json a vocabulary of ", vocab);
   check_destination(paths);
   const bool is_new = !path_exists(options.run_dir);
@@ -155,8 +154,8 @@ ImportResult import_model(const ImportOptions& options) {
     create_run_dir(paths);
     const RunLock lock(paths);
     keep_files(options.folder, paths);
-    if (!tokenizer->model_file().empty())
-      replace_file(paths.tokenizer(), tokenizer->model_file());
+    for (const ModelFile& file : tokenizer->model_files())
+      replace_file(paths.file(file.name), file.content);
     const Manifest manifest = write_checkpoint(model, options, *tokenizer, paths);
     replace_file(paths.config(), to_yaml(model.hub().config));
     result.tensors = std::ssize(model.tensors());

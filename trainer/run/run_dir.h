@@ -14,7 +14,7 @@ struct RunPaths {
   std::string config() const { return dir + "/config.yaml"; }
   std::string metrics() const { return dir + "/metrics.jsonl"; }
   std::string report() const { return dir + "/report.html"; }
-  std::string tokenizer() const { return dir + "/tokenizer.model"; }
+  std::string file(const std::string& name) const { return dir + "/" + name; }  // of a tokenizer
   std::string hub() const { return dir + "/hub"; }  // files of a published model
   std::string pipeline() const { return dir + "/pipeline.json"; }
   std::string saved_step() const { return dir + "/checkpoints.newest"; }
