@@ -71,8 +71,7 @@ void SafetensorsFolder::check_index(
     const std::map<std::string, std::string>& file_of_tensor) const {
   for (const auto& [name, file] : file_of_tensor) {
     const auto found = tensors_.find(name);
-    ORTHANT_CHECK(found != tensors_.end() &&
-                      found->second.file->path() == concat(path_, "/", file),
+    ORTHANT_CHECK(found != tensors_.end() && found->second.file->path() == concat(path_, "/", file),
                   kData, path_, "/", file, ": tensor ", name, " is not there, where ", kIndex,
                   " says it is");
   }

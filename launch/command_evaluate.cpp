@@ -25,7 +25,9 @@ void print(const EvaluationTotals& t) {
     std::printf("\n");
   }
   if (t.questions > 0) {
-    const auto percent = [&](double right) { return 100.0 * right / static_cast<double>(t.questions); };
+    const auto percent = [&](double right) {
+      return 100.0 * right / static_cast<double>(t.questions);
+    };
     std::printf("questions %lld: right by log-likelihood %.2f%%, per byte %.2f%%\n",
                 static_cast<long long>(t.questions), percent(t.right), percent(t.right_per_byte));
   }
@@ -43,14 +45,17 @@ int run(const Evaluate& command) {
 Command evaluate_command() {
   return {.name = "evaluate",
           .help = "a model's loss on documents, and its choices among answers",
-          .footer = "orthant evaluate runs/quickstart --data held-out.jsonl\n"
-                    "orthant evaluate runs/quickstart --data held-out.jsonl --log-probs out.jsonl",
+          .footer =
+              "orthant evaluate runs/quickstart --data held-out.jsonl\n"
+              "orthant evaluate runs/quickstart --data held-out.jsonl --log-probs out.jsonl",
           .declare = [](Options& o) {
             const auto c = std::make_shared<Evaluate>();
-            o.text("model", c->model, required_text(), "a run directory, or one of its checkpoints");
+            o.text("model", c->model, required_text(),
+                   "a run directory, or one of its checkpoints");
             o.text("--data", c->options.data, required_path(),
-                   ".jsonl or .jsonl.gz; a line is {\"text\": ...}, {\"tokens\": [...]} or "
-                   "{\"prompt\": ..., \"choices\": [...], \"answer\": place or text}");
+                   ".jsonl or .jsonl.gz; a line is {\"text\": ...}, {\"tokens\": [...]}, "
+                   "{\"messages\": [...]} or {\"prompt\": ..., \"choices\": [...], \"answer\": "
+                   "place or text}");
             o.require("--data");
             o.text("--log-probs", c->options.log_probs, any_path(),
                    "file to write each document's ids and log-probabilities into");

@@ -58,10 +58,11 @@ int run(const Generate& command) {
               .stop = command.stop,
               .seed = command.seed,
               .sample = sample,
-              .on_text = [](const std::string& piece) {
-                std::fwrite(piece.data(), 1, piece.size(), stdout);
-                std::fflush(stdout);
-              }},
+              .on_text =
+                  [](const std::string& piece) {
+                    std::fwrite(piece.data(), 1, piece.size(), stdout);
+                    std::fflush(stdout);
+                  }},
              latent_form_names().at(command.mla));
     std::fputc('\n', stdout);
   }
@@ -91,9 +92,10 @@ Command generate_command() {
                 "end where this text begins, without it; may be given again");
         o.integer("--seed", c->seed, IntBounds{}, "the same seed gives the same text");
         o.integer("--samples", c->samples, at_least(1), "how many");
-        o.text("--mla", c->mla, one_of(latent_form_names().all()),
-               "how new tokens see the cache of latent attention: keys and values made of it again, "
-               "with the bits of training, or the latents themselves, with less work");
+        o.text(
+            "--mla", c->mla, one_of(latent_form_names().all()),
+            "how new tokens see the cache of latent attention: keys and values made of it again, "
+            "with the bits of training, or the latents themselves, with less work");
         o.text("--precision", c->precision, one_of({"fp64", "fp32", "bf16"}),
                "of the weights; that of the run by default");
         return [c] { return run(*c); };

@@ -24,8 +24,9 @@ int run(const ImportOptions& options) {
 Command import_command() {
   return {.name = "import",
           .help = "a published model's folder becomes a run directory",
-          .footer = "orthant import ~/models/Mixtral-8x7B-v0.1 runs/mixtral\n"
-                    "orthant generate runs/mixtral --prompt 'The day'",
+          .footer =
+              "orthant import ~/models/Mixtral-8x7B-v0.1 runs/mixtral\n"
+              "orthant generate runs/mixtral --prompt 'The day'",
           .declare = [](Options& o) {
             const auto options = std::make_shared<ImportOptions>();
             o.text("folder", options->folder, required_path(),

@@ -76,11 +76,12 @@ void foreign_keys(FieldVisitor& v) {
 }  // namespace
 
 void ModelConfig::fields(FieldVisitor& v) {
-  v.field("model_type", model_type, TextRule{.choices = built_families(), .why_not = why_not_built},
-          "family of a published config.json; mixtral: scores of the chosen experts are divided by "
-          "their sum, and experts have intermediate_size; qwen2: attention_bias; qwen3: use_qk_norm; "
-          "deepseek_v3, glm4_moe: scoring_func sigmoid and topk_method noaux_tc; custom: what the "
-          "other keys say");
+  v.field(
+      "model_type", model_type, TextRule{.choices = built_families(), .why_not = why_not_built},
+      "family of a published config.json; mixtral: scores of the chosen experts are divided by "
+      "their sum, and experts have intermediate_size; qwen2: attention_bias; qwen3: use_qk_norm; "
+      "deepseek_v3, glm4_moe: scoring_func sigmoid and topk_method noaux_tc; custom: what the "
+      "other keys say");
   v.list(
       "architectures", "says the family where model_type does not", architectures.size(),
       [this](size_t n) { architectures.resize(n); },
@@ -113,7 +114,8 @@ void ModelConfig::fields(FieldVisitor& v) {
   v.field("qk_norm_type", qk_norm_type, qk_norm_names(),
           "per_head: each head by itself, one weight for all (Qwen3); per_layer: all heads of a "
           "token as one (OLMoE, MiniMax-M2)");
-  v.field("partial_rotary_factor", partial_rotary_factor, RealBounds{.low = 0.0, .high = 1.0, .low_open = true},
+  v.field("partial_rotary_factor", partial_rotary_factor,
+          RealBounds{.low = 0.0, .high = 1.0, .low_open = true},
           "part of a query and key head, from its front, that is turned by position");
   v.field("rotary_dim", rotary_dim_given, at_least(0),
           "the same as a number of columns; 0 = by partial_rotary_factor");
@@ -264,21 +266,20 @@ void ModelConfig::resolve_family(Problems& problems) {
   for (const Architecture& architecture : architectures) {
     const std::string family = family_of(architecture.name);
     if (model_type == kCustomFamily) model_type = family;
-    problems.want(is_of_family(architecture.name, model_type), "model.architectures: ",
-                  architecture.name, " is of model_type ", family, ", got ", model_type);
+    problems.want(is_of_family(architecture.name, model_type),
+                  "model.architectures: ", architecture.name, " is of model_type ", family,
+                  ", got ", model_type);
   }
   if (model_type == kCustomFamily) return;
   const FamilyRules& rules = rules_of(model_type);
   problems.want(is_latent() == rules.has_latent, "model.kv_lora_rank: a ", model_type,
                 " model has ", rules.has_latent ? "latent attention, got none" : "none, got ",
                 rules.has_latent ? "" : concat(kv_lora_rank, "; leave model_type out for another"));
-  problems.want(is_moe() == rules.has_experts, "model.n_routed_experts: a ", model_type,
-                rules.has_experts
-                    ? " model has experts, got none (num_local_experts in its config.json)"
-                    : " model has none, got ",
-                rules.has_experts
-                    ? ""
-                    : concat(n_routed_experts, "; leave model_type out for another"));
+  problems.want(
+      is_moe() == rules.has_experts, "model.n_routed_experts: a ", model_type,
+      rules.has_experts ? " model has experts, got none (num_local_experts in its config.json)"
+                        : " model has none, got ",
+      rules.has_experts ? "" : concat(n_routed_experts, "; leave model_type out for another"));
   problems.want(!attention_bias || rules.has_bias || rules.may_have_bias,
                 "model.attention_bias: in a ", model_type,
                 " model it means a bias of the output too, which is not built; want false");

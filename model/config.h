@@ -50,11 +50,11 @@ struct ModelConfig {
   int64_t intermediate_size = 0;  // of dense layers; 0 = 8/3 of hidden_size, rounded up to 64
   int64_t num_hidden_layers = 4;
   int64_t num_attention_heads = 4;
-  int64_t num_key_value_heads = 0;      // 0 = num_attention_heads
-  int64_t head_dim = 0;                 // 0 = hidden_size / num_attention_heads
-  int64_t v_head_dim = 0;               // 0 = head_dim; latent: qk_nope_head_dim
-  int64_t kv_lora_rank = 0;             // of latent attention; 0 = grouped-query attention
-  int64_t q_lora_rank = 0;              // 0 = queries have no latent
+  int64_t num_key_value_heads = 0;  // 0 = num_attention_heads
+  int64_t head_dim = 0;             // 0 = hidden_size / num_attention_heads
+  int64_t v_head_dim = 0;           // 0 = head_dim; latent: qk_nope_head_dim
+  int64_t kv_lora_rank = 0;         // of latent attention; 0 = grouped-query attention
+  int64_t q_lora_rank = 0;          // 0 = queries have no latent
   int64_t qk_nope_head_dim = 0, qk_rope_head_dim = 0;
   bool attention_bias = false;  // of queries, keys and values
   bool use_qk_norm = false;

@@ -15,7 +15,7 @@ inline constexpr const char* kCustomFamily = "custom";
 // What a family computes and no key of its config.json says.
 struct FamilyRules {
   bool has_latent = false, has_experts = false;
-  bool has_bias = false;  // of queries, keys and values
+  bool has_bias = false;       // of queries, keys and values
   bool may_have_bias = false;  // where attention_bias says so: of these three alone
   bool norms_heads = false, norms_all_heads = false;  // of queries and keys
   bool is_sigmoid = false;         // scores of the experts, with a bias for the choice

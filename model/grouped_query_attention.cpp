@@ -65,12 +65,11 @@ GroupedQueryAttention::GroupedQueryAttention(const LayerBuilder& build, const st
       qkv_(build, prefix + "qkv", c.hidden_size, fused_parts(prefix, c, tensor_),
            {.dtype = build.dtype, .has_bias = c.attention_bias}),
       key_value_(copies_kv_heads(tensor_, c)
-                     ? std::optional<Linear>(
-                           std::in_place, build, prefix + "kv", c.hidden_size,
-                           key_value_parts(prefix, c, tensor_),
-                           MatrixOptions{.dtype = build.dtype,
-                                         .replicas = Replicas::kKeyValue,
-                                         .has_bias = c.attention_bias})
+                     ? std::optional<Linear>(std::in_place, build, prefix + "kv", c.hidden_size,
+                                             key_value_parts(prefix, c, tensor_),
+                                             MatrixOptions{.dtype = build.dtype,
+                                                           .replicas = Replicas::kKeyValue,
+                                                           .has_bias = c.attention_bias})
                      : std::nullopt),
       out_(build, prefix + "o", c.num_attention_heads * c.v_head_dim,
            {{prefix + "o_proj.weight", c.hidden_size}},
@@ -80,7 +79,9 @@ GroupedQueryAttention::GroupedQueryAttention(const LayerBuilder& build, const st
       norms_all_heads_(c.qk_norm_type == QkNorm::kPerLayer) {
   if (!c.use_qk_norm) return;
   // Each rank norms its own heads, so gradients are partial sums.
-  const auto width = [&](int64_t heads) { return norms_all_heads_ ? heads * c.head_dim : c.head_dim; };
+  const auto width = [&](int64_t heads) {
+    return norms_all_heads_ ? heads * c.head_dim : c.head_dim;
+  };
   query_norm_.emplace(build, prefix + "q_norm.weight", width(c.num_attention_heads), norm_eps_,
                       Replicas::kRows);
   key_norm_.emplace(build, prefix + "k_norm.weight", width(c.num_key_value_heads), norm_eps_,

@@ -17,7 +17,8 @@ DimPart widened(const DimPart& heads, int64_t width) {
 }
 
 std::vector<WeightPart> down_parts(const std::string& prefix, const ModelConfig& c) {
-  const WeightPart latent{prefix + "kv_a_proj_with_mqa.weight", c.kv_lora_rank + c.qk_rope_head_dim};
+  const WeightPart latent{prefix + "kv_a_proj_with_mqa.weight",
+                          c.kv_lora_rank + c.qk_rope_head_dim};
   if (c.q_lora_rank == 0) return {latent};
   return {{prefix + "q_a_proj.weight", c.q_lora_rank}, latent};
 }
@@ -51,11 +52,10 @@ LatentAttention::LatentAttention(const LayerBuilder& build, const std::string& p
       down_(build, prefix + "down", c.hidden_size, down_parts(prefix, c),
             {.dtype = build.dtype, .replicas = build.stream_replicas()}),
       // Norms follow behind the entrance to the heads, so their gradients are partial sums.
-      query_norm_(query_rank_ > 0
-                      ? std::optional<RmsNorm>(std::in_place, build,
-                                               prefix + "q_a_layernorm.weight", query_rank_,
-                                               kNormEps, Replicas::kRows)
-                      : std::nullopt),
+      query_norm_(query_rank_ > 0 ? std::optional<RmsNorm>(std::in_place, build,
+                                                           prefix + "q_a_layernorm.weight",
+                                                           query_rank_, kNormEps, Replicas::kRows)
+                                  : std::nullopt),
       latent_norm_(build, prefix + "kv_a_layernorm.weight", latent_rank_, kNormEps,
                    Replicas::kRows),
       query_(build, prefix + "q_up", query_rank_ > 0 ? query_rank_ : c.hidden_size,
@@ -75,8 +75,8 @@ LatentAttention::LatentAttention(const LayerBuilder& build, const std::string& p
 LatentAttention::Projected LatentAttention::project(const Var& x, const Tensor& positions) const {
   const int64_t rows = positions.numel(), latent_end = query_rank_ + latent_rank_;
   const Var down = tensor_.enter(down_.forward(x), rows);
-  const Var query = query_norm_ ? query_norm_->forward(columns(down, 0, query_rank_))
-                                : tensor_.enter(x, rows);
+  const Var query =
+      query_norm_ ? query_norm_->forward(columns(down, 0, query_rank_)) : tensor_.enter(x, rows);
   return {.query = rotary(query_.forward(query), positions, rotary_, heads_.heads, heads_.qk_dim(),
                           heads_.nope_dim),
           .latent = latent_norm_.forward(columns(down, query_rank_, latent_end)),
@@ -87,8 +87,7 @@ LatentAttention::Projected LatentAttention::project(const Var& x, const Tensor& 
 Var LatentAttention::forward(const Var& x, const Pass& pass) const {
   const Projected p = project(x, pass.positions);
   const Var qkv = latent_qkv(p.query, key_value_.forward(p.latent), p.shared, heads_);
-  return tensor_.leave(out_.forward(context_.forward(qkv, pass, shape_)),
-                       pass.rows().num_local());
+  return tensor_.leave(out_.forward(context_.forward(qkv, pass, shape_)), pass.rows().num_local());
 }
 
 // The normed latent, and the turned key: [rows, kv_lora_rank + qk_rope_head_dim].
@@ -111,9 +110,9 @@ void LatentAttention::store(const Projected& step, const DecodeStep::Run& run,
       const int64_t to_row = run.cache_row + b * run.capacity + run.start;
       const Tensor from = all.slice(from_row, from_row + run.count);
       const Tensor to = cache.rows.slice(to_row, to_row + run.count);
-      ops::call(&Backend::cast, "cache", {&from, &to},
-                CastArgs{.x = ops::view_of(from),
-                         .y = ops::columns_of(to, begin, begin + from.dim(1))});
+      ops::call(
+          &Backend::cast, "cache", {&from, &to},
+          CastArgs{.x = ops::view_of(from), .y = ops::columns_of(to, begin, begin + from.dim(1))});
     }
   };
   put(step.latent.value(), 0);
@@ -126,8 +125,7 @@ void LatentAttention::attend_naive(const Tensor& query, const DecodeStep::Run& r
   const Var rows{cached};
   const Var latent = columns(rows, 0, latent_rank_);
   const Var shared = columns(rows, latent_rank_, cached.dim(1));
-  const Tensor kv =
-      latent_keys_values(key_value_.forward(latent).value(), shared.value(), heads_);
+  const Tensor kv = latent_keys_values(key_value_.forward(latent).value(), shared.value(), heads_);
   AttentionArgs args = shape_.args();
   args.q = ops::view_of(query);
   args.k = ops::columns_of(kv, 0, key_end);
@@ -190,8 +188,8 @@ Var LatentAttention::decode(const Var& x, const DecodeStep& step, LayerCache& la
   for (const DecodeStep::Run& run : step.runs) {
     store(p, run, cache);
     // What an adapter adds to the product is not in the weight that is absorbed.
-    const bool absorbs = step.latent == LatentForm::kAbsorbed && run.start > 0 &&
-                         key_value_.is_plain();
+    const bool absorbs =
+        step.latent == LatentForm::kAbsorbed && run.start > 0 && key_value_.is_plain();
     for (int64_t b = 0; b < run.n; ++b) {
       const int64_t row = run.row + b * run.count, first = run.cache_row + b * run.capacity;
       const Tensor own = query.slice(row, row + run.count), to = o.slice(row, row + run.count);
@@ -209,8 +207,8 @@ Var LatentAttention::decode(const Var& x, const DecodeStep& step, LayerCache& la
 AttentionCounts LatentAttention::counts(const ModelConfig& c) {
   const int64_t heads = c.num_attention_heads;
   const int64_t qk = c.qk_nope_head_dim + c.qk_rope_head_dim;
-  const int64_t query = c.q_lora_rank > 0 ? c.q_lora_rank * (c.hidden_size + heads * qk)
-                                          : c.hidden_size * heads * qk;
+  const int64_t query =
+      c.q_lora_rank > 0 ? c.q_lora_rank * (c.hidden_size + heads * qk) : c.hidden_size * heads * qk;
   return {.parameters = query + c.hidden_size * (c.kv_lora_rank + c.qk_rope_head_dim) +
                         c.kv_lora_rank * heads * (c.qk_nope_head_dim + c.v_head_dim) +
                         heads * c.v_head_dim * c.hidden_size,

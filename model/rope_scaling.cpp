@@ -35,8 +35,9 @@ void RopeScaling::fields(FieldVisitor& v) {
           "yarn: dimensions that turn less often than this are stretched");
   v.field("mscale", mscale, non_negative(),
           "yarn: weight of 0.1 ln factor in the scale of cos and sin; 0 = 1");
-  v.field("mscale_all_dim", mscale_all_dim, non_negative(),
-          "yarn: the same in what that scale is divided by, and in the softmax of latent attention");
+  v.field(
+      "mscale_all_dim", mscale_all_dim, non_negative(),
+      "yarn: the same in what that scale is divided by, and in the softmax of latent attention");
   v.field("attention_factor", attention_factor, non_negative(),
           "yarn: scale of cos and sin; 0 = by mscale and mscale_all_dim, or 0.1 ln factor + 1");
   v.field("rope_theta", rope_theta, non_negative(), "the same as model.rope_theta; 0 = that");
@@ -80,8 +81,8 @@ double yarn_dimension(double turns, int64_t dim, double theta, const RopeScaling
 void yarn(std::vector<double>& frequencies, double theta, const RopeScaling& s) {
   const int64_t dim = 2 * std::ssize(frequencies);
   const double low = std::max(0.0, std::floor(yarn_dimension(s.beta_fast, dim, theta, s)));
-  double high = std::min(static_cast<double>(dim - 1),
-                         std::ceil(yarn_dimension(s.beta_slow, dim, theta, s)));
+  double high =
+      std::min(static_cast<double>(dim - 1), std::ceil(yarn_dimension(s.beta_slow, dim, theta, s)));
   if (high == low) high += 0.001;
   for (size_t i = 0; i < frequencies.size(); ++i) {
     const double ramp = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);

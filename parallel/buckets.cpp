@@ -26,10 +26,20 @@ std::vector<int64_t> bounds_of(const Bucket& bucket) {
   return slice_bounds(tensors, bucket.group.size());
 }
 
+int64_t aligned(int64_t numel) { return (numel + kAlignElems - 1) / kAlignElems * kAlignElems; }
+
 void add_member(Bucket& bucket, size_t index, ParameterUse& use) {
-  const int64_t offset = (bucket.numel + kAlignElems - 1) / kAlignElems * kAlignElems;
+  const int64_t offset = aligned(bucket.numel);
   bucket.members.push_back({index, &use, offset});
   bucket.numel = offset + use.parameter().numel();
+}
+
+// Elements of a parameter, the same on all tensor-parallel ranks, whose shares may differ or be
+// empty: by these buckets are cut, so that all ranks have as many and issue them in one order.
+int64_t even_numel(const Parameter& parameter, int64_t tensor_ranks) {
+  int64_t numel = 0;
+  for (const LogicalTensor& logical : parameter.table()) numel += logical.global_shape.numel();
+  return parameter.replicas() == Replicas::kDense ? numel / tensor_ranks : numel;
 }
 
 }  // namespace
@@ -81,7 +91,9 @@ std::vector<Bucket> plan_buckets(const ParameterStore& store, const ReplicaGroup
   }
   std::vector<Bucket> buckets;
   std::map<std::tuple<const GroupImpl*, bool, DType>, size_t>
-      open;  // the bucket that parameters of a kind go into
+      open;                   // the bucket that parameters of a kind go into
+  std::vector<int64_t> even;  // by bucket: its elements, the same on all tensor-parallel ranks
+  const int64_t tensor_ranks = std::max(1, groups.rows.size() / groups.dense.size());
   for (size_t i = store.uses().size(); i-- > 0;) {
     ParameterUse& use = *store.uses()[i];
     const Parameter& parameter = use.parameter();
@@ -95,11 +107,13 @@ std::vector<Bucket> plan_buckets(const ParameterStore& store, const ReplicaGroup
     const size_t at = found == open.end() ? buckets.size() : found->second;
     if (at == buckets.size()) {
       buckets.push_back({.group = group, .dtype = parameter.dtype()});
+      even.push_back(0);
     }
     add_member(buckets[at], i, use);
+    even[at] = aligned(even[at]) + even_numel(parameter, tensor_ranks);
     if (alone) continue;
     open[kind] = at;
-    if (buckets[at].numel * size_of(wide_of(buckets[at].dtype)) >= bucket_bytes) open.erase(kind);
+    if (even[at] * size_of(wide_of(buckets[at].dtype)) >= bucket_bytes) open.erase(kind);
   }
   std::sort(buckets.begin(), buckets.end(), [](const Bucket& a, const Bucket& b) {
     return a.members.back().index > b.members.back().index;

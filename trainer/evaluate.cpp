@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "checkpoint/json_strict.h"
 #include "data/byte_reader.h"
+#include "trainer/chat.h"
 #include "trainer/scoring.h"
 
 namespace orthant {
@@ -74,9 +75,9 @@ class Evaluation {
 
   EvaluationTotals run() {
     LineReader lines(options_.data);
-    std::string line, where;
-    while (lines.next(line, where)) {
-      const Json value = parse_json(line, where);
+    std::string where;
+    while (lines.next(line_, where)) {
+      const Json value = parse_json(line_, where);
       ORTHANT_CHECK(value.is_object(), kData, where, ": want an object, got ", json_excerpt(value));
       if (value.contains("choices")) {
         question(value, where);
@@ -100,9 +101,19 @@ class Evaluation {
   }
 
   std::vector<int32_t> ids_of(const Json& value, const std::string& where) const {
+    if (value.contains("messages")) {
+      // Once more, with the keys in their order: templates may print them.
+      const auto messages = nlohmann::ordered_json::parse(line_)["messages"];
+      ORTHANT_CHECK(messages.is_array() && !messages.empty(), kData, where,
+                    ": messages: want a list of {role, content}, got ",
+                    json_excerpt(value["messages"]));
+      if (!conversations_) conversations_.emplace("evaluate", model_);
+      return conversations_->encode(messages, /*asks=*/false);
+    }
     if (value.contains("text")) return encode(json_string(value["text"], where + ": text"));
     ORTHANT_CHECK(value.contains("tokens"), kData, where,
-                  ": want text, tokens, or prompt and choices, got ", json_excerpt(value));
+                  ": want text, tokens, messages, or prompt and choices, got ",
+                  json_excerpt(value));
     const Json& tokens = value["tokens"];
     ORTHANT_CHECK(tokens.is_array(), kData, where, ": tokens: want a list of ids, got ",
                   json_excerpt(tokens));
@@ -148,8 +159,8 @@ class Evaluation {
       ORTHANT_CHECK(context >= 1 && ids.size() > context, kData, where,
                     ": want a prompt, and choices of a token at least behind it");
       const std::vector<double> log_probs = log_probabilities(*model_.model, ids);
-      const double sum = std::accumulate(
-          log_probs.begin() + static_cast<ptrdiff_t>(context) - 1, log_probs.end(), 0.0);
+      const double sum = std::accumulate(log_probs.begin() + static_cast<ptrdiff_t>(context) - 1,
+                                         log_probs.end(), 0.0);
       sums.push_back(sum);
       per_byte.push_back(sum / static_cast<double>(std::max<size_t>(1, text.size())));
     }
@@ -163,8 +174,10 @@ class Evaluation {
 
   static size_t answer_of(const Json& value, const Json& choices, const std::string& where) {
     const Json& answer = json_member(value, "answer", where);
-    const size_t place = answer.is_string() ? static_cast<size_t>(std::find(choices.begin(), choices.end(), answer) - choices.begin())
-                                            : static_cast<size_t>(json_count(answer, where + ": answer"));
+    const size_t place =
+        answer.is_string() ? static_cast<size_t>(std::find(choices.begin(), choices.end(), answer) -
+                                                 choices.begin())
+                           : static_cast<size_t>(json_count(answer, where + ": answer"));
     ORTHANT_CHECK(place < choices.size(), kData, where, ": answer: want one of the ",
                   choices.size(), " choices, or its place from 0, got ", json_excerpt(answer));
     return place;
@@ -179,6 +192,8 @@ class Evaluation {
 
   const SavedModel& model_;
   const EvaluationOptions& options_;
+  std::string line_;
+  mutable std::optional<Conversations> conversations_;  // made by the first line that wants it
   EvaluationTotals totals_;
   std::optional<FileReplacement> replacement_;
   std::ofstream out_;

@@ -4,6 +4,7 @@
 // A line of the file is an object with
 //   text                      a document
 //   tokens                    the ids of one
+//   messages                  a conversation, by the model's chat template
 //   prompt, choices, answer   texts to go on with behind a prompt, and the right one: its place,
 //                             from 0, or its text
 #pragma once

@@ -80,6 +80,7 @@ namespace {
 
 // A document's first token is never predicted, so an empty prompt begins with a line break.
 std::vector<int32_t> prompt_tokens(const Tokenizer& tokenizer, const GenerateOptions& options) {
+  if (!options.ids.empty()) return options.ids;
   std::vector<int32_t> tokens = options.begin;
   const std::string& prompt = options.prompt;
   for (const int32_t token : tokenizer.encode(prompt.empty() && tokens.empty() ? "\n" : prompt))
@@ -134,7 +135,8 @@ std::vector<std::string> generate(const Decoder& decoder, const Tokenizer& token
     const int32_t token = draw_token(
         logits, one.sampling,
         philox_uniform(key, static_cast<uint64_t>(one.sample), static_cast<uint64_t>(place)));
-    return token == tokenizer.end_of_document() ? -1 : token;
+    const bool ends = std::find(one.end_ids.begin(), one.end_ids.end(), token) != one.end_ids.end();
+    return ends || token == tokenizer.end_of_document() ? -1 : token;
   };
   callbacks.on_token = [&](int64_t i, int32_t token) { texts[static_cast<size_t>(i)].add(token); };
   decoder.run(requests, callbacks);

@@ -14,7 +14,9 @@ namespace orthant {
 
 struct GenerateOptions {
   std::string prompt;
-  std::vector<int32_t> begin = {};  // tokens before the prompt's
+  std::vector<int32_t> begin = {};    // tokens before the prompt's
+  std::vector<int32_t> ids = {};      // tokens to go on from, in place of a prompt
+  std::vector<int32_t> end_ids = {};  // that end the text, beside the end of the document
   SamplingConfig sampling;
   std::vector<std::string> stop = {};  // the text ends where one of these begins
   int64_t seed = 1234;

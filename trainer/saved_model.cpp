@@ -72,7 +72,8 @@ SavedModel load_saved_model(const std::string& command, const std::string& path,
                                                        .device = device_for(command, saved.config)},
                                     *saved.store);
   const std::vector<CheckpointTensor> weights = weight_tensors(*saved.store, saved.manifest);
-  load_tensors(Group::self(), saved.manifest, weights, {.unused_prefixes = {kOptimizerPrefix, kHubExtraPrefix}});
+  load_tensors(Group::self(), saved.manifest, weights,
+               {.unused_prefixes = {kOptimizerPrefix, kHubExtraPrefix}});
   set_weights(*saved.store, weights);
   saved.tokenizer = tokenizer_of(saved.manifest, saved.config);
   if (const auto bos = saved.manifest.extra.find(kBeginKey); bos != saved.manifest.extra.end()) {

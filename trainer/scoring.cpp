@@ -45,7 +45,8 @@ std::vector<double> log_probabilities(const Transformer& model, std::span<const 
   const int64_t count = std::ssize(ids), longest = config.max_position_embeddings;
   std::vector<double> result;
   const NoGradScope no_grad;
-  for (int64_t begin = 0, scored = 0; scored + 1 < count; begin += std::max<int64_t>(1, longest / 2)) {
+  for (int64_t begin = 0, scored = 0; scored + 1 < count;
+       begin += std::max<int64_t>(1, longest / 2)) {
     const int64_t end = std::min(count, begin + longest);
     Pass pass(row_of(ids.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin))),
               model.ranks(), model.device());

@@ -126,8 +126,8 @@ bool is_beyond_layers(const ModelConfig& model, const std::string& name) {
   return in_layer && in_layer->layer >= model.num_hidden_layers;
 }
 
-void reorder_rows(HubDirection direction, const RotaryRows& rotary, int64_t rows,
-                  int64_t row_bytes, char* data) {
+void reorder_rows(HubDirection direction, const RotaryRows& rotary, int64_t rows, int64_t row_bytes,
+                  char* data) {
   if (rotary.count == 0) return;
   ORTHANT_CHECK(rows % rotary.head_rows == 0, kInternal, "rotary rows: ", rows,
                 " rows are no whole heads of ", rotary.head_rows);

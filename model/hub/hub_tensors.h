@@ -13,7 +13,7 @@ namespace orthant {
 // A tensor of a folder of which ours is all, or a range of elements.
 struct HubSource {
   std::string name;
-  Shape shape;            // there
+  Shape shape;             // there
   int64_t first_elem = 0;  // of ours, in it
 };
 
@@ -39,7 +39,7 @@ bool is_beyond_layers(const ModelConfig& model, const std::string& name);
 
 // rows: [rows, row_bytes] of a whole tensor, from the order there to that here, or back.
 enum class HubDirection { kIn, kOut };
-void reorder_rows(HubDirection direction, const RotaryRows& rotary, int64_t rows,
-                  int64_t row_bytes, char* data);
+void reorder_rows(HubDirection direction, const RotaryRows& rotary, int64_t rows, int64_t row_bytes,
+                  char* data);
 
 }  // namespace orthant

@@ -85,14 +85,14 @@ Var norm_heads(const Var& x, std::span<const HeadNorm> norms, double eps) {
   bool trains = false;
   int64_t at = 0;
   for (const HeadNorm& norm : norms) {
-    ORTHANT_OP_CHECK("norm_heads",
-                     xv.rank() == 2 && at <= norm.begin &&
-                         norm.begin + norm.heads * norm.width <= xv.dim(1),
-                     xv);
-    check_weight("norm_heads",
-                 norm.weight->shape().numel() == norm.width &&
-                     norm.weight->dtype() == wide_of(xv.dtype()),
-                 xv, *norm.weight);
+    ORTHANT_OP_CHECK(
+        "norm_heads",
+        xv.rank() == 2 && at <= norm.begin && norm.begin + norm.heads * norm.width <= xv.dim(1),
+        xv);
+    check_weight(
+        "norm_heads",
+        norm.weight->shape().numel() == norm.width && norm.weight->dtype() == wide_of(xv.dtype()),
+        xv, *norm.weight);
     at = norm.begin + norm.heads * norm.width;
     trains = trains || norm.weight->trainable();
     kept.push_back(forward(xv, norm, eps, y));

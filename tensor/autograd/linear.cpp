@@ -78,10 +78,10 @@ Var add_bias(const Var& x, Weight& b) {
   const Tensor y = Tensor::like(x.value());
   {
     const Operand bias = b.elements();
-    ops::call(&Backend::add, "add_bias", {&xv, &bias.view()},
-              BinaryArgs{.a = view_of(xv),
-                         .b = repeated(bias.view(), xv.dim(0)),
-                         .y = view_of(as_rows(y))});
+    ops::call(
+        &Backend::add, "add_bias", {&xv, &bias.view()},
+        BinaryArgs{
+            .a = view_of(xv), .b = repeated(bias.view(), xv.dim(0)), .y = view_of(as_rows(y))});
   }
   return record(
       "add_bias", {x}, y,

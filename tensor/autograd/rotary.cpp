@@ -56,16 +56,16 @@ Tensor turn(const Tensor& x, const Tensor& positions, const RotaryTable& table,
 
 Var rotary(const Var& x, const Tensor& positions, const RotaryTable& table, int64_t heads,
            int64_t head_dim, int64_t offset) {
-  ORTHANT_OP_CHECK("rotary",
-                   heads * head_dim <= x.value().dim(-1) &&
-                       offset + 2 * table.cos.dim(1) <= head_dim,
-                   x.value(), table.cos);
+  ORTHANT_OP_CHECK(
+      "rotary", heads * head_dim <= x.value().dim(-1) && offset + 2 * table.cos.dim(1) <= head_dim,
+      x.value(), table.cos);
   ORTHANT_OP_CHECK("rotary",
                    positions.numel() == x.value().rows() && positions.dtype() == DType::kI32,
                    x.value(), positions);
   const Turned turned{heads, head_dim, offset};
-  return record("rotary", {x}, turn(x.value(), positions, table, turned, false),
-                [=](const Tensor& dy) -> Grads { return {turn(dy, positions, table, turned, true)}; });
+  return record(
+      "rotary", {x}, turn(x.value(), positions, table, turned, false),
+      [=](const Tensor& dy) -> Grads { return {turn(dy, positions, table, turned, true)}; });
 }
 
 }  // namespace orthant

@@ -95,13 +95,13 @@ TEST(Decoding, OnContextParallelRanksHasTheBitsOfOneRank) {
 
 // Latent caches, in the form that is close and in the one with less work.
 TEST(Decoding, OfLatentsOnLayoutsIsThatOfOneRank) {
-  for (const Layout& layout : std::vector<Layout>{
-           {2, {.pipeline_parallel_size = 2}},
-           {2, {.expert_parallel_size = 2}},
-           {2, {.context_parallel_size = 2}},
-           {2, {.tensor_parallel_size = 2}, false},
-           {4, {.tensor_parallel_size = 4, .sequence_parallel = false}, false},
-           {4, {.tensor_parallel_size = 2, .pipeline_parallel_size = 2}, false}})
+  for (const Layout& layout :
+       std::vector<Layout>{{2, {.pipeline_parallel_size = 2}},
+                           {2, {.expert_parallel_size = 2}},
+                           {2, {.context_parallel_size = 2}},
+                           {2, {.tensor_parallel_size = 2}, false},
+                           {4, {.tensor_parallel_size = 4, .sequence_parallel = false}, false},
+                           {4, {.tensor_parallel_size = 2, .pipeline_parallel_size = 2}, false}})
     for (const char* name : {"moe_v2_lite", "moe_v3"})
       expect_one_rank(find_variant(name), layout, "fp64");
 }

@@ -146,8 +146,8 @@ Choice most_helpful(const std::vector<Choice>& choices, const PairSet& open,
 }
 
 Variant grid_model(const std::string& name) {
-  const Variant& like = find_variant(name == "grid_dense" ? std::string("dense_gqa")
-                                     : "moe" + name.substr(4));
+  const Variant& like =
+      find_variant(name == "grid_dense" ? std::string("dense_gqa") : "moe" + name.substr(4));
   Variant variant = like;
   variant.name = name;
   ModelConfig& m = variant.config.model;

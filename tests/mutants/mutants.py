@@ -599,6 +599,8 @@ MUTANTS = [
            "      return f(Var(value)).value();", "      const Tensor made = f(Var(value)).value();\n      ops::fill(made, 0.0);\n      return made;", **MEMORY),
     Mutant("the ring keeps all ranks' keys and values", "Ring::for_each_step",
            "      if (next) kv = next->finish();", "      static thread_local std::vector<Tensor> kept;\n      if (next) kv = next->finish();\n      kept.push_back(kv);", **MEMORY),
+    Mutant("buckets are cut by this rank's own share", "even_numel", "numel += logical.global_shape.numel();", "numel += logical.shape.numel();",
+           target="test_parallel", filter="Buckets*"),
     # Latent attention, and heads that are normed, biased, turned in part.
     Mutant("the shared key is that of the first head alone", "Parts::Parts", "shared{h.rope_dim, 0, 0, begin + h.nope_dim, h.qk_dim()}", "shared{h.rope_dim, 0, 0, begin + h.nope_dim, h.qk_dim() * (h.heads > 2 ? 0 : 1)}",
            target="test_tensor", filter="*OpTest*"),

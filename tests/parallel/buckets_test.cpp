@@ -81,7 +81,8 @@ TEST(BucketsTest, EveryTrainableParameterIsInOneBucketOfItsKind) {
   store.freeze([](const std::string& name) { return name == "frozen.weight"; });
   run_ranks(6, [&](const Group& world) {
     const Group expert = world.split(world.rank() % 2, 0, "edp");
-    const std::vector<Bucket> buckets = plan_buckets(store, {world, expert}, 4 * 10000);
+    const std::vector<Bucket> buckets =
+        plan_buckets(store, {.dense = world, .expert = expert, .rows = world}, 4 * 10000);
     std::vector<std::string> names;
     for (const Bucket& bucket : buckets) {
       std::string text;
@@ -120,11 +121,41 @@ TEST(BucketsTest, EmptyTensorsChangeNoSlices) {
     with_empty.add(options(concat("up", i), {0, 64}, DType::kF32));
   }
   run_ranks(3, [&](const Group& world) {
-    const Bucket want = plan_buckets(store, {world, world}, int64_t{1} << 30).front();
-    const Bucket got = plan_buckets(with_empty, {world, world}, int64_t{1} << 30).front();
+    const Bucket want =
+        plan_buckets(store, {.dense = world, .expert = world, .rows = world}, int64_t{1} << 30)
+            .front();
+    const Bucket got =
+        plan_buckets(with_empty, {.dense = world, .expert = world, .rows = world}, int64_t{1} << 30)
+            .front();
     EXPECT_EQ(got.members.size(), 120U);
     EXPECT_EQ(got.bounds.back(), got.numel);
     EXPECT_EQ(got.bounds, want.bounds);
+  });
+}
+
+// Two ranks cut a dimension of 1: one has it, the other nothing.  What they both hold must be reduced
+// at the same place among their buckets, or each waits for the other in another one.
+TEST(BucketsTest, UnevenSharesAreCutIntoBucketsAlike) {
+  run_ranks(2, [&](const Group& world) {
+    const Group dense = world.split(world.rank(), 0, "dp");
+    ParameterStore store;
+    for (int i = 0; i < 20; ++i) {
+      Parameter::Options norm = options(concat("norm", i), {300}, DType::kF32);
+      norm.replicas = Replicas::kRows;
+      store.add(norm);
+      Parameter::Options up = options(concat("up", i), {1, 2000}, DType::kF32);
+      up.shape = up.logical[0].shape = {world.rank(), 2000};
+      store.add(up);
+    }
+    std::string text;
+    for (const Bucket& bucket :
+         plan_buckets(store, {.dense = dense, .expert = dense, .rows = world}, 4 * 2500)) {
+      for (const Bucket::Member& member : bucket.members) text += member.use->name() + " ";
+      text += "| ";
+    }
+    const std::vector<std::string> all = world.gather_text(text);
+    EXPECT_EQ(all[0], all[1]);
+    EXPECT_NE(text.find("| norm"), std::string::npos);
   });
 }
 

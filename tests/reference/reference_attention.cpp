@@ -75,8 +75,7 @@ Matrix AttentionPass::forward(const ReferenceShape& s, const NamedWeights& w,
   } else {
     if (s.query_latent > 0) {
       project(w, "q_a_proj.weight", x, query_);
-      query_normed_ =
-          rms_norm(query_, w.value(w.prefix + "q_a_layernorm.weight"), kLatentEps);
+      query_normed_ = rms_norm(query_, w.value(w.prefix + "q_a_layernorm.weight"), kLatentEps);
       project(w, "q_b_proj.weight", query_normed_, a_.q);
     } else {
       project(w, "q_proj.weight", x, a_.q);

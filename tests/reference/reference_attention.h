@@ -23,8 +23,8 @@ class AttentionPass {
   Matrix forward(const ReferenceShape& shape, const NamedWeights& weights, const ReferenceRow& row,
                  int64_t window, const Matrix& x);
   // Adds to the weights' gradients; returns that of x.
-  Matrix backward(const ReferenceShape& shape, const NamedWeights& weights,
-                  const ReferenceRow& row, const Matrix& dy) const;
+  Matrix backward(const ReferenceShape& shape, const NamedWeights& weights, const ReferenceRow& row,
+                  const Matrix& dy) const;
 
  private:
   Matrix x_;

@@ -58,9 +58,7 @@ void rms_norm_backward(const Matrix& x, const Matrix& gain, double eps, const Ma
 }
 
 Rotation rotation_of(const ReferenceShape& s) {
-  const int64_t dim = s.latent > 0       ? s.rope_dim
-                      : s.rotary_dim > 0 ? s.rotary_dim
-                                         : s.qk_dim;
+  const int64_t dim = s.latent > 0 ? s.rope_dim : s.rotary_dim > 0 ? s.rotary_dim : s.qk_dim;
   Rotation rotation;
   for (int64_t i = 0; i < dim / 2; ++i)
     rotation.frequencies.push_back(
@@ -71,8 +69,7 @@ Rotation rotation_of(const ReferenceShape& s) {
            (2 * std::log(s.rope_theta));
   };
   const double low = std::max(0.0, std::floor(dimension(s.yarn_fast)));
-  const double high =
-      std::min(static_cast<double>(dim - 1), std::ceil(dimension(s.yarn_slow)));
+  const double high = std::min(static_cast<double>(dim - 1), std::ceil(dimension(s.yarn_slow)));
   for (size_t i = 0; i < rotation.frequencies.size(); ++i) {
     const double ramp =
         std::clamp((static_cast<double>(i) - low) / std::max(high - low, 0.001), 0.0, 1.0);

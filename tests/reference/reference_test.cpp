@@ -117,8 +117,9 @@ Matrices random_weights(const ReferenceShape& s, Random& random) {
       add(name + "self_attn.q_proj.weight", s.heads * s.qk_dim, s.width);
     }
     if (s.qkv_bias) {
-      for (const auto& [part, rows] :
-           {std::pair{"q", s.heads * s.qk_dim}, {"k", s.kv_heads * s.qk_dim}, {"v", s.kv_heads * s.v_dim}}) {
+      for (const auto& [part, rows] : {std::pair{"q", s.heads * s.qk_dim},
+                                       {"k", s.kv_heads * s.qk_dim},
+                                       {"v", s.kv_heads * s.v_dim}}) {
         add(name + "self_attn." + part + "_proj.bias", 1, rows);
         weights[name + "self_attn." + part + "_proj.bias"].is_vector = true;
       }

@@ -40,12 +40,13 @@ TEST_P(CudaActivation, RotaryOfAPartAndHeadsThatMove) {
     return Arrays{y};
   });
   for (const auto& [x_step, y_step] : {std::pair<int64_t, int64_t>{11, 7}, {0, 9}, {11, 0}}) {
-    compare("copy_heads", [&, from = x_step, to = y_step](const Backend& t, const BackendCall* call) {
-      Array source = x, y = Array(model(), n, heads * width, 1).random(4);
-      const CopyHeadsArgs args{source.view(), y.view(), heads, 5, from, to};
-      ok(t.copy_heads(call, &args));
-      return Arrays{y};
-    });
+    compare("copy_heads",
+            [&, from = x_step, to = y_step](const Backend& t, const BackendCall* call) {
+              Array source = x, y = Array(model(), n, heads * width, 1).random(4);
+              const CopyHeadsArgs args{source.view(), y.view(), heads, 5, from, to};
+              ok(t.copy_heads(call, &args));
+              return Arrays{y};
+            });
   }
 }
 

@@ -51,10 +51,14 @@ struct Built {
 
 // The number of parameters is the proof that no size was misread.
 constexpr Built kBuilt[] = {
-    {"llama-2-7b", 6'738'415'616},          {"llama-3-8b", 8'030'261'248},
-    {"smollm2-135m-instruct", 134'515'008}, {"mistral-7b-v0.1", 7'241'732'096, 4096},
-    {"mistral-7b-v0.3", 7'248'023'552},     {"mixtral-8x7b-v0.1", 46'702'792'704},
-    {"llama-3.1-8b-instruct", 8'030'261'248}, {"deepseek-v2-lite", 15'706'484'224},
+    {"llama-2-7b", 6'738'415'616},
+    {"llama-3-8b", 8'030'261'248},
+    {"smollm2-135m-instruct", 134'515'008},
+    {"mistral-7b-v0.1", 7'241'732'096, 4096},
+    {"mistral-7b-v0.3", 7'248'023'552},
+    {"mixtral-8x7b-v0.1", 46'702'792'704},
+    {"llama-3.1-8b-instruct", 8'030'261'248},
+    {"deepseek-v2-lite", 15'706'484'224},
     {"deepseek-v2", 235'741'434'880},
     {"qwen2-7b", 7'615'616'512},
     {"qwen3-8b", 8'190'735'360},
@@ -159,7 +163,8 @@ TEST(HubConfigs, TheFamilyIsSaidOnceOrTwiceButNotTwoWays) {
   EXPECT_THAT(fault("model_type: unheard_of"),
               HasSubstr("f.yaml:4:21: model.model_type: want one of custom, llama, mistral, "
                         "mixtral, deepseek_v2, deepseek_v3, kimi_k2, glm4_moe, "
-                        "glm4_moe_lite, qwen2, qwen3, qwen3_moe, olmoe, minimax_m2, got 'unheard_of'; what this name implies is not known here; to "
+                        "glm4_moe_lite, qwen2, qwen3, qwen3_moe, olmoe, minimax_m2, got "
+                        "'unheard_of'; what this name implies is not known here; to "
                         "build what the other keys say, leave model_type and architectures out"));
 }
 

@@ -56,10 +56,9 @@ TEST(HubImport, Stories260kWritesOnAsInTransformersAndComesBackToTheBit) {
   std::ifstream file(std::string(kStories) + "/greedy.json");
   const auto want = Json::parse(file)["tokens"].get<std::vector<int32_t>>();
   EXPECT_EQ(saved.begin, std::vector<int32_t>{want[0]});
-  const DecodeCallbacks likeliest{
-      .choose = [](int64_t, int64_t, const std::vector<double>& row) {
-        return static_cast<int32_t>(std::max_element(row.begin(), row.end()) - row.begin());
-      }};
+  const DecodeCallbacks likeliest{.choose = [](int64_t, int64_t, const std::vector<double>& row) {
+    return static_cast<int32_t>(std::max_element(row.begin(), row.end()) - row.begin());
+  }};
   const auto got = Decoder({saved.model.get()}).run({{saved.begin, 200}}, likeliest)[0];
   EXPECT_EQ(got, std::vector<int32_t>(want.begin() + 1, want.end()));
   EXPECT_EQ(export_model({.model = run(), .folder = out()}).family, "llama");
@@ -74,8 +73,8 @@ TEST(HubImport, EveryFamilyComesBackToTheBitAlsoInShards) {
     const ImportResult result =
         import_model({.folder = folder, .run_dir = folder + "-run", .shard_bytes = 100'000});
     EXPECT_TRUE(verify_checkpoint(result.checkpoint).ok);
-    const ExportResult exported = export_model(
-        {.model = folder + "-run", .folder = folder + "-out", .shard_bytes = 70'000});
+    const ExportResult exported =
+        export_model({.model = folder + "-run", .folder = folder + "-out", .shard_bytes = 70'000});
     EXPECT_GT(exported.files, 1);
     EXPECT_EQ(exported.family, golden_model(name)["config"]["model_type"]);
     expect_same_tensors(folder, folder + "-out");
@@ -147,8 +146,7 @@ TEST(HubImport, ExpertsMayBeFusedAsTransformers5HoldsThem) {
            gate_up.slice(e, e + 1).view({2 * inner, width}).slice(0, inner));
       copy(fused.take(expert + "up_proj.weight"),
            gate_up.slice(e, e + 1).view({2 * inner, width}).slice(inner, 2 * inner));
-      copy(fused.take(expert + "down_proj.weight"),
-           down.slice(e, e + 1).view({width, inner}));
+      copy(fused.take(expert + "down_proj.weight"), down.slice(e, e + 1).view({width, inner}));
     }
     fused[prefix + "gate_up_proj"] = gate_up;
     fused[prefix + "down_proj"] = down;
@@ -166,7 +164,7 @@ TEST(HubImport, HalfPrecisionKeepsItsValues) {
   Folder folder;
   const std::string name = "model.norm.weight";
   const uint16_t bits[] = {0x3C00, 0xC000, 0x7BFF, 0x0001, 0x8400, 0x3555};
-  const double want[] = {1.0, -2.0, 65504.0, std::ldexp(1.0, -24), -std::ldexp(1.0, -14),
+  const double want[] = {1.0,           -2.0, 65504.0, std::ldexp(1.0, -24), -std::ldexp(1.0, -14),
                          0.333251953125};
   const Tensor half = Tensor::zeros({40}, DType::kF16);
   std::memcpy(half.data(), bits, sizeof(bits));
@@ -214,8 +212,8 @@ struct Fault {
   const char* what;
   ErrorKind kind;
   std::vector<std::string> words;
-  std::function<void(Folder&)> spoil = {};                     // before it is written
-  std::function<void(const std::string& path)> damage = {};    // afterwards
+  std::function<void(Folder&)> spoil = {};                   // before it is written
+  std::function<void(const std::string& path)> damage = {};  // afterwards
 };
 
 void put(const std::string& path, const std::string& text) {
@@ -226,122 +224,224 @@ std::string index_of(const Json& map) { return Json{{"weight_map", map}}.dump();
 const std::vector<Fault>& faults() {
   static const std::string up = "model.layers.1.mlp.up_proj.weight";
   static const std::vector<Fault> all = {
-      {"a tensor is missing", ErrorKind::kData, {up, "[53, 40] is missing"},
+      {"a tensor is missing",
+       ErrorKind::kData,
+       {up, "[53, 40] is missing"},
        [](Folder& f) { f.take(up); }},
-      {"two are missing", ErrorKind::kData, {up, "model.norm.weight"},
+      {"two are missing",
+       ErrorKind::kData,
+       {up, "model.norm.weight"},
        [](Folder& f) { f.take(up), f.take("model.norm.weight"); }},
-      {"a tensor of another shape", ErrorKind::kData,
+      {"a tensor of another shape",
+       ErrorKind::kData,
        {"model.safetensors", up, "want [53, 40]", "got [40, 53]"},
-       [](Folder& f) { f[up] = Tensor::zeros({40, 53}, DType::kF32); }},
-      {"a tensor of another rank", ErrorKind::kData, {up, "got [2120]"},
+       [](Folder& f) {
+         f[up] = Tensor::zeros({40, 53}, DType::kF32);
+       }},
+      {"a tensor of another rank",
+       ErrorKind::kData,
+       {up, "got [2120]"},
        [](Folder& f) { f[up] = Tensor::zeros({2120}, DType::kF32); }},
-      {"a tensor too many", ErrorKind::kData, {"model.safetensors", "vision.patch", "no part"},
+      {"a tensor too many",
+       ErrorKind::kData,
+       {"model.safetensors", "vision.patch", "no part"},
        [](Folder& f) { f["vision.patch"] = Tensor::zeros({2}, DType::kF32); }},
-      {"a layer too many", ErrorKind::kData, {"model.layers.3.norm", "no part"},
+      {"a layer too many",
+       ErrorKind::kData,
+       {"model.layers.3.norm", "no part"},
        [](Folder& f) { f["model.layers.3.norm"] = Tensor::zeros({2}, DType::kF32); }},
-      {"whole numbers as weights", ErrorKind::kData, {up, "got I8"},
-       [](Folder& f) { f[up] = Tensor::zeros({53, 40}, DType::kI8); }},
-      {"fp8 that no key speaks of", ErrorKind::kData, {up, "no quantization_config"},
-       [](Folder& f) { f[up] = Tensor::zeros({53, 40}, DType::kF8E4M3); }},
-      {"a head that is not tied", ErrorKind::kData, {"lm_head.weight", "is missing"},
+      {"whole numbers as weights",
+       ErrorKind::kData,
+       {up, "got I8"},
+       [](Folder& f) {
+         f[up] = Tensor::zeros({53, 40}, DType::kI8);
+       }},
+      {"fp8 that no key speaks of",
+       ErrorKind::kData,
+       {up, "no quantization_config"},
+       [](Folder& f) {
+         f[up] = Tensor::zeros({53, 40}, DType::kF8E4M3);
+       }},
+      {"a head that is not tied",
+       ErrorKind::kData,
+       {"lm_head.weight", "is missing"},
        [](Folder& f) { f.take("lm_head.weight"); }},
-      {"more layers than weights", ErrorKind::kData, {"model.layers.3.", "and 4 more"},
+      {"more layers than weights",
+       ErrorKind::kData,
+       {"model.layers.3.", "and 4 more"},
        [](Folder& f) { f.config["num_hidden_layers"] = 4; }},
-      {"another width", ErrorKind::kData, {"want [517, 48]", "got [517, 40]"},
+      {"another width",
+       ErrorKind::kData,
+       {"want [517, 48]", "got [517, 40]"},
        [](Folder& f) { f.config["hidden_size"] = 48; }},
-      {"another number of KV heads", ErrorKind::kData, {"k_proj.weight", "want [56, 40]"},
+      {"another number of KV heads",
+       ErrorKind::kData,
+       {"k_proj.weight", "want [56, 40]"},
        [](Folder& f) { f.config["num_key_value_heads"] = 4; }},
-      {"a vocabulary below the tokenizer's", ErrorKind::kData,
+      {"a vocabulary below the tokenizer's",
+       ErrorKind::kData,
        {"its tokenizer has 512 tokens", "vocabulary of 500"},
        [](Folder& f) {
          f.config["vocab_size"] = 500;
          f["model.embed_tokens.weight"] = Tensor::zeros({500, 40}, DType::kF32);
          f["lm_head.weight"] = Tensor::zeros({500, 40}, DType::kF32);
        }},
-      {"a family that is not built", ErrorKind::kConfig,
+      {"a family that is not built",
+       ErrorKind::kConfig,
        {"config.json:", "model_type", "got 'gemma2'", "soft caps"},
        [](Folder& f) { f.config["model_type"] = "gemma2"; }},
-      {"a family nobody knows", ErrorKind::kConfig, {"got 'mamba9'", "not known here"},
+      {"a family nobody knows",
+       ErrorKind::kConfig,
+       {"got 'mamba9'", "not known here"},
        [](Folder& f) { f.config["model_type"] = "mamba9"; }},
-      {"a key nobody knows", ErrorKind::kConfig, {"config.json:", "hidden_sise", "hidden_size"},
+      {"a key nobody knows",
+       ErrorKind::kConfig,
+       {"config.json:", "hidden_sise", "hidden_size"},
        [](Folder& f) { f.config["hidden_sise"] = 3; }},
-      {"another activation", ErrorKind::kConfig, {"hidden_act", "gelu"},
+      {"another activation",
+       ErrorKind::kConfig,
+       {"hidden_act", "gelu"},
        [](Folder& f) { f.config["hidden_act"] = "gelu"; }},
-      {"a bias of the output", ErrorKind::kConfig, {"attention_bias", "not built"},
+      {"a bias of the output",
+       ErrorKind::kConfig,
+       {"attention_bias", "not built"},
        [](Folder& f) { f.config["attention_bias"] = true; }},
-      {"a size below 1", ErrorKind::kConfig, {"config.json:", "hidden_size", "-40"},
+      {"a size below 1",
+       ErrorKind::kConfig,
+       {"config.json:", "hidden_size", "-40"},
        [](Folder& f) { f.config["hidden_size"] = -40; }},
-      {"a size that is a text", ErrorKind::kConfig, {"num_attention_heads", "'four'"},
+      {"a size that is a text",
+       ErrorKind::kConfig,
+       {"num_attention_heads", "'four'"},
        [](Folder& f) { f.config["num_attention_heads"] = "four"; }},
-      {"heads that do not go together", ErrorKind::kConfig,
+      {"heads that do not go together",
+       ErrorKind::kConfig,
        {"config.json", "num_key_value_heads: 3 does not divide 4"},
        [](Folder& f) { f.config["num_key_value_heads"] = 3; }},
-      {"a rotary scaling that is not built", ErrorKind::kConfig, {"rope_type", "longrope"},
+      {"a rotary scaling that is not built",
+       ErrorKind::kConfig,
+       {"rope_type", "longrope"},
        [](Folder& f) { f.config["rope_parameters"]["rope_type"] = "longrope"; }},
-      {"quantised another way", ErrorKind::kConfig, {"quantization_config", "gptq"},
-       [](Folder& f) { f.config["quantization_config"] = {{"quant_method", "gptq"}}; }},
-      {"no config.json", ErrorKind::kMissingInput, {"config.json", "is not there"}, {},
+      {"quantised another way",
+       ErrorKind::kConfig,
+       {"quantization_config", "gptq"},
+       [](Folder& f) {
+         f.config["quantization_config"] = {{"quant_method", "gptq"}};
+       }},
+      {"no config.json",
+       ErrorKind::kMissingInput,
+       {"config.json", "is not there"},
+       {},
        [](const std::string& path) { std::filesystem::remove(path + "/config.json"); }},
-      {"half a config.json", ErrorKind::kConfig, {"config.json:"}, {},
+      {"half a config.json",
+       ErrorKind::kConfig,
+       {"config.json:"},
+       {},
        [](const std::string& path) {
          const std::string text = read_bytes(path + "/config.json");
          put(path + "/config.json", text.substr(0, text.size() / 2));
        }},
-      {"a config.json that is a list", ErrorKind::kConfig, {"config.json"}, {},
+      {"a config.json that is a list",
+       ErrorKind::kConfig,
+       {"config.json"},
+       {},
        [](const std::string& path) { put(path + "/config.json", "[1, 2]"); }},
-      {"no weights", ErrorKind::kMissingInput, {"has neither model.safetensors nor"}, {},
+      {"no weights",
+       ErrorKind::kMissingInput,
+       {"has neither model.safetensors nor"},
+       {},
        [](const std::string& path) { std::filesystem::remove(path + "/model.safetensors"); }},
-      {"half a file of weights", ErrorKind::kData, {"model.safetensors"}, {},
+      {"half a file of weights",
+       ErrorKind::kData,
+       {"model.safetensors"},
+       {},
        [](const std::string& path) {
          std::filesystem::resize_file(path + "/model.safetensors", 40'000);
        }},
-      {"an empty file of weights", ErrorKind::kData, {"model.safetensors"}, {},
+      {"an empty file of weights",
+       ErrorKind::kData,
+       {"model.safetensors"},
+       {},
        [](const std::string& path) { put(path + "/model.safetensors", ""); }},
-      {"a header of many exabytes", ErrorKind::kData, {"model.safetensors"}, {},
+      {"a header of many exabytes",
+       ErrorKind::kData,
+       {"model.safetensors"},
+       {},
        [](const std::string& path) {
          put(path + "/model.safetensors", std::string("\xFF\xFF\xFF\xFF\xFF\xFF\xFF\x7F{}", 10));
        }},
-      {"a header that is no JSON", ErrorKind::kData, {"model.safetensors"}, {},
+      {"a header that is no JSON",
+       ErrorKind::kData,
+       {"model.safetensors"},
+       {},
        [](const std::string& path) {
          put(path + "/model.safetensors", std::string("\x08\0\0\0\0\0\0\0garbage!", 16));
        }},
-      {"a header that is nested for ever", ErrorKind::kData, {"model.safetensors"}, {},
+      {"a header that is nested for ever",
+       ErrorKind::kData,
+       {"model.safetensors"},
+       {},
        [](const std::string& path) {
          put(path + "/model.safetensors",
              std::string("\x40\x9C\0\0\0\0\0\0", 8) + std::string(40'000, '['));
        }},
-      {"a shard that is missing", ErrorKind::kMissingInput, {"other.safetensors: is missing"}, {},
+      {"a shard that is missing",
+       ErrorKind::kMissingInput,
+       {"other.safetensors: is missing"},
+       {},
        [](const std::string& path) {
          put(path + "/model.safetensors.index.json",
              index_of({{"model.norm.weight", "other.safetensors"}}));
        }},
-      {"an index with a tensor that is not there", ErrorKind::kData,
-       {"tensor nowhere is not there"}, {},
+      {"an index with a tensor that is not there",
+       ErrorKind::kData,
+       {"tensor nowhere is not there"},
+       {},
        [](const std::string& path) {
          put(path + "/model.safetensors.index.json", index_of({{"nowhere", "model.safetensors"}}));
        }},
-      {"an index that leaves the folder", ErrorKind::kData, {"want a file of this folder"}, {},
+      {"an index that leaves the folder",
+       ErrorKind::kData,
+       {"want a file of this folder"},
+       {},
        [](const std::string& path) {
          put(path + "/model.safetensors.index.json", index_of({{"a", "../model.safetensors"}}));
        }},
-      {"an index without its map", ErrorKind::kData, {"index.json", "weight_map"}, {},
+      {"an index without its map",
+       ErrorKind::kData,
+       {"index.json", "weight_map"},
+       {},
        [](const std::string& path) { put(path + "/model.safetensors.index.json", "{}"); }},
-      {"an index that is cut off", ErrorKind::kData, {"index.json"}, {},
+      {"an index that is cut off",
+       ErrorKind::kData,
+       {"index.json"},
+       {},
        [](const std::string& path) {
          put(path + "/model.safetensors.index.json", "{\"weight_map\": {\"a");
        }},
-      {"a tensor in two shards", ErrorKind::kData, {"copy.safetensors", "as well"}, {},
+      {"a tensor in two shards",
+       ErrorKind::kData,
+       {"copy.safetensors", "as well"},
+       {},
        [](const std::string& path) {
          std::filesystem::copy_file(path + "/model.safetensors", path + "/copy.safetensors");
          put(path + "/model.safetensors.index.json",
              index_of({{"model.norm.weight", "model.safetensors"},
                        {"lm_head.weight", "copy.safetensors"}}));
        }},
-      {"no tokenizer", ErrorKind::kMissingInput, {"tokenizer"}, {},
+      {"no tokenizer",
+       ErrorKind::kMissingInput,
+       {"tokenizer"},
+       {},
        [](const std::string& path) { std::filesystem::remove(path + "/tokenizer.model"); }},
-      {"a tokenizer that is none", ErrorKind::kData, {"tokenizer.model"}, {},
+      {"a tokenizer that is none",
+       ErrorKind::kData,
+       {"tokenizer.model"},
+       {},
        [](const std::string& path) { put(path + "/tokenizer.model", "nothing of the kind"); }},
-      {"add_bos_token that is no yes or no", ErrorKind::kData, {"add_bos_token", "true or false"},
+      {"add_bos_token that is no yes or no",
+       ErrorKind::kData,
+       {"add_bos_token", "true or false"},
        {},
        [](const std::string& path) {
          put(path + "/tokenizer_config.json", "{\"add_bos_token\": 3}");

@@ -61,7 +61,8 @@ TEST_P(GoldenModel, LogProbabilitiesHiddenStatesAndGreedyTextAreThoseOfTransform
     const Tensor hidden = saved.model->forward(Var(), pass).value();
     const Tensor logits = saved.model->head().logits(hidden);
     const Values h = hidden.to_doubles(), all = logits.to_doubles();
-    const auto vocab = static_cast<size_t>(logits.dim(1)), width = static_cast<size_t>(hidden.dim(1));
+    const auto vocab = static_cast<size_t>(logits.dim(1)),
+               width = static_cast<size_t>(hidden.dim(1));
     double worst = 0, worst_hidden = 0;
     for (size_t t = 0; t < ids_.size(); ++t) {
       const double* row = all.data() + t * vocab;
@@ -73,8 +74,8 @@ TEST_P(GoldenModel, LogProbabilitiesHiddenStatesAndGreedyTextAreThoseOfTransform
         worst = std::max(worst, std::abs(got - golden_["log_probs"][t][k].get<double>()));
       }
       for (size_t i = 0; i < golden_["hidden"][t].size(); ++i)
-        worst_hidden = std::max(worst_hidden, std::abs(h[t * width + i] -
-                                                       golden_["hidden"][t][i].get<double>()));
+        worst_hidden = std::max(worst_hidden,
+                                std::abs(h[t * width + i] - golden_["hidden"][t][i].get<double>()));
     }
     std::cout << "  " << precision << ": log-probabilities " << worst << ", hidden states "
               << worst_hidden << "\n";
@@ -98,9 +99,8 @@ TEST_P(GoldenModel, GradientsAreThoseOfTransformers) {
   config.moe.balance = {.expert = 0, .sequence = 0};
   config.run.max_steps = 1;
   config.data.train = {{.path = "none.txt"}};  // never opened
-  config.batch = {.micro_batch_size = 1,
-                  .global_batch_size = 1,
-                  .sequence_length = std::ssize(ids_)};
+  config.batch = {
+      .micro_batch_size = 1, .global_batch_size = 1, .sequence_length = std::ssize(ids_)};
   LayoutRunOptions options{.steps = 1, .gradients = true};
   for (const ImportTensor& tensor : hub.tensors()) {
     const std::string bytes = hub.read(tensor);
@@ -108,8 +108,8 @@ TEST_P(GoldenModel, GradientsAreThoseOfTransformers) {
     values.resize(bytes.size() / sizeof(double));
     std::memcpy(values.data(), bytes.data(), bytes.size());
   }
-  LayoutRun run = run_layout(RunPlan(config, 1), [&](int64_t, int64_t) { return row(); }, options,
-                             Group::self());
+  LayoutRun run = run_layout(
+      RunPlan(config, 1), [&](int64_t, int64_t) { return row(); }, options, Group::self());
   const double count = run.steps[0].count;
   EXPECT_NEAR(run.steps[0].objective_loss * count, golden_["loss"].get<double>(), 1e-4);
   double worst = 0;

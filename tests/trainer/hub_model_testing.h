@@ -12,10 +12,9 @@ namespace orthant::testing {
 // The golden file of a model.
 nlohmann::json golden_model(const std::string& name);
 inline const std::vector<std::string> kGoldenModels = {
-    "llama",   "llama3_rope_tied", "llama_yarn",  "mistral",
-    "mixtral", "deepseek_v2_lite", "deepseek_v2", "deepseek_v3",
-    "qwen2",   "qwen3",            "qwen3_moe",   "olmoe",
-    "glm4_moe", "glm4_moe_lite",   "minimax_m2"};
+    "llama",       "llama3_rope_tied", "llama_yarn", "mistral", "mixtral",   "deepseek_v2_lite",
+    "deepseek_v2", "deepseek_v3",      "qwen2",      "qwen3",   "qwen3_moe", "olmoe",
+    "glm4_moe",    "glm4_moe_lite",    "minimax_m2"};
 
 // As make.py makes them.
 std::vector<double> golden_weights(const std::string& name, int64_t count);

@@ -53,13 +53,13 @@ std::vector<Item> items_of(const Manifest& manifest, const RunConfig& config,
                   name, ": want ", shape.text(), ", got ",
                   tensor ? tensor->global_shape.text() : "none");
     const HubTensor outside = hub_tensor(hub_model, name, shape);
-    items.push_back({tensor, outside.sources.front().name,
-                     written_dtype(manifest, config, *tensor), outside.rotary});
+    items.push_back({tensor, outside.sources.front().name, written_dtype(manifest, config, *tensor),
+                     outside.rotary});
   }
   for (const ManifestTensor& tensor : manifest.tensors)
     if (is_extra(tensor))
-      items.push_back({&tensor, tensor.name.substr(std::string(kHubExtraPrefix).size()),
-                       tensor.dtype, {}});
+      items.push_back(
+          {&tensor, tensor.name.substr(std::string(kHubExtraPrefix).size()), tensor.dtype, {}});
   return items;
 }
 
@@ -90,8 +90,7 @@ std::vector<CheckpointTensor> load(const Manifest& manifest, const std::vector<I
                        .shape = t.global_shape,
                        .data = Tensor::empty(t.global_shape, t.dtype)});
   }
-  load_tensors(Group::self(), manifest, tensors,
-               {.unused_prefixes = {""}, .verify_files = false});
+  load_tensors(Group::self(), manifest, tensors, {.unused_prefixes = {""}, .verify_files = false});
   return tensors;
 }
 
@@ -220,8 +219,7 @@ ExportResult export_model(const ExportOptions& options) {
         std::filesystem::copy_file(kept, options.folder + "/" + name);
   replace_file(options.folder + "/config.json", text);
   const HubConfig outside = read_hub_config(options.folder, "byte");
-  FolderWriter writer(manifest, options.folder,
-                      items_of(manifest, config, outside.config.model));
+  FolderWriter writer(manifest, options.folder, items_of(manifest, config, outside.config.model));
   writer.write(options.shard_bytes);
   check_folder(options.folder, writer.items());
   ExportResult result{.tensors = std::ssize(writer.items()),

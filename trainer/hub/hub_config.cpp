@@ -87,8 +87,8 @@ HubConfig read_hub_config(const std::string& folder, const std::string& tokenize
   const std::string name = std::filesystem::path(folder).lexically_normal().filename().string();
   const int64_t length = std::max<int64_t>(1, std::min(kSequenceLength, longest_of(model)));
   const std::string frame =
-      concat("precision: ", precision_of(model), "\nrun: {}\nbatch: {sequence_length: ",
-             length, "}\nmodel: {}\n");
+      concat("precision: ", precision_of(model), "\nrun: {}\nbatch: {sequence_length: ", length,
+             "}\nmodel: {}\n");
   YamlNode root = parse_yaml(frame, path);
   *root.find("model") = std::move(model);
   RunConfig& config = hub.config;

@@ -13,14 +13,14 @@ using Json = nlohmann::ordered_json;
 // What a family of transformers computes beside its rules (model/family.h).
 struct Writable {
   const char *model_type, *architecture;
-  bool has_windows = false;         // in all layers
-  bool may_have_windows = false;    // in all layers, or none
-  bool may_have_shared = false;     // experts
-  bool may_begin_dense = false;     // layers without experts first
-  bool may_scale = false;           // the routed experts' scores
-  bool may_normalize = false;       // the chosen scores, as norm_topk_prob says
-  bool may_turn_a_part = false;     // of a head
-  bool may_norm_heads = false;      // as use_qk_norm says
+  bool has_windows = false;       // in all layers
+  bool may_have_windows = false;  // in all layers, or none
+  bool may_have_shared = false;   // experts
+  bool may_begin_dense = false;   // layers without experts first
+  bool may_scale = false;         // the routed experts' scores
+  bool may_normalize = false;     // the chosen scores, as norm_topk_prob says
+  bool may_turn_a_part = false;   // of a head
+  bool may_norm_heads = false;    // as use_qk_norm says
   bool may_lack_query_latent = false;
 };
 constexpr Writable kFamilies[] = {
@@ -31,9 +31,7 @@ constexpr Writable kFamilies[] = {
     {.model_type = "qwen3", .architecture = "Qwen3ForCausalLM"},
     {.model_type = "qwen3_moe", .architecture = "Qwen3MoeForCausalLM", .may_normalize = true},
     {.model_type = "olmoe", .architecture = "OlmoeForCausalLM", .may_normalize = true},
-    {.model_type = "minimax_m2",
-     .architecture = "MiniMaxM2ForCausalLM",
-     .may_turn_a_part = true},
+    {.model_type = "minimax_m2", .architecture = "MiniMaxM2ForCausalLM", .may_turn_a_part = true},
     {.model_type = "glm4_moe",
      .architecture = "Glm4MoeForCausalLM",
      .may_have_shared = true,
@@ -190,9 +188,9 @@ void add_experts(const ModelConfig& m, const Writable& family, Json& json) {
   const FamilyRules& rules = rules_of(family.model_type);
   const std::string type = family.model_type;
   json["num_experts_per_tok"] = m.num_experts_per_tok;
-  const char* count = type == "mixtral" || type == "minimax_m2"    ? "num_local_experts"
-                      : type == "qwen3_moe" || type == "olmoe" ? "num_experts"
-                                                               : "n_routed_experts";
+  const char* count = type == "mixtral" || type == "minimax_m2" ? "num_local_experts"
+                      : type == "qwen3_moe" || type == "olmoe"  ? "num_experts"
+                                                                : "n_routed_experts";
   json[count] = m.n_routed_experts;
   if (rules.uses_intermediate) {
     json["intermediate_size"] = m.moe_intermediate_size;

@@ -10,10 +10,9 @@ namespace orthant {
 
 // Files that go with the weights, in a run directory and out of it again.
 inline constexpr const char* kHubFiles[] = {
-    "config.json",       "generation_config.json", "tokenizer.json",
-    "tokenizer.model",   "tokenizer_config.json",  "special_tokens_map.json",
-    "vocab.json",        "merges.txt",             "added_tokens.json",
-    "chat_template.jinja"};
+    "config.json",           "generation_config.json",  "tokenizer.json", "tokenizer.model",
+    "tokenizer_config.json", "special_tokens_map.json", "vocab.json",     "merges.txt",
+    "added_tokens.json",     "chat_template.jinja"};
 
 // In a manifest's `extra`: the folder that its weights are of, bit by bit.
 inline constexpr const char* kImportedKey = "imported_from";

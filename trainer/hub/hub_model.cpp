@@ -94,8 +94,8 @@ void HubModel::check_leftover(const std::vector<std::string>& faults) {
                            ": is no part of the model that config.json describes"));
     }
   }
-  ORTHANT_CHECK(all.empty(), kData, folder_.path(), ": the weights are not those of config.json:",
-                faults_text(all));
+  ORTHANT_CHECK(all.empty(), kData, folder_.path(),
+                ": the weights are not those of config.json:", faults_text(all));
 }
 
 std::string HubModel::read(const ImportTensor& tensor) const {
@@ -104,8 +104,7 @@ std::string HubModel::read(const ImportTensor& tensor) const {
   std::string bytes(static_cast<size_t>(numel * size), '\0');
   folder_.read(tensor.source.name, tensor.source.first_elem * size, bytes.data(), numel * size);
   if (entry.dtype == DType::kF8E4M3) {
-    bytes = bf16_of_fp8(bytes, tensor.shape, *hub_.fp8, folder_,
-                        tensor.source.name + kScale);
+    bytes = bf16_of_fp8(bytes, tensor.shape, *hub_.fp8, folder_, tensor.source.name + kScale);
   } else if (entry.dtype == DType::kF16) {
     bytes = f32_of_f16(bytes);
   }

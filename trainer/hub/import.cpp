@@ -90,11 +90,11 @@ void write_file(const HubModel& model, const std::string& directory, const std::
     file.append(bytes.data(), static_cast<int64_t>(bytes.size()));
     TensorSlice whole{.begin = std::vector<int64_t>(static_cast<size_t>(item.shape.rank()), 0),
                       .shape = item.shape};
-    manifest.tensors.push_back({.name = item.name,
-                                .dtype = item.dtype,
-                                .global_shape = item.shape,
-                                .slices = {{index, std::move(whole),
-                                            xxh3_128_hex(bytes.data(), bytes.size())}}});
+    manifest.tensors.push_back(
+        {.name = item.name,
+         .dtype = item.dtype,
+         .global_shape = item.shape,
+         .slices = {{index, std::move(whole), xxh3_128_hex(bytes.data(), bytes.size())}}});
   }
   file.finish();
   manifest.files.push_back({name, file.total_bytes(), file.checksum()});

@@ -8,8 +8,8 @@
 namespace orthant {
 
 struct ImportOptions {
-  std::string folder;   // with config.json and weights
-  std::string run_dir;  // made; must not hold a checkpoint yet
+  std::string folder;                      // with config.json and weights
+  std::string run_dir;                     // made; must not hold a checkpoint yet
   int64_t shard_bytes = int64_t{4} << 30;  // of a file of weights, at most where tensors allow
 };
 struct ImportResult {

@@ -87,8 +87,8 @@ std::string bf16_of_fp8(const std::string& bytes, const Shape& shape, const Fp8B
     const float* of_row = factors.data() + row / blocks.rows * wanted[1];
     for (int64_t col = 0; col < shape[1]; ++col) {
       const auto at = static_cast<size_t>(row * shape[1] + col);
-      const uint16_t bits = bf16_bits(values[static_cast<unsigned char>(bytes[at])] *
-                                      of_row[col / blocks.cols]);
+      const uint16_t bits =
+          bf16_bits(values[static_cast<unsigned char>(bytes[at])] * of_row[col / blocks.cols]);
       std::memcpy(wide.data() + 2 * at, &bits, 2);
     }
   }
