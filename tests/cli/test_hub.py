@@ -1,0 +1,90 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""import, generate, evaluate, chat and export, as a user types them (docs/bring-your-model.md)."""
+import json
+import math
+import os
+import shutil
+import subprocess
+import unittest
+
+from harness import ROOT, CliTest, command, environment, orthant
+
+STORIES = ROOT / "tests/data/stories260k"
+
+
+class Hub(CliTest):
+    def imported(self):
+        self.check(orthant("import", STORIES, self.dir / "stories"), 0)
+        return self.dir / "stories"
+
+    def test_from_a_folder_to_text_and_back(self):
+        run = self.imported()
+        text = orthant("generate", run, "--prompt", "Once upon a time", "--temperature", 0, "--max-new-tokens", 30)
+        self.assertTrue(text.out.startswith("Once upon a time, there was a little girl named Lily."), text.out)
+        done = self.check(orthant("export", run, self.dir / "out"), 0)
+        self.assertIn("llama, 47 tensors", done.out)
+        self.assertIn("opened again and compared", done.out)
+        self.assertEqual((self.dir / "out/tokenizer.model").read_bytes(), (STORIES / "tokenizer.model").read_bytes())
+        # A run directory that is copied alone is a model.
+        shutil.move(run, self.dir / "moved")
+        again = orthant("generate", self.dir / "moved", "--prompt", "Once upon a time", "--temperature", 0, "--max-new-tokens", 30)
+        self.assertEqual(again.out, text.out)
+
+    def test_what_was_trained_here_is_written_as_the_family_that_computes_it(self):
+        self.check(orthant("pretrain", self.config(), "run.max_steps=2", "model={num_attention_heads: 2, hidden_size: 32}"), 0)
+        self.assertIn("llama", self.check(orthant("export", self.dir / "run", self.dir / "out"), 0).out)
+        self.check(orthant("pretrain", self.config(), "run.max_steps=2", f"run.dir={self.dir}/other",
+                           "model={num_attention_heads: 2, hidden_size: 32, v_head_dim: 8}"), 0)
+        self.check(orthant("export", self.dir / "other", self.dir / "none"), 64, "no family of transformers",
+                   "llama: value heads of another width than key heads")
+        self.assertFalse((self.dir / "none").exists())
+
+    def test_evaluate_says_the_loss_and_writes_log_probabilities(self):
+        data, out = self.dir / "data.jsonl", self.dir / "out.jsonl"
+        lines = [{"text": "Once upon a time, there was a little girl named Lily."}, {"tokens": [1, 403, 407, 261, 378]},
+                 {"prompt": "Once upon a time, there was a little", "choices": ["girl named Lily.", "zebra of stone."], "answer": 0}]
+        data.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        done = self.check(orthant("evaluate", self.imported(), "--data", data, "--log-probs", out), 0)
+        scored = [json.loads(line) for line in out.read_text().splitlines()]
+        self.assertEqual(scored[1]["ids"], lines[1]["tokens"])
+        self.assertEqual(scored[0]["ids"][0], 1)  # the first token
+        values = [p for line in scored for p in line["log_probs"]]
+        loss = -sum(values) / len(values)
+        self.assertIn(f"predicted tokens {len(values)}", done.out)
+        self.assertIn(f"loss {loss:.6f}, perplexity {math.exp(loss):.4f}", done.out)
+        self.assertIn("questions 1: right by log-likelihood 100.00%", done.out)
+        for line, words in [('{"text": 3}', "text: want a text"), ("[1]", "want an object"), ('{"x": 1}', "want text, tokens"),
+                            ('{"tokens": [512]}', "want ids below 512, got 512"), ('{"text": "a"', "data.jsonl:1"),
+                            ('{"prompt": "a", "choices": ["b", "c"], "answer": 2}', "one of the 2 choices"),
+                            ('{"messages": [{"role": "user", "content": "a"}]}', "without a chat template")]:
+            data.write_text(line + "\n")
+            code = 66 if "template" in words else 65
+            self.check(orthant("evaluate", self.dir / "stories", "--data", data), code, words)
+
+    def test_chat_goes_by_the_template(self):
+        folder = self.dir / "chatty"
+        shutil.copytree(STORIES, folder)
+        (folder / "chat_template.jinja").write_text(
+            "{{ '<s>' }}{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}")
+        (folder / "tokenizer_config.json").write_text('{"bos_token": "<s>", "eos_token": "</s>"}')
+        self.check(orthant("import", folder, self.dir / "run"), 0)
+        done = subprocess.run(command(["chat", self.dir / "run", "--temperature", "0", "--max-new-tokens", "12"]), text=True,
+                              input="Once upon a time\n\nOnce\n", capture_output=True, timeout=60, env=environment())
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(len(done.stdout.splitlines()), 2, done.stdout)
+        self.assertTrue(done.stdout.startswith(", there was"), done.stdout)
+        self.check(orthant("chat", self.imported()), 66, "came without a chat template")
+
+    def test_bad_folders_leave_nothing_behind(self):
+        self.check(orthant("import", self.dir / "none", self.dir / "run"), 66, "config.json")
+        folder = self.dir / "broken"
+        shutil.copytree(STORIES, folder)
+        os.truncate(folder / "model.safetensors", 100_000)
+        self.check(orthant("import", folder, self.dir / "run"), 65, "model.safetensors")
+        self.assertFalse((self.dir / "run").exists())
+        self.check(orthant("import", STORIES), 2, "run")
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
