@@ -29,8 +29,9 @@ struct RopeScaling {
   // longest: max_position_embeddings.
   void resolve(int64_t longest, Problems& problems);
 
-  // Of `dim` rotated columns, [dim / 2].  Linear: Chen et al., arXiv:2306.15595.  Llama 3: Grattafiori
-  // et al., arXiv:2407.21783, and its published code.  YaRN: Peng et al., arXiv:2309.00071.
+  // Of `dim` rotated columns, [dim / 2].  Linear: Chen et al., arXiv:2306.15595.  Llama 3:
+  // Grattafiori et al., arXiv:2407.21783, and its published code.  YaRN: Peng et al.,
+  // arXiv:2309.00071.
   std::vector<double> frequencies(int64_t dim, double theta) const;
   // On cos and sin.
   double table_factor() const;

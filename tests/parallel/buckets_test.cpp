@@ -133,8 +133,8 @@ TEST(BucketsTest, EmptyTensorsChangeNoSlices) {
   });
 }
 
-// Two ranks cut a dimension of 1: one has it, the other nothing.  What they both hold must be reduced
-// at the same place among their buckets, or each waits for the other in another one.
+// Two ranks cut a dimension of 1: one has it, the other nothing.  What they both hold must be
+// reduced at the same place among their buckets, or each waits for the other in another one.
 TEST(BucketsTest, UnevenSharesAreCutIntoBucketsAlike) {
   run_ranks(2, [&](const Group& world) {
     const Group dense = world.split(world.rank(), 0, "dp");

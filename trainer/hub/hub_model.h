@@ -23,8 +23,9 @@ struct ImportTensor {
 
 class HubModel {
  public:
-  // Error(kMissingInput), Error(kConfig) and Error(kData) name file, key and tensor: every tensor of
-  // the model must be there with its shape, and nothing else but what is known to be no part of it.
+  // Error(kMissingInput), Error(kConfig) and Error(kData) name file, key and tensor: every tensor
+  // of the model must be there with its shape, and nothing else but what is known to be no part of
+  // it.
   explicit HubModel(const std::string& folder, const std::string& tokenizer = "byte");
 
   const HubConfig& hub() const { return hub_; }

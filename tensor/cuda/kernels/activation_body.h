@@ -44,7 +44,8 @@ struct SwigluGrad {
   }
 };
 
-// Pairs (i, i + K/2) of a part of each of the first heads are turned, the rest of the row is copied.
+// Pairs (i, i + K/2) of a part of each of the first heads are turned, the rest of the row is
+// copied.
 template <class M>
 struct Rotary {
   Rows<const M> x;
