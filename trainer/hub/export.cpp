@@ -192,7 +192,7 @@ std::string run_dir_of(const std::string& checkpoint) {
 int64_t extra_layers(const Manifest& manifest, const ModelConfig& model) {
   int64_t last = model.num_hidden_layers - 1;
   for (const ManifestTensor& tensor : manifest.tensors) {
-    const std::string layers = std::string(kHubExtraPrefix) + "model.layers.";
+    const std::string layers = concat(kHubExtraPrefix, "model.layers.");
     if (tensor.name.starts_with(layers))
       last = std::max<int64_t>(last, std::atoll(tensor.name.c_str() + layers.size()));
   }
