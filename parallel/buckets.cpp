@@ -93,7 +93,8 @@ std::vector<Bucket> plan_buckets(const ParameterStore& store, const ReplicaGroup
   std::map<std::tuple<const GroupImpl*, bool, DType>, size_t>
       open;                   // the bucket that parameters of a kind go into
   std::vector<int64_t> even;  // by bucket: its elements, the same on all tensor-parallel ranks
-  const int64_t tensor_ranks = std::max(1, groups.rows.size() / groups.dense.size());
+  const int64_t tensor_ranks =
+      groups.rows.impl() ? std::max(1, groups.rows.size() / groups.dense.size()) : 1;
   for (size_t i = store.uses().size(); i-- > 0;) {
     ParameterUse& use = *store.uses()[i];
     const Parameter& parameter = use.parameter();

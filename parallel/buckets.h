@@ -44,7 +44,7 @@ std::vector<int64_t> slice_bounds(std::span<const ElementRange> tensors, int ran
 // By Parameter::replicas.  Without tensor parallelism, rows and key_value are `dense`.
 struct ReplicaGroups {
   Group dense, expert;
-  Group rows = {}, key_value = {};
+  Group rows = {}, key_value = {};  // undefined where no parameter is of that kind
   const Group& of(Replicas replicas) const;
 };
 

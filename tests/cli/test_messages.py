@@ -137,9 +137,10 @@ class Configuration(CliTest):
         pasted = text.replace("model:\n", "model:\n  torch_dtype: bfloat16\n  hidden_act: silu\n  rope_scaling: null\n")
         self.check(orthant("inspect", "config", self.config(text=pasted)), 0, "model.torch_dtype", "left out")
         self.check(orthant("inspect", "config", self.config(text=pasted.replace("silu", "gelu"))), 64, "tiny.yaml:6:3", "hidden_act", "silu")
-        scaled = pasted.replace("rope_scaling: null", "rope_scaling: {rope_type: llama3, factor: 8.0}")
-        self.check(orthant("inspect", "config", self.config(text=scaled)), 64, "tiny.yaml:7:3", "rope_scaling", "got a mapping")
-        for key in ("rope_scaling={rope_type: llama3}", "model_type=qwen2", "architectures=[Qwen3ForCausalLM]"):
+        scaled = pasted.replace("rope_scaling: null", "rope_scaling: {rope_type: longrope, factor: 8.0}")
+        self.check(orthant("inspect", "config", self.config(text=scaled)), 64, "tiny.yaml:7:29", "rope_scaling.rope_type", "got 'longrope'")
+        self.check(orthant("inspect", "config", self.config(text=scaled.replace("longrope", "llama3"))), 0, "rope_type: llama3")
+        for key in ("rope_scaling={rope_type: dynamic}", "model_type=gemma2", "architectures=[GptOssForCausalLM]"):
             self.check(orthant("inspect", "config", self.config(), "model." + key), 64, "command line", "model." + key.split("=")[0])
 
     def test_aliases_are_accepted_with_a_note(self):
