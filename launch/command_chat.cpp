@@ -5,6 +5,7 @@
 #include <iostream>
 #include <memory>
 
+#include "base/text.h"
 #include "launch/command.h"
 #include "launch/process.h"
 #include "trainer/chat.h"
@@ -36,10 +37,10 @@ int run(const Chat& command) {
     std::string line;
     if (!std::getline(std::cin, line)) break;
     if (line.empty()) continue;
-    messages.push_back({{"role", "user"}, {"content", line}});
+    messages.push_back({{"role", "user"}, {"content", valid_utf8(line)}});
     const std::string answer = generate(*saved.model, *saved.tokenizer,
                                         {.ids = conversations.encode(messages, /*asks=*/true),
-                                         .end_ids = conversations.end_ids(),
+                                         .end_ids = saved.end_ids,
                                          .sampling = command.sampling,
                                          .seed = command.seed,
                                          .sample = turn,
@@ -50,7 +51,7 @@ int run(const Chat& command) {
                                              }},
                                         latent_form_names().at(command.mla));
     std::fputc('\n', stdout);
-    messages.push_back({{"role", "assistant"}, {"content", answer}});
+    messages.push_back({{"role", "assistant"}, {"content", valid_utf8(answer)}});
   }
   if (on_terminal) std::fputc('\n', stderr);
   return 0;

@@ -16,10 +16,11 @@ struct Evaluate {
 };
 
 void print(const EvaluationTotals& t) {
-  if (t.tokens > 0) {
+  if (t.documents > 0)
     std::printf("documents %lld, predicted tokens %lld, bytes %lld\n",
                 static_cast<long long>(t.documents), static_cast<long long>(t.tokens),
                 static_cast<long long>(t.bytes));
+  if (t.tokens > 0) {
     std::printf("loss %.6f, perplexity %.4f", t.loss(), std::exp(t.loss()));
     if (t.bytes > 0) std::printf(", bits per byte %.6f", t.bits_per_byte());
     std::printf("\n");

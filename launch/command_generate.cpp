@@ -54,6 +54,7 @@ int run(const Generate& command) {
     generate(*saved.model, *saved.tokenizer,
              {.prompt = prompt,
               .begin = saved.begin,
+              .end_ids = saved.end_ids,
               .sampling = command.sampling,
               .stop = command.stop,
               .seed = command.seed,

@@ -64,6 +64,8 @@ void foreign_keys(FieldVisitor& v) {
   for (const char* name : {"shared_expert_intermediate_size", "shared_intermediate_size"})
     v.foreign(name, neutral({"0"}, "gated shared experts are not built"));
   v.foreign("use_routing_bias", neutral({"true"}));
+  v.foreign("qk_head_dim", remark("qk_nope_head_dim and qk_rope_head_dim say it"));
+  v.foreign("rope_interleave", remark("pairs are put in order by orthant import"));
   v.foreign("quantization_config", not_built("quantised weights are not built; precision says "
                                              "what weights are kept in"));
   v.foreign("clip_qkv", not_built("queries, keys and values are not clipped"));

@@ -20,13 +20,10 @@ class Conversations {
   // The ids of a conversation, an array of {role, content, ...}: special tokens where the template
   // writes them.  asks: with what comes before the model's answer.
   std::vector<int32_t> encode(const nlohmann::ordered_json& messages, bool asks) const;
-  // An answer ends with one of these: the tokenizer's end, and what generation_config.json says.
-  const std::vector<int32_t>& end_ids() const { return end_ids_; }
 
  private:
   const SavedModel& model_;
   ChatTemplates templates_;
-  std::vector<int32_t> end_ids_;
 };
 
 }  // namespace orthant

@@ -127,15 +127,25 @@ class Evaluation {
     return ids;
   }
 
+  // Of text; a dummy space before a document's first token is none.
+  int64_t bytes_of(int32_t token, bool is_first) const {
+    const Tokenizer& tokenizer = *model_.tokenizer;
+    if (token >= tokenizer.vocab_size()) return 0;
+    return tokenizer.text_bytes(token) -
+           (is_first ? static_cast<int64_t>(tokenizer.dummy_bytes(token)) : 0);
+  }
+
   void document(const Json& value, const std::string& where) {
     const std::vector<int32_t> ids = ids_of(value, where);
     const std::vector<double> log_probs = log_probabilities(*model_.model, ids);
     ++totals_.documents;
+    const bool has_begin = !ids.empty() && !model_.begin.empty() && ids[0] == model_.begin[0];
     for (size_t i = 0; i < log_probs.size(); ++i) {
+      ORTHANT_CHECK(std::isfinite(log_probs[i]), kNumeric, where, ": the model gives token ", i + 1,
+                    " no probability, but ", log_probs[i], ": are its weights numbers?");
       totals_.nats -= log_probs[i];
       ++totals_.tokens;
-      if (ids[i + 1] < model_.tokenizer->vocab_size())
-        totals_.bytes += model_.tokenizer->text_bytes(ids[i + 1]);
+      totals_.bytes += bytes_of(ids[i + 1], has_begin && i == 0);
     }
     if (replacement_) out_ << Json{{"ids", ids}, {"log_probs", log_probs}}.dump() << '\n';
   }

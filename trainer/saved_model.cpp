@@ -9,6 +9,7 @@
 #include "checkpoint/reader.h"
 #include "tensor/plugin.h"
 #include "trainer/device.h"
+#include "trainer/hub/hub_folder.h"
 #include "trainer/run/run_dir.h"
 #include "trainer/training_state.h"
 
@@ -23,18 +24,8 @@ RunConfig config_of(const Manifest& manifest, const std::string& precision) {
       .config;
 }
 
-// The tokenizer that the run kept beside its checkpoints.
-std::unique_ptr<Tokenizer> tokenizer_of(const Manifest& manifest, const RunConfig& config) {
-  const auto name = manifest.extra.find("tokenizer");
-  if (name == manifest.extra.end() || name->second.find(':') == std::string::npos)
-    return make_tokenizer(config.data.tokenizer);
-  const bool is_json = name->second.starts_with("tokenizer.json:");
-  const std::string path = RunPaths{manifest.directory + "/../.."}  // RUN/checkpoints/step-...
-                               .file(is_json ? "tokenizer.json" : "tokenizer.model");
-  std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(path);
-  ORTHANT_CHECK(tokenizer->name() == name->second, kData, path, ": is '", tokenizer->name(),
-                "', but ", manifest.directory, " was trained with '", name->second, "'");
-  return tokenizer;
+RunPaths paths_of(const Manifest& manifest) {
+  return {manifest.directory + "/../.."};  // RUN/checkpoints/step-...
 }
 
 // A checkpoint is not tied to the device that it was trained on.
@@ -46,6 +37,18 @@ Device device_for(const std::string& command, const RunConfig& config) {
 }
 
 }  // namespace
+
+std::unique_ptr<Tokenizer> saved_tokenizer(const Manifest& manifest, const RunConfig& config) {
+  const auto name = manifest.extra.find("tokenizer");
+  if (name == manifest.extra.end() || name->second.find(':') == std::string::npos)
+    return make_tokenizer(config.data.tokenizer);
+  const bool is_json = name->second.starts_with("tokenizer.json:");
+  const std::string path = paths_of(manifest).file(is_json ? "tokenizer.json" : "tokenizer.model");
+  std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(path);
+  ORTHANT_CHECK(tokenizer->name() == name->second, kData, path, ": is '", tokenizer->name(),
+                "', but ", manifest.directory, " was trained with '", name->second, "'");
+  return tokenizer;
+}
 
 std::string find_checkpoint(const std::string& command, const std::string& path) {
   ORTHANT_CHECK(access(path.c_str(), R_OK) == 0, kMissingInput, command, ": ", path,
@@ -75,7 +78,8 @@ SavedModel load_saved_model(const std::string& command, const std::string& path,
   load_tensors(Group::self(), saved.manifest, weights,
                {.unused_prefixes = {kOptimizerPrefix, kHubExtraPrefix}});
   set_weights(*saved.store, weights);
-  saved.tokenizer = tokenizer_of(saved.manifest, saved.config);
+  saved.tokenizer = saved_tokenizer(saved.manifest, saved.config);
+  saved.end_ids = end_ids_of(paths_of(saved.manifest).hub(), saved.config.model.vocab_size);
   if (const auto bos = saved.manifest.extra.find(kBeginKey); bos != saved.manifest.extra.end()) {
     const int32_t token = saved.tokenizer->special_ids().bos;
     ORTHANT_CHECK(token >= 0 && bos->second == std::to_string(token), kData,

@@ -18,8 +18,12 @@ struct SavedModel {
   std::unique_ptr<ParameterStore> store;
   std::unique_ptr<Transformer> model;
   std::unique_ptr<Tokenizer> tokenizer;
-  std::vector<int32_t> begin;  // tokens that every text begins with
+  std::vector<int32_t> begin;    // tokens that every text begins with
+  std::vector<int32_t> end_ids;  // that end one, beside the tokenizer's end of a document
 };
+
+// The tokenizer that a checkpoint's run kept beside its checkpoints.
+std::unique_ptr<Tokenizer> saved_tokenizer(const Manifest& manifest, const RunConfig& config);
 
 // The directory of a checkpoint: `path` itself, or the newest valid one of the run directory
 // `path`. Error(kMissingInput), beginning with the name of the command.

@@ -76,6 +76,18 @@ class Hub(CliTest):
         self.assertTrue(done.stdout.startswith(", there was"), done.stdout)
         self.check(orthant("chat", self.imported()), 66, "came without a chat template")
 
+    def test_text_ends_where_the_model_says_and_exports_say_it_too(self):
+        folder = self.dir / "ends"
+        shutil.copytree(STORIES, folder)
+        (folder / "generation_config.json").write_text('{"eos_token_id": [2, 426]}')  # 426: a full stop
+        self.check(orthant("import", folder, self.dir / "run"), 0)
+        text = orthant("generate", self.dir / "run", "--prompt", "Once upon a time", "--temperature", 0)
+        self.assertEqual(text.out, "Once upon a time, there was a little girl named Lily\n")
+        self.check(orthant("export", self.dir / "run", self.dir / "out"), 0)
+        config = json.loads((self.dir / "out/config.json").read_text())
+        self.assertEqual((config["bos_token_id"], config["eos_token_id"]), (1, 2))
+        self.assertEqual((self.dir / "out/generation_config.json").read_bytes(), (folder / "generation_config.json").read_bytes())
+
     def test_bad_folders_leave_nothing_behind(self):
         self.check(orthant("import", self.dir / "none", self.dir / "run"), 66, "config.json")
         folder = self.dir / "broken"

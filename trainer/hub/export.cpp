@@ -206,13 +206,16 @@ ExportResult export_model(const ExportOptions& options) {
   const RunConfig config =
       parse_config<RunConfig>(manifest.configuration, manifest.directory + "/manifest.json").config;
   const DType dtype = config.precision == DType::kBF16 ? DType::kBF16 : DType::kF32;
+  const RunPaths run{run_dir_of(manifest.directory)};
+  const TokenIds ids = path_exists(run.hub() + "/config.json")
+                           ? token_ids_of(run.hub())
+                           : token_ids_of(*saved_tokenizer(manifest, config));
   const std::string text =
-      hub_config_text(config.model, dtype, extra_layers(manifest, config.model));
+      hub_config_text(config.model, dtype, extra_layers(manifest, config.model), ids);
   ORTHANT_CHECK(list_directory(options.folder).empty(), kCannotWrite, options.folder,
                 ": is not empty; give a folder that is not there yet");
   make_folders(options.folder);
   // As they came with the model, or as the run kept its tokenizer.
-  const RunPaths run{run_dir_of(manifest.directory)};
   for (const char* name : kHubFiles)
     for (const std::string& kept : {run.hub() + "/" + name, run.file(name)})
       if (path_exists(kept) && !path_exists(options.folder + "/" + name))
@@ -226,6 +229,8 @@ ExportResult export_model(const ExportOptions& options) {
                       .files = writer.files(),
                       .family = outside.config.model.model_type};
   for (const Item& item : writer.items()) result.bytes += item.bytes();
+  for (const char* name : {"/tokenizer.json", "/tokenizer.model"})
+    result.has_tokenizer = result.has_tokenizer || path_exists(options.folder + name);
   return result;
 }
 

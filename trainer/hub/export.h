@@ -15,6 +15,7 @@ struct ExportOptions {
 struct ExportResult {
   int64_t tensors = 0, bytes = 0, files = 0;
   std::string family;
+  bool has_tokenizer = false;  // a file of it; bytes have none
 };
 // Weights are written in the run's precision; those of an imported model that was not trained since
 // as they came.  Says that it is done when it has opened the folder again as an import does, and

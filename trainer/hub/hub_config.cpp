@@ -69,6 +69,17 @@ int64_t longest_of(const YamlNode& model) {
              : kSequenceLength;
 }
 
+// Layers without experts are the first ones, as many as another key says.
+void check_layer_types(const YamlNode& types, const YamlNode& model) {
+  const YamlNode* dense = model.find("first_k_dense_replace");
+  const int64_t count = dense ? count_of(*dense, "first_k_dense_replace") : 0;
+  for (int64_t layer = 0; layer < std::ssize(types.items); ++layer)
+    ORTHANT_CHECK(
+        types.items[static_cast<size_t>(layer)].scalar == (layer < count ? "dense" : "sparse"),
+        kConfig, types.place.text(), ": mlp_layer_types: want dense for the first ", count,
+        " layers (first_k_dense_replace) and sparse behind them");
+}
+
 }  // namespace
 
 HubConfig read_hub_config(const std::string& folder, const std::string& tokenizer) {
@@ -81,6 +92,7 @@ HubConfig read_hub_config(const std::string& folder, const std::string& tokenize
     hub.fp8 = fp8_blocks(*quantization);
   if (const auto layers = take(model, "num_nextn_predict_layers"))
     hub.extra_layers = count_of(*layers, "num_nextn_predict_layers");
+  if (const auto types = take(model, "mlp_layer_types")) check_layer_types(*types, model);
   // transformers 5 reads the newer key alone.
   if (const YamlNode* rope = model.find("rope_parameters"); rope && rope->is_map())
     take(model, "rope_scaling");

@@ -2,9 +2,11 @@
 // config.json of a published model, in and out.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
 
+#include "data/tokenizer.h"
 #include "trainer/run_config.h"
 
 namespace orthant {
@@ -25,8 +27,15 @@ struct HubConfig {
 // Error(kConfig): one that is not built, by file, line and key.
 HubConfig read_hub_config(const std::string& folder, const std::string& tokenizer);
 
+// What config.json says of special tokens: JSON texts by key, "eos_token_id" -> "[0, 366]".
+using TokenIds = std::map<std::string, std::string>;
+// Those of a folder's config.json, or of a tokenizer.
+TokenIds token_ids_of(const std::string& folder);
+TokenIds token_ids_of(const Tokenizer& tokenizer);
+
 // A config.json for the model, of the first family of transformers that computes it.  extra_layers:
 // as above.  Error(kConfig), saying what no family has.
-std::string hub_config_text(const ModelConfig& model, DType dtype, int64_t extra_layers);
+std::string hub_config_text(const ModelConfig& model, DType dtype, int64_t extra_layers,
+                            const TokenIds& ids = {});
 
 }  // namespace orthant

@@ -3,6 +3,8 @@
 
 #include "base/error.h"
 #include "base/problems.h"
+#include "checkpoint/file_io.h"
+#include "checkpoint/json_strict.h"
 #include "trainer/hub/hub_config.h"
 
 namespace orthant {
@@ -215,7 +217,25 @@ void add_experts(const ModelConfig& m, const Writable& family, Json& json) {
 
 }  // namespace
 
-std::string hub_config_text(const ModelConfig& m, DType dtype, int64_t extra_layers) {
+TokenIds token_ids_of(const std::string& folder) {
+  TokenIds ids;
+  const std::string path = folder + "/config.json";
+  const nlohmann::json config = parse_json(read_text_file(path, int64_t{1} << 24), path);
+  for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id"})
+    if (const auto found = config.find(key); found != config.end()) ids[key] = found->dump();
+  return ids;
+}
+
+TokenIds token_ids_of(const Tokenizer& tokenizer) {
+  const SpecialIds special = tokenizer.special_ids();
+  const auto text = [](int32_t id) { return id < 0 ? "null" : std::to_string(id); };
+  return {{"bos_token_id", text(special.bos)},
+          {"eos_token_id", text(tokenizer.end_of_document())},
+          {"pad_token_id", text(special.pad)}};
+}
+
+std::string hub_config_text(const ModelConfig& m, DType dtype, int64_t extra_layers,
+                            const TokenIds& ids) {
   const Writable& family = family_for(m);
   const std::string model_type = family.model_type;
   const char* torch_dtype = dtype == DType::kBF16 ? "bfloat16" : "float32";
@@ -246,6 +266,7 @@ std::string hub_config_text(const ModelConfig& m, DType dtype, int64_t extra_lay
   json["torch_dtype"] = torch_dtype;
   json["dtype"] = torch_dtype;
   json["use_cache"] = true;
+  for (const auto& [key, text] : ids) json[key] = Json::parse(text);
   return json.dump(2) + "\n";
 }
 

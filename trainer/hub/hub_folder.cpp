@@ -39,4 +39,29 @@ bool begins_with_bos(const std::string& folder, const Tokenizer& tokenizer) {
   return !around.empty() && around.front() == bos;
 }
 
+std::vector<int32_t> end_ids_of(const std::string& folder, int64_t vocab) {
+  constexpr int64_t kMaxBytes = int64_t{1} << 24;
+  for (const char* name : {"/generation_config.json", "/config.json"}) {
+    const std::string path = folder + name;
+    if (!path_exists(path)) continue;
+    const nlohmann::json config = parse_json(read_text_file(path, kMaxBytes), path);
+    const auto found = config.find("eos_token_id");
+    if (found == config.end() || found->is_null()) continue;
+    std::vector<int32_t> ids;
+    const auto add = [&](const nlohmann::json& value) {
+      const int64_t id = json_count(value, path + ": eos_token_id");
+      ORTHANT_CHECK(id < vocab, kData, path, ": eos_token_id: want ids below ", vocab, ", got ",
+                    id);
+      ids.push_back(static_cast<int32_t>(id));
+    };
+    if (!found->is_array()) {
+      add(*found);
+    } else {
+      for (const nlohmann::json& value : *found) add(value);
+    }
+    return ids;
+  }
+  return {};
+}
+
 }  // namespace orthant

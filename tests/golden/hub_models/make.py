@@ -164,10 +164,10 @@ def golden(name):
     with torch.no_grad():
         for _ in range(16):
             text = torch.cat([text, model(text[None], use_cache=False).logits[0, -1].argmax()[None]])
-    stored = json.loads(config.to_json_string(use_diff=False))
+    stored = json.loads(config.to_json_string(use_diff=True))  # as save_pretrained writes it
     return dict(
         transformers=transformers.__version__, torch=torch.__version__, dtype="float64",
-        config={k: v for k, v in stored.items() if k in KEYS},
+        config=stored,
         shapes={hub_name: list(tensor[place].shape) for n, tensor in model.state_dict().items()
                 if not (n == "lm_head.weight" and config.tie_word_embeddings)
                 for hub_name, place in published(n, tensor, config.model_type)},
@@ -175,15 +175,6 @@ def golden(name):
         # Behind the final norm.
         hidden=[[float(h) for h in row[:4]] for row in out.hidden_states[-1][0]],
         gradients=gradients, greedy=text.tolist())
-
-
-KEYS = {"architectures", "model_type", "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers",
-        "num_attention_heads", "num_key_value_heads", "head_dim", "max_position_embeddings", "rms_norm_eps",
-        "rope_parameters", "tie_word_embeddings", "sliding_window", "num_local_experts", "num_experts_per_tok",
-        "kv_lora_rank", "q_lora_rank", "qk_nope_head_dim", "qk_rope_head_dim", "v_head_dim", "n_routed_experts",
-        "n_shared_experts", "moe_intermediate_size", "first_k_dense_replace", "n_group", "topk_group", "topk_method",
-        "norm_topk_prob", "routed_scaling_factor", "num_experts", "use_qk_norm", "use_sliding_window", "max_window_layers",
-        "layer_types", "mlp_only_layers", "decoder_sparse_step", "clip_qkv", "partial_rotary_factor", "rotary_dim", "hidden_act", "attention_bias", "attention_dropout"}
 
 
 def main():
