@@ -99,7 +99,9 @@ class Launchers(CliTest):
         (self.dir / "mpirun").write_text(f"#!/bin/bash\ncd {self.dir}\ntrap 'touch interrupted' INT\ntouch started\n"
                                          "for i in {1..20}; do sleep 0.1; done\n")
         (self.dir / "mpirun").chmod(0o755)
-        process = subprocess.Popen(launch("true"), stderr=subprocess.DEVNULL, preexec_fn=lambda: os.setpgid(0, 0),
+        # A shell cannot trap what it was started with ignored, as in the background.
+        before = lambda: (os.setpgid(0, 0), signal.signal(signal.SIGINT, signal.SIG_DFL))
+        process = subprocess.Popen(launch("true"), stderr=subprocess.DEVNULL, preexec_fn=before,
                                    env=environment(PATH=f"{self.dir}:{os.environ['PATH']}"))
         while not (self.dir / "started").exists():
             time.sleep(0.01)
