@@ -65,7 +65,7 @@ void foreign_keys(FieldVisitor& v) {
     v.foreign(name, neutral({"0"}, "gated shared experts are not built"));
   v.foreign("use_routing_bias", neutral({"true"}));
   v.foreign("qk_head_dim", remark("qk_nope_head_dim and qk_rope_head_dim say it"));
-  v.foreign("rope_interleave", remark("pairs are put in order by orthant import"));
+  v.foreign("rope_interleave", neutral({"true"}, "orthant import puts such pairs in order"));
   v.foreign("quantization_config", not_built("quantised weights are not built; precision says "
                                              "what weights are kept in"));
   v.foreign("clip_qkv", not_built("queries, keys and values are not clipped"));
@@ -255,6 +255,9 @@ void ModelConfig::resolve_latent(Problems& problems) {
                 num_attention_heads, ", got ", num_key_value_heads);
   problems.want(!attention_bias && !use_qk_norm,
                 "model.kv_lora_rank: latent attention has neither attention_bias nor use_qk_norm");
+  problems.want(partial_rotary_factor == 1.0 && rotary_dim_given == 0,
+                "model.qk_rope_head_dim: says what is turned in latent attention; want neither "
+                "partial_rotary_factor nor rotary_dim beside it");
   // transformers writes the rotated part alone as head_dim.
   const int64_t whole = qk_nope_head_dim + qk_rope_head_dim;
   problems.want(head_dim == 0 || head_dim == whole || head_dim == qk_rope_head_dim,

@@ -5,29 +5,17 @@
 #include <cmath>
 #include <cstdio>
 #include <nlohmann/json.hpp>
-#include <numeric>
 
 #include "base/error.h"
 #include "base/text.h"
 #include "moe/statistics.h"
 #include "trainer/run/progress.h"
+#include "trainer/scoring.h"
 
 namespace orthant {
 namespace {
 
 constexpr size_t kDistinctive = 8;  // tokens shown of an expert
-
-// One row: a document of its own, without labels.
-MicroBatch row_of(std::span<const int32_t> tokens) {
-  MicroBatch row{
-      .sequences = 1, .length = std::ssize(tokens), .ids = {tokens.begin(), tokens.end()}};
-  row.labels.assign(tokens.size(), kIgnoredLabel);
-  row.positions.resize(tokens.size());
-  std::iota(row.positions.begin(), row.positions.end(), 0);
-  row.doc_start.assign(tokens.size(), 0);
-  row.sample_ids = {0};
-  return row;
-}
 
 void count(const LayerRouting& routing, std::span<const int32_t> tokens, size_t domain,
            LayerInspection& layer) {
@@ -95,7 +83,7 @@ RoutingInspection inspect_routing(const Transformer& model, std::vector<RoutingD
     for (size_t begin = 0; begin < tokens.size(); begin += longest) {
       const std::span<const int32_t> row(tokens.data() + begin,
                                          std::min(longest, tokens.size() - begin));
-      Pass pass(row_of(row), model.ranks(), model.device());
+      Pass pass(document_row(row), model.ranks(), model.device());
       model.forward(Var(), pass);
       for (size_t i = 0; i < result.layers.size(); ++i)
         count(pass.moe.routings[i], row, d, result.layers[i]);

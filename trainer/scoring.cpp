@@ -12,16 +12,6 @@ namespace {
 
 constexpr int64_t kRows = 64;  // whose logits are there at once
 
-MicroBatch row_of(std::span<const int32_t> ids) {
-  MicroBatch row{.sequences = 1, .length = std::ssize(ids), .ids = {ids.begin(), ids.end()}};
-  row.labels.assign(ids.size(), kIgnoredLabel);
-  row.positions.resize(ids.size());
-  std::iota(row.positions.begin(), row.positions.end(), 0);
-  row.doc_start.assign(ids.size(), 0);
-  row.sample_ids = {0};
-  return row;
-}
-
 // Of the labels behind rows [begin, begin + logits.dim(0)).
 void add_rows(const Tensor& logits, std::span<const int32_t> labels, std::vector<double>& result) {
   const std::vector<double> values = logits.to_doubles();
@@ -37,6 +27,16 @@ void add_rows(const Tensor& logits, std::span<const int32_t> labels, std::vector
 
 }  // namespace
 
+MicroBatch document_row(std::span<const int32_t> ids) {
+  MicroBatch row{.sequences = 1, .length = std::ssize(ids), .ids = {ids.begin(), ids.end()}};
+  row.labels.assign(ids.size(), kIgnoredLabel);
+  row.positions.resize(ids.size());
+  std::iota(row.positions.begin(), row.positions.end(), 0);
+  row.doc_start.assign(ids.size(), 0);
+  row.sample_ids = {0};
+  return row;
+}
+
 std::vector<double> log_probabilities(const Transformer& model, std::span<const int32_t> ids) {
   const ModelConfig& config = model.config();
   for (const int32_t id : ids)
@@ -48,8 +48,9 @@ std::vector<double> log_probabilities(const Transformer& model, std::span<const 
   for (int64_t begin = 0, scored = 0; scored + 1 < count;
        begin += std::max<int64_t>(1, longest / 2)) {
     const int64_t end = std::min(count, begin + longest);
-    Pass pass(row_of(ids.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin))),
-              model.ranks(), model.device());
+    Pass pass(
+        document_row(ids.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin))),
+        model.ranks(), model.device());
     const Tensor hidden = model.forward(Var(), pass).value();
     for (int64_t row = scored; row < std::min(end, count - 1); row += kRows) {
       const int64_t last = std::min({row + kRows, end, count - 1});

@@ -31,27 +31,18 @@ Var cast(const Var& x, DType dtype) {
                 [from](const Tensor& dy) -> Grads { return {dy.to(from)}; });
 }
 
-namespace {
-
-void copy_columns(const Tensor& from, const View& from_view, const Tensor& to, const View& to_view,
-                  bool accumulate = false) {
-  if (from.numel() == 0 || to.numel() == 0) return;
-  ops::call(&Backend::cast, "copy_columns", {&from, &to},
-            CastArgs{.x = from_view, .y = to_view, .accumulate = accumulate});
-}
-
-}  // namespace
+using ops::copy_columns;
 
 Var add_columns(const Var& y, const Var& part, int64_t begin) {
   const Tensor &yv = y.value(), &pv = part.value();
   const int64_t end = begin + pv.dim(-1);
   ORTHANT_OP_CHECK("add_columns", yv.rows() == pv.rows() && end <= yv.dim(-1), yv, pv);
   const Tensor sum = yv.clone();
-  copy_columns(pv, view_of(pv), sum, ops::columns_of(sum, begin, end), /*accumulate=*/true);
+  copy_columns(pv, view_of(pv), ops::columns_of(sum, begin, end), /*accumulate=*/true);
   return record("add_columns", {y, part}, sum,
                 [begin, end, shape = pv.shape()](const Tensor& dy) -> Grads {
                   const Tensor dpart = Tensor::empty(shape, dy.dtype(), dy.device());
-                  copy_columns(dy, ops::columns_of(dy, begin, end), dpart, view_of(dpart));
+                  copy_columns(dy, ops::columns_of(dy, begin, end), view_of(dpart));
                   return {dy, dpart};
                 });
 }
@@ -62,13 +53,13 @@ Var join_columns(const Var& a, const Var& b) {
                    bv);
   const int64_t middle = av.dim(1), end = middle + bv.dim(1);
   const Tensor y = Tensor::empty({av.dim(0), end}, av.dtype(), av.device());
-  copy_columns(av, view_of(av), y, ops::columns_of(y, 0, middle));
-  copy_columns(bv, view_of(bv), y, ops::columns_of(y, middle, end));
+  copy_columns(av, view_of(av), ops::columns_of(y, 0, middle));
+  copy_columns(bv, view_of(bv), ops::columns_of(y, middle, end));
   return record("join_columns", {a, b}, y, [middle, end](const Tensor& dy) -> Grads {
     const Tensor da = Tensor::empty({dy.dim(0), middle}, dy.dtype(), dy.device());
     const Tensor db = Tensor::empty({dy.dim(0), end - middle}, dy.dtype(), dy.device());
-    copy_columns(dy, ops::columns_of(dy, 0, middle), da, view_of(da));
-    copy_columns(dy, ops::columns_of(dy, middle, end), db, view_of(db));
+    copy_columns(dy, ops::columns_of(dy, 0, middle), view_of(da));
+    copy_columns(dy, ops::columns_of(dy, middle, end), view_of(db));
     return {da, db};
   });
 }
@@ -77,10 +68,10 @@ Var columns(const Var& x, int64_t begin, int64_t end) {
   const Tensor& xv = x.value();
   ORTHANT_OP_CHECK("columns", xv.rank() == 2 && 0 <= begin && begin <= end && end <= xv.dim(1), xv);
   const Tensor y = Tensor::empty({xv.dim(0), end - begin}, xv.dtype(), xv.device());
-  copy_columns(xv, ops::columns_of(xv, begin, end), y, view_of(y));
+  copy_columns(xv, ops::columns_of(xv, begin, end), view_of(y));
   return record("columns", {x}, y, [begin, end, shape = xv.shape()](const Tensor& dy) -> Grads {
     const Tensor dx = Tensor::zeros(shape, dy.dtype(), dy.device());
-    copy_columns(dy, view_of(dy), dx, ops::columns_of(dx, begin, end));
+    copy_columns(dy, view_of(dy), ops::columns_of(dx, begin, end));
     return {dx};
   });
 }

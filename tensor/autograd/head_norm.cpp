@@ -1,16 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "tensor/autograd/ops.h"
 #include "tensor/ops/call.h"
+#include "tensor/ops/elementwise.h"
 
 namespace orthant {
 namespace {
 
+using ops::copy_columns;
 using ops::view_of;
-
-void copy_columns(const Tensor& from, const View& from_view, const View& to_view) {
-  if (from.numel() == 0 || to_view.shape[1] == 0) return;
-  ops::call(&Backend::cast, "norm_heads", {&from}, CastArgs{.x = from_view, .y = to_view});
-}
 
 // Heads side by side in a row, as rows of their own.
 Tensor heads_of(const Tensor& x, const HeadNorm& norm) {

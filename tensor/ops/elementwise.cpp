@@ -40,4 +40,10 @@ Tensor sum_squares(const Tensor& x) {
   return sums;
 }
 
+void copy_columns(const Tensor& from, const View& from_view, const View& to_view, bool accumulate) {
+  if (from.numel() == 0 || to_view.shape[to_view.rank - 1] == 0) return;
+  call(&Backend::cast, "copy_columns", {&from},
+       CastArgs{.x = from_view, .y = to_view, .accumulate = accumulate});
+}
+
 }  // namespace orthant::ops

@@ -51,7 +51,8 @@ class Hub(CliTest):
         self.assertEqual(scored[0]["ids"][0], 1)  # the first token
         values = [p for line in scored for p in line["log_probs"]]
         loss = -sum(values) / len(values)
-        self.assertIn(f"predicted tokens {len(values)}", done.out)
+        # 53 bytes of the text, and what the tokens stand for: the space before a document is no text.
+        self.assertIn(f"predicted tokens {len(values)}, bytes {53 + len('Once upon a time')}", done.out)
         self.assertIn(f"loss {loss:.6f}, perplexity {math.exp(loss):.4f}", done.out)
         self.assertIn("questions 1: right by log-likelihood 100.00%", done.out)
         for line, words in [('{"text": 3}', "text: want a text"), ("[1]", "want an object"), ('{"x": 1}', "want text, tokens"),

@@ -618,5 +618,8 @@ MUTANTS = [
     Mutant("FP8 blocks take the factor of their row of blocks", "bf16_of_fp8", "of_row[col / blocks.cols]", "of_row[0 * col / blocks.cols]", **HUB),
     Mutant("a tensor that is no part of the model is left out in silence", "HubModel::check_leftover", "} else if (faults.empty()) {", "} else if (false) {", **HUB),
     Mutant("an export keeps our names", "items_of", "outside.sources.front().name", "outside.sources[outside.sources.size() > 1 && !name.empty() ? 1 : 0].name", **HUB),
+    Mutant("windows of a long text do not overlap", "log_probabilities", "std::max<int64_t>(1, longest / 2)", "std::max<int64_t>(1, longest)", **HUB),
+    Mutant("the space before a document is counted as text", "Evaluation::bytes_of", "(is_first ? static_cast<int64_t>(tokenizer.dummy_bytes(token)) : 0)", "(is_first ? 0 * static_cast<int64_t>(tokenizer.dummy_bytes(token)) : 0)",
+           target="orthant", filter="test_hub.py Hub.test_evaluate_says_the_loss_and_writes_log_probabilities"),
     Mutant("texts do not begin with the first token", "begins_with_bos", "if (!sequences) return true;", "if (!sequences) return false;", **HUB),
 ]

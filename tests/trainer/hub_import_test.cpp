@@ -12,10 +12,12 @@
 #include "model/decoder.h"
 #include "tests/data/files.h"
 #include "tests/trainer/hub_model_testing.h"
+#include "trainer/evaluate.h"
 #include "trainer/hub/export.h"
 #include "trainer/hub/hub_model.h"
 #include "trainer/hub/import.h"
 #include "trainer/saved_model.h"
+#include "trainer/scoring.h"
 
 namespace orthant::testing {
 namespace {
@@ -476,6 +478,50 @@ TEST(HubImport, Fp8NeedsItsFactors) {
   folder["model.layers.1.mlp.up_proj.weight"] = Tensor::zeros({53, 40}, DType::kF8E4M3);
   expect_error(ErrorKind::kData, {"up_proj.weight_scale_inv", "want F32 [2, 3], got none"},
                [&] { import_model({.folder = folder.write(), .run_dir = run()}); });
+}
+
+// Past the longest sequence each token is scored once, and sees half a sequence at least.
+TEST(HubImport, LongTextsAreScoredInWindows) {
+  Folder folder;
+  folder.config["max_position_embeddings"] = 16;
+  import_model({.folder = folder.write(), .run_dir = run()});
+  const SavedModel saved = load_saved_model("test", run(), "fp64");
+  std::vector<int32_t> ids;
+  for (int32_t i = 0; i < 45; ++i) ids.push_back((i * 37 + 5) % 517);
+  const std::vector<double> all = log_probabilities(*saved.model, ids);
+  ASSERT_EQ(all.size(), 44U);
+  const auto part = [&](size_t begin, size_t end) {
+    return log_probabilities(*saved.model, std::span(ids).subspan(begin, end - begin));
+  };
+  const std::vector<double> first = part(0, 17), second = part(8, 24), third = part(16, 32);
+  for (size_t i = 0; i < 15; ++i) EXPECT_EQ(all[i], part(0, 16)[i]) << i;
+  for (size_t i = 16; i < 23; ++i) EXPECT_EQ(all[i], second[i - 8]) << i;
+  for (size_t i = 24; i < 31; ++i) EXPECT_EQ(all[i], third[i - 16]) << i;
+  EXPECT_TRUE(part(0, 1).empty());
+  expect_error(ErrorKind::kData, {"want a token in [0, 517), got 517"}, [&] {
+    log_probabilities(*saved.model, std::vector<int32_t>{1, 517});
+  });
+}
+
+TEST(HubImport, WeightsThatAreNoNumbersEndAnEvaluation) {
+  Folder folder;
+  folder["model.norm.weight"] = Tensor::from({40}, std::vector<double>(40, NAN), DType::kF32);
+  import_model({.folder = folder.write(), .run_dir = run()});
+  write_file("data.jsonl", "{\"tokens\": [1, 2, 3]}\n");
+  const SavedModel saved = load_saved_model("test", run(), "");
+  expect_error(ErrorKind::kNumeric, {"data.jsonl:1", "no probability"},
+               [&] { evaluate_file(saved, {.data = test_folder() + "/data.jsonl"}); });
+}
+
+TEST(HubImport, LayerTypesAreWhatIsBuilt) {
+  Folder folder("glm4_moe_lite");
+  folder.config["mlp_layer_types"] = {"dense", "dense", "sparse"};
+  expect_error(ErrorKind::kConfig, {"mlp_layer_types", "first 1 layers"},
+               [&] { HubModel{folder.write()}; });
+  folder.config["mlp_layer_types"] = {"dense", "sparse", "sparse"};
+  folder.config["rope_interleave"] = false;
+  expect_error(ErrorKind::kConfig, {"rope_interleave", "want null or true"},
+               [&] { HubModel{folder.write()}; });
 }
 
 TEST(HubImport, ARunIsNotOverwritten) {

@@ -86,8 +86,8 @@ HubConfig read_hub_config(const std::string& folder, const std::string& tokenize
   const std::string path = folder + "/config.json";
   ORTHANT_CHECK(path_exists(path), kMissingInput, path,
                 ": is not there; want a model's folder as transformers saves it");
-  HubConfig hub{.text = read_text_file(path, kMaxConfigBytes)};
-  YamlNode model = parse_yaml(hub.text, path);
+  HubConfig hub;
+  YamlNode model = parse_yaml(read_text_file(path, kMaxConfigBytes), path);
   if (const auto quantization = take(model, "quantization_config"))
     hub.fp8 = fp8_blocks(*quantization);
   if (const auto layers = take(model, "num_nextn_predict_layers"))

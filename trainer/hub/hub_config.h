@@ -18,7 +18,6 @@ struct Fp8Blocks {
 };
 
 struct HubConfig {
-  std::string text;  // of the file
   RunConfig config;  // its model is resolved
   std::optional<Fp8Blocks> fp8;
   int64_t extra_layers = 0;  // behind the last, for multi-token prediction

@@ -57,18 +57,18 @@ ImportTensor HubModel::find(const std::string& name, const Shape& shape, std::st
   for (const HubSource& source : wanted.sources) {
     const SafetensorsEntry* entry = folder_.find(source.name);
     if (!entry) continue;
-    const DType kept = kept_dtype(entry->dtype);
+    const std::optional<DType> kept = kept_dtype(entry->dtype);
     if (entry->shape != source.shape) {
       fault = concat(folder_.file_of(source.name), ": tensor ", source.name, ": want ",
                      source.shape.text(), " as config.json says, got ", entry->shape.text());
-    } else if (kept == DType::kI8) {
+    } else if (!kept) {
       fault = concat(folder_.file_of(source.name), ": tensor ", source.name, ": want ",
                      "F64, F32, F16, BF16 or F8_E4M3, got ", safetensors_dtype(entry->dtype));
     } else if (entry->dtype == DType::kF8E4M3 && !hub_.fp8) {
       fault = concat(folder_.file_of(source.name), ": tensor ", source.name,
                      ": is F8_E4M3, and config.json has no quantization_config");
     }
-    return {name, shape, kept, source, wanted.rotary};
+    return {name, shape, kept.value_or(DType::kF32), source, wanted.rotary};
   }
   fault = concat(folder_.path(), ": tensor ", wanted.sources.front().name, " ",
                  wanted.sources.front().shape.text(), " is missing");

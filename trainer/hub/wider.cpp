@@ -39,7 +39,7 @@ uint16_t bf16_bits(float value) {
 
 }  // namespace
 
-DType kept_dtype(DType in_folder) {
+std::optional<DType> kept_dtype(DType in_folder) {
   switch (in_folder) {
     case DType::kF64:
     case DType::kF32:
@@ -50,7 +50,7 @@ DType kept_dtype(DType in_folder) {
     case DType::kF8E4M3:
       return DType::kBF16;
     default:
-      return DType::kI8;
+      return std::nullopt;
   }
 }
 

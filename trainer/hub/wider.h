@@ -2,6 +2,7 @@
 // Weights of narrow types, as types that are computed with.
 #pragma once
 
+#include <optional>
 #include <string>
 
 #include "checkpoint/safetensors_folder.h"
@@ -9,8 +10,8 @@
 
 namespace orthant {
 
-// The dtype that a folder's weights are kept in; kI8: none, they are no numbers that weights are.
-DType kept_dtype(DType in_folder);
+// The dtype that a folder's weights are kept in; none of whole numbers.
+std::optional<DType> kept_dtype(DType in_folder);
 // IEEE half precision; every value has its like.
 std::string f32_of_f16(const std::string& bytes);
 // OCP E4M3 (arXiv:2209.05433) times the factor of its block, rounded to the nearest, ties to even.

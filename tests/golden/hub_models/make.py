@@ -134,12 +134,6 @@ def fill(model, model_type):
                 tensor[place] = torch.from_numpy(weights(hub_name, tuple(tensor[place].shape))).to(tensor.dtype)
 
 
-def margin(scores, chosen):
-    """The smallest distance of a chosen score from one that was not."""
-    best = torch.sort(scores, descending=True).values
-    return float((best[..., chosen - 1] - best[..., chosen]).min())
-
-
 def golden(name):
     make, config = MODELS[name]
     config._attn_implementation = "eager"
