@@ -56,6 +56,17 @@ const std::string& json_string(const json& value, const std::string& what) {
   return value.get_ref<const std::string&>();
 }
 
+std::vector<int32_t> json_ids(const json& value, int64_t limit, const std::string& what) {
+  ORTHANT_CHECK(value.is_array(), kData, what, ": want a list of ids, got ", json_excerpt(value));
+  std::vector<int32_t> ids;
+  for (const json& one : value) {
+    const int64_t id = json_count(one, what);
+    ORTHANT_CHECK(id < limit, kData, what, ": want ids below ", limit, ", got ", id);
+    ids.push_back(static_cast<int32_t>(id));
+  }
+  return ids;
+}
+
 const json& json_member(const json& object, const char* key, const std::string& what) {
   ORTHANT_CHECK(object.is_object(), kData, what, ": want an object, got ", json_excerpt(object));
   const auto found = object.find(key);

@@ -40,9 +40,12 @@ struct DataConfig {
         [this](size_t i, FieldVisitor& item) { train[i].fields(item); });
     v.field("validation", validation, any_path(),
             "corpus or text to evaluate on; empty: the validation split of the training data");
-    v.field("tokenizer", tokenizer, required_path(),
-            "how text becomes tokens: byte, a SentencePiece file (.model), a tokenizer.json, or a "
-            "folder with a tokenizer; a corpus must have been prepared with the same one");
+    v.may_change_on_resume([&] {  // the same one elsewhere
+      v.field(
+          "tokenizer", tokenizer, required_path(),
+          "how text becomes tokens: byte, a SentencePiece file (.model), a tokenizer.json, or a "
+          "folder with a tokenizer; a corpus must have been prepared with the same one");
+    });
     v.field(
         "packing", packing,
         "rows hold several documents, and no token sees another document than its own; always so "

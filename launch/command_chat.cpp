@@ -28,6 +28,8 @@ int run(const Chat& command) {
   if (!is_first_process()) return 0;
   const SavedModel saved = load_saved_model("chat", command.model, command.precision);
   const Conversations conversations("chat", saved);
+  const Decoder decoder =
+      saved.role->pipeline().decoder({.latent = latent_form_names().at(command.mla)});
   const bool on_terminal = isatty(STDIN_FILENO) == 1;
   Json messages = Json::array();
   if (!command.system.empty())
@@ -38,18 +40,17 @@ int run(const Chat& command) {
     if (!std::getline(std::cin, line)) break;
     if (line.empty()) continue;
     messages.push_back({{"role", "user"}, {"content", valid_utf8(line)}});
-    const std::string answer = generate(*saved.model, *saved.tokenizer,
-                                        {.ids = conversations.encode(messages, /*asks=*/true),
-                                         .end_ids = saved.end_ids,
-                                         .sampling = command.sampling,
-                                         .seed = command.seed,
-                                         .sample = turn,
-                                         .on_text =
-                                             [](const std::string& piece) {
-                                               std::fwrite(piece.data(), 1, piece.size(), stdout);
-                                               std::fflush(stdout);
-                                             }},
-                                        latent_form_names().at(command.mla));
+    const std::vector<GenerateOptions> wanted = {
+        {.ids = conversations.encode(messages, /*asks=*/true),
+         .end_ids = saved.end_ids,
+         .sampling = command.sampling,
+         .seed = command.seed,
+         .sample = turn,
+         .on_text = [](const std::string& piece) {
+           std::fwrite(piece.data(), 1, piece.size(), stdout);
+           std::fflush(stdout);
+         }}};
+    const std::string answer = generate(decoder, *saved.tokenizer, wanted).front().text;
     std::fputc('\n', stdout);
     messages.push_back({{"role", "assistant"}, {"content", valid_utf8(answer)}});
   }

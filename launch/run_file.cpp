@@ -7,6 +7,7 @@
 #include "base/config/config.h"
 #include "base/error.h"
 #include "tensor/plugin.h"
+#include "trainer/base_model.h"
 #include "trainer/device.h"
 #include "trainer/run/run_dir.h"
 
@@ -65,7 +66,7 @@ std::string usable_device(const std::string& wanted, const std::string& where, c
 
 RunFile load_run_file(const std::string& path, const std::vector<std::string>& overrides,
                       const Group& group, int world_size) {
-  auto [config, source] = load_config<RunConfig>(path, overrides);
+  auto [config, source] = load_run_config(path, overrides);
   std::vector<std::string> notes = source.notes;
   settle_own_directory(path, overrides, config, notes);
   const int ranks = world_size > 0 ? world_size : config.parallel.least_ranks();

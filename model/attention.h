@@ -18,8 +18,8 @@ class Attention {
   // x of the stream (layers/tensor_parallel.h) -> what is added to it.  Collective over the tensor
   // and the context group, forward and backward.
   virtual Var forward(const Var& x, const Pass& pass) const = 0;
-  // Room for `rows` tokens: what decode() remembers of them.
-  virtual std::unique_ptr<LayerCache> make_cache(int64_t rows) const = 0;
+  // What decode() remembers of a token.
+  virtual CacheRow cache_row() const = 0;
   // The same for the step's new tokens, which see those in the cache and are put there too.  No
   // tape.  Collective over the tensor group.
   virtual Var decode(const Var& x, const DecodeStep& step, LayerCache& cache) const = 0;

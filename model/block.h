@@ -31,9 +31,7 @@ class Block {
   Var forward(const Var& x, Pass& pass) const;
   // The same for new tokens, without a tape.
   Var decode(const Var& x, DecodeStep& step, LayerCache& cache) const;
-  std::unique_ptr<LayerCache> make_cache(int64_t rows) const {
-    return attention_->make_cache(rows);
-  }
+  CacheRow cache_row() const { return attention_->cache_row(); }
 
   int64_t index() const { return index_; }
   const MoeLayer* moe() const { return moe_ ? &*moe_ : nullptr; }

@@ -16,7 +16,8 @@ void LayerType::fields(FieldVisitor& v) {
 
 const EnumNames<LatentForm>& latent_form_names() {
   static const EnumNames<LatentForm> names = {{LatentForm::kNaive, "naive"},
-                                              {LatentForm::kAbsorbed, "absorbed"}};
+                                              {LatentForm::kAbsorbed, "absorbed"},
+                                              {LatentForm::kCompared, "compared"}};
   return names;
 }
 
@@ -78,6 +79,11 @@ void foreign_keys(FieldVisitor& v) {
 }  // namespace
 
 void ModelConfig::fields(FieldVisitor& v) {
+  v.may_change_on_resume([&] {
+    v.field("from", from, any_path(),
+            "begin with this model: a published model's folder, a run directory or one of its "
+            "checkpoints; other keys of the block stand over what it says; empty: a new model");
+  });
   v.field(
       "model_type", model_type, TextRule{.choices = built_families(), .why_not = why_not_built},
       "family of a published config.json; mixtral: scores of the chosen experts are divided by "

@@ -39,10 +39,12 @@ const EnumNames<QkNorm>& qk_norm_names();
 
 // How new tokens see a cache of latents (model/latent_attention.h): keys and values made of them
 // anew, with the bits of training; or the latents themselves, with less work.
-enum class LatentForm { kNaive, kAbsorbed };
+// kCompared: naive, and how far the absorbed form is from it is told.
+enum class LatentForm { kNaive, kAbsorbed, kCompared };
 const EnumNames<LatentForm>& latent_form_names();
 
 struct ModelConfig {
+  std::string from;  // what a run begins with (trainer/base_model.h)
   std::string model_type = kCustomFamily;
   std::vector<Architecture> architectures;
   int64_t vocab_size = 257;

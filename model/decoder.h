@@ -1,16 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 // Writes on from prompts with a model whose stages are on any number of ranks.
 //
-// With P pipeline ranks the sequences are cut into P groups that travel round robin: while one is
-// in the last stage, the next is in the stage before.  A round is a pass of every group through all
+// So many sequences at once have places; when one is done, the next request takes its place.  A
+// prompt goes through the model once: requests with the same one begin with what is cached of it,
+// and feed its last token alone.  Long prompts go in pieces, beside the others' new tokens.
+//
+// With P pipeline ranks the places are cut into P groups that travel round robin: while one is in
+// the last stage, the next is in the stage before.  A round is a pass of every group through all
 // stages; each rank runs it chunk by chunk (a chunk: its n-th stage), group by group.  The last
 // stage chooses each sequence's next token and tells the other stages, which need it when the group
 // comes round again.
 //
 // Invariants:
 //  (D1) All ranks of a pipeline know the same of a group when it enters their first stage: its
-//       tokens of all rounds before.  So each knows by itself what comes in and goes out, and who
-//       is done.
+//       tokens of all rounds before.  So each knows by itself what comes in and goes out, who is
+//       done, and which requests begin.
 //  (D2) What a rank does is ordered by (round, chunk, group), and what it needs was made earlier in
 //       this order: no rank waits in a circle.  Sends are waited for a round late, when what came
 //       back shows that they have arrived.
@@ -38,16 +42,22 @@ struct DecodeCallbacks {
   // The place-th new token of a request, or less than 0 to end it.  Called on every rank that holds
   // the last stage, with the same logits [V]: they must choose alike.
   std::function<int32_t(int64_t request, int64_t place, std::vector<double> logits)> choose;
-  // A token that was chosen, on every rank, when it comes to know it; may be empty.
-  std::function<void(int64_t request, int32_t token)> on_token = {};
+  // A token that was chosen, on every rank, when it comes to know it; false: it was the last.  All
+  // ranks must say the same; may be empty.
+  std::function<bool(int64_t request, int32_t token)> on_token = {};
+};
+
+struct DecoderOptions {
+  LatentForm latent = LatentForm::kAbsorbed;
+  int64_t max_sequences = 64;      // at once
+  int64_t max_prompt_rows = 2048;  // tokens of prompts that go through a stage at once
 };
 
 class Decoder {
  public:
   // This rank's stages, in the order of the model; they must outlive it.  Collective over the
   // pipeline.
-  explicit Decoder(std::vector<const Transformer*> stages,
-                   LatentForm latent = LatentForm::kAbsorbed);
+  explicit Decoder(std::vector<const Transformer*> stages, const DecoderOptions& options = {});
   const Transformer& stage() const { return *stages_.front(); }
 
   // New tokens by request.  Ranks that share the model's sequences (pipeline, context, tensor) give
@@ -65,7 +75,7 @@ class Decoder {
   int last_rank() const { return rank_of_.back(); }
 
   std::vector<const Transformer*> stages_;
-  LatentForm latent_;
+  DecoderOptions options_;
   Group pipeline_;
   std::vector<int> rank_of_;           // by stage of the model
   std::vector<int> stage_of_;          // by chunk of this rank

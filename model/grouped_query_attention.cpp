@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "tensor/ops/call.h"
+#include "model/paged_attention.h"
 
 namespace orthant {
 
@@ -112,67 +112,24 @@ Var GroupedQueryAttention::forward(const Var& x, const Pass& pass) const {
   return tensor_.leave(out_.forward(context_.forward(qkv, pass, shape_)), pass.rows().num_local());
 }
 
-// Keys (already turned) [rows, Hkv * K] and values [rows, Hkv * Kv].
-struct GroupedQueryAttention::Cache : LayerCache {
-  Tensor k, v;
-};
-
-std::unique_ptr<LayerCache> GroupedQueryAttention::make_cache(int64_t rows) const {
-  const DType dtype = out_.weight().dtype();
-  const Device device = out_.weight().device();
-  auto cache = std::make_unique<Cache>();
-  cache->k = Tensor::empty({rows, shape_.kv_heads * shape_.qk_dim}, dtype, device);
-  cache->v = Tensor::empty({rows, shape_.kv_heads * shape_.v_dim}, dtype, device);
-  return cache;
+// Keys, already turned, and values.
+CacheRow GroupedQueryAttention::cache_row() const {
+  return {.parts = {{shape_.kv_heads, shape_.qk_dim, /*transposed=*/true},
+                    {shape_.kv_heads, shape_.v_dim}},
+          .dtype = out_.weight().dtype(),
+          .device = out_.weight().device(),
+          .window = shape_.window};
 }
 
-void GroupedQueryAttention::store(const Tensor& qkv, const DecodeStep::Run& run,
-                                  Cache& cache) const {
-  const auto put = [&](int64_t begin, int64_t end, const Tensor& into) {
-    for (int64_t b = 0; b < run.n; ++b) {
-      const int64_t from_row = run.row + b * run.count;
-      const int64_t to_row = run.cache_row + b * run.capacity + run.start;
-      const Tensor from = qkv.slice(from_row, from_row + run.count);
-      const Tensor to = into.slice(to_row, to_row + run.count);
-      ops::call(
-          &Backend::cast, "cache", {&from, &to},
-          CastArgs{.x = ops::columns_of(from, begin, end), .y = ops::view_of(to), .accumulate = 0});
-    }
-  };
-  put(shape_.q_end(), shape_.k_end(), cache.k);
-  put(shape_.k_end(), shape_.v_end(), cache.v);
-}
-
-void GroupedQueryAttention::attend_cached(const Tensor& qkv, const DecodeStep::Run& run,
-                                          const Cache& cache, const Tensor& o) const {
-  const int64_t rows = run.n * run.count, keys = run.n * run.capacity;
-  const Tensor q = qkv.slice(run.row, run.row + rows), to = o.slice(run.row, run.row + rows);
-  const Tensor k = cache.k.slice(run.cache_row, run.cache_row + keys);
-  const Tensor v = cache.v.slice(run.cache_row, run.cache_row + keys);
-  const Tensor lse = Tensor::empty({rows, shape_.heads}, wide_of(o.dtype()), o.device());
-  AttentionShape shape = shape_;
-  shape.batch = run.n;
-  AttentionArgs args = shape.args();
-  args.q = ops::columns_of(q, 0, shape.q_end());
-  args.k = ops::view_of(k);
-  args.v = ops::view_of(v);
-  args.o = ops::view_of(to);
-  args.lse = ops::view_of(lse);
-  args.q_len = args.q_stride = run.count;
-  args.q_offset = run.start;
-  args.kv_len = run.start + run.count;
-  args.kv_stride = run.capacity;
-  ops::call(&Backend::attention, "attention", {&q, &k}, args);
-}
-
-Var GroupedQueryAttention::decode(const Var& x, const DecodeStep& step, LayerCache& layer) const {
-  auto& cache = dynamic_cast<Cache&>(layer);
+Var GroupedQueryAttention::decode(const Var& x, const DecodeStep& step, LayerCache& cache) const {
   const Tensor qkv = project(x, step.positions).value();
   const Tensor o =
       Tensor::empty({step.num_tokens(), shape_.heads * shape_.v_dim}, qkv.dtype(), qkv.device());
-  for (const DecodeStep::Run& run : step.runs) {
-    store(qkv, run, cache);
-    attend_cached(qkv, run, cache, o);
+  if (!step.parts.empty()) {
+    cache.extend(step);
+    cache.put(step, qkv, {.begin = shape_.q_end(), .width = shape_.qk_dim, .part = 0});
+    cache.put(step, qkv, {.begin = shape_.k_end(), .width = shape_.v_dim, .part = 1});
+    attend_pages(shape_, qkv, cache, step.parts, /*values=*/1, o);
   }
   return tensor_.leave(out_.forward(Var(o)), step.num_tokens());
 }

@@ -17,18 +17,14 @@ class GroupedQueryAttention : public Attention {
   GroupedQueryAttention(const LayerBuilder& build, const std::string& prefix,
                         const ModelConfig& config, int64_t layer, const RotaryTable& rotary);
   Var forward(const Var& x, const Pass& pass) const override;
-  std::unique_ptr<LayerCache> make_cache(int64_t rows) const override;
+  CacheRow cache_row() const override;
   Var decode(const Var& x, const DecodeStep& step, LayerCache& cache) const override;
   static AttentionCounts counts(const ModelConfig& config);
 
  private:
-  struct Cache;
   // This rank's heads, q beside k beside v, of all rows; q and k turned by position.
   Var project(const Var& x, const Tensor& positions) const;
   Var normed(const Var& qkv) const;
-  void store(const Tensor& qkv, const DecodeStep::Run& run, Cache& cache) const;
-  void attend_cached(const Tensor& qkv, const DecodeStep::Run& run, const Cache& cache,
-                     const Tensor& o) const;
 
   TensorParallel tensor_;
   ContextAttention context_;

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "model/paged_attention.h"
 #include "model/rope_scaling.h"
 #include "tensor/ops/call.h"
 
@@ -27,6 +28,11 @@ std::vector<WeightPart> down_parts(const std::string& prefix, const ModelConfig&
 void product(const Tensor& like, const View& a, const View& b, bool trans_b, const View& c) {
   ops::call(&Backend::matmul, "absorbed attention", {&like},
             MatmulArgs{.a = a, .b = b, .c = c, .trans_b = trans_b});
+}
+
+// Rows of consecutive parts.
+Tensor rows_of(const Tensor& all, std::span<const DecodeStep::Part> parts) {
+  return all.slice(parts.front().row, parts.back().row + parts.back().count);
 }
 
 }  // namespace
@@ -90,63 +96,44 @@ Var LatentAttention::forward(const Var& x, const Pass& pass) const {
   return tensor_.leave(out_.forward(context_.forward(qkv, pass, shape_)), pass.rows().num_local());
 }
 
-// The normed latent, and the turned key: [rows, kv_lora_rank + qk_rope_head_dim].
-struct LatentAttention::Cache : LayerCache {
-  Tensor rows;
-};
-
-std::unique_ptr<LayerCache> LatentAttention::make_cache(int64_t rows) const {
-  auto cache = std::make_unique<Cache>();
-  cache->rows = Tensor::empty({rows, latent_rank_ + heads_.rope_dim}, out_.weight().dtype(),
-                              out_.weight().device());
-  return cache;
+// The normed latent, and the turned key.
+CacheRow LatentAttention::cache_row() const {
+  return {.parts = {{1, latent_rank_ + heads_.rope_dim}},
+          .dtype = out_.weight().dtype(),
+          .device = out_.weight().device(),
+          .window = shape_.window};
 }
 
-void LatentAttention::store(const Projected& step, const DecodeStep::Run& run,
-                            const Cache& cache) const {
-  const auto put = [&](const Tensor& all, int64_t begin) {
-    for (int64_t b = 0; b < run.n; ++b) {
-      const int64_t from_row = run.row + b * run.count;
-      const int64_t to_row = run.cache_row + b * run.capacity + run.start;
-      const Tensor from = all.slice(from_row, from_row + run.count);
-      const Tensor to = cache.rows.slice(to_row, to_row + run.count);
-      ops::call(
-          &Backend::cast, "cache", {&from, &to},
-          CastArgs{.x = ops::view_of(from), .y = ops::columns_of(to, begin, begin + from.dim(1))});
-    }
-  };
-  put(step.latent.value(), 0);
-  put(step.shared.value(), latent_rank_);
-}
-
-void LatentAttention::attend_naive(const Tensor& query, const DecodeStep::Run& run,
-                                   const Tensor& cached, const Tensor& o) const {
-  const int64_t keys = cached.dim(0), key_end = heads_.heads * heads_.qk_dim();
-  const Var rows{cached};
+void LatentAttention::attend_naive(const Tensor& query, const LayerCache::Gathered& cached,
+                                   const Tensor& o) const {
+  const int64_t keys = cached.rows.dim(0), key_end = heads_.heads * heads_.qk_dim();
+  const Var rows{cached.rows};
   const Var latent = columns(rows, 0, latent_rank_);
-  const Var shared = columns(rows, latent_rank_, cached.dim(1));
+  const Var shared = columns(rows, latent_rank_, cached.rows.dim(1));
   const Tensor kv = latent_keys_values(key_value_.forward(latent).value(), shared.value(), heads_);
   AttentionArgs args = shape_.args();
   args.q = ops::view_of(query);
   args.k = ops::columns_of(kv, 0, key_end);
   args.v = ops::columns_of(kv, key_end, kv.dim(1));
   args.o = ops::view_of(o);
-  args.q_len = args.q_stride = run.count;
-  args.q_offset = run.start;
+  args.q_len = args.q_stride = query.dim(0);
+  args.kv_offset = cached.first;
   args.kv_len = args.kv_stride = keys;
+  args.q_offset = cached.first + keys - query.dim(0);
   ops::call(&Backend::attention, "attention", {&query, &kv}, args);
 }
 
 // Scores of a head are q W (c), with W the rows of kv_b_proj that make its keys, so q W is compared
 // with the latents themselves; their weighted sum then goes through the rows that make values.
-void LatentAttention::attend_absorbed(const Tensor& query, const DecodeStep::Run& run,
-                                      const Tensor& cached, const Tensor& o) const {
-  const int64_t heads = heads_.heads, nope = heads_.nope_dim, width = cached.dim(1);
+void LatentAttention::attend_absorbed(const Tensor& query, const LayerCache& cache,
+                                      std::span<const DecodeStep::Part> parts,
+                                      const Tensor& o) const {
+  const int64_t rows = query.dim(0), heads = heads_.heads, nope = heads_.nope_dim;
+  const int64_t width = latent_rank_ + heads_.rope_dim;
   const Operand lent = key_value_.weight().elements();
   const Tensor& up = lent.view();  // [heads * kv_dim, latent]
-  const Tensor q = Tensor::empty({run.count, heads * width}, query.dtype(), query.device());
-  const Tensor sums =
-      Tensor::empty({run.count, heads * latent_rank_}, query.dtype(), query.device());
+  const Tensor q = Tensor::empty({rows, heads * width}, query.dtype(), query.device());
+  const Tensor sums = Tensor::empty({rows, heads * latent_rank_}, query.dtype(), query.device());
   for (int64_t h = 0; h < heads; ++h) {
     const int64_t begin = h * heads_.qk_dim(), row = h * heads_.kv_dim();
     product(query, ops::columns_of(query, begin, begin + nope),
@@ -162,15 +149,7 @@ void LatentAttention::attend_absorbed(const Tensor& query, const DecodeStep::Run
                           .y_step = width});
   AttentionShape shape = shape_;
   shape.kv_heads = 1, shape.qk_dim = width, shape.v_dim = latent_rank_;
-  AttentionArgs args = shape.args();
-  args.q = ops::view_of(q);
-  args.k = ops::view_of(cached);
-  args.v = ops::columns_of(cached, 0, latent_rank_);
-  args.o = ops::view_of(sums);
-  args.q_len = args.q_stride = run.count;
-  args.q_offset = run.start;
-  args.kv_len = args.kv_stride = cached.dim(0);
-  ops::call(&Backend::attention, "attention", {&q, &cached}, args);
+  attend_pages(shape, q, cache, parts, /*values=*/0, sums);
   for (int64_t h = 0; h < heads; ++h) {
     const int64_t row = h * heads_.kv_dim() + nope;
     product(query, ops::columns_of(sums, h * latent_rank_, (h + 1) * latent_rank_),
@@ -179,29 +158,49 @@ void LatentAttention::attend_absorbed(const Tensor& query, const DecodeStep::Run
   }
 }
 
-Var LatentAttention::decode(const Var& x, const DecodeStep& step, LayerCache& layer) const {
-  const auto& cache = dynamic_cast<const Cache&>(layer);
+bool LatentAttention::absorbs(const DecodeStep& step, const DecodeStep::Part& part) const {
+  // What an adapter adds to the product is not in the weight that is absorbed.
+  return step.latent != LatentForm::kNaive && part.start > 0 && !part.of_prompt &&
+         key_value_.is_plain();
+}
+
+Var LatentAttention::decode(const Var& x, const DecodeStep& step, LayerCache& cache) const {
   const Projected p = project(x, step.positions);
   const Tensor& query = p.query.value();
   const Tensor o = Tensor::empty({step.num_tokens(), heads_.heads * heads_.v_dim}, query.dtype(),
                                  query.device());
-  for (const DecodeStep::Run& run : step.runs) {
-    store(p, run, cache);
-    // What an adapter adds to the product is not in the weight that is absorbed.
-    const bool absorbs =
-        step.latent == LatentForm::kAbsorbed && run.start > 0 && key_value_.is_plain();
-    for (int64_t b = 0; b < run.n; ++b) {
-      const int64_t row = run.row + b * run.count, first = run.cache_row + b * run.capacity;
-      const Tensor own = query.slice(row, row + run.count), to = o.slice(row, row + run.count);
-      const Tensor cached = cache.rows.slice(first, first + run.start + run.count);
-      if (absorbs) {
-        attend_absorbed(own, run, cached, to);
-      } else {
-        attend_naive(own, run, cached, to);
-      }
+  cache.extend(step);
+  cache.put(step, p.latent.value(), {.width = latent_rank_});
+  cache.put(step, p.shared.value(), {.width = heads_.rope_dim, .column = latent_rank_});
+  const std::span<const DecodeStep::Part> parts = step.parts;
+  for (size_t i = 0, end = 0; i < parts.size(); i = end) {
+    for (end = i + 1; end < parts.size() && absorbs(step, parts[i]) && absorbs(step, parts[end]);)
+      ++end;
+    const auto own = parts.subspan(i, end - i);
+    if (!absorbs(step, parts[i])) {
+      attend_naive(rows_of(query, own), cache.gather(parts[i]), rows_of(o, own));
+    } else if (step.latent == LatentForm::kAbsorbed) {
+      attend_absorbed(rows_of(query, own), cache, own, rows_of(o, own));
+    } else {
+      compare_forms(query, own, o, cache);
     }
   }
   return tensor_.leave(out_.forward(Var(o)), step.num_tokens());
+}
+
+void LatentAttention::compare_forms(const Tensor& query, std::span<const DecodeStep::Part> parts,
+                                    const Tensor& o, LayerCache& cache) const {
+  const Tensor to = rows_of(o, parts), absorbed = Tensor::like(to);
+  attend_absorbed(rows_of(query, parts), cache, parts, absorbed);
+  for (const DecodeStep::Part& part : parts)
+    attend_naive(rows_of(query, {&part, 1}), cache.gather(part), rows_of(o, {&part, 1}));
+  const std::vector<double> want = to.to_doubles(), got = absorbed.to_doubles();
+  double largest = 0, difference = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    largest = std::max(largest, std::abs(want[i]));
+    difference = std::max(difference, std::abs(got[i] - want[i]));
+  }
+  if (largest > 0) cache.note_difference(difference / largest);
 }
 
 AttentionCounts LatentAttention::counts(const ModelConfig& c) {

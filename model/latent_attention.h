@@ -24,24 +24,25 @@ class LatentAttention : public Attention {
   LatentAttention(const LayerBuilder& build, const std::string& prefix, const ModelConfig& config,
                   int64_t layer, const RotaryTable& rotary);
   Var forward(const Var& x, const Pass& pass) const override;
-  std::unique_ptr<LayerCache> make_cache(int64_t rows) const override;
+  CacheRow cache_row() const override;
   Var decode(const Var& x, const DecodeStep& step, LayerCache& cache) const override;
   static AttentionCounts counts(const ModelConfig& config);
 
  private:
-  struct Cache;
   // Of all rows: this rank's queries, turned; the normed latent of keys and values; the shared key,
   // turned.
   struct Projected {
     Var query, latent, shared;
   };
   Projected project(const Var& x, const Tensor& positions) const;
-  void store(const Projected& step, const DecodeStep::Run& run, const Cache& cache) const;
-  // New rows of one sequence of a run over its cached tokens: o [count, H * v_dim] of this rank.
-  void attend_naive(const Tensor& query, const DecodeStep::Run& run, const Tensor& cached,
-                    const Tensor& o) const;
-  void attend_absorbed(const Tensor& query, const DecodeStep::Run& run, const Tensor& cached,
-                       const Tensor& o) const;
+  bool absorbs(const DecodeStep& step, const DecodeStep::Part& part) const;
+  // New tokens over cached ones, o [count, H * v_dim] of this rank: of one sequence, or of several.
+  void attend_naive(const Tensor& query, const LayerCache::Gathered& cached, const Tensor& o) const;
+  // Both forms; o gets the naive one.
+  void compare_forms(const Tensor& query, std::span<const DecodeStep::Part> parts, const Tensor& o,
+                     LayerCache& cache) const;
+  void attend_absorbed(const Tensor& query, const LayerCache& cache,
+                       std::span<const DecodeStep::Part> parts, const Tensor& o) const;
 
   TensorParallel tensor_;
   ContextAttention context_;

@@ -80,34 +80,30 @@ void Transformer::update_router_biases(
           expert_counts[static_cast<size_t>(options_.config.moe_index(block.index()))]);
 }
 
-KvCache Transformer::make_cache(const std::vector<int64_t>& capacities, LatentForm latent) const {
-  const CategoryScope category(MemoryCategory::kCache);
-  KvCache cache{.latent = latent};
-  int64_t rows = 0;
-  for (const int64_t capacity : capacities) {
-    cache.sequences.push_back({.row = rows, .capacity = capacity});
-    rows += capacity;
-  }
-  for (const Block& block : blocks_) cache.layers.push_back(block.make_cache(rows));
-  return cache;
+KvCache Transformer::make_cache(size_t places, LatentForm latent) const {
+  std::vector<CacheRow> rows;
+  for (const Block& block : blocks_) rows.push_back(block.cache_row());
+  return KvCache(rows, places, latent);
 }
 
-Tensor Transformer::decode(const NewTokens& next, KvCache& cache, const Tensor& from_before) const {
+Tensor Transformer::decode(const NextTokens& next, KvCache& cache,
+                           const Tensor& from_before) const {
   const NoGradScope no_grad;
-  DecodeStep step(next, cache, options_.ranks, options_.device);
+  DecodeStep step(next, cache, options_.config.max_position_embeddings, options_.ranks,
+                  options_.device);
   Var x = is_first() ? embedding_->forward(step.ids) : Var(from_before);
-  for (size_t i = 0; i < blocks_.size(); ++i) x = blocks_[i].decode(x, step, *cache.layers[i]);
-  for (size_t b = 0; b < next.size(); ++b) cache.sequences[b].length += std::ssize(next[b]);
+  for (size_t i = 0; i < blocks_.size(); ++i) x = blocks_[i].decode(x, step, cache.layer(i));
+  cache.end_step(step);
   return is_last() && step.num_tokens() > 0 ? logits_of_last(x, next) : x.value();
 }
 
-Tensor Transformer::logits_of_last(const Var& x, const NewTokens& next) const {
+Tensor Transformer::logits_of_last(const Var& x, const NextTokens& next) const {
   const Tensor all = build_.tensor().enter(x, count_tokens(next)).value();
   std::vector<int64_t> rows;  // of the last tokens
   int64_t end = 0;
-  for (const std::vector<int32_t>& ids : next) {
-    end += std::ssize(ids);
-    if (!ids.empty()) rows.push_back(end - 1);
+  for (const NewTokens& of : next) {
+    end += of.size();
+    if (of.size() > 0 && of.wants_logits) rows.push_back(end - 1);
   }
   const Tensor last = Tensor::empty({std::ssize(rows), options_.config.hidden_size}, options_.dtype,
                                     options_.device);

@@ -56,14 +56,14 @@ class Transformer {
   Shape stream_shape(const TokenRows& rows) const;
 
   // Decoding, without a tape: a second way through the same blocks (model/decoder.h goes it through
-  // all stages).  Room for as many tokens of each sequence.
-  KvCache make_cache(const std::vector<int64_t>& capacities,
-                     LatentForm latent = LatentForm::kNaive) const;
+  // all stages).
+  KvCache make_cache(size_t places, LatentForm latent = LatentForm::kNaive) const;
   // The next tokens of the cache's sequences, which are added to it.  x: the stream in front of the
   // stage, of all of them, not given to the first.  Gives the stream behind the stage, or of the
-  // last the logits of the last new token of every sequence that has any, [sequences, V] in the
-  // wide type.  Collective over the tensor group and the experts', the former with the same tokens.
-  Tensor decode(const NewTokens& next, KvCache& cache, const Tensor& x = {}) const;
+  // last the logits of the last new token of every sequence that has any and wants them,
+  // [sequences, V] in the wide type.  Collective over the tensor group and the experts', the former
+  // with the same tokens.
+  Tensor decode(const NextTokens& next, KvCache& cache, const Tensor& x = {}) const;
 
   const ModelConfig& config() const { return options_.config; }
   DType dtype() const { return options_.dtype; }
@@ -74,7 +74,7 @@ class Transformer {
 
  private:
   Recompute recompute_of(int64_t layer) const;
-  Tensor logits_of_last(const Var& x, const NewTokens& next) const;
+  Tensor logits_of_last(const Var& x, const NextTokens& next) const;
 
   TransformerOptions options_;
   LayerBuilder build_;

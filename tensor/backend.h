@@ -105,6 +105,21 @@ struct AttentionArgs {
   double scale;
   int32_t accumulate;
 };
+// Attention of the new rows of several sequences over keys in pages of page_rows rows (Kwon et al.,
+// arXiv:2309.06180).  q M [N, Hq*Kqk], o M [N, Hq*Kv].  k [page_rows, Kqk], or [Kqk, page_rows] with
+// k_transposed, and v [page_rows, Kv] are the first KV head in one of the pages; each next head
+// stands k_step, v_step elements behind, and pages i64 holds the distances in bytes of all pages
+// from that one.  sequences i64 [S, 5]: the
+// first row in q and o, how many rows, the first one's position, the position of the first key that
+// is there, a multiple of page_rows, and the place of that key's page in `pages`, which those of
+// later keys follow.  The last row's position is that of the last key.  page_rows is a multiple of
+// 64, so that blocks of keys are those of attention.
+struct PagedAttentionArgs {
+  View q, k, v, o, sequences, pages;
+  int64_t page_rows, k_step, v_step, heads, kv_heads, qk_dim, v_dim, window;
+  double scale;
+  int32_t k_transposed;
+};
 // forward.o (M) and forward.lse are those over all keys, also where k and v are a chunk.  With
 // accumulate, dq, dk and dv are W and added to.
 struct AttentionGradArgs {
@@ -309,7 +324,7 @@ struct BackendComm {
 };
 
 // Bumped with every change of this file; a plugin of another version is refused.
-inline constexpr int32_t kBackendVersion = 5;
+inline constexpr int32_t kBackendVersion = 6;
 
 struct Backend {
   int32_t version;
@@ -335,37 +350,38 @@ struct Backend {
   int (*prepare)(const BackendCall*, const View* weight, WeightForm form, void** prepared);
   void (*release)(void* prepared);
   int64_t (*prepared_bytes)(const void* prepared);
-#define ORTHANT_OPS(X)                 \
-  X(matmul, MatmulArgs)                \
-  X(grouped_matmul, GroupedMatmulArgs) \
-  X(embedding, EmbeddingArgs)          \
-  X(embedding_grad, EmbeddingGradArgs) \
-  X(rms_norm, RmsNormArgs)             \
-  X(rms_norm_grad, RmsNormGradArgs)    \
-  X(rotary, RotaryArgs)                \
-  X(copy_heads, CopyHeadsArgs)         \
-  X(attention, AttentionArgs)          \
-  X(attention_grad, AttentionGradArgs) \
-  X(swiglu, SwigluArgs)                \
-  X(swiglu_grad, SwigluGradArgs)       \
-  X(softmax, SoftmaxArgs)              \
-  X(softmax_grad, SoftmaxGradArgs)     \
-  X(vocab_sums, VocabSumsArgs)         \
-  X(cross_entropy, CrossEntropyArgs)   \
-  X(add, BinaryArgs)                   \
-  X(scale, ScaleArgs)                  \
-  X(cast, CastArgs)                    \
-  X(fill, FillArgs)                    \
-  X(dropout, DropoutArgs)              \
-  X(gather_rows, GatherRowsArgs)       \
-  X(combine, CombineArgs)              \
-  X(combine_grad, CombineGradArgs)     \
-  X(router, RouterArgs)                \
-  X(router_grad, RouterGradArgs)       \
-  X(drop_tokens, DropTokensArgs)       \
-  X(dispatch_plan, DispatchPlanArgs)   \
-  X(adamw, AdamwArgs)                  \
-  X(sgd, SgdArgs)                      \
+#define ORTHANT_OPS(X)                   \
+  X(matmul, MatmulArgs)                  \
+  X(grouped_matmul, GroupedMatmulArgs)   \
+  X(embedding, EmbeddingArgs)            \
+  X(embedding_grad, EmbeddingGradArgs)   \
+  X(rms_norm, RmsNormArgs)               \
+  X(rms_norm_grad, RmsNormGradArgs)      \
+  X(rotary, RotaryArgs)                  \
+  X(copy_heads, CopyHeadsArgs)           \
+  X(attention, AttentionArgs)            \
+  X(attention_grad, AttentionGradArgs)   \
+  X(paged_attention, PagedAttentionArgs) \
+  X(swiglu, SwigluArgs)                  \
+  X(swiglu_grad, SwigluGradArgs)         \
+  X(softmax, SoftmaxArgs)                \
+  X(softmax_grad, SoftmaxGradArgs)       \
+  X(vocab_sums, VocabSumsArgs)           \
+  X(cross_entropy, CrossEntropyArgs)     \
+  X(add, BinaryArgs)                     \
+  X(scale, ScaleArgs)                    \
+  X(cast, CastArgs)                      \
+  X(fill, FillArgs)                      \
+  X(dropout, DropoutArgs)                \
+  X(gather_rows, GatherRowsArgs)         \
+  X(combine, CombineArgs)                \
+  X(combine_grad, CombineGradArgs)       \
+  X(router, RouterArgs)                  \
+  X(router_grad, RouterGradArgs)         \
+  X(drop_tokens, DropTokensArgs)         \
+  X(dispatch_plan, DispatchPlanArgs)     \
+  X(adamw, AdamwArgs)                    \
+  X(sgd, SgdArgs)                        \
   X(sum_squares, SumSquaresArgs)
 #define ORTHANT_DECLARE_OP(op, Args) int (*op)(const BackendCall*, const Args*);
   ORTHANT_OPS(ORTHANT_DECLARE_OP)

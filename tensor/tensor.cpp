@@ -140,12 +140,25 @@ Tensor Tensor::from(const Shape& shape, std::span<const double> values, DType dt
   return host.to(dtype).to(device);
 }
 
-Tensor Tensor::from_i32(const Shape& shape, std::span<const int32_t> values, Device device) {
-  Tensor host = empty(shape, DType::kI32);
-  ORTHANT_CHECK(host.numel() == static_cast<int64_t>(values.size()), kInternal, "tensor ",
-                shape.text(), ": want ", host.numel(), " values, got ", values.size());
+namespace {
+
+template <class T>
+Tensor of_integers(const Shape& shape, std::span<const T> values, Device device) {
+  const Tensor host = Tensor::empty(shape, dtype_of<T>);
+  ORTHANT_CHECK(host.numel() == std::ssize(values), kInternal, "tensor ", shape.text(), ": want ",
+                host.numel(), " values, got ", values.size());
   if (!values.empty()) std::memcpy(host.data(), values.data(), values.size_bytes());
   return host.to(device);
+}
+
+}  // namespace
+
+Tensor Tensor::from_i32(const Shape& shape, std::span<const int32_t> values, Device device) {
+  return of_integers(shape, values, device);
+}
+
+Tensor Tensor::from_i64(const Shape& shape, std::span<const int64_t> values, Device device) {
+  return of_integers(shape, values, device);
 }
 
 void* Tensor::data() const {

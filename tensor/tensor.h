@@ -33,6 +33,7 @@ class Tensor {
   static Tensor from(const Shape& shape, std::span<const double> values, DType dtype,
                      Device device = {});
   static Tensor from_i32(const Shape& shape, std::span<const int32_t> values, Device device = {});
+  static Tensor from_i64(const Shape& shape, std::span<const int64_t> values, Device device = {});
   static Tensor like(const Tensor& other) {
     return empty(other.shape(), other.dtype(), other.device());
   }

@@ -11,7 +11,7 @@
 #include "base/durable_file.h"
 #include "base/error.h"
 #include "checkpoint/json_strict.h"
-#include "data/byte_reader.h"
+#include "data/line_reader.h"
 #include "trainer/chat.h"
 #include "trainer/scoring.h"
 
@@ -19,50 +19,6 @@ namespace orthant {
 namespace {
 
 using Json = nlohmann::json;
-
-constexpr size_t kMaxLineBytes = size_t{1} << 28;
-
-class LineReader {
- public:
-  explicit LineReader(const std::string& path) : path_(path), bytes_(path) {}
-  // The next line that is not blank; `where` is "FILE:LINE".
-  bool next(std::string& line, std::string& where) {
-    while (take(line)) {
-      ++number_;
-      if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-      where = concat(path_, ":", number_);
-      return true;
-    }
-    return false;
-  }
-
- private:
-  bool take(std::string& line) {
-    size_t end;
-    while ((end = buffer_.find('\n', begin_)) == std::string::npos && fill()) {
-    }
-    if (begin_ == buffer_.size()) return false;
-    line = buffer_.substr(begin_, end == std::string::npos ? end : end - begin_);
-    begin_ = end == std::string::npos ? buffer_.size() : end + 1;
-    return true;
-  }
-  bool fill() {
-    buffer_.erase(0, begin_);
-    begin_ = 0;
-    ORTHANT_CHECK(buffer_.size() < kMaxLineBytes, kData, path_, ":", number_ + 1,
-                  ": want a line of at most ", kMaxLineBytes, " bytes, got a longer one");
-    const size_t had = buffer_.size();
-    buffer_.resize(had + (size_t{1} << 16));
-    const size_t got = bytes_.read(buffer_.data() + had, buffer_.size() - had);
-    buffer_.resize(had + got);
-    return got > 0;
-  }
-
-  std::string path_, buffer_;
-  ByteReader bytes_;
-  size_t begin_ = 0;
-  int64_t number_ = 0;
-};
 
 class Evaluation {
  public:
@@ -114,17 +70,7 @@ class Evaluation {
     ORTHANT_CHECK(value.contains("tokens"), kData, where,
                   ": want text, tokens, messages, or prompt and choices, got ",
                   json_excerpt(value));
-    const Json& tokens = value["tokens"];
-    ORTHANT_CHECK(tokens.is_array(), kData, where, ": tokens: want a list of ids, got ",
-                  json_excerpt(tokens));
-    std::vector<int32_t> ids;
-    const int64_t vocab = model_.config.model.vocab_size;
-    for (const Json& token : tokens) {
-      const int64_t id = json_count(token, where + ": tokens");
-      ORTHANT_CHECK(id < vocab, kData, where, ": tokens: want ids below ", vocab, ", got ", id);
-      ids.push_back(static_cast<int32_t>(id));
-    }
-    return ids;
+    return json_ids(value["tokens"], model_.config.model.vocab_size, where + ": tokens");
   }
 
   // Of text; a dummy space before a document's first token is none.

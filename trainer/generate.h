@@ -22,22 +22,31 @@ struct GenerateOptions {
   int64_t seed = 1234;
   int64_t sample = 0;  // the n-th sample of a prompt; samples differ, and each is a pure function
                        // of (seed, prompt, sample)
+  bool wants_log_probs = false;
   // Text as it comes, in whole UTF-8 characters; may be empty.
-  std::function<void(const std::string& piece)> on_text;
+  std::function<void(const std::string& piece)> on_text = {};
 };
 
-// The texts after the prompts, each as if it were alone; one ends early at the end of the document
+struct Generated {
+  std::string text;  // behind the prompt
+  // Of ranks that hold the last stage: the tokens, with the one that ended the text; with
+  // wants_log_probs each one's log-probability in the model's distribution, whatever it was drawn
+  // from, with the bits that the training pass gives it; whether the text ended by itself.
+  std::vector<int32_t> ids = {};
+  std::vector<double> log_probs = {};
+  bool ended = false;
+};
+
+// The tokens that `options` goes on from.  A document's first token is never predicted, so an empty
+// prompt begins with a line break.
+std::vector<int32_t> prompt_tokens(const Tokenizer& tokenizer, const GenerateOptions& options);
+
+// What comes after the prompts, each as if it were alone; one ends early at the end of the document
 // or before a stop text.  Past the model's longest sequence it goes on from the last half.
 // Collective as Decoder::run; every rank gets the texts, and on_text is called on each that has
-// one.
-std::vector<std::string> generate(const Decoder& decoder, const Tokenizer& tokenizer,
-                                  const std::vector<GenerateOptions>& options);
-// Of a model whose layers this rank holds.
-std::string generate(const Transformer& model, const Tokenizer& tokenizer,
-                     const GenerateOptions& options, LatentForm latent = LatentForm::kAbsorbed);
-
-// The next token drawn from logits (host, any size): temperature, top-k, top-p; uniform in (0, 1).
-int32_t draw_token(const std::vector<double>& logits, const SamplingConfig& sampling,
-                   double uniform);
+// one.  on_token: called with each token of any text.
+std::vector<Generated> generate(const Decoder& decoder, const Tokenizer& tokenizer,
+                                const std::vector<GenerateOptions>& options,
+                                const std::function<void()>& on_token = {});
 
 }  // namespace orthant

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "parallel/comm/transport.h"
 #include "trainer/agree.h"
+#include "trainer/base_model.h"
 #include "trainer/datasets.h"
 #include "trainer/device.h"
 #include "trainer/generate.h"
@@ -78,8 +79,10 @@ std::vector<ReportSample> make_samples(const RunConfig& config, const Role& role
         {.prompt = g.prompt, .sampling = g.sampling, .seed = config.run.seed, .sample = i});
   if (wanted.empty()) return {};
   std::vector<ReportSample> samples;
-  for (std::string& text : generate(role.pipeline().decoder(g.mla), tokenizer, wanted))
-    samples.push_back({g.prompt, std::move(text)});
+  const Decoder decoder =
+      role.pipeline().decoder({.latent = g.mla, .max_sequences = g.max_sequences});
+  for (Generated& written : generate(decoder, tokenizer, wanted))
+    samples.push_back({g.prompt, std::move(written.text)});
   return samples;
 }
 
@@ -185,14 +188,16 @@ PretrainResult pretrain(const PretrainOptions& options, const Group& host_world)
   const RunPlan plan = going_on(options.plan, stored);
   const RunConfig& config = plan.config();
   const BatchSizes sizes = settle_sizes(config, session.checkpoint(), stored);
-  Engine engine = pretrain_engine(plan, world, device);
+  const RunBeginning beginning = begin_from_base(config, !session.checkpoint(), world);
+  Engine engine = pretrain_engine(plan, world, device, beginning.weights);
   Role& role = engine.role();
   check_routing(config, role);
   PretrainState state;
   session.begin({.configuration = yaml,
                  .changes =
                      [&](const std::string& stored_yaml) {
-                       return run_changes(plan, stored, stored_yaml, data.fingerprint);
+                       return run_changes(plan, stored, stored_yaml, data.fingerprint,
+                                          data.tokenizer->name());
                      },
                  .layout = config.parallel.text(),
                  .state =
@@ -204,6 +209,7 @@ PretrainResult pretrain(const PretrainOptions& options, const Group& host_world)
                 {role.saved()});
   state = {.data_fingerprint = data.fingerprint,  // from now on
            .tokenizer = data.tokenizer->name(),
+           .begins_with = session.checkpoint() ? stored.begins_with : beginning.begins_with,
            .total_steps = config.schedule.total_steps,
            .sequence_length = config.batch.sequence_length};
   if (session.is_first())

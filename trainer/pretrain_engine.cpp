@@ -32,14 +32,19 @@ EngineOptions engine_options(const RunPlan& plan) {
           .reduction_lanes = plan.reduction_lanes()};
 }
 
-Engine pretrain_engine(const RunPlan& plan, const Group& world, Device device) {
+Engine pretrain_engine(const RunPlan& plan, const Group& world, Device device,
+                       const WeightSource& weights) {
   const RunConfig& config = plan.config();
   context().any_order = config.run.determinism == Determinism::kNone;
   const RankGroups groups =
       make_rank_groups(world, config.parallel, config.model.num_key_value_heads);
-  const auto role = std::make_shared<Role>(role_options(plan, device), groups,
-                                           random_weights(static_cast<uint64_t>(config.run.seed)));
+  const auto role = std::make_shared<Role>(role_options(plan, device), groups, weights);
   return Engine(role, std::make_shared<LanguageModeling>(), engine_options(plan));
+}
+
+Engine pretrain_engine(const RunPlan& plan, const Group& world, Device device) {
+  const auto seed = static_cast<uint64_t>(plan.config().run.seed);
+  return pretrain_engine(plan, world, device, random_weights(seed));
 }
 
 Engine pretrain_engine(const RunPlan& plan, const Group& world) {

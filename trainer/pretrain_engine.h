@@ -10,10 +10,12 @@ namespace orthant {
 RoleOptions role_options(const RunPlan& plan, Device device);
 EngineOptions engine_options(const RunPlan& plan);
 
-// One role that trains all of the model towards language modelling, its weights drawn by run.seed.
-// Collective over the plan's ranks.
+// One role that trains all of the model towards language modelling.  Collective over the plan's
+// ranks.
+Engine pretrain_engine(const RunPlan& plan, const Group& world, Device device,
+                       const WeightSource& weights);
+// With weights that are drawn by run.seed, on the configuration's device or another.
 Engine pretrain_engine(const RunPlan& plan, const Group& world, Device device);
-// On the configuration's device.
 Engine pretrain_engine(const RunPlan& plan, const Group& world);
 
 }  // namespace orthant

@@ -39,7 +39,8 @@ BatchSizes settle_sizes(const RunConfig& config, const Manifest* manifest,
 }
 
 std::vector<std::string> run_changes(const RunPlan& plan, const PretrainState& stored,
-                                     const std::string& stored_yaml, const std::string& data) {
+                                     const std::string& stored_yaml, const std::string& data,
+                                     const std::string& tokenizer) {
   constexpr const char* kEnd = "schedule.total_steps";
   const int64_t end = plan.config().schedule.total_steps;
   std::vector<std::string> result;
@@ -49,6 +50,8 @@ std::vector<std::string> run_changes(const RunPlan& plan, const PretrainState& s
   }
   if (plan.schedule_end_is_given() && stored.total_steps != end)
     result.push_back(concat(kEnd, ": ", stored.total_steps, " -> ", end));
+  if (stored.tokenizer != tokenizer)
+    result.push_back(concat("data.tokenizer: ", stored.tokenizer, " -> ", tokenizer));
   if (stored.data_fingerprint != data) result.push_back("the training data is not the same");
   return result;
 }

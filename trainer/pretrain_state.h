@@ -13,11 +13,13 @@ namespace orthant {
 
 struct PretrainState {
   std::string data_fingerprint, tokenizer;
+  std::string begins_with;      // the token before every text, of a base that has one
   int64_t total_steps = 0;      // of the schedule
   int64_t sequence_length = 0;  // of the samples that were counted; 0: before this was kept
   void fields(FieldVisitor& v) {
     v.field("data_fingerprint", data_fingerprint, any_text(), "of what decides a sample");
     v.field("tokenizer", tokenizer, any_text(), "its name");
+    v.field("begins_with", begins_with, any_text(), "the token before every text, if any");
     v.field("total_steps", total_steps, at_least(0), "where the schedule ends");
     v.field("sequence_length", sequence_length, at_least(0), "tokens of a sample");
   }
@@ -37,6 +39,7 @@ BatchSizes settle_sizes(const RunConfig& config, const Manifest* manifest,
 // compared as it was, not as it was written: a stored configuration leaves open what the user left
 // open.
 std::vector<std::string> run_changes(const RunPlan& plan, const PretrainState& stored,
-                                     const std::string& stored_yaml, const std::string& data);
+                                     const std::string& stored_yaml, const std::string& data,
+                                     const std::string& tokenizer);
 
 }  // namespace orthant

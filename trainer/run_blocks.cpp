@@ -134,6 +134,11 @@ void SamplingConfig::fields(FieldVisitor& v) {
   v.field("top_k", top_k, at_least(0), "draw from the k likeliest tokens; 0 = all");
   v.field("top_p", top_p, RealBounds{.low = 0.0, .high = 1.0, .low_open = true},
           "draw from the smallest set with this probability");
+  v.field("min_p", min_p, RealBounds{.low = 0.0, .high = 1.0},
+          "draw from tokens that are at least so many times as likely as the likeliest");
+  v.field("repetition_penalty", repetition_penalty, positive(),
+          "tokens that were there, in the prompt too, get logits that are divided by it, or "
+          "multiplied where they are negative; 1 = none");
 }
 
 void GenerationConfig::fields(FieldVisitor& v) {
@@ -141,7 +146,10 @@ void GenerationConfig::fields(FieldVisitor& v) {
   sampling.fields(v);
   v.field("mla", mla, latent_form_names(),
           "how new tokens see the cache of latent attention: naive: keys and values are made of it "
-          "again, with the bits of training; absorbed: the latents themselves, with less work");
+          "again, with the bits of training; absorbed: the latents themselves, with less work; "
+          "compared: "
+          "both, to tell how far they are apart");
+  v.field("max_sequences", max_sequences, at_least(1), "sequences that are written at once");
   v.field("samples", samples, at_least(0), "samples at the end of a run");
 }
 

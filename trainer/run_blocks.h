@@ -72,7 +72,8 @@ struct SamplingConfig {
   int64_t max_new_tokens = 200;
   double temperature = 0.8;
   int64_t top_k = 0;
-  double top_p = 1.0;
+  double top_p = 1.0, min_p = 0.0;
+  double repetition_penalty = 1.0;
   void fields(FieldVisitor& v);
 };
 
@@ -80,6 +81,7 @@ struct GenerationConfig {
   std::string prompt;
   SamplingConfig sampling;
   LatentForm mla = LatentForm::kAbsorbed;
+  int64_t max_sequences = 64;
   int64_t samples = 1;
   void fields(FieldVisitor& v);
 };

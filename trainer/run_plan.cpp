@@ -66,34 +66,18 @@ std::vector<StageLayers> split_layers(const RunConfig& config) {
                       p.pipeline_layers);
 }
 
-// A norm over all heads of a token would be a sum over the ranks that share them.
-void check_norms(const RunConfig& config) {
-  const ModelConfig& m = config.model;
-  const int64_t ranks = config.parallel.tensor_parallel_size;
-  ORTHANT_CHECK(!m.use_qk_norm || m.qk_norm_type != QkNorm::kPerLayer || ranks == 1, kConfig,
-                "parallel.tensor_parallel_size: ", ranks, " ranks cannot share heads that are ",
-                "normed as one (model.qk_norm_type per_layer); want 1");
-}
-
 // What the number of ranks says, the rest being settled; returns the layers of the stages.
 std::vector<StageLayers> settle_layout(RunConfig& config, int world_size) {
   ParallelConfig& parallel = config.parallel;
   BatchConfig& batch = config.batch;
-  const ModelConfig& model = config.model;
   parallel.resolve(world_size);
   const int64_t replicas = parallel.data_parallel_size;
   if (batch.global_batch_size == 0) batch.global_batch_size = batch.micro_batch_size * replicas;
   Problems problems;
   if (batch.ramp_start > 0) problems.collect([&] { batch.check_ramp(replicas); });
   problems.collect([&] { parallel.check_batch(batch.global_batch_size, batch.micro_batch_size); });
-  problems.collect([&] {
-    parallel.check_model(world_size, {.heads = model.num_attention_heads,
-                                      .kv_heads = model.num_key_value_heads,
-                                      .experts = model.n_routed_experts,
-                                      .expert_width = model.moe_intermediate_size,
-                                      .sequence_length = batch.sequence_length});
-  });
-  problems.collect([&] { check_norms(config); });
+  problems.collect(
+      [&] { check_layout(config.model, parallel, world_size, batch.sequence_length); });
   std::vector<StageLayers> layers;
   if (problems.empty()) problems.collect([&] { layers = split_layers(config); });
   problems.raise();
@@ -101,6 +85,24 @@ std::vector<StageLayers> settle_layout(RunConfig& config, int world_size) {
 }
 
 }  // namespace
+
+void check_layout(const ModelConfig& model, const ParallelConfig& parallel, int world_size,
+                  int64_t sequence_length) {
+  Problems problems;
+  problems.collect([&] {
+    parallel.check_model(world_size, {.heads = model.num_attention_heads,
+                                      .kv_heads = model.num_key_value_heads,
+                                      .experts = model.n_routed_experts,
+                                      .expert_width = model.moe_intermediate_size,
+                                      .sequence_length = sequence_length});
+  });
+  // A norm over all heads of a token would be a sum over the ranks that share them.
+  const int64_t ranks = parallel.tensor_parallel_size;
+  problems.want(!model.use_qk_norm || model.qk_norm_type != QkNorm::kPerLayer || ranks == 1,
+                "parallel.tensor_parallel_size: ", ranks, " ranks cannot share heads that are ",
+                "normed as one (model.qk_norm_type per_layer); want 1");
+  problems.raise();
+}
 
 RunPlan::RunPlan(const RunConfig& given, int world_size)
     : given_(given), config_(given), world_size_(world_size) {

@@ -11,6 +11,10 @@
 
 namespace orthant {
 
+// That so many ranks, with a resolved layout, can share the model.  Error(kConfig).
+void check_layout(const ModelConfig& model, const ParallelConfig& parallel, int world_size,
+                  int64_t sequence_length);
+
 class RunPlan {
  public:
   // Settles what the configuration leaves open and checks how its fields go together.

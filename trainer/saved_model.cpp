@@ -7,21 +7,30 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "checkpoint/reader.h"
+#include "parallel/comm/transport.h"
 #include "tensor/plugin.h"
 #include "trainer/device.h"
 #include "trainer/hub/hub_folder.h"
 #include "trainer/run/run_dir.h"
+#include "trainer/run_plan.h"
 #include "trainer/training_state.h"
+#include "trainer/weight_source.h"
 
 namespace orthant {
 namespace {
 
-RunConfig config_of(const Manifest& manifest, const std::string& precision) {
-  const std::vector<std::string> overrides =
-      precision.empty() ? std::vector<std::string>{} : std::vector{"precision=" + precision};
-  return parse_config<RunConfig>(manifest.configuration,
-                                 manifest.directory + "/manifest.json: configuration", overrides)
-      .config;
+// The run's layout is not this model's.
+RunConfig config_of(const std::string& command, const Manifest& manifest,
+                    const SavedModelOptions& options) {
+  const std::string where = manifest.directory + "/manifest.json: configuration";
+  RunConfig config = parse_config<RunConfig>(manifest.configuration, where, {}).config;
+  config.parallel = {};
+  std::vector<std::string> overrides = options.overrides;
+  for (const std::string& one : overrides)
+    ORTHANT_CHECK(one.starts_with("parallel."), kConfig, command, ": ", one,
+                  ": want parallel.KEY=VALUE, how the ranks share the model");
+  if (!options.precision.empty()) overrides.push_back("precision=" + options.precision);
+  return parse_config<RunConfig>(to_yaml(config), where, overrides).config;
 }
 
 RunPaths paths_of(const Manifest& manifest) {
@@ -63,24 +72,41 @@ std::string find_checkpoint(const std::string& command, const std::string& path)
   return newest->directory;
 }
 
+namespace {
+
+// The model on its ranks, with a pipeline's stages in order and nothing that trains.
+std::shared_ptr<Role> make_role(const std::string& command, SavedModel& saved, const Group& world) {
+  RunConfig& c = saved.config;
+  c.parallel.resolve(world.size());
+  c.parallel.pipeline_schedule = "1f1b";
+  check_layout(c.model, c.parallel, world.size(), c.parallel.context_parallel_size);
+  const Device device = device_for(command, c);
+  const Group group = connect_devices(world, device, c.parallel.device_transport);
+  const RoleOptions options{
+      .stages = {.model = c.model,
+                 .moe = c.moe,
+                 .dtype = c.precision,
+                 .device = device,
+                 .layers = split_stages(c.model, c.model.max_position_embeddings,
+                                        static_cast<int>(c.parallel.pipeline_parallel_size),
+                                        c.parallel.pipeline_layers)}};
+  return std::make_shared<Role>(options,
+                                make_rank_groups(group, c.parallel, c.model.num_key_value_heads),
+                                checkpoint_weights(saved.manifest));
+}
+
+}  // namespace
+
 SavedModel load_saved_model(const std::string& command, const std::string& path,
-                            const std::string& precision) {
+                            const SavedModelOptions& options, const Group& world) {
   SavedModel saved{.manifest = read_manifest(find_checkpoint(command, path))};
-  saved.config = config_of(saved.manifest, precision);
-  saved.store = std::make_unique<ParameterStore>();
-  saved.model =
-      std::make_unique<Transformer>(TransformerOptions{.config = saved.config.model,
-                                                       .moe = saved.config.moe,
-                                                       .dtype = saved.config.precision,
-                                                       .device = device_for(command, saved.config)},
-                                    *saved.store);
-  const std::vector<CheckpointTensor> weights = weight_tensors(*saved.store, saved.manifest);
-  load_tensors(Group::self(), saved.manifest, weights,
-               {.unused_prefixes = {kOptimizerPrefix, kHubExtraPrefix}});
-  set_weights(*saved.store, weights);
+  saved.config = config_of(command, saved.manifest, options);
+  saved.role = make_role(command, saved, world);
+  saved.model = saved.role->pipeline().stages().front().get();
   saved.tokenizer = saved_tokenizer(saved.manifest, saved.config);
   saved.end_ids = end_ids_of(paths_of(saved.manifest).hub(), saved.config.model.vocab_size);
-  if (const auto bos = saved.manifest.extra.find(kBeginKey); bos != saved.manifest.extra.end()) {
+  const auto bos = saved.manifest.extra.find(kBeginKey);
+  if (bos != saved.manifest.extra.end() && !bos->second.empty()) {
     const int32_t token = saved.tokenizer->special_ids().bos;
     ORTHANT_CHECK(token >= 0 && bos->second == std::to_string(token), kData,
                   saved.manifest.directory, ": texts begin with token ", bos->second,
@@ -88,6 +114,11 @@ SavedModel load_saved_model(const std::string& command, const std::string& path,
     saved.begin = {token};
   }
   return saved;
+}
+
+SavedModel load_saved_model(const std::string& command, const std::string& path,
+                            const std::string& precision) {
+  return load_saved_model(command, path, {.precision = precision}, Group::self());
 }
 
 }  // namespace orthant

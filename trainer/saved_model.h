@@ -7,16 +7,16 @@
 
 #include "checkpoint/manifest.h"
 #include "data/tokenizer.h"
-#include "model/transformer.h"
+#include "trainer/role.h"
 #include "trainer/run_config.h"
 
 namespace orthant {
 
 struct SavedModel {
   Manifest manifest;
-  RunConfig config;
-  std::unique_ptr<ParameterStore> store;
-  std::unique_ptr<Transformer> model;
+  RunConfig config;  // its parallel block: of the ranks that hold the model now
+  std::shared_ptr<Role> role;
+  const Transformer* model = nullptr;  // the role's first stage: all of it without a pipeline
   std::unique_ptr<Tokenizer> tokenizer;
   std::vector<int32_t> begin;    // tokens that every text begins with
   std::vector<int32_t> end_ids;  // that end one, beside the tokenizer's end of a document
@@ -29,8 +29,14 @@ std::unique_ptr<Tokenizer> saved_tokenizer(const Manifest& manifest, const RunCo
 // `path`. Error(kMissingInput), beginning with the name of the command.
 std::string find_checkpoint(const std::string& command, const std::string& path);
 
-// precision: fp64, fp32 or bf16; empty: that of the run.  Errors begin with the name of the
-// command.
+struct SavedModelOptions {
+  std::string precision = "";               // fp64, fp32 or bf16; empty: that of the run
+  std::vector<std::string> overrides = {};  // parallel.KEY=VALUE: how the ranks share the model
+};
+// Errors begin with the name of the command.  Collective.
+SavedModel load_saved_model(const std::string& command, const std::string& path,
+                            const SavedModelOptions& options, const Group& world);
+// On this rank alone.
 SavedModel load_saved_model(const std::string& command, const std::string& path,
                             const std::string& precision);
 

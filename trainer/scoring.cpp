@@ -2,10 +2,10 @@
 #include "trainer/scoring.h"
 
 #include <algorithm>
-#include <cmath>
 #include <numeric>
 
 #include "base/error.h"
+#include "trainer/sampling.h"
 
 namespace orthant {
 namespace {
@@ -16,13 +16,8 @@ constexpr int64_t kRows = 64;  // whose logits are there at once
 void add_rows(const Tensor& logits, std::span<const int32_t> labels, std::vector<double>& result) {
   const std::vector<double> values = logits.to_doubles();
   const auto vocab = static_cast<size_t>(logits.dim(1));
-  for (size_t r = 0; r < labels.size(); ++r) {
-    const double* row = values.data() + r * vocab;
-    const double largest = *std::max_element(row, row + vocab);
-    double sum = 0;
-    for (size_t v = 0; v < vocab; ++v) sum += std::exp(row[v] - largest);
-    result.push_back(row[labels[r]] - (largest + std::log(sum)));
-  }
+  for (size_t r = 0; r < labels.size(); ++r)
+    result.push_back(log_probability({values.data() + r * vocab, vocab}, labels[r]));
 }
 
 }  // namespace

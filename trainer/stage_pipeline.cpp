@@ -84,10 +84,10 @@ void StagePipeline::settle_gradients() {
   }
 }
 
-Decoder StagePipeline::decoder(LatentForm latent) const {
+Decoder StagePipeline::decoder(const DecoderOptions& options) const {
   std::vector<const Transformer*> stages;
   for (const auto& stage : stages_) stages.push_back(stage.get());
-  return Decoder(std::move(stages), latent);
+  return Decoder(std::move(stages), options);
 }
 
 const pipeline::Schedule& StagePipeline::schedule_of(int num_micro_batches) {

@@ -53,7 +53,7 @@ class StagePipeline {
   void settle_gradients();
 
   // Writes on from prompts with all stages.  Collective over the pipeline.
-  Decoder decoder(LatentForm latent = LatentForm::kAbsorbed) const;
+  Decoder decoder(const DecoderOptions& options = {}) const;
 
   // What a step asks of the stages.
   struct Work {

@@ -67,6 +67,7 @@ constexpr int64_t kSumElems = 1024 * 1024;       // unfinished sums per thread, 
 constexpr int64_t kWholePanelBytes = 192 << 10;  // longest panel of B without cutting k
 constexpr int64_t kPanelBytes = 128 << 10;       // pieces of a longer one
 constexpr int64_t kThreadWork = 1 << 18;         // m n k that pays for waking a thread
+constexpr int64_t kBoundRows = 8;                // fewer rows wait for B's memory alone
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -361,7 +362,7 @@ PackedMatrixPtr pack_matrix(DType dtype, int64_t k, int64_t n, const void* b, in
 void gemm_with(const GemmKernel& kernel, const GemmArgs& args) {
   check_gemm(kernel, args);
   if (args.m == 0 || args.n == 0) return;
-  const int64_t useful = args.m * args.n * args.k / kThreadWork;
+  const int64_t useful = std::max(args.m, kBoundRows) * args.n * args.k / kThreadWork;
   const int64_t threads = std::min<int64_t>(context().num_threads, useful);
   const Grid grid = choose_grid(kernel, args.m, args.n, args.packed_b != nullptr, threads);
   parallel_for_each(grid.size, [&](int64_t i) { run_grid_block(kernel, args, grid, i); });

@@ -56,6 +56,7 @@ ORTHANT_OPERANDS(CopyHeadsArgs, x, y)
 ORTHANT_OPERANDS(AttentionArgs, q, k, v, o, lse, doc_start)
 ORTHANT_OPERANDS(AttentionGradArgs, forward.q, forward.k, forward.v, forward.o, forward.lse,
                  forward.doc_start, do_, dq, dk, dv)
+ORTHANT_OPERANDS(PagedAttentionArgs, q, k, v, o, sequences, pages)
 ORTHANT_OPERANDS(SwigluArgs, x, y)
 ORTHANT_OPERANDS(SwigluGradArgs, x, dy, dx)
 ORTHANT_OPERANDS(SoftmaxArgs, x, y)

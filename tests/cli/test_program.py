@@ -15,7 +15,8 @@ METRICS = ("step samples tokens loss lm_loss grad_norm learning_rate step_ms tok
 # Small enough for a test: the shape of each configuration stays, its size does not.
 SCALED = ["run.max_steps=2", "schedule.total_steps=2", "schedule.warmup_steps=1", "evaluation.tokens=2000",
           "batch.sequence_length=32", "generation.samples=1", "generation.max_new_tokens=4"]
-WIDTHS = {"quickstart": [], "shakespeare": [], "bench-dense": ["model.hidden_size=48", "model.intermediate_size=64", "model.vocab_size=512"],
+WIDTHS = {"quickstart": [], "shakespeare": [], "longer-stories": [f"model.from={ROOT}/tests/data/stories260k"],
+          "bench-dense": ["model.hidden_size=48", "model.intermediate_size=64", "model.vocab_size=512"],
           "bench-moe": ["model.hidden_size=64", "model.vocab_size=512", "model.moe_intermediate_size=32"],
           "long-context": ["parallel.context_parallel_size=2", "model.hidden_size=64", "model.vocab_size=512"],
           "balance-v2": ["data.tokenizer=byte"], "balance-v3": ["data.tokenizer=byte"]}

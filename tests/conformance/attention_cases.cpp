@@ -84,6 +84,69 @@ void decode(Trial& run, int64_t q_len, int64_t q_offset, int64_t capacity, int64
                      .scale = 0.35});
 }
 
+// New rows of sequences whose pages are strewn over a pool.  Rows that nobody wrote hold NaN.
+struct PagedSequence {
+  int64_t count, position, first_key;
+};
+void attend_pages(Trial& run, const std::vector<PagedSequence>& sequences, int64_t window,
+                  bool transposed, int64_t v_dim = 10) {
+  const int64_t page_rows = 64, heads = 6, kv_heads = 2, qk_dim = 8;
+  const int64_t width = kv_heads * (qk_dim + v_dim);
+  const int64_t page_bytes = page_rows * width * size_of(run.type(Kind::kModel));
+  std::vector<double> table, distances;
+  std::vector<int64_t> written;  // rows, by page of the pool
+  int64_t rows = 0, pages = 0;
+  for (const PagedSequence& s : sequences)
+    pages += (s.position + s.count - s.first_key + page_rows - 1) / page_rows;
+  written.resize(static_cast<size_t>(pages));
+  for (const PagedSequence& s : sequences) {
+    for (const int64_t value : {rows, s.count, s.position, s.first_key, std::ssize(distances)})
+      table.push_back(static_cast<double>(value));
+    rows += s.count;
+    for (int64_t at = s.first_key; at < s.position + s.count; at += page_rows) {
+      const int64_t page = pages - 1 - std::ssize(distances);  // the last page of the pool first
+      written[static_cast<size_t>(page)] = std::min(page_rows, s.position + s.count - at);
+      distances.push_back(static_cast<double>(page * page_bytes));
+    }
+  }
+  // In a page the rows of one head stand side by side, keys before values.
+  const int64_t keys = kv_heads * qk_dim * page_rows;
+  const Values values = normal(2);
+  const View pool = run.in(Kind::kModel, {pages, page_rows * width}, [&](int64_t i) {
+    const int64_t page = i / (page_rows * width), at = i % (page_rows * width);
+    const int64_t row = at >= keys   ? (at - keys) / v_dim % page_rows
+                        : transposed ? at % page_rows
+                                     : at / qk_dim % page_rows;
+    const bool is_there = row < written[static_cast<size_t>(page)];
+    return is_there ? values(i) : std::numeric_limits<double>::quiet_NaN();
+  });
+  const auto first_head = [&](int64_t begin, int64_t of_head) {
+    View view = Trial::columns(pool, begin, begin + of_head);
+    view.shape[0] = page_rows;
+    view.row_stride = of_head;
+    return view;
+  };
+  View k = first_head(0, qk_dim);
+  if (transposed) k.shape[0] = qk_dim, k.shape[1] = k.row_stride = page_rows;
+  CALL(run, paged_attention,
+       PagedAttentionArgs{.q = run.in(Kind::kModel, {rows, heads * qk_dim}, normal(1), 4),
+                          .k = k,
+                          .v = first_head(keys, v_dim),
+                          .o = run.out("o", Kind::kModel, {rows, heads * v_dim}),
+                          .sequences = run.in(Kind::kI64, {std::ssize(sequences), 5}, list(table)),
+                          .pages = run.in(Kind::kI64, {std::ssize(distances)}, list(distances)),
+                          .page_rows = page_rows,
+                          .k_step = page_rows * qk_dim,
+                          .v_step = page_rows * v_dim,
+                          .heads = heads,
+                          .kv_heads = kv_heads,
+                          .qk_dim = qk_dim,
+                          .v_dim = v_dim,
+                          .window = window,
+                          .scale = 0.35,
+                          .k_transposed = transposed});
+}
+
 // The last 40 of 100 tokens as queries, over two chunks of keys, one after the other; both in
 // memory with other rows between the sequences.  Sums go on from what is there.
 void attend_chunks(Trial& run, bool grad, bool has_documents, int64_t window) {
@@ -217,6 +280,18 @@ void add_attention_cases(std::vector<ConformanceCase>& cases) {
       {"attention", "tokens behind a cache", [](Trial& run) { decode(run, 3, 5, 11); }});
   cases.push_back(
       {"attention", "behind a long cache", [](Trial& run) { decode(run, 2, 300, 320); }});
+  for (const bool transposed : {false, true}) {
+    const auto add = [&](const std::string& name, const std::vector<PagedSequence>& sequences,
+                         int64_t window, int64_t v_dim) {
+      cases.push_back(
+          {"paged_attention", name + (transposed ? ", keys transposed" : ""),
+           [=](Trial& run) { attend_pages(run, sequences, window, transposed, v_dim); }});
+    };
+    add("the first tokens", {{1, 0, 0}, {70, 0, 0}}, 0, 10);
+    add("sequences of many lengths", {{1, 63, 0}, {1, 64, 0}, {3, 300, 0}, {130, 20, 0}}, 0, 10);
+    add("values of whole vectors", {{1, 63, 0}, {1, 64, 0}, {1, 330, 0}, {2, 20, 0}}, 0, 32);
+    add("rolling windows", {{1, 63, 0}, {2, 300, 192}, {1, 129, 64}}, 60, 16);
+  }
   cases.push_back({"attention", "behind a cache, in a window",
                    [](Trial& run) { decode(run, 2, 300, 320, 90); }});
 }

@@ -33,6 +33,8 @@ void store(char* to, DType dtype, double value) {
       return write(to, static_cast<float>(value));
     case DType::kBF16:
       return write(to, bf16(static_cast<float>(value)).bits);
+    case DType::kI64:
+      return write(to, static_cast<int64_t>(value));
     default:
       return write(to, static_cast<int32_t>(value));
   }
@@ -46,6 +48,8 @@ double load(const char* from, DType dtype) {
       return static_cast<double>(read<float>(from));
     case DType::kBF16:
       return static_cast<double>(static_cast<float>(read<bf16>(from)));
+    case DType::kI64:
+      return static_cast<double>(read<int64_t>(from));
     default:
       return read<int32_t>(from);
   }
@@ -116,6 +120,8 @@ DType Trial::type_of(Kind kind, DType model) {
       return wide_of(model);
     case Kind::kF64:
       return DType::kF64;
+    case Kind::kI64:
+      return DType::kI64;
     default:
       return DType::kI32;
   }
@@ -140,7 +146,7 @@ View Trial::make(const std::string& name, Kind kind, const std::vector<int64_t>&
   array->bytes.assign(
       static_cast<size_t>(2 * kGuardBytes + array->rows * array->stride * array->elem()), kGuard);
   const DType seen = type_of(kind, rounding_);
-  const bool is_nan = !values && kind != Kind::kI32;
+  const bool is_nan = !values && kind != Kind::kI32 && kind != Kind::kI64;
   for (int64_t r = 0; r < array->rows; ++r) {
     for (int64_t c = 0; c < array->cols; ++c) {
       char* to = array->bytes.data() + array->at(r, c);

@@ -106,7 +106,7 @@ TEST(FakeDevice, DecodesWithTheBitsOfTheCpu) {
     Variant variant = find_variant("moe");
     variant.config.device = device;
     Engine engine = pretrain_engine(plan_of(variant, {.precision = "fp32"}, 1), Group::self());
-    KvCache cache = engine.role().model().make_cache({16});
+    KvCache cache = engine.role().model().make_cache(1);
     for (const std::vector<int32_t>& ids : {std::vector<int32_t>{3, 1, 4}, {1}, {5, 9}}) {
       logits.push_back(engine.role().model().decode({ids}, cache).to_doubles());
     }

@@ -40,6 +40,7 @@ Written write_on(const Variant& variant, const LayoutOptions& options, const Gro
   };
   callbacks.on_token = [&](int64_t request, int32_t token) {
     told[static_cast<size_t>(request)].push_back(token);
+    return true;
   };
   // Twice: a decoder is as new behind a run.
   decoder.run(requests_of(begin, end), callbacks);

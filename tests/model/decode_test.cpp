@@ -72,13 +72,12 @@ TEST_P(DecodeTest, TokenByTokenGivesTheBitsOfOnePass) {
     const Transformer model({.config = config, .dtype = GetParam()}, store);
     store.initialize(11);
     const std::vector<int32_t> ids = tokens(90);
-    KvCache whole = model.make_cache({96}), pieces = model.make_cache({96}),
-            single = model.make_cache({96});
+    KvCache whole = model.make_cache(1), pieces = model.make_cache(1), single = model.make_cache(1);
     const std::vector<double> want = model.decode({ids}, whole).to_doubles();
     model.decode({part(ids, 0, 70)}, pieces);
     EXPECT_EQ(model.decode({part(ids, 70, 90)}, pieces).to_doubles(), want);
     Tensor last;
-    for (const int32_t id : ids) last = model.decode({{id}}, single);
+    for (const int32_t id : ids) last = model.decode({NewTokens{id}}, single);
     EXPECT_EQ(last.to_doubles(), want);
   }
 }
@@ -104,7 +103,7 @@ TEST_P(DecodeTest, DecodingIsTheTrainingPass) {
     Pass pass(batch, {}, Device{});
     const NoGradScope no_grad;
     const HeadLoss loss = model.head().loss(model.forward(Var(), pass), pass.labels);
-    KvCache cache = model.make_cache({length});
+    KvCache cache = model.make_cache(1);
     const std::vector<double> logits = model.decode({ids}, cache).to_doubles();
     double sum = 0;
     for (const double logit : logits) sum += std::exp(logit - logits[17]);
@@ -119,10 +118,10 @@ TEST_P(DecodeTest, AbsorbedLatentsAreNearNaiveOnes) {
   const Transformer model({.config = small_latent(), .dtype = GetParam()}, store);
   store.initialize(11);
   const std::vector<int32_t> ids = tokens(90);
-  KvCache naive = model.make_cache({96, 96}, LatentForm::kNaive);
-  KvCache absorbed = model.make_cache({96, 96}, LatentForm::kAbsorbed);
+  KvCache naive = model.make_cache(2, LatentForm::kNaive);
+  KvCache absorbed = model.make_cache(2, LatentForm::kAbsorbed);
   double worst = 0;
-  const auto step = [&](const NewTokens& next) {
+  const auto step = [&](const NextTokens& next) {
     const std::vector<double> want = model.decode(next, naive).to_doubles();
     const std::vector<double> got = model.decode(next, absorbed).to_doubles();
     for (size_t i = 0; i < want.size(); ++i)
@@ -130,8 +129,8 @@ TEST_P(DecodeTest, AbsorbedLatentsAreNearNaiveOnes) {
   };
   step({part(ids, 0, 70), part(ids, 0, 30)});
   EXPECT_EQ(worst, 0) << "prompts are naive";
-  for (size_t i = 70; i < 85; ++i) step({{ids[i]}, {ids[i]}});
-  step({part(ids, 85, 90), {3}});
+  for (size_t i = 70; i < 85; ++i) step({NewTokens{ids[i]}, NewTokens{ids[i]}});
+  step({part(ids, 85, 90), NewTokens{3}});
   std::cout << "  largest difference " << worst << "\n";
   EXPECT_LT(worst, GetParam() == DType::kF64 ? 1e-12 : GetParam() == DType::kF32 ? 1e-5 : 3e-2);
   if (GetParam() == DType::kF64) {
@@ -139,18 +138,89 @@ TEST_P(DecodeTest, AbsorbedLatentsAreNearNaiveOnes) {
   }
 }
 
-// A token costs kv_lora_rank + qk_rope_head_dim elements a layer.
+int64_t cache_bytes() { return context().ledger->bytes(MemoryCategory::kCache); }
+
+// A token costs kv_lora_rank + qk_rope_head_dim elements a layer, and a sequence at most a page
+// more.
 TEST_P(DecodeTest, ALatentCacheHoldsTheLatentAndTheSharedKey) {
   ParameterStore store;
   const ModelConfig config = small_latent();
   const Transformer model({.config = config, .dtype = GetParam()}, store);
-  const auto held = [] { return context().ledger->bytes(MemoryCategory::kCache); };
-  const int64_t before = held();
-  const KvCache cache = model.make_cache({512, 1024});
-  const int64_t wanted = (512 + 1024) * config.num_hidden_layers *
-                         (config.kv_lora_rank + config.qk_rope_head_dim) * size_of(GetParam());
-  EXPECT_GE(held() - before, wanted);
-  EXPECT_LE(held() - before, wanted + 2 * 4096 * config.num_hidden_layers);
+  store.initialize(11);
+  const int64_t before = cache_bytes();
+  KvCache cache = model.make_cache(2);
+  const std::vector<int32_t> ids = tokens(90);
+  const int64_t of_token = config.num_hidden_layers *
+                           (config.kv_lora_rank + config.qk_rope_head_dim) * size_of(GetParam());
+  int64_t held = 0;
+  for (size_t i = 0; i < 6; ++i) {
+    model.decode({part(ids, 15 * i, 15 * i + 15), i < 2 ? part(ids, 0, 1) : part(ids, 0, 0)},
+                 cache);
+    held += i < 2 ? 16 : 15;
+    EXPECT_GE(cache_bytes() - before, held * of_token) << i;
+    EXPECT_LE(cache_bytes() - before, (held + 2 * LayerCache::kPageRows) * of_token) << i;
+  }
+  cache.clear(0);
+  EXPECT_EQ(cache_bytes() - before, LayerCache::kPageRows * of_token);
+}
+
+// Where every layer has a window, memory stays what it was behind the first one.
+TEST_P(DecodeTest, CachesOfWindowsRoll) {
+  ModelConfig config = small_moe();
+  config.max_position_embeddings = 1000;
+  config.sliding_window = 70;
+  config.resolve(1000);
+  ParameterStore store;
+  const Transformer model({.config = config, .dtype = GetParam()}, store);
+  store.initialize(11);
+  const std::vector<int32_t> ids = tokens(500);
+  KvCache rolling = model.make_cache(1), whole = model.make_cache(1);
+  const int64_t before = cache_bytes();
+  Tensor last;
+  int64_t most = 0, behind_two_windows = 0;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    last = model.decode({NewTokens{ids[i]}}, rolling);
+    most = std::max(most, cache_bytes() - before);
+    if (i == 200) behind_two_windows = most;
+  }
+  EXPECT_EQ(most, behind_two_windows);
+  EXPECT_EQ(last.to_doubles(), model.decode({ids}, whole).to_doubles());
+}
+
+// Sequences with a beginning in common share its pages, and go on each by itself.
+TEST_P(DecodeTest, ASequenceCanBeginWithWhatAnotherHas) {
+  for (const ModelConfig& config : {small_moe(), small_sliding(), small_latent()}) {
+    for (const size_t length : {size_t{1}, size_t{63}, size_t{64}, size_t{65}, size_t{80}}) {
+      ParameterStore store;
+      const Transformer model({.config = config, .dtype = GetParam()}, store);
+      store.initialize(11);
+      const std::vector<int32_t> ids = tokens(90);
+      KvCache cache = model.make_cache(3), alone = model.make_cache(1);
+      NewTokens prompt = part(ids, 0, length);
+      prompt.of_prompt = true;
+      const std::vector<double> want = model.decode({prompt, {}, {}}, cache).to_doubles();
+      const int64_t of_one = cache_bytes();
+      {
+        const KvCache::Kept kept = cache.keep(0);
+        model.decode({NewTokens{5}, {}, {}}, cache);
+        NewTokens last = part(ids, length - 1, length);
+        last.of_prompt = true;
+        cache.put(1, kept, kept.length - 1);
+        cache.put(2, kept, kept.length - 1);
+        const std::vector<double> both = model.decode({{}, last, last}, cache).to_doubles();
+        EXPECT_EQ(std::vector<double>(both.begin(), both.begin() + std::ssize(want)), want);
+        EXPECT_EQ(std::vector<double>(both.begin() + std::ssize(want), both.end()), want);
+      }
+      if (length == 80) {
+        EXPECT_LT(cache_bytes(), 3 * of_one);
+      }
+      const std::vector<double> got =
+          model.decode({NewTokens{6}, NewTokens{7}, {}}, cache).to_doubles();
+      model.decode({prompt}, alone);
+      EXPECT_EQ(model.decode({NewTokens{7}}, alone).to_doubles(),
+                std::vector<double>(got.begin() + std::ssize(want), got.end()));
+    }
+  }
 }
 
 // Sequences of different lengths, of which some wait: each gets the bits that it gets alone, also
@@ -162,29 +232,30 @@ TEST_P(DecodeTest, ASequenceInABatchHasTheBitsOfItAlone) {
     store.initialize(11);
     const std::vector<int32_t> ids = tokens(90);
     // By sequence: what it gets in each step.
-    const std::vector<NewTokens> given = {
-        {part(ids, 0, 30), {7}, {8}, {9}},
-        {part(ids, 0, 30), {5}, {}, {4}},
-        {part(ids, 40, 43), part(ids, 3, 30), {1}, {2}},
-        {{}, part(ids, 50, 80), {3}, {6, 2, 1}},
+    const std::vector<NextTokens> given = {
+        {part(ids, 0, 30), NewTokens{7}, NewTokens{8}, NewTokens{9}},
+        {part(ids, 0, 30), NewTokens{5}, {}, NewTokens{4}},
+        {part(ids, 40, 43), part(ids, 3, 30), NewTokens{1}, NewTokens{2}},
+        {{}, part(ids, 50, 80), NewTokens{3}, NewTokens{6, 2, 1}},
     };
-    KvCache together = model.make_cache({40, 40, 33, 50});
+    KvCache together = model.make_cache(4);
     std::vector<KvCache> alone;
-    for (size_t b = 0; b < given.size(); ++b) alone.push_back(model.make_cache({60}));
+    for (size_t b = 0; b < given.size(); ++b) alone.push_back(model.make_cache(1));
     for (size_t step = 0; step < 4; ++step) {
-      NewTokens next;
+      NextTokens next;
       std::vector<double> want;
       for (size_t b = 0; b < given.size(); ++b) {
         next.push_back(given[b][step]);
-        if (next.back().empty()) continue;
+        if (next.back().size() == 0) continue;
         const std::vector<double> logits = model.decode({next.back()}, alone[b]).to_doubles();
         want.insert(want.end(), logits.begin(), logits.end());
       }
       EXPECT_EQ(model.decode(next, together).to_doubles(), want) << "step " << step;
     }
-    expect_error(ErrorKind::kInternal, {"sequence 2", "room for 33 tokens, want 34"}, [&] {
-      model.decode({{}, {}, {1, 2}, {}}, together);
-    });
+    expect_error(ErrorKind::kInternal, {"sequence 2 would have 97 tokens, the model takes 96"},
+                 [&] {
+                   model.decode({{}, {}, tokens(65), {}}, together);
+                 });
   }
 }
 

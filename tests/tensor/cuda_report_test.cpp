@@ -101,6 +101,8 @@ TEST_F(CudaReport, EveryOpListsItsViews) {
   expect_all_views<AttentionArgs>("attention", {v, v, v, v, v, v}, table_.attention, 6);
   expect_all_views<AttentionGradArgs>("attention_grad", {{v, v, v, v, v, v}, v, v, v, v},
                                       table_.attention_grad, 10);
+  expect_all_views<PagedAttentionArgs>("paged_attention", {v, v, v, v, v, v},
+                                       table_.paged_attention, 6);
   expect_all_views<SwigluArgs>("swiglu", {v, v}, table_.swiglu, 2);
   expect_all_views<SwigluGradArgs>("swiglu_grad", {v, v, v}, table_.swiglu_grad, 3);
   expect_all_views<SoftmaxArgs>("softmax", {v, v}, table_.softmax, 2);

@@ -149,6 +149,7 @@ inline Backend serial_backend() {
   table.rotary = kernels::rotary<Exec>;
   table.attention = kernels::attention<Exec>;
   table.attention_grad = kernels::attention_grad<Exec>;
+  table.paged_attention = kernels::paged_attention<Exec>;
   table.swiglu = kernels::swiglu<Exec>;
   table.swiglu_grad = kernels::swiglu_grad<Exec>;
   table.softmax = kernels::softmax<Exec>;

@@ -1,6 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "trainer/generate.h"
-
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -8,6 +6,7 @@
 #include <numeric>
 
 #include "base/philox.h"
+#include "trainer/sampling.h"
 
 namespace orthant {
 namespace {
@@ -27,7 +26,8 @@ int32_t draw_of_all(const std::vector<double>& logits, const SamplingConfig& o, 
   const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
   double kept = 0;
   size_t count = 0;
-  while (count < weights.size() && (o.top_p >= 1.0 || kept < o.top_p * total))
+  while (count < weights.size() && (o.top_p >= 1.0 || kept < o.top_p * total) &&
+         weights[count] >= o.min_p)
     kept += weights[count++];
   double left = uniform * kept;
   for (size_t i = 0; i < count; ++i)
@@ -42,13 +42,15 @@ TEST(DrawToken, IsThatOfASortedVocabulary) {
       logits.push_back(static_cast<double>(philox({1, 2}, 3, i).x[0] % 97) / 30);
     for (const double temperature : {0.0, 0.3, 1.0, 3.0}) {
       for (const int64_t top_k : {0, 1, 5, 65, 2000}) {
-        for (const double top_p : {1.0, 0.5, 0.01}) {
-          const SamplingConfig options{.temperature = temperature, .top_k = top_k, .top_p = top_p};
+        for (const auto& [top_p, min_p] : std::vector<std::pair<double, double>>{
+                 {1.0, 0.0}, {0.5, 0.0}, {0.01, 0.0}, {1.0, 0.2}, {0.7, 0.05}, {1.0, 1.0}}) {
+          const SamplingConfig options{
+              .temperature = temperature, .top_k = top_k, .top_p = top_p, .min_p = min_p};
           for (uint64_t draw = 0; draw < 40; ++draw) {
             const double uniform = philox_uniform({5, 6}, draw, 0);
             ASSERT_EQ(draw_token(logits, options, uniform), draw_of_all(logits, options, uniform))
                 << vocab << " temperature " << temperature << " k " << top_k << " p " << top_p
-                << " uniform " << uniform;
+                << " min " << min_p << " uniform " << uniform;
           }
           EXPECT_EQ(draw_token(logits, options, 0.9999999999),
                     draw_of_all(logits, options, 0.9999999999));
@@ -56,6 +58,14 @@ TEST(DrawToken, IsThatOfASortedVocabulary) {
       }
     }
   }
+}
+
+TEST(PenalizeRepetition, DividesPositiveLogitsAndMultipliesOthers) {
+  std::vector<double> logits = {2.0, -2.0, 0.5, 0.0, 3.0};
+  penalize_repetition(logits, {0, 1, 3, 99}, 2.0);
+  EXPECT_EQ(logits, (std::vector<double>{1.0, -4.0, 0.5, 0.0, 3.0}));
+  penalize_repetition(logits, {4}, 1.0);
+  EXPECT_EQ(logits[4], 3.0);
 }
 
 }  // namespace

@@ -61,7 +61,7 @@ TEST(HubImport, Stories260kWritesOnAsInTransformersAndComesBackToTheBit) {
   const DecodeCallbacks likeliest{.choose = [](int64_t, int64_t, const std::vector<double>& row) {
     return static_cast<int32_t>(std::max_element(row.begin(), row.end()) - row.begin());
   }};
-  const auto got = Decoder({saved.model.get()}).run({{saved.begin, 200}}, likeliest)[0];
+  const auto got = Decoder({saved.model}).run({{saved.begin, 200}}, likeliest)[0];
   EXPECT_EQ(got, std::vector<int32_t>(want.begin() + 1, want.end()));
   EXPECT_EQ(export_model({.model = run(), .folder = out()}).family, "llama");
   expect_same_tensors(out(), kStories);

@@ -86,7 +86,7 @@ TEST_P(GoldenModel, LogProbabilitiesHiddenStatesAndGreedyTextAreThoseOfTransform
       return static_cast<int32_t>(std::max_element(row.begin(), row.end()) - row.begin());
     }};
     for (const LatentForm latent : {LatentForm::kNaive, LatentForm::kAbsorbed})
-      EXPECT_EQ(Decoder({saved.model.get()}, latent)
+      EXPECT_EQ(Decoder({saved.model}, {.latent = latent})
                     .run({{{text.begin(), text.begin() + 8}, std::ssize(text) - 8}}, callbacks)[0],
                 std::vector<int32_t>(text.begin() + 8, text.end()));
   }

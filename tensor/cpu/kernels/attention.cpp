@@ -31,7 +31,7 @@ struct ForwardTiles {
     values = carver.take(kBlock * padded<T>(args.v_dim));
     q = carver.take(slots * padded<T>(args.qk_dim));
     o = carver.take(slots * padded<T>(args.v_dim));
-    scores = carver.take(kTileRows * kBlock);
+    scores = carver.take(max_of(kTileRows, args.heads / args.kv_heads) * kBlock);
     max = carver.take(slots);
     sum = carver.take(slots);
     bytes = carver.bytes();
@@ -106,13 +106,41 @@ template <class T>
   }
 }
 
+// The same of one query row, the heads of which stand in consecutive slots: all see the same keys,
+// so they are the rows of the products.
+template <class T, class B>
+[[gnu::flatten]] void attend_block_of_row(const AttentionArgs& args, const ForwardTiles<T>& tiles,
+                                          KeyRange visible, const B* keys, const B* values,
+                                          int64_t value_stride) {
+  constexpr int kL = kLanes<T>;
+  const int64_t heads = args.heads / args.kv_heads;
+  const int64_t ldq = padded<T>(args.qk_dim), ldv = padded<T>(args.v_dim);
+  const int64_t skip = visible.begin / kL * kL;
+  small_product<T>(heads, (visible.end - skip + kL - 1) / kL, args.qk_dim, {tiles.q, ldq, 1},
+                   keys + skip, kBlock, tiles.scores + skip, kBlock, false);
+  for (int64_t h = 0; h < heads; ++h)
+    softmax_step<T>(tiles.scores + h * kBlock, visible, tiles.max + h, tiles.sum + h,
+                    tiles.o + h * ldv, ldv / kL);
+  small_product<T>(heads, ldv / kL, visible.end - visible.begin,
+                   {tiles.scores + visible.begin, kBlock, 1}, values + visible.begin * value_stride,
+                   value_stride, tiles.o, ldv, true);
+}
+
+// Where the keys of a sequence stand that are not in consecutive rows.
+struct Pages {
+  const int64_t* bytes;  // distance of each page from that of the view
+  int64_t rows, k_step, v_step;
+  bool k_transposed;
+};
+
 // A span of query rows [begin, end) of a sequence, all query heads of one KV head.  O: of o.
 template <class M, class O>
 class AttendSpan {
  public:
   using T = Wide<M>;
-  AttendSpan(const AttentionArgs& args, int64_t sequence, int64_t kv_head, void* space)
-      : args_(args), sequence_(sequence), kv_head_(kv_head), tiles_(args, space) {}
+  AttendSpan(const AttentionArgs& args, int64_t sequence, int64_t kv_head, void* space,
+             const Pages* pages = nullptr)
+      : args_(args), sequence_(sequence), kv_head_(kv_head), tiles_(args, space), pages_(pages) {}
 
   void run(int64_t begin, int64_t end) const {
     while (begin < end) {
@@ -129,24 +157,58 @@ class AttendSpan {
     for_each_row(document,
                  [&](int64_t row, int64_t head, int64_t slot) { begin_row(row, head, slot); });
     for (int64_t first = seen.begin; first < seen.end; first += kBlock) {
-      pack(document.first_key + first, min_of(kBlock, seen.end - first));
+      const int64_t row = document.first_key + first;
+      if (is_row(document)) {
+        attend_row(document.seen_in_block(document.begin, document.begin, first), row);
+        continue;
+      }
+      pack(row, min_of(kBlock, seen.end - first));
       for (int64_t h = 0; h < group(); ++h)
         attend_block<T>(args_, tiles_, document, h * span_of(args_), first);
     }
     for_each_row(document,
                  [&](int64_t row, int64_t head, int64_t slot) { end_row(row, head, slot); });
   }
+  static bool is_row(const Document& document) { return document.end - document.begin == 1; }
   template <class F>
   void for_each_row(const Document& document, F f) const {
+    const int64_t slots = is_row(document) ? 1 : span_of(args_);  // of a head
     for (int64_t h = 0; h < group(); ++h)
       for (int64_t r = document.begin; r < document.end; ++r)
-        f(sequence_ * args_.q_stride + r, kv_head_ * group() + h,
-          h * span_of(args_) + r - document.begin);
+        f(sequence_ * args_.q_stride + r, kv_head_ * group() + h, h * slots + r - document.begin);
+  }
+  // A block of keys is in one page.
+  const M* in_page(const Rows<M>& rows, int64_t row, int64_t head_step, int64_t row_step) const {
+    const char* first = reinterpret_cast<const char*>(rows.data + kv_head_ * head_step);
+    const M* page = reinterpret_cast<const M*>(first + pages_->bytes[row / pages_->rows]);
+    return page + row % pages_->rows * row_step;
+  }
+  const M* keys_at(int64_t row) const {
+    if (!pages_) return k_[row] + kv_head_ * args_.qk_dim;
+    return in_page(k_, row, pages_->k_step, pages_->k_transposed ? 1 : k_.stride);
+  }
+  const M* values_at(int64_t row) const {
+    if (!pages_) return v_[row] + kv_head_ * args_.v_dim;
+    return in_page(v_, row, pages_->v_step, v_.stride);
   }
   void pack(int64_t row, int64_t count) const {
     const int64_t qk = args_.qk_dim, vd = args_.v_dim;
-    pack_transposed<M, T>(k_[row] + kv_head_ * qk, k_.stride, count, qk, tiles_.keys);
-    pack_rows<M, T>(v_[row] + kv_head_ * vd, v_.stride, count, vd, T{1}, tiles_.values);
+    if (pages_ && pages_->k_transposed) {
+      pack_rows<M, T>(keys_at(row), k_.stride, qk, kBlock, T{1}, tiles_.keys);
+    } else {
+      pack_transposed<M, T>(keys_at(row), k_.stride, count, qk, tiles_.keys);
+    }
+    pack_rows<M, T>(values_at(row), v_.stride, count, vd, T{1}, tiles_.values);
+  }
+  // What a single query sees of the block from `row` on: as it stands in the page, where it can.
+  void attend_row(KeyRange visible, int64_t row) const {
+    const int64_t vd = args_.v_dim, ldv = padded<T>(vd);
+    if (pages_ && pages_->k_transposed && pages_->rows == kBlock && vd == ldv) {
+      attend_block_of_row<T, M>(args_, tiles_, visible, keys_at(row), values_at(row), v_.stride);
+    } else {
+      pack(row, visible.end);
+      attend_block_of_row<T, T>(args_, tiles_, visible, tiles_.keys, tiles_.values, ldv);
+    }
   }
   [[gnu::flatten]] void begin_row(int64_t row, int64_t head, int64_t slot) const {
     const int64_t qk = args_.qk_dim, vd = args_.v_dim, ldv = padded<T>(vd);
@@ -173,6 +235,7 @@ class AttendSpan {
   const AttentionArgs& args_;
   int64_t sequence_, kv_head_;
   ForwardTiles<T> tiles_;
+  const Pages* pages_;
   Rows<M> q_ = rows_of<M>(args_.q), k_ = rows_of<M>(args_.k), v_ = rows_of<M>(args_.v);
   Rows<O> o_ = rows_of<O>(args_.o);
   Rows<T> lse_ = rows_of<T>(args_.lse);
@@ -197,6 +260,74 @@ int attend(const BackendCall* call, const AttentionArgs& args) {
   return out_of_memory ? fail(call, "attention", "out of memory") : 0;
 }
 
+// Of paged attention, one sequence.
+struct PagedSequence {
+  int64_t row, count, position, first_key, first_page;
+};
+
+template <class M>
+View rows_from(const View& view, int64_t row) {
+  View result = view;
+  result.data = rows_of<M>(view)[row];
+  return result;
+}
+
+template <class M>
+AttentionArgs args_of(const PagedAttentionArgs& args, const PagedSequence& sequence) {
+  AttentionArgs result{};
+  result.q = rows_from<M>(args.q, sequence.row), result.o = rows_from<M>(args.o, sequence.row);
+  result.k = args.k, result.v = args.v;
+  result.batch = 1;
+  result.q_len = result.q_stride = sequence.count;
+  result.q_offset = sequence.position;
+  result.kv_offset = sequence.first_key;
+  result.kv_len = result.kv_stride = sequence.position + sequence.count - sequence.first_key;
+  result.heads = args.heads, result.kv_heads = args.kv_heads;
+  result.qk_dim = args.qk_dim, result.v_dim = args.v_dim;
+  result.window = args.window, result.scale = args.scale;
+  return result;
+}
+
+template <class M>
+int attend_pages(const BackendCall* call, const PagedAttentionArgs& args) {
+  const auto* sequences = static_cast<const PagedSequence*>(args.sequences.data);
+  const int64_t count = rows_of<int64_t>(args.sequences).rows;
+  int64_t longest = 0;
+  for (int64_t s = 0; s < count; ++s) longest = max_of(longest, sequences[s].count);
+  AttentionArgs shape{};
+  shape.heads = args.heads, shape.kv_heads = args.kv_heads;
+  shape.qk_dim = args.qk_dim, shape.v_dim = args.v_dim;
+  const int64_t bytes = ForwardTiles<Wide<M>>(shape, nullptr).bytes;
+  const int64_t span = span_of(shape), spans = (longest + span - 1) / span;
+  bool out_of_memory = false;
+  parallel_for_each(count * args.kv_heads * spans, [&](int64_t item) {
+    const int64_t begin = (spans - 1 - item % spans) * span, head = item / spans;
+    const PagedSequence& sequence = sequences[head / args.kv_heads];
+    if (begin >= sequence.count) return;
+    void* space = scratch(Scratch::kLocal, bytes);
+    if (!space) {
+      __atomic_store_n(&out_of_memory, true, __ATOMIC_RELAXED);
+      return;
+    }
+    const auto* distances = static_cast<const int64_t*>(args.pages.data);
+    const Pages pages{distances + sequence.first_page, args.page_rows, args.k_step, args.v_step,
+                      args.k_transposed != 0};
+    const AttentionArgs own = args_of<M>(args, sequence);
+    AttendSpan<M, M>(own, 0, head % args.kv_heads, space, &pages)
+        .run(begin, min_of(begin + span, sequence.count));
+  });
+  return out_of_memory ? fail(call, "paged_attention", "out of memory") : 0;
+}
+
+int paged_attention(const BackendCall* call, const PagedAttentionArgs* args) {
+  if (args->kv_heads <= 0 || args->heads % args->kv_heads)
+    return fail(call, "paged_attention", "the query heads are no multiple of the KV heads");
+  if (args->page_rows % kBlock)
+    return fail(call, "paged_attention", "page_rows is no multiple of 64");
+  return with_dtype(call, "paged_attention", args->q.dtype,
+                    [&]<class M>(M) { return attend_pages<M>(call, *args); });
+}
+
 int attention(const BackendCall* call, const AttentionArgs* args) {
   if (args->kv_heads <= 0 || args->heads % args->kv_heads)
     return fail(call, "attention", "the query heads are no multiple of the KV heads");
@@ -209,6 +340,9 @@ int attention(const BackendCall* call, const AttentionArgs* args) {
 
 }  // namespace
 
-void fill_attention(Backend& table) { table.attention = attention; }
+void fill_attention(Backend& table) {
+  table.attention = attention;
+  table.paged_attention = paged_attention;
+}
 
 }  // namespace orthant::cpu::ORTHANT_ISA

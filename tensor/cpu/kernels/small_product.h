@@ -2,6 +2,8 @@
 // Products of small tiles in L1, the inner part of attention: C (+)= A B with B row-major, the
 // vectors along the columns of C, and A read element by element (so it may be stored transposed).
 //
+// B may be of a narrower type, and is widened as it is read.
+//
 // An element of C is one chain of multiply-adds in ascending order of k that starts at 0, or at
 // what C holds: its bits depend on its row of A and its column of B alone, however a product is cut
 // into calls.
@@ -26,8 +28,8 @@ struct LeftOperand {
   int64_t row_step, k_step;
 };
 
-template <class T, int kRows, int kVectors>
-inline void tile_product(int64_t depth, LeftOperand<T> a, const T* b, int64_t ldb, T* c,
+template <class T, int kRows, int kVectors, class B>
+inline void tile_product(int64_t depth, LeftOperand<T> a, const B* b, int64_t ldb, T* c,
                          int64_t ldc, bool accumulate) {
   constexpr int kL = kLanes<T>;
   Vec<T> sums[kRows][kVectors];
@@ -54,8 +56,8 @@ inline void tile_product(int64_t depth, LeftOperand<T> a, const T* b, int64_t ld
     for (int v = 0; v < kVectors; ++v) store(c + r * ldc + v * kL, sums[r][v]);
 }
 
-template <class T, int kRows>
-inline void row_product(int64_t num_vectors, int64_t depth, LeftOperand<T> a, const T* b,
+template <class T, int kRows, class B>
+inline void row_product(int64_t num_vectors, int64_t depth, LeftOperand<T> a, const B* b,
                         int64_t ldb, T* c, int64_t ldc, bool accumulate) {
   constexpr int kL = kLanes<T>;
   while (num_vectors >= kTileVectors) {
@@ -76,19 +78,17 @@ inline void row_product(int64_t num_vectors, int64_t depth, LeftOperand<T> a, co
 }
 
 // C[rows, num_vectors * kLanes] (+)= A[rows, depth] B.
-template <class T>
+template <class T, class B>
 inline void small_product(int64_t rows, int64_t num_vectors, int64_t depth, LeftOperand<T> a,
-                          const T* b, int64_t ldb, T* c, int64_t ldc, bool accumulate) {
+                          const B* b, int64_t ldb, T* c, int64_t ldc, bool accumulate) {
   for (; rows >= kTileRows; rows -= kTileRows) {
     row_product<T, kTileRows>(num_vectors, depth, a, b, ldb, c, ldc, accumulate);
     a.data += kTileRows * a.row_step;
     c += kTileRows * ldc;
   }
-  for (; rows > 0; --rows) {
-    row_product<T, 1>(num_vectors, depth, a, b, ldb, c, ldc, accumulate);
-    a.data += a.row_step;
-    c += ldc;
-  }
+  if (rows == 3) row_product<T, 3>(num_vectors, depth, a, b, ldb, c, ldc, accumulate);
+  if (rows == 2) row_product<T, 2>(num_vectors, depth, a, b, ldb, c, ldc, accumulate);
+  if (rows == 1) row_product<T, 1>(num_vectors, depth, a, b, ldb, c, ldc, accumulate);
 }
 
 }  // namespace orthant::cpu::ORTHANT_ISA

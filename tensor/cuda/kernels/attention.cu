@@ -9,6 +9,7 @@ namespace orthant::cuda::kernels {
 void fill_attention(Backend& table) {
   table.attention = attention<DeviceExec>;
   table.attention_grad = attention_grad<DeviceExec>;
+  table.paged_attention = paged_attention<DeviceExec>;
 }
 
 }  // namespace orthant::cuda::kernels

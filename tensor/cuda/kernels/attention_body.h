@@ -15,9 +15,9 @@ namespace orthant::cuda::kernels {
 inline constexpr int64_t kAttentionBlock = 32;  // keys, or queries, in a block
 
 template <class M>
-ORTHANT_HD Wide<M> dot_of(const M* x, const M* y, int64_t n) {
+ORTHANT_HD Wide<M> dot_of(const M* x, const M* y, int64_t n, int64_t y_step = 1) {
   Wide<M> sum = 0;
-  for (int64_t i = 0; i < n; ++i) sum += widen(x[i]) * widen(y[i]);
+  for (int64_t i = 0; i < n; ++i) sum += widen(x[i]) * widen(y[i * y_step]);
   return sum;
 }
 
@@ -52,17 +52,63 @@ struct AttentionRows {
             begin,
             begin < end ? end : 0};
   }
+  // Of key `key` of a query, and of those behind it in its block.
+  struct Block {
+    const M *k, *v;
+    int64_t k_stride, k_step, v_stride;  // to the next key, in a key, to the next value
+  };
+  ORTHANT_HD Block block_of(const Query& at, int64_t key) const {
+    const int64_t row = at.key_row + key;
+    return {this->key(row, at.kv_head), value(row, at.kv_head), k.stride, 1, v.stride};
+  }
   ORTHANT_HD int64_t first_key_of(int64_t row) const { return doc_start ? doc_start[row] : 0; }
   ORTHANT_HD const M* query(int64_t row, int64_t head) const { return q[row] + head * qk; }
   ORTHANT_HD const M* key(int64_t row, int64_t kv_head) const { return k[row] + kv_head * qk; }
   ORTHANT_HD const M* value(int64_t row, int64_t kv_head) const { return v[row] + kv_head * vd; }
 };
 
-// O: of o.
-template <class M, class O>
+// The same of keys in pages.
+template <class M>
+struct PagedAttentionRows : AttentionRows<M> {
+  using Base = AttentionRows<M>;
+  using typename Base::Block;
+  struct Sequence {
+    int64_t row, count, position, first_key, first_page;
+  };
+  const Sequence* sequences;
+  const int64_t* pages;
+  int64_t page_rows, k_step, v_step;
+  bool k_transposed;
+
+  struct Query : Base::Query {
+    int64_t first_page;
+  };
+  ORTHANT_HD Query query_of(int64_t item) const {
+    const int64_t row = item / this->heads, head = item % this->heads;
+    const Sequence* of = sequences;
+    while (row >= of->row + of->count) ++of;
+    const int64_t position = of->position + row - of->row, window = this->window;
+    const int64_t begin = window > 0 ? max_of(0, position - window + 1 - of->first_key) : 0;
+    const int64_t end = position + 1 - of->first_key;
+    return {{row, head, head / (this->heads / this->kv_heads), 0, begin, end}, of->first_page};
+  }
+  ORTHANT_HD Block block_of(const Query& at, int64_t key) const {
+    const int64_t distance = pages[at.first_page + key / page_rows], row = key % page_rows;
+    const auto in_page = [&](const M* head) {
+      return reinterpret_cast<const M*>(reinterpret_cast<const char*>(head) + distance);
+    };
+    const int64_t stride = k_transposed ? 1 : this->k.stride;
+    return {in_page(this->k.data + row * stride + at.kv_head * k_step),
+            in_page(this->v[row] + at.kv_head * v_step), stride, k_transposed ? this->k.stride : 1,
+            this->v.stride};
+  }
+};
+
+// O: of o.  A: AttentionRows or PagedAttentionRows.
+template <class M, class O, class A = AttentionRows<M>>
 struct Attend {
   using T = Wide<M>;
-  AttentionRows<M> a;
+  A a;
   Rows<O> out;
   bool accumulate;
 
@@ -79,10 +125,11 @@ struct Attend {
     T max = accumulate ? a.lse[at.row][at.head] : nothing, sum = max == nothing ? T{0} : T{1};
     team.each(a.vd, [&](int64_t c) { o[c] = accumulate ? widen(own[c]) : T{0}; });
     for (int64_t block = at.first_block(); block < at.end; block += kAttentionBlock) {
-      const int64_t first = max_of(block, at.begin), row = at.key_row + first;
+      const int64_t first = max_of(block, at.begin);
       const int64_t count = min_of(block + kAttentionBlock, at.end) - first;
+      const auto keys = a.block_of(at, first);
       team.each(count, [&](int64_t j) {
-        scores[j] = a.scale * dot_of(query, a.key(row + j, at.kv_head), a.qk);
+        scores[j] = a.scale * dot_of(query, keys.k + j * keys.k_stride, a.qk, keys.k_step);
       });
       const T block_max = team.template max<T>(count, [&](int64_t j) { return scores[j]; });
       const T new_max = block_max > max ? block_max : max;
@@ -93,7 +140,7 @@ struct Attend {
       team.each(a.vd, [&](int64_t c) {
         T total = o[c] * factor;
         for (int64_t j = 0; j < count; ++j)
-          total += scores[j] * widen(a.value(row + j, at.kv_head)[c]);
+          total += scores[j] * widen(keys.v[j * keys.v_stride + c]);
         o[c] = total;
       });
     }
@@ -259,6 +306,30 @@ int attention(const BackendCall* call, const AttentionArgs* args) {
           Attend<M, O>::scratch_bytes(args->v_dim));
     };
     return args->accumulate ? run(Wide<M>{}) : run(M{});
+  });
+}
+
+template <class Exec>
+int paged_attention(const BackendCall* call, const PagedAttentionArgs* args) {
+  Exec exec(call, "paged_attention");
+  if (args->kv_heads <= 0 || args->heads % args->kv_heads)
+    return exec.fail("the query heads are no multiple of the KV heads");
+  if (args->page_rows % 64) return exec.fail("page_rows is no multiple of 64");
+  return with_dtype(exec, args->q.dtype, [&]<class M>(M) {
+    using A = PagedAttentionRows<M>;
+    A rows{};
+    rows.q = rows_of<const M>(args->q), rows.k = rows_of<const M>(args->k);
+    rows.v = rows_of<const M>(args->v);
+    rows.heads = args->heads, rows.kv_heads = args->kv_heads;
+    rows.qk = args->qk_dim, rows.vd = args->v_dim, rows.window = args->window;
+    rows.scale = static_cast<Wide<M>>(args->scale);
+    rows.sequences = static_cast<const typename A::Sequence*>(args->sequences.data);
+    rows.pages = data_of<const int64_t>(args->pages);
+    rows.page_rows = args->page_rows;
+    rows.k_step = args->k_step, rows.v_step = args->v_step;
+    rows.k_transposed = args->k_transposed != 0;
+    return exec.rows(rows.q.rows * args->heads, Attend<M, M, A>{rows, rows_of<M>(args->o), false},
+                     Attend<M, M, A>::scratch_bytes(args->v_dim));
   });
 }
 

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+// Decoding: what a new token costs, beside what memory would need to be read for it.
+//   decode_bench RUN [--precision P] [--batches 1,16] [--lengths 64,1024]   a table
+//   decode_bench RUN [--precision P] --profile                              a step by op
+//   decode_bench RUN [--precision P] --serve     for each line "BATCH LENGTH STEPS" on stdin so
+//                                                many greedy steps behind LENGTH tokens; prints
+//                                                their seconds (bench/decode.py)
+#include <algorithm>
+#include <cstdio>
+#include <iostream>
+#include <map>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/context.h"
+#include "base/parallel_for.h"
+#include "launch/process.h"
+#include "tensor/ops/call.h"
+#include "trainer/saved_model.h"
+
+namespace orthant {
+namespace {
+
+// Bytes a second that all threads read of memory that no cache holds.
+double read_bandwidth() {
+  const int64_t count = int64_t{1} << 27;  // 1 GiB
+  const Tensor data = Tensor::zeros({count}, DType::kF64);
+  const uint64_t* words = static_cast<const uint64_t*>(data.data());
+  std::atomic<uint64_t> sink{0};
+  double best = 1e9;
+  for (int i = 0; i < 5; ++i) {
+    const double begin = now_seconds();
+    parallel_for(count, 1 << 16, [&](int64_t first, int64_t last) {
+      uint64_t sums[32] = {};
+      for (int64_t j = first; j + 32 <= last; j += 32)
+        for (int64_t k = 0; k < 32; ++k) sums[k] += words[j + k];
+      uint64_t sum = 0;
+      for (const uint64_t one : sums) sum += one;
+      sink += sum;
+    });
+    best = std::min(best, now_seconds() - begin);
+  }
+  return static_cast<double>(count) * 8 / best;
+}
+
+class Profile final : public ops::OpObserver {
+ public:
+  void observe(const char* op, std::initializer_list<const Tensor*>, double seconds) override {
+    auto& [time, calls] = rows[op];
+    time += seconds;
+    ++calls;
+  }
+  std::map<std::string, std::pair<double, int64_t>> rows;
+};
+
+// Sequences of one length, with room to go on.
+class Batch {
+ public:
+  Batch(const Transformer& model, size_t size, int64_t length)
+      : model_(model), cache_(model.make_cache(size)) {
+    std::vector<int32_t> ids;
+    for (int64_t i = 0; i < length; ++i)
+      ids.push_back(static_cast<int32_t>(1 + i * 7919 % (model.config().vocab_size - 1)));
+    next_.assign(size, NewTokens(ids));
+    step();
+  }
+  // One greedy token of each.
+  void step() {
+    const Tensor logits = model_.decode(next_, cache_);
+    const std::vector<double> values = logits.to_doubles();
+    const int64_t vocab = logits.dim(1);
+    for (size_t b = 0; b < next_.size(); ++b) {
+      const auto row = values.begin() + static_cast<int64_t>(b) * vocab;
+      next_[b] = NewTokens{static_cast<int32_t>(std::max_element(row, row + vocab) - row)};
+    }
+  }
+  // Median of some steps.
+  double seconds() {
+    std::vector<double> times;
+    for (int i = 0; i < 21; ++i) {
+      const double begin = now_seconds();
+      step();
+      times.push_back(now_seconds() - begin);
+    }
+    std::nth_element(times.begin(), times.begin() + 10, times.end());
+    return times[10];
+  }
+
+ private:
+  const Transformer& model_;
+  KvCache cache_;
+  NextTokens next_;
+};
+
+double weight_bytes(const SavedModel& saved) {
+  const ModelConfig& c = saved.config.model;
+  return static_cast<double>(active_matmul_parameters(c)) *
+         static_cast<double>(size_of(saved.config.precision));
+}
+
+double cache_bytes(const SavedModel& saved, size_t batch, int64_t length) {
+  double width = 0;
+  for (const auto& stage : saved.role->pipeline().stages()) {
+    KvCache cache = stage->make_cache(1);
+    for (int64_t i = stage->layers().begin; i < stage->layers().end; ++i) {
+      const CacheRow& row = cache.layer(static_cast<size_t>(i - stage->layers().begin)).row();
+      width += static_cast<double>(row.width() * size_of(row.dtype));
+    }
+  }
+  return width * static_cast<double>(batch) * static_cast<double>(length);
+}
+
+void table(const SavedModel& saved, const std::vector<int64_t>& batches,
+           const std::vector<int64_t>& lengths) {
+  const double bandwidth = read_bandwidth();
+  std::printf("%d threads, reads %.1f GB/s, weights %.1f MB\n", context().num_threads,
+              bandwidth / 1e9, weight_bytes(saved) / 1e6);
+  std::printf("%6s %7s %9s %9s %10s %9s\n", "batch", "length", "ms", "tokens/s", "floor ms",
+              "of floor");
+  for (const int64_t batch : batches) {
+    for (const int64_t length : lengths) {
+      const auto size = static_cast<size_t>(batch);
+      const double seconds = Batch(*saved.model, size, length).seconds();
+      const double floor = (weight_bytes(saved) + cache_bytes(saved, size, length)) / bandwidth;
+      std::printf("%6lld %7lld %9.3f %9.1f %10.3f %8.0f%%\n", static_cast<long long>(batch),
+                  static_cast<long long>(length), seconds * 1e3,
+                  static_cast<double>(batch) / seconds, floor * 1e3, 100 * floor / seconds);
+    }
+  }
+}
+
+void profile(const SavedModel& saved, size_t batch, int64_t length) {
+  Batch sequences(*saved.model, batch, length);
+  sequences.seconds();
+  Profile of_ops;
+  ops::set_op_observer(&of_ops);
+  const double begin = now_seconds();
+  constexpr int kSteps = 20;
+  for (int i = 0; i < kSteps; ++i) sequences.step();
+  const double all = (now_seconds() - begin) / kSteps;
+  ops::set_op_observer(nullptr);
+  double sum = 0;
+  for (const auto& [op, row] : of_ops.rows) {
+    std::printf("%-22s %8.3f ms %6lld calls\n", op.c_str(), row.first / kSteps * 1e3,
+                static_cast<long long>(row.second / kSteps));
+    sum += row.first / kSteps;
+  }
+  std::printf("%-22s %8.3f ms, between ops %.3f ms\n", "a step", all * 1e3, (all - sum) * 1e3);
+}
+
+void serve(const SavedModel& saved) {
+  for (std::string line; std::getline(std::cin, line);) {
+    std::istringstream numbers(line);
+    int64_t size = 1, length = 64, steps = 1;
+    numbers >> size >> length >> steps;
+    Batch batch(*saved.model, static_cast<size_t>(size), length);
+    batch.step();
+    const double begin = now_seconds();
+    for (int64_t i = 0; i < steps; ++i) batch.step();
+    std::printf("%.6f\n", now_seconds() - begin);
+    std::fflush(stdout);
+  }
+}
+
+std::vector<int64_t> numbers_of(const std::string& list) {
+  std::vector<int64_t> numbers;
+  std::istringstream in(list);
+  for (std::string one; std::getline(in, one, ',');) numbers.push_back(std::stoll(one));
+  return numbers;
+}
+
+int run(int argc, char** argv) {
+  std::map<std::string, std::string> options = {
+      {"--precision", ""}, {"--batches", "1,16"}, {"--lengths", "64,1024"}};
+  std::string model, mode;
+  for (int i = 1; i < argc; ++i) {
+    const std::string argument = argv[i];
+    if (options.contains(argument) && i + 1 < argc) {
+      options[argument] = argv[++i];
+    } else {
+      (argument.starts_with("--") ? mode : model) = argument;
+    }
+  }
+  start_ranks(600.0);
+  const SavedModel saved = load_saved_model("decode_bench", model, options["--precision"]);
+  const std::vector<int64_t> batches = numbers_of(options["--batches"]);
+  const std::vector<int64_t> lengths = numbers_of(options["--lengths"]);
+  if (mode == "--serve") {
+    serve(saved);
+  } else if (mode == "--profile") {
+    profile(saved, static_cast<size_t>(batches.front()), lengths.front());
+  } else {
+    table(saved, batches, lengths);
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace orthant
+
+int main(int argc, char** argv) {
+  return orthant::run_guarded([&] { return orthant::run(argc, argv); });
+}

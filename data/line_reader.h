@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+// Lines of a .jsonl file, plain or compressed.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "data/byte_reader.h"
+
+namespace orthant {
+
+class LineReader {
+ public:
+  explicit LineReader(const std::string& path) : path_(path), bytes_(path) {}
+  // The next line that is not blank; `where` is "FILE:LINE".  Error(kData): a line of more than 256
+  // MiB.
+  bool next(std::string& line, std::string& where);
+
+ private:
+  bool take(std::string& line);
+  bool fill();
+
+  std::string path_, buffer_;
+  ByteReader bytes_;
+  size_t begin_ = 0;
+  int64_t number_ = 0;
+};
+
+}  // namespace orthant

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trainer/base_model.h"
+
+#include <algorithm>
+#include <filesystem>
+
+#include "base/durable_file.h"
+#include "base/error.h"
+#include "base/log.h"
+#include "checkpoint/file_io.h"
+#include "checkpoint/reader.h"
+#include "trainer/agree.h"
+#include "trainer/hub/hub_config.h"
+#include "trainer/hub/hub_folder.h"
+#include "trainer/hub/import.h"
+#include "trainer/run/run_dir.h"
+#include "trainer/saved_model.h"
+#include "trainer/training_state.h"
+#include "trainer/weight_source.h"
+
+namespace orthant {
+namespace {
+
+constexpr int64_t kMaxFileBytes = int64_t{1} << 30;
+
+bool is_run(const std::string& path) {
+  return path_exists(path + "/manifest.json") || path_exists(RunPaths{path}.checkpoints());
+}
+
+RunPaths run_of(const Manifest& manifest) { return {manifest.directory + "/../.."}; }
+
+// What the base says of the model and the tokenizer.
+struct Base {
+  YamlNode model;
+  std::string tokenizer;
+};
+
+Base base_of_config(const RunConfig& config, const std::string& where, std::string tokenizer) {
+  YamlNode root = parse_yaml(to_yaml(config), where);
+  return {std::move(*root.find("model")), std::move(tokenizer)};
+}
+
+// With the tokenizer that the run kept, where it has files.
+Base base_of_run(const std::string& configuration, const std::string& where, const RunPaths& run) {
+  const RunConfig config = parse_config<RunConfig>(configuration, where).config;
+  std::string tokenizer = config.data.tokenizer;
+  for (const char* name : {"tokenizer.json", "tokenizer.model"})
+    if (const std::string kept = run.file(name); path_exists(kept)) tokenizer = kept;
+  return base_of_config(config, where, tokenizer);
+}
+
+Base read_base(const RunConfig& config) {
+  const RunPaths own{config.run.dir.empty() ? "runs/" + config.run.name : config.run.dir};
+  const std::string& from = config.model.from;
+  // The run itself, where it has begun.
+  if (path_exists(own.config()))
+    return base_of_run(read_text_file(own.config(), kMaxFileBytes), own.config(), own);
+  ORTHANT_CHECK(path_exists(from), kMissingInput, "model.from: ", from,
+                " does not exist; want a published model's folder, a run directory, or one of its "
+                "checkpoints");
+  if (is_run(from)) {
+    const Manifest manifest = read_manifest(find_checkpoint("model.from", from));
+    return base_of_run(manifest.configuration, manifest.directory + "/manifest.json: configuration",
+                       run_of(manifest));
+  }
+  return base_of_config(read_hub_config(from, from).config, from + "/config.json", from);
+}
+
+YamlNode::Entry& entry_of(YamlNode& map, const std::string& key) {
+  const auto found = std::find_if(map.map.begin(), map.map.end(),
+                                  [&](const YamlNode::Entry& e) { return e.key == key; });
+  if (found != map.map.end()) return *found;
+  map.kind = YamlNode::Kind::kMap;
+  map.map.push_back({.key = key, .key_place = map.place});
+  return map.map.back();
+}
+
+// The keys of `over`, and those of `under` that it lacks.
+YamlNode merged(YamlNode under, const YamlNode& over) {
+  for (const YamlNode::Entry& entry : over.map) entry_of(under, entry.key) = entry;
+  return under;
+}
+
+void keep_files(const RunPaths& base, const RunPaths& run) {
+  make_folders(run.hub());
+  for (const char* name : kHubFiles)
+    if (const std::string file = base.hub() + "/" + name; path_exists(file))
+      replace_file(run.hub() + "/" + name, read_text_file(file, kMaxFileBytes));
+}
+
+}  // namespace
+
+LoadedConfig<RunConfig> load_run_config(const std::string& path,
+                                        const std::vector<std::string>& overrides) {
+  LoadedConfig<RunConfig> loaded = load_config<RunConfig>(path, overrides);
+  if (loaded.config.model.from.empty()) return loaded;
+  Base base = read_base(loaded.config);
+  YamlNode root = load_yaml(path);
+  YamlNode& model = entry_of(root, "model").value;
+  model = merged(std::move(base.model), model);
+  if (!loaded.source.given("data.tokenizer")) {
+    YamlNode& tokenizer = entry_of(entry_of(root, "data").value, "tokenizer").value;
+    tokenizer = {.kind = YamlNode::Kind::kScalar, .scalar = base.tokenizer};
+  }
+  LoadedConfig<RunConfig> with_base;
+  with_base.source = read_config(std::move(root), overrides, field_list(with_base.config));
+  return with_base;
+}
+
+RunBeginning begin_from_base(const RunConfig& config, bool is_new, const Group& world) {
+  const std::string& from = config.model.from;
+  const auto seed = static_cast<uint64_t>(config.run.seed);
+  if (from.empty()) return {random_weights(seed)};
+  const RunPaths run{config.run.dir};
+  const std::string imported = run.dir + "/base";
+  const bool is_ours = is_run(from);
+  // All ranks take what the first one finds.
+  const std::string checkpoint = first_rank_does(world, [&] {
+    if (!is_new) return std::string();
+    if (is_ours) return find_checkpoint("model.from", from);
+    if (!is_run(imported)) {
+      log::info("model.from: importing ", from, " into ", imported);
+      import_model({.folder = from, .run_dir = imported});
+    }
+    return find_checkpoint("model.from", imported);
+  });
+  // The weights come with the run's own checkpoint.
+  if (checkpoint.empty()) return {random_weights(seed)};
+  Manifest manifest = read_manifest(checkpoint);
+  first_rank_does(world, [&] {
+    keep_files(run_of(manifest), run);
+    return std::string();
+  });
+  log::info("model.from: begins with the weights of ", checkpoint);
+  const auto begin = manifest.extra.find(kBeginKey);
+  std::string begins_with = begin == manifest.extra.end() ? "" : begin->second;
+  return {checkpoint_weights(std::move(manifest)), std::move(begins_with)};
+}
+
+}  // namespace orthant

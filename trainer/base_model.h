@@ -1,0 +1,33 @@
+// SPDX-License-Identifier: Apache-2.0
+// The model that a run begins with: model.from names a published model's folder, a run directory or
+// one of its checkpoints.
+//
+// What the configuration says of the model stands over what that model's own says, so that a run
+// may change how positions are scaled, say.  A run that has begun is its own base: it needs the
+// folder no more.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/config/config.h"
+#include "trainer/role.h"
+#include "trainer/run_config.h"
+
+namespace orthant {
+
+// A run's configuration from YAML and overrides, with the base's model and, where it says nothing
+// of one, the base's tokenizer.  Error(kMissingInput): no such file or model; Error(kConfig).
+LoadedConfig<RunConfig> load_run_config(const std::string& path,
+                                        const std::vector<std::string>& overrides);
+
+// The run's first weights: those of the base, or drawn.  A published model is imported into
+// RUN/base, once, and what goes with it (tokenizer, chat template) is kept in RUN/hub for an
+// export.  is_new: the run has no checkpoint yet.  Collective.
+struct RunBeginning {
+  WeightSource weights;
+  std::string begins_with = {};  // the token that every text of the base begins with
+};
+RunBeginning begin_from_base(const RunConfig& config, bool is_new, const Group& world);
+
+}  // namespace orthant
