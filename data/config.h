@@ -18,7 +18,7 @@ struct DataSource {
 
   void fields(FieldVisitor& v) {
     v.field("path", path, required_path(),
-            "a corpus (.h5) or text (.txt, .jsonl, each also .gz), which is prepared once");
+            "a corpus (.h5) or text (.txt, .jsonl, each also .gz or .zst), which is prepared once");
     v.field("format", format, one_of({"auto", "text", "jsonl", "hdf5"}),
             "kind of file; auto goes by the name");
     v.field("weight", weight, positive(), "share of the samples, relative to the other sources");

@@ -22,7 +22,7 @@ size_t piece_end(std::string_view text) {
 }  // namespace
 
 std::optional<TextFormat> text_format_of_name(std::string_view path) {
-  if (path.ends_with(".gz")) path.remove_suffix(3);
+  path = unpacked_name(path);
   if (path.ends_with(".txt")) return TextFormat::kText;
   if (path.ends_with(".jsonl")) return TextFormat::kJsonl;
   return std::nullopt;
@@ -34,9 +34,10 @@ TextFormat text_format(const std::string& path, const std::string& format) {
   ORTHANT_CHECK(format == "auto", kConfig, path, ": format: want auto, text or jsonl, got '",
                 format, "'");
   const auto by_name = text_format_of_name(path);
-  ORTHANT_CHECK(by_name, kConfig, path,
-                ": unknown kind of file: want .txt, .jsonl, .txt.gz or .jsonl.gz, or its format, "
-                "text or jsonl");
+  ORTHANT_CHECK(
+      by_name, kConfig, path,
+      ": unknown kind of file: want .txt or .jsonl, either also with .gz or .zst behind it, "
+      "or its format, text or jsonl");
   return *by_name;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads the documents of a text file, plain or gzip.
+// Reads the documents of a text file, plain or packed.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,8 @@ namespace orthant {
 
 enum class TextFormat { kText, kJsonl };
 
-// What a file holds by its name's ending (.txt, .jsonl, each also with .gz), where that says it.
+// What a file holds by its name's ending (.txt, .jsonl, each also with .gz or .zst), where that
+// says it.
 std::optional<TextFormat> text_format_of_name(std::string_view path);
 // The same by `format` (auto | text | jsonl).  Error(kConfig) when the name says nothing.
 TextFormat text_format(const std::string& path, const std::string& format);

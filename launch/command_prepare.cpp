@@ -76,8 +76,8 @@ Command prepare_command() {
           .declare = [](Options& o) {
             const auto c = std::make_shared<Prepare>();
             o.texts("inputs", c->inputs, required_text(),
-                    ".txt (one document each) or .jsonl ({\"text\": ...} a line), either also .gz; "
-                    "folders of them, or quoted patterns such as 'books/**/*.txt'");
+                    ".txt (one document each) or .jsonl ({\"text\": ...} a line), either also .gz "
+                    "or .zst; folders of them, or quoted patterns such as 'books/**/*.txt'");
             o.text("-o,--output", c->output, required_text(), "the corpus to write");
             o.text("--tokenizer", c->tokenizer, any_text(),
                    "byte, a SentencePiece file (.model), a tokenizer.json, or a folder with one");

@@ -158,7 +158,7 @@ class Run(CliTest):
         self.assertEqual(experts("b.jsonl.gz"), want)
         self.assertEqual(experts("c.log", "--format", "jsonl"), want)
         self.assertEqual(experts("b.jsonl.gz", "--tokens", 30)[0], [30])
-        self.check(orthant("inspect", "routing", self.dir / "run", self.dir / "c.log"), 64, "c.log", ".jsonl.gz")
+        self.check(orthant("inspect", "routing", self.dir / "run", self.dir / "c.log"), 64, "c.log", ".jsonl", ".gz")
 
     def test_inspect_config_prints_what_reads_back(self):
         printed = orthant("inspect", "config", self.config(), "optimizer.learning_rate=0.004")
