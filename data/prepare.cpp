@@ -26,6 +26,7 @@ struct Input {
   // As the first pass finds them.
   CorpusSource source = {};
   TextNotes notes = {};
+  RedactionCounts redactions = {};
   int64_t text_bytes = 0, documents = 0, empty_documents = 0;
 };
 
@@ -45,12 +46,16 @@ std::vector<Input> list_inputs(const PrepareOptions& options) {
   return inputs;
 }
 
+TextReaderOptions reader_options(const PrepareOptions& options, TextNotes* notes) {
+  return {.bad_lines = options.bad_lines, .notes = notes, .redact = options.redact};
+}
+
 // First pass over a file: size, hash, and whether all of it can be read.
-void scan_input(Input& input, BadLines bad_lines, const FileTurn& turn, DocumentBins& bins,
-                PrepareProgress& all) {
+void scan_input(Input& input, const PrepareOptions& options, const FileTurn& turn,
+                DocumentBins& bins, PrepareProgress& all) {
   PrepareProgress::File progress(all);
   input.source = fingerprint_file(input.path);
-  TextReader reader(input.path, input.format, {.bad_lines = bad_lines, .notes = &input.notes});
+  TextReader reader(input.path, input.format, reader_options(options, &input.notes));
   TextReader::Piece piece;
   while (turn.goes_on() && reader.next(piece)) {
     progress.at(reader.consumed_bytes());
@@ -66,19 +71,21 @@ void scan_input(Input& input, BadLines bad_lines, const FileTurn& turn, Document
   if (!turn.goes_on()) return;
   progress.at(input.source.bytes);
   input.source.bad_lines = input.notes.num_bad_lines();
-  ORTHANT_CHECK(input.documents > 0 || bad_lines == BadLines::kSkip, kData, input.path,
+  input.redactions = reader.redactions();
+  ORTHANT_CHECK(input.documents > 0 || options.bad_lines == BadLines::kSkip, kData, input.path,
                 ": holds no text");
   if (input.documents == 0) input.notes.no_text(input.path);
 }
 
-SplitRule scan(std::vector<Input>& inputs, double fraction, BadLines bad_lines,
+SplitRule scan(std::vector<Input>& inputs, double fraction, const PrepareOptions& options,
                PrepareReport& report, PrepareProgress& progress) {
   DocumentBins bins;
   for_each_file(inputs.size(), [&](FileTurn& turn) {
-    scan_input(inputs[turn.file], bad_lines, turn, bins, progress);
+    scan_input(inputs[turn.file], options, turn, bins, progress);
   });
   for (const Input& input : inputs) {
     report.notes.add(input.notes);
+    report.redactions.add(input.redactions);
     report.num_documents += input.documents;
     report.num_empty_documents += input.empty_documents;
   }
@@ -126,7 +133,8 @@ class Lane {
         counts_(tokenizer),
         documents_(tokenizer, [this](const DocumentEncoder::Output& output) { take(output); }) {}
 
-  void encode(const Input& input, const SplitRule& rule, BadLines bad_lines, const FileTurn& turn);
+  void encode(const Input& input, const SplitRule& rule, const PrepareOptions& options,
+              const FileTurn& turn);
   const TokenCounts& counts() const { return counts_; }
 
  private:
@@ -158,11 +166,11 @@ class Lane {
   DocumentEncoder documents_;
 };
 
-void Lane::encode(const Input& input, const SplitRule& rule, BadLines bad_lines,
+void Lane::encode(const Input& input, const SplitRule& rule, const PrepareOptions& options,
                   const FileTurn& turn) {
   writer_.begin_part(turn.file, lane_);
   PrepareProgress::File progress(progress_);
-  TextReader reader(input.path, input.format, {.bad_lines = bad_lines});
+  TextReader reader(input.path, input.format, reader_options(options, nullptr));
   TextReader::Piece piece;
   Split whole = Split::kTrain;
   int64_t documents = 0, text_bytes = 0, position = 0;  // position: inside the document
@@ -192,15 +200,15 @@ void Lane::encode(const Input& input, const SplitRule& rule, BadLines bad_lines,
   progress.at(input.source.bytes);
 }
 
-TokenCounts encode_all(const std::vector<Input>& inputs, const SplitRule& rule, BadLines bad_lines,
-                       const Tokenizer& tokenizer, CorpusWriter& writer, size_t num_lanes,
-                       PrepareProgress& progress) {
+TokenCounts encode_all(const std::vector<Input>& inputs, const SplitRule& rule,
+                       const PrepareOptions& options, const Tokenizer& tokenizer,
+                       CorpusWriter& writer, size_t num_lanes, PrepareProgress& progress) {
   std::vector<std::unique_ptr<Lane>> lanes;
   for (size_t lane = 0; lane < num_lanes; ++lane)
     lanes.push_back(std::make_unique<Lane>(tokenizer, writer, lane, progress));
   progress.begin_tokens();
   for_each_file(inputs.size(), [&](FileTurn& turn) {
-    lanes[turn.lane]->encode(inputs[turn.file], rule, bad_lines, turn);
+    lanes[turn.lane]->encode(inputs[turn.file], rule, options, turn);
   });
   TokenCounts counts(tokenizer);
   for (const auto& lane : lanes) counts.add(lane->counts());
@@ -241,9 +249,9 @@ PrepareReport prepare(const PrepareOptions& options) {
     total_bytes += 2 * static_cast<int64_t>(std::filesystem::file_size(input.path));
   PrepareProgress progress(options.progress, total_bytes);
   PrepareReport report;
-  const SplitRule rule = scan(inputs, fraction, options.bad_lines, report, progress);
+  const SplitRule rule = scan(inputs, fraction, options, report, progress);
   const TokenCounts counts =
-      encode_all(inputs, rule, options.bad_lines, *tokenizer, writer, num_lanes, progress);
+      encode_all(inputs, rule, options, *tokenizer, writer, num_lanes, progress);
   ORTHANT_CHECK(options.inputs.empty() || writer.total(Split::kTrain).num_tokens > 0, kData,
                 options.inputs.empty() ? "" : options.inputs.front(), ": a validation fraction of ",
                 fraction, " leaves no text for training");

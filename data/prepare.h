@@ -13,6 +13,8 @@
 //    there is only one distinct line, it is cut like a .txt file.
 //  - with `validation_inputs`, all of `inputs` is for training and all of those for validation.
 //
+// With `redact`, all of this is about the text with its markers.
+//
 // Text is read twice (once for sizes and hashes, once for tokens), in pieces of at most 1 MiB
 // (.txt) or 16 MiB (.jsonl), cut after a newline where there is one.  As many files are read at
 // once as there are threads; where there are fewer files the pieces of each are encoded on several
@@ -29,6 +31,7 @@
 #include <vector>
 
 #include "data/corpus.h"
+#include "data/redaction.h"
 #include "data/text_notes.h"
 
 namespace orthant {
@@ -41,6 +44,7 @@ struct PrepareOptions {
   double validation_fraction = 0.05;           // in [0, 1); not used with validation_inputs
   std::string format = "auto";                 // auto (by name) | text | jsonl
   BadLines bad_lines = BadLines::kFail;        // kSkip also leaves out files without any text
+  bool redact = false;                         // markers stand for personal data
   // Called now and then, and at the end with fraction 1: share of the work done, tokens per second.
   std::function<void(double fraction, double tokens_per_second)> progress;
 };
@@ -49,6 +53,7 @@ struct PrepareReport {
   SplitInfo train, validation;
   int64_t num_documents = 0;        // of the input; a document that is cut counts once
   int64_t num_empty_documents = 0;  // "text": "" in .jsonl; left out
+  RedactionCounts redactions;
   int64_t num_unknown_tokens = 0;   // text that the tokenizer has no token for
   bool gives_text_back = true;      // decoding the corpus gives the text to the byte
   double unigram_entropy_bits = 0;  // bits per token of the training split (of validation if alone)

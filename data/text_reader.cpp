@@ -62,7 +62,8 @@ bool TextReader::fill(size_t want) {
 }
 
 bool TextReader::next(Piece& piece) {
-  return format_ == TextFormat::kText ? next_text(piece) : next_json(piece);
+  if (format_ == TextFormat::kJsonl) return next_json(piece);
+  return options_.redact ? next_redacted_text(piece) : next_text(piece);
 }
 
 // Tells what was found on the way; false, as next() at the end.
@@ -98,6 +99,15 @@ bool TextReader::next_text(Piece& piece) {
   begin_ += piece.text.size();
   if (options_.notes) look_for_other_than_utf8(piece.text);
   return !piece.text.empty() || finish();
+}
+
+bool TextReader::next_redacted_text(Piece& piece) {
+  do {  // a piece may be held back whole
+    if (!next_text(piece)) return false;
+    piece.text = redaction_.add(piece.text, piece.ends_document);
+  } while (piece.text.empty() && !piece.ends_document);
+  redactions_ = redaction_.counts();
+  return true;
 }
 
 // Reads on behind the next newline, keeping nothing.
@@ -136,6 +146,7 @@ bool TextReader::next_json(Piece& piece) {
     std::optional<LineFault> fault = next_line(line);
     if (!fault && line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
     if (!fault) fault = json_text(line, document_);
+    if (!fault && options_.redact) document_ = redacted(document_, redactions_);
     given_ = 0;
     in_document_ = !fault;
     if (!fault) break;
