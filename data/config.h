@@ -55,9 +55,10 @@ struct DataConfig {
             "part of the text that is kept for validation when text is prepared");
     v.alias("val_size", "validation_fraction");
     v.alias("val_set_size", "validation_fraction");
-    v.field("redact", redact,
-            "e-mail addresses, phone and payment-card numbers in text become <EMAIL>, <PHONE> and "
-            "<CARD> when it is prepared; corpora (.h5) stay as they are: orthant prepare --redact");
+    v.field(
+        "redact", redact,
+        "markers take the place of e-mail addresses, phone and payment-card numbers when text is "
+        "prepared (docs/formats.md); corpora (.h5) stay as they are: orthant prepare --redact");
     v.may_change_on_resume([&] {
       v.field(
           "bad_lines", bad_lines, bad_lines_names(),

@@ -11,8 +11,7 @@
 #include "base/durable_file.h"
 #include "base/error.h"
 #include "checkpoint/json_strict.h"
-#include "data/byte_reader.h"
-#include "trainer/chat.h"
+#include "trainer/document_lines.h"
 #include "trainer/scoring.h"
 
 namespace orthant {
@@ -20,70 +19,21 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr size_t kMaxLineBytes = size_t{1} << 28;
-
-class LineReader {
- public:
-  explicit LineReader(const std::string& path) : path_(path), bytes_(path) {}
-  // The next line that is not blank; `where` is "FILE:LINE".
-  bool next(std::string& line, std::string& where) {
-    while (take(line)) {
-      ++number_;
-      if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-      where = concat(path_, ":", number_);
-      return true;
-    }
-    return false;
-  }
-
- private:
-  bool take(std::string& line) {
-    size_t end;
-    while ((end = buffer_.find('\n', begin_)) == std::string::npos && fill()) {
-    }
-    if (begin_ == buffer_.size()) return false;
-    line = buffer_.substr(begin_, end == std::string::npos ? end : end - begin_);
-    begin_ = end == std::string::npos ? buffer_.size() : end + 1;
-    return true;
-  }
-  bool fill() {
-    buffer_.erase(0, begin_);
-    begin_ = 0;
-    ORTHANT_CHECK(buffer_.size() < kMaxLineBytes, kData, path_, ":", number_ + 1,
-                  ": want a line of at most ", kMaxLineBytes, " bytes, got a longer one");
-    const size_t had = buffer_.size();
-    buffer_.resize(had + (size_t{1} << 16));
-    const size_t got = bytes_.read(buffer_.data() + had, buffer_.size() - had);
-    buffer_.resize(had + got);
-    return got > 0;
-  }
-
-  std::string path_, buffer_;
-  ByteReader bytes_;
-  size_t begin_ = 0;
-  int64_t number_ = 0;
-};
-
 class Evaluation {
  public:
   Evaluation(const SavedModel& model, const EvaluationOptions& options)
-      : model_(model), options_(options) {
+      : model_(model), options_(options), lines_("evaluate", model, options.data) {
     if (options.log_probs.empty()) return;
     replacement_.emplace(options.log_probs);
     out_.open(replacement_->temporary(), std::ios::binary);
   }
 
   EvaluationTotals run() {
-    LineReader lines(options_.data);
-    std::string where;
-    while (lines.next(line_, where)) {
-      const Json value = parse_json(line_, where);
-      ORTHANT_CHECK(value.is_object(), kData, where, ": want an object, got ", json_excerpt(value));
-      if (value.contains("choices")) {
-        question(value, where);
-      } else {
-        document(value, where);
-      }
+    while (lines_.next()) {
+      if (lines_.value().contains("choices"))
+        question(lines_.value(), lines_.where());
+      else
+        document(lines_.where());
       if (options_.progress) options_.progress(totals_);
     }
     ORTHANT_CHECK(totals_.documents + totals_.questions > 0, kData, options_.data,
@@ -93,40 +43,6 @@ class Evaluation {
   }
 
  private:
-  std::vector<int32_t> encode(const std::string& text) const {
-    std::vector<int32_t> ids = model_.begin;
-    const std::vector<int32_t> own = model_.tokenizer->encode(text);
-    ids.insert(ids.end(), own.begin(), own.end());
-    return ids;
-  }
-
-  std::vector<int32_t> ids_of(const Json& value, const std::string& where) const {
-    if (value.contains("messages")) {
-      // Once more, with the keys in their order: templates may print them.
-      const auto messages = nlohmann::ordered_json::parse(line_)["messages"];
-      ORTHANT_CHECK(messages.is_array() && !messages.empty(), kData, where,
-                    ": messages: want a list of {role, content}, got ",
-                    json_excerpt(value["messages"]));
-      if (!conversations_) conversations_.emplace("evaluate", model_);
-      return conversations_->encode(messages, /*asks=*/false);
-    }
-    if (value.contains("text")) return encode(json_string(value["text"], where + ": text"));
-    ORTHANT_CHECK(value.contains("tokens"), kData, where,
-                  ": want text, tokens, messages, or prompt and choices, got ",
-                  json_excerpt(value));
-    const Json& tokens = value["tokens"];
-    ORTHANT_CHECK(tokens.is_array(), kData, where, ": tokens: want a list of ids, got ",
-                  json_excerpt(tokens));
-    std::vector<int32_t> ids;
-    const int64_t vocab = model_.config.model.vocab_size;
-    for (const Json& token : tokens) {
-      const int64_t id = json_count(token, where + ": tokens");
-      ORTHANT_CHECK(id < vocab, kData, where, ": tokens: want ids below ", vocab, ", got ", id);
-      ids.push_back(static_cast<int32_t>(id));
-    }
-    return ids;
-  }
-
   // Of text; a dummy space before a document's first token is none.
   int64_t bytes_of(int32_t token, bool is_first) const {
     const Tokenizer& tokenizer = *model_.tokenizer;
@@ -135,8 +51,8 @@ class Evaluation {
            (is_first ? static_cast<int64_t>(tokenizer.dummy_bytes(token)) : 0);
   }
 
-  void document(const Json& value, const std::string& where) {
-    const std::vector<int32_t> ids = ids_of(value, where);
+  void document(const std::string& where) {
+    const std::vector<int32_t> ids = lines_.ids(", or prompt and choices");
     const std::vector<double> log_probs = log_probabilities(*model_.model, ids);
     ++totals_.documents;
     const bool has_begin = !ids.empty() && !model_.begin.empty() && ids[0] == model_.begin[0];
@@ -161,11 +77,11 @@ class Evaluation {
     const size_t kept = prompt.find_last_not_of(" \t\n") + 1;
     const std::string space = prompt.substr(kept);
     prompt.resize(kept);
-    const size_t context = encode(prompt).size();
+    const size_t context = lines_.encode(prompt).size();
     std::vector<double> sums, per_byte;
     for (const Json& choice : choices) {
       const std::string text = space + json_string(choice, where + ": choices");
-      const std::vector<int32_t> ids = encode(prompt + text);
+      const std::vector<int32_t> ids = lines_.encode(prompt + text);
       ORTHANT_CHECK(context >= 1 && ids.size() > context, kData, where,
                     ": want a prompt, and choices of a token at least behind it");
       const std::vector<double> log_probs = log_probabilities(*model_.model, ids);
@@ -202,8 +118,7 @@ class Evaluation {
 
   const SavedModel& model_;
   const EvaluationOptions& options_;
-  std::string line_;
-  mutable std::optional<Conversations> conversations_;  // made by the first line that wants it
+  DocumentLines lines_;
   EvaluationTotals totals_;
   std::optional<FileReplacement> replacement_;
   std::ofstream out_;

@@ -42,6 +42,13 @@ MUTANTS = [
            target="orthant", filter="test_process.py Launchers.test_an_interrupt_of_the_terminal_does_not_come_to_mpirun"),
     Mutant("a program's lines of dashes are taken for mpirun's", "MpirunFilter::pass_line",
            "if (buries_the_program(whole)) return;", "if (buries_the_program(whole) || !whole.empty()) return;", target="test_launch", filter="MpirunFilter*"),
+    # Embeddings.
+    Mutant("an embedding's last token is that of every window", "pooled_hidden", "begin + row != last", "row + 1 != hidden.dim(0)",
+           target="test_trainer", filter="*Embed*"),
+    Mutant("a token of two windows counts twice", "for_hidden_rows", "use(hidden.slice(seen - begin, end - begin), seen);",
+           "use(hidden, begin);", target="test_trainer", filter="*Embed*"),
+    Mutant("an embedding is divided by its windows' rows", "pooled_hidden", "static_cast<double>(ids.size())", "static_cast<double>(ids.size() + 1)",
+           target="test_trainer", filter="*Embed*"),
     # Files and texts.
     Mutant("a file that was not committed stays", "FileReplacement::~FileReplacement",
            "  if (!committed_) unlink(temporary_.c_str());\n", "", target="test_base", filter="DurableFile*"),
@@ -636,7 +643,7 @@ MUTANTS = [
     Mutant("FP8 blocks take the factor of their row of blocks", "bf16_of_fp8", "of_row[col / blocks.cols]", "of_row[0 * col / blocks.cols]", **HUB),
     Mutant("a tensor that is no part of the model is left out in silence", "HubModel::check_leftover", "} else if (faults.empty()) {", "} else if (false) {", **HUB),
     Mutant("an export keeps our names", "items_of", "outside.sources.front().name", "outside.sources[outside.sources.size() > 1 && !name.empty() ? 1 : 0].name", **HUB),
-    Mutant("windows of a long text do not overlap", "log_probabilities", "std::max<int64_t>(1, longest / 2)", "std::max<int64_t>(1, longest)", **HUB),
+    Mutant("windows of a long text do not overlap", "for_hidden_rows", "std::max<int64_t>(1, longest / 2)", "std::max<int64_t>(1, longest)", **HUB),
     Mutant("the space before a document is counted as text", "Evaluation::bytes_of", "(is_first ? static_cast<int64_t>(tokenizer.dummy_bytes(token)) : 0)", "(is_first ? 0 * static_cast<int64_t>(tokenizer.dummy_bytes(token)) : 0)",
            target="orthant", filter="test_hub.py Hub.test_evaluate_says_the_loss_and_writes_log_probabilities"),
     Mutant("texts do not begin with the first token", "begins_with_bos", "if (!sequences) return true;", "if (!sequences) return false;", **HUB),
