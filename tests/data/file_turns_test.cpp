@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <mutex>
+#include <thread>
 
 #include "base/context.h"
 #include "tests/data/prepare_testing.h"
@@ -41,23 +43,26 @@ TEST(FileTurns, EveryFileHasOneTurnAndTheLastOneAllThreads) {
   });
 }
 
+// File 3 fails first, then file 1, then what was begun behind them.
 TEST(FileTurns, TheFirstFailureInTheOrderOfTheFilesIsThrown) {
   on_threads(4, [] {
-    std::atomic<bool> third_has_failed{false};
+    std::atomic<bool> third_has_failed{false}, first_fails{false}, later_one_is_begun{false};
     std::atomic<int> begun{0};
-    expect_error(ErrorKind::kData, {"file 1"}, [&] {
+    expect_error(ErrorKind::kData, {"file 1 "}, [&] {
       for_each_file(100, [&](FileTurn& turn) {
         ++begun;
+        if (turn.file == 0 || turn.file == 2) return;
+        while (turn.file == 3 && !later_one_is_begun) EXPECT_TRUE(turn.goes_on());
         while (turn.file == 1 && !third_has_failed) EXPECT_TRUE(turn.goes_on());
-        if (turn.file == 3) {
-          third_has_failed = true;
-        } else if (turn.file > 3) {
-          while (turn.goes_on()) {
-          }
-          return;
+        if (turn.file > 3) {
+          later_one_is_begun = true;
+          while (!first_fails) std::this_thread::yield();
+          std::this_thread::sleep_for(std::chrono::milliseconds(30));
+          EXPECT_FALSE(turn.goes_on());
         }
-        if (turn.file == 1 || turn.file == 3)
-          throw_error(ErrorKind::kData, concat("file ", turn.file));
+        if (turn.file == 3) third_has_failed = true;
+        if (turn.file == 1) first_fails = true;
+        throw_error(ErrorKind::kData, concat("file ", turn.file, " is bad"));
       });
     });
     EXPECT_LT(begun, 10);  // what stands behind a failure is not begun
