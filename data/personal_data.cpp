@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <array>
 
+#include "data/personal_numbers.h"
+
 namespace orthant {
 namespace {
 

@@ -50,10 +50,4 @@ std::optional<PersonalMatch> phone_at(std::string_view text, size_t at, size_t f
 bool marker_begins(std::string_view text, size_t at);
 bool marker_ends(std::string_view text, size_t at);
 
-constexpr bool is_digit(char c) { return c >= '0' && c <= '9'; }
-constexpr bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
-constexpr bool is_word(char c) { return is_digit(c) || is_letter(c) || c == '_'; }
-// 0 outside of the text.
-constexpr char char_at(std::string_view text, size_t at) { return at < text.size() ? text[at] : 0; }
-
 }  // namespace orthant

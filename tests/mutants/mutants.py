@@ -43,7 +43,7 @@ MUTANTS = [
     Mutant("a program's lines of dashes are taken for mpirun's", "MpirunFilter::pass_line",
            "if (buries_the_program(whole)) return;", "if (buries_the_program(whole) || !whole.empty()) return;", target="test_launch", filter="MpirunFilter*"),
     # Embeddings.
-    Mutant("an embedding's last token is that of every window", "pooled_hidden", "begin + row != last", "row + 1 != hidden.dim(0)",
+    Mutant("an embedding's last token is that of every window", "pooled_hidden", "begin + row != last", "begin + row != last && row + 1 != hidden.dim(0)",
            target="test_trainer", filter="*Embed*"),
     Mutant("a token of two windows counts twice", "for_hidden_rows", "use(hidden.slice(seen - begin, end - begin), seen);",
            "use(hidden, begin);", target="test_trainer", filter="*Embed*"),
