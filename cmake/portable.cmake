@@ -21,6 +21,8 @@ find_library(PCRE2_ARCHIVE libpcre2-8.a REQUIRED)
 set(PCRE2_LIBRARY ${PCRE2_ARCHIVE})
 find_library(UTF8PROC_ARCHIVE libutf8proc.a REQUIRED)
 set(UTF8PROC_LIBRARY ${UTF8PROC_ARCHIVE})
+find_library(ZSTD_ARCHIVE libzstd.a REQUIRED)
+set(ZSTD_LIBRARY ${ZSTD_ARCHIVE})
 set(ORTHANT_SPDLOG spdlog::spdlog_header_only)
 set_target_properties(spdlog::spdlog_header_only PROPERTIES INTERFACE_LINK_LIBRARIES "Threads::Threads;fmt::fmt-header-only")
 

@@ -48,7 +48,8 @@ std::string ensure_prepared(const std::string& path, const CacheOptions& options
                                  tokenizer->name(), "\n", tokenizer->end_of_document(), "\n",
                                  options.validation_only ? -1.0 : options.validation_fraction, "\n",
                                  static_cast<int>(text_format(path, options.format)),
-                                 options.bad_lines == BadLines::kSkip ? "\nskip" : "");
+                                 options.bad_lines == BadLines::kSkip ? "\nskip" : "",
+                                 options.redact ? "\nredact" : "");
   const std::string hash = xxh3_128_hex(key.data(), key.size()).substr(0, 16);
   const std::string cached = concat(options.cache_dir, "/", stem_of(path), "-", hash, ".h5");
   if (std::filesystem::exists(cached)) {  // whole: it appeared by a rename
@@ -63,6 +64,7 @@ std::string ensure_prepared(const std::string& path, const CacheOptions& options
   prepare_options.validation_fraction = options.validation_fraction;
   prepare_options.format = options.format;
   prepare_options.bad_lines = options.bad_lines;
+  prepare_options.redact = options.redact;
   prepare_options.progress = options.progress;
   const PrepareReport report = prepare(prepare_options);
   for (const std::string& line : report.notes.lines()) log::warn("preparing: ", line);

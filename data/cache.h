@@ -15,6 +15,7 @@ struct CacheOptions {
   double validation_fraction = 0.05;
   std::string format = "auto";  // auto | text | jsonl | hdf5
   BadLines bad_lines = BadLines::kFail;
+  bool redact = false;
   bool validation_only = false;  // all of the text becomes the validation split
   std::function<void(double fraction, double tokens_per_second)> progress;
 };

@@ -18,10 +18,12 @@ struct DataSource {
 
   void fields(FieldVisitor& v) {
     v.field("path", path, required_path(),
-            "a corpus (.h5) or text (.txt, .jsonl, each also .gz), which is prepared once");
+            "a corpus (.h5) or text (.txt, .jsonl, each also .gz or .zst), which is prepared once");
     v.field("format", format, one_of({"auto", "text", "jsonl", "hdf5"}),
             "kind of file; auto goes by the name");
-    v.field("weight", weight, positive(), "share of the samples, relative to the other sources");
+    v.field("weight", weight, positive(),
+            "share of the samples, relative to the other sources, whatever their sizes: with "
+            "equal weights a small source is repeated more often");
   }
 };
 
@@ -32,6 +34,7 @@ struct DataConfig {
   bool packing = true;
   double validation_fraction = 0.05;
   BadLines bad_lines = BadLines::kFail;
+  bool redact = false;
 
   void fields(FieldVisitor& v) {
     v.list(
@@ -39,7 +42,8 @@ struct DataConfig {
         train.size(), [this](size_t n) { train.resize(n); },
         [this](size_t i, FieldVisitor& item) { train[i].fields(item); });
     v.field("validation", validation, any_path(),
-            "corpus or text to evaluate on; empty: the validation split of the training data");
+            "corpus or text to evaluate on; empty: the validation split of the training data, of "
+            "several sources that of the first one");
     v.may_change_on_resume([&] {  // the same one elsewhere
       v.field(
           "tokenizer", tokenizer, required_path(),
@@ -54,6 +58,10 @@ struct DataConfig {
             "part of the text that is kept for validation when text is prepared");
     v.alias("val_size", "validation_fraction");
     v.alias("val_set_size", "validation_fraction");
+    v.field(
+        "redact", redact,
+        "markers take the place of e-mail addresses, phone and payment-card numbers when text is "
+        "prepared (docs/formats.md); corpora (.h5) stay as they are: orthant prepare --redact");
     v.may_change_on_resume([&] {
       v.field(
           "bad_lines", bad_lines, bad_lines_names(),

@@ -1,13 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "data/corpus_writer.h"
 
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -19,99 +13,81 @@
 namespace orthant {
 namespace {
 
-constexpr size_t kPendingBytes = size_t{1} << 20;
-
-// An open file without a name: it is gone when it is closed, whatever happens.
-int open_unnamed(const std::string& folder) {
-  const int fd = ::open(folder.c_str(), O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
-  if (fd >= 0) return fd;
-  // Not every file system knows O_TMPFILE.
-  std::string name = concat(folder, "/.orthant-spool-XXXXXX");
-  const int named = ::mkostemp(name.data(), O_CLOEXEC);
-  if (named < 0) throw_cannot_write(folder, "make a file there", errno);
-  ::unlink(name.c_str());
-  return named;
+void add(SplitInfo& sum, const SplitInfo& more) {
+  sum.num_tokens += more.num_tokens;
+  sum.num_bytes += more.num_bytes;
+  sum.num_documents += more.num_documents;
 }
 
-template <class Stored>
-void store(std::span<const int32_t> tokens, std::vector<unsigned char>& out) {
-  const size_t begin = out.size();
-  out.resize(begin + tokens.size() * sizeof(Stored));
-  for (size_t i = 0; i < tokens.size(); ++i) {
-    const Stored value = static_cast<Stored>(tokens[i]);
-    std::memcpy(out.data() + begin + i * sizeof(Stored), &value, sizeof(Stored));
-  }
-}
+constexpr size_t index(Split split) { return static_cast<size_t>(split); }
 
 }  // namespace
 
-CorpusWriter::CorpusWriter(std::string output, const Tokenizer& tokenizer)
-    : output_(std::move(output)) {
+CorpusWriter::CorpusWriter(std::string output, const Tokenizer& tokenizer, const CorpusParts& parts)
+    : output_(std::move(output)), parts_(parts.parts) {
   info_.format_version = kCorpusFormatVersion;
   info_.created_by = kCreatedBy;
   info_.tokenizer = tokenizer.name();
   info_.vocab_size = tokenizer.vocab_size();
   info_.end_of_document = tokenizer.end_of_document();
-  const std::string folder = folder_of(output_);
-  make_folders(folder, output_);
+  make_folders(folder_of(output_), output_);
   ORTHANT_CHECK(!std::filesystem::is_directory(output_), kCannotWrite, output_, ": is a folder");
-  for (Spool& spool : spools_) spool.fd = open_unnamed(folder);
+  const int64_t width = token_bytes(info_.vocab_size);
+  for (size_t lane = 0; lane < parts.lanes; ++lane)
+    lanes_.push_back({.spools = {TokenSpool(output_, width), TokenSpool(output_, width)}});
 }
 
-CorpusWriter::~CorpusWriter() {
-  for (const Spool& spool : spools_)
-    if (spool.fd >= 0) ::close(spool.fd);
+void CorpusWriter::begin_part(size_t part, size_t lane) {
+  Lane& into = lanes_[lane];
+  into.part = part;
+  parts_[part].lane = lane;
+  for (size_t split = 0; split < 2; ++split)
+    parts_[part].begin[split] = into.spools[split].num_tokens();
 }
 
-void CorpusWriter::flush(Spool& spool) {
-  size_t done = 0;
-  while (done < spool.pending.size()) {
-    const ssize_t n = ::write(spool.fd, spool.pending.data() + done, spool.pending.size() - done);
-    if (n < 0 && errno == EINTR) continue;
-    if (n <= 0) throw_cannot_write(output_, "write tokens beside it", errno);
-    done += static_cast<size_t>(n);
-  }
-  spool.flushed_bytes += static_cast<int64_t>(done);
-  spool.pending.clear();
+void CorpusWriter::append(size_t lane, Split split, std::span<const int32_t> tokens,
+                          int64_t text_bytes) {
+  Lane& into = lanes_[lane];
+  into.spools[index(split)].append(tokens);
+  add(parts_[into.part].size[index(split)],
+      {.num_tokens = static_cast<int64_t>(tokens.size()), .num_bytes = text_bytes});
 }
 
-void CorpusWriter::append(Split split, std::span<const int32_t> tokens, int64_t text_bytes) {
-  Spool& spool = spools_[static_cast<size_t>(split)];
-  if (token_bytes(info_.vocab_size) == 2)
-    store<uint16_t>(tokens, spool.pending);
-  else
-    store<int32_t>(tokens, spool.pending);
-  if (spool.pending.size() >= kPendingBytes) flush(spool);
-  SplitInfo& info = split_info(info_, split);
-  info.num_tokens += static_cast<int64_t>(tokens.size());
-  info.num_bytes += text_bytes;
+void CorpusWriter::end_document(size_t lane, Split split) {
+  append(lane, split, std::span(&info_.end_of_document, 1), 0);
+  ++parts_[lanes_[lane].part].size[index(split)].num_documents;
 }
 
-void CorpusWriter::end_document(Split split) {
-  append(split, std::span(&info_.end_of_document, 1), 0);
-  ++split_info(info_, split).num_documents;
+SplitInfo CorpusWriter::total(Split split) const {
+  SplitInfo sum;
+  for (const Part& part : parts_) add(sum, part.size[index(split)]);
+  return sum;
 }
 
-// Copies one split from its spool into the file and returns the checksums of its blocks.
+// Copies one split, part by part, from the spools into the file and returns the checksums of its
+// blocks.
 std::vector<uint64_t> CorpusWriter::write_split(int64_t group, Split split,
                                                 const std::string& path) {
   const std::string label = dataset_label(path, split, "tokens");
-  const Spool& spool = spools_[static_cast<size_t>(split)];
   const int64_t size = split_info(info_, split).num_tokens, width = token_bytes(info_.vocab_size);
   const Hdf5Id tokens =
       hdf5_create_array(group, "tokens", token_file_type(info_.vocab_size), size, label);
   std::vector<uint64_t> checksums;
   std::vector<unsigned char> raw;
+  auto part = parts_.begin();
+  int64_t taken = 0;  // of the part
   for (int64_t begin = 0; begin < size; begin += kBlockTokens) {
     const int64_t count = std::min(kBlockTokens, size - begin);
     raw.resize(static_cast<size_t>(count * width));
-    size_t done = 0;
-    while (done < raw.size()) {
-      const ssize_t n = ::pread(spool.fd, raw.data() + done, raw.size() - done,
-                                static_cast<off_t>(begin * width) + static_cast<off_t>(done));
-      if (n < 0 && errno == EINTR) continue;
-      if (n <= 0) throw_cannot_write(output_, "read back tokens", n < 0 ? errno : EIO);
-      done += static_cast<size_t>(n);
+    for (int64_t done = 0; done < count;) {
+      const int64_t n = std::min(count - done, part->size[index(split)].num_tokens - taken);
+      lanes_[part->lane].spools[index(split)].read(part->begin[index(split)] + taken, n,
+                                                   raw.data() + done * width);
+      done += n;
+      taken += n;
+      if (taken < part->size[index(split)].num_tokens) continue;
+      ++part;
+      taken = 0;
     }
     checksums.push_back(xxh3_64(raw.data(), raw.size()));
     hdf5_write(tokens, token_memory_type(info_.vocab_size), begin, count, raw.data(), label);
@@ -166,10 +142,12 @@ CorpusInfo CorpusWriter::commit(std::vector<CorpusSource> sources, double valida
   info_.sources = std::move(sources);
   info_.validation_fraction = validation_fraction;
   int64_t bytes = 0;
-  for (Spool& spool : spools_) {
-    flush(spool);
-    bytes += spool.flushed_bytes;
+  for (const Split split : {Split::kTrain, Split::kValidation}) {
+    split_info(info_, split) = total(split);
+    bytes += total(split).num_tokens * token_bytes(info_.vocab_size);
   }
+  for (Lane& lane : lanes_)
+    for (TokenSpool& spool : lane.spools) spool.flush();
   // HDF5 does not survive a full disk well, so ask before.
   std::error_code code;
   const auto space = std::filesystem::space(folder_of(output_), code);

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <span>
 
 namespace orthant {
 namespace {
@@ -66,15 +67,34 @@ void check_hard_link(hid_t parent, const std::string& name, const std::string& w
 struct Selection {
   Hdf5Id file, memory;
 };
+Selection select(hid_t array, std::span<const hsize_t> start, std::span<const hsize_t> count,
+                 ErrorKind kind, const std::string& where) {
+  Selection s{{H5Dget_space(array), H5Sclose},
+              {H5Screate_simple(static_cast<int>(count.size()), count.data(), nullptr), H5Sclose}};
+  checked<hid_t>(s.file, kind, where, "cannot get the extent");
+  checked<hid_t>(s.memory, kind, where, "cannot make a selection");
+  checked(H5Sselect_hyperslab(s.file, H5S_SELECT_SET, start.data(), nullptr, count.data(), nullptr),
+          kind, where, "cannot select elements");
+  return s;
+}
 Selection select(hid_t array, int64_t offset, int64_t size, ErrorKind kind,
                  const std::string& where) {
   const hsize_t start = static_cast<hsize_t>(offset), count = static_cast<hsize_t>(size);
-  Selection s{{H5Dget_space(array), H5Sclose}, {H5Screate_simple(1, &count, nullptr), H5Sclose}};
-  checked<hid_t>(s.file, kind, where, "cannot get the extent");
-  checked<hid_t>(s.memory, kind, where, "cannot make a selection");
-  checked(H5Sselect_hyperslab(s.file, H5S_SELECT_SET, &start, nullptr, &count, nullptr), kind,
-          where, "cannot select elements");
-  return s;
+  return select(array, std::span(&start, 1), std::span(&count, 1), kind, where);
+}
+
+Hdf5Id create_dataset(hid_t parent, const std::string& name, hid_t type,
+                      std::span<const hsize_t> extent, const std::string& where) {
+  const Hdf5Id space(H5Screate_simple(static_cast<int>(extent.size()), extent.data(), nullptr),
+                     H5Sclose);
+  const Hdf5Id creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
+  H5Pset_layout(creation, H5D_CONTIGUOUS);
+  H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER);
+  H5Pset_obj_track_times(creation, false);
+  Hdf5Id id(H5Dcreate2(parent, name.c_str(), type, space, H5P_DEFAULT, creation, H5P_DEFAULT),
+            H5Dclose);
+  checked<hid_t>(id, ErrorKind::kCannotWrite, where, "cannot make the dataset");
+  return id;
 }
 
 }  // namespace
@@ -183,15 +203,13 @@ Hdf5Id hdf5_create_group(hid_t parent, const std::string& name, const std::strin
 Hdf5Id hdf5_create_array(hid_t parent, const std::string& name, hid_t type, int64_t size,
                          const std::string& where) {
   const hsize_t extent = static_cast<hsize_t>(size);
-  const Hdf5Id space(H5Screate_simple(1, &extent, nullptr), H5Sclose);
-  const Hdf5Id creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
-  H5Pset_layout(creation, H5D_CONTIGUOUS);
-  H5Pset_fill_time(creation, H5D_FILL_TIME_NEVER);
-  H5Pset_obj_track_times(creation, false);
-  Hdf5Id id(H5Dcreate2(parent, name.c_str(), type, space, H5P_DEFAULT, creation, H5P_DEFAULT),
-            H5Dclose);
-  checked<hid_t>(id, ErrorKind::kCannotWrite, where, "cannot make the dataset");
-  return id;
+  return create_dataset(parent, name, type, std::span(&extent, 1), where);
+}
+
+Hdf5Id hdf5_create_matrix(hid_t parent, const std::string& name, hid_t type, int64_t rows,
+                          int64_t columns, const std::string& where) {
+  const std::array<hsize_t, 2> extent = {static_cast<hsize_t>(rows), static_cast<hsize_t>(columns)};
+  return create_dataset(parent, name, type, extent, where);
 }
 
 void hdf5_read(hid_t array, hid_t type, int64_t offset, int64_t size, void* out,
@@ -205,6 +223,15 @@ void hdf5_write(hid_t array, hid_t type, int64_t offset, int64_t size, const voi
                 const std::string& where) {
   const Selection s = select(array, offset, size, ErrorKind::kCannotWrite, where);
   checked(H5Dwrite(array, type, s.memory, s.file, H5P_DEFAULT, data), ErrorKind::kCannotWrite,
+          where, "cannot be written");
+}
+
+void hdf5_write_rows(hid_t matrix, hid_t type, int64_t first, int64_t rows, int64_t columns,
+                     const void* data, const std::string& where) {
+  const std::array<hsize_t, 2> start = {static_cast<hsize_t>(first), 0},
+                               count = {static_cast<hsize_t>(rows), static_cast<hsize_t>(columns)};
+  const Selection s = select(matrix, start, count, ErrorKind::kCannotWrite, where);
+  checked(H5Dwrite(matrix, type, s.memory, s.file, H5P_DEFAULT, data), ErrorKind::kCannotWrite,
           where, "cannot be written");
 }
 

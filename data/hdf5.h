@@ -74,6 +74,12 @@ void hdf5_read(hid_t array, hid_t type, int64_t offset, int64_t size, void* out,
 void hdf5_write(hid_t array, hid_t type, int64_t offset, int64_t size, const void* data,
                 const std::string& where);
 
+// A contiguous matrix, and whole rows of it, of `columns` elements each.
+Hdf5Id hdf5_create_matrix(hid_t parent, const std::string& name, hid_t type, int64_t rows,
+                          int64_t columns, const std::string& where);
+void hdf5_write_rows(hid_t matrix, hid_t type, int64_t first, int64_t rows, int64_t columns,
+                     const void* data, const std::string& where);
+
 // Scalar attributes: 64-bit integers, doubles, fixed-length text of at most 4,096 bytes.
 int64_t hdf5_int_attribute(hid_t object, const std::string& name, const std::string& where);
 double hdf5_real_attribute(hid_t object, const std::string& name, const std::string& where);

@@ -121,7 +121,7 @@ InputFiles list_input_files(const std::vector<std::string>& inputs, const std::s
       finder.match({}, path.begin(), path.end());
     ORTHANT_CHECK(!finder.found().empty(), kMissingInput, input,
                   folder ? ": the folder holds" : ": the pattern matches",
-                  " no file that ends in .txt, .jsonl, .txt.gz or .jsonl.gz",
+                  " no file that ends in .txt or .jsonl, either also with .gz or .zst behind it",
                   finder.skipped().empty()
                       ? ""
                       : concat("; ", finder.skipped().size(), " others are there, such as ",

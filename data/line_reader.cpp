@@ -11,12 +11,12 @@ constexpr size_t kChunkBytes = size_t{1} << 16;
 
 }  // namespace
 
-bool LineReader::next(std::string& line, std::string& where) {
+std::string LineReader::where() const { return concat(path_, ":", number_); }
+
+bool LineReader::next(std::string& line) {
   while (take(line)) {
     ++number_;
-    if (line.find_first_not_of(" \t\r") == std::string::npos) continue;
-    where = concat(path_, ":", number_);
-    return true;
+    if (line.find_first_not_of(" \t\r") != std::string::npos) return true;
   }
   return false;
 }

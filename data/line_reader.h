@@ -12,9 +12,10 @@ namespace orthant {
 class LineReader {
  public:
   explicit LineReader(const std::string& path) : path_(path), bytes_(path) {}
-  // The next line that is not blank; `where` is "FILE:LINE".  Error(kData): a line of more than 256
-  // MiB.
-  bool next(std::string& line, std::string& where);
+  // The next line that is not blank; false at the end.  Error(kData): one of more than 256 MiB.
+  bool next(std::string& line);
+  int64_t number() const { return number_; }  // of the line, from 1
+  std::string where() const;                  // "FILE:LINE"
 
  private:
   bool take(std::string& line);

@@ -22,6 +22,10 @@ struct Place {
   bool operator==(const Place&) const = default;
 };
 
+const std::string& name_of(const LoaderSource& source) {
+  return source.name.empty() ? source.corpus->path() : source.name;
+}
+
 std::vector<Sampler::Source> sampler_sources(const std::vector<LoaderSource>& sources,
                                              int64_t sequence_length) {
   std::vector<Sampler::Source> out;
@@ -35,7 +39,8 @@ std::vector<Sampler::Source> sampler_sources(const std::vector<LoaderSource>& so
                   corpus.tokenizer_name(), "' (", corpus.vocab_size(), " ids), ", first.path(),
                   " with '", first.tokenizer_name(), "' (", first.vocab_size(), ")");
     const std::string where = concat(corpus.path(), ": the ", split_name(corpus.split()), " split");
-    out.push_back({some_windows(where, corpus.num_tokens(), sequence_length), source.weight});
+    out.push_back({some_windows(where, corpus.num_tokens(), sequence_length), source.weight,
+                   name_of(source)});
   }
   return out;
 }
@@ -204,6 +209,21 @@ int64_t Loader::num_windows() const {
   for (const LoaderSource& source : impl_->sources)
     sum += orthant::num_windows(source.corpus->num_tokens(), impl_->options.sequence_length);
   return sum;
+}
+
+std::vector<SourceUse> Loader::uses_at(int64_t samples) const {
+  std::vector<SourceUse> uses;
+  for (size_t s = 0; s < impl_->sources.size(); ++s) {
+    const LoaderSource& source = impl_->sources[s];
+    const int place = static_cast<int>(s);
+    uses.push_back({.name = name_of(source),
+                    .weight = source.weight,
+                    .share = static_cast<double>(sampler().share(place)) / Sampler::kBlock,
+                    .windows = orthant::num_windows(source.corpus->num_tokens(),
+                                                    impl_->options.sequence_length),
+                    .epochs = sampler().epochs_at(samples, place)});
+  }
+  return uses;
 }
 
 double Loader::take_stall_seconds() { return std::exchange(impl_->stall_seconds, 0.0); }

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "data/batch_sizes.h"
@@ -19,6 +20,15 @@ namespace orthant {
 struct LoaderSource {
   std::shared_ptr<Corpus> corpus;  // may be shared with other loaders
   double weight = 1.0;
+  std::string name = {};  // for people; empty: the corpus's path
+};
+
+// How a source is used.
+struct SourceUse {
+  std::string name;
+  double weight = 1.0, share = 1.0;  // as it was given; of all samples
+  int64_t windows = 0;
+  double epochs = 0;
 };
 
 struct LoaderOptions {
@@ -50,6 +60,8 @@ class Loader {
   const Sampler& sampler() const;
   // Windows in all sources together: samples of one pass over the data when weights follow sizes.
   int64_t num_windows() const;
+  // By source, once so many samples are taken.
+  std::vector<SourceUse> uses_at(int64_t samples) const;
   // Seconds that micro_batch() spent waiting or reading since the last call of this function.
   double take_stall_seconds();
 

@@ -7,73 +7,27 @@
 #include <filesystem>
 
 #include "base/checksum.h"
-#include "base/clock.h"
 #include "base/error.h"
 #include "data/corpus_writer.h"
 #include "data/document_encoder.h"
+#include "data/file_turns.h"
+#include "data/prepare_progress.h"
+#include "data/prepare_split.h"
 #include "data/text_reader.h"
 #include "data/tokenizer.h"
 
 namespace orthant {
 namespace {
 
-// Documents are put into this many bins by a hash of their text; the split is a number of bins.
-// So the choice takes constant memory, and equal documents go together.
-constexpr size_t kBins = 65536;
-size_t bin_of(std::string_view text) { return xxh3_64(text.data(), text.size()) >> 48; }
-
 struct Input {
   std::string path;
   TextFormat format;
   bool validation;  // given as explicit validation text
-  CorpusSource source;
-  int64_t text_bytes = 0, documents = 0;  // as the first pass found them; no empty documents
-};
-
-// Which part of a document is validation text.
-struct SplitRule {
-  double fraction = 0;
-  bool cut_lines = false;  // .jsonl documents are cut like .txt files
-  size_t num_validation_bins = 0;
-
-  bool cuts(const Input& input) const {
-    return fraction > 0 && (input.format == TextFormat::kText || cut_lines);
-  }
-  Split whole(const Input& input, std::string_view document) const {
-    if (input.validation) return Split::kValidation;
-    if (fraction == 0 || input.format == TextFormat::kText) return Split::kTrain;
-    return bin_of(document) < num_validation_bins ? Split::kValidation : Split::kTrain;
-  }
-  int64_t cut_position(int64_t size) const {
-    return static_cast<int64_t>(static_cast<double>(size) * (1.0 - fraction));
-  }
-};
-
-// Calls the user's progress function at most twice a second.
-class Progress {
- public:
-  Progress(const PrepareOptions& options, int64_t total_bytes)
-      : report_(options.progress), total_bytes_(total_bytes), start_(now_seconds()) {}
-  void begin_tokens() { tokens_start_ = now_seconds(); }
-  void update(int64_t bytes, int64_t tokens) {
-    const double now = now_seconds();
-    if (!report_ || now - last_ < 0.5) return;
-    last_ = now;
-    report_(std::min(0.999, static_cast<double>(bytes) / static_cast<double>(total_bytes_)),
-            rate(tokens, now));
-  }
-  void finish(int64_t tokens) const {
-    if (report_) report_(1.0, rate(tokens, now_seconds()));
-  }
-  double seconds() const { return now_seconds() - start_; }
-
- private:
-  double rate(int64_t tokens, double now) const {
-    return tokens == 0 ? 0.0 : static_cast<double>(tokens) / std::max(1e-6, now - tokens_start_);
-  }
-  const std::function<void(double, double)>& report_;
-  int64_t total_bytes_;
-  double start_, last_ = 0, tokens_start_ = 0;
+  // As the first pass finds them.
+  CorpusSource source = {};
+  TextNotes notes = {};
+  RedactionCounts redactions = {};
+  int64_t text_bytes = 0, documents = 0, empty_documents = 0;
 };
 
 std::vector<Input> list_inputs(const PrepareOptions& options) {
@@ -92,142 +46,173 @@ std::vector<Input> list_inputs(const PrepareOptions& options) {
   return inputs;
 }
 
-// The bins that come nearest to `fraction` of all bytes: at least one, never all.
-SplitRule choose_split(const std::vector<int64_t>& bin_bytes, double fraction) {
-  SplitRule rule{.fraction = fraction};
-  if (fraction == 0) return rule;
-  int64_t total = 0;
-  std::vector<size_t> used;
-  for (size_t bin = 0; bin < kBins; ++bin) {
-    if (bin_bytes[bin] > 0) used.push_back(bin);
-    total += bin_bytes[bin];
-  }
-  rule.cut_lines = used.size() == 1;
-  const double target = fraction * static_cast<double>(total);
-  double sum = 0, best = INFINITY;
-  for (size_t i = 0; i + 1 < used.size(); ++i) {
-    sum += static_cast<double>(bin_bytes[used[i]]);
-    if (std::abs(sum - target) >= best) break;  // sums only grow
-    best = std::abs(sum - target);
-    rule.num_validation_bins = used[i] + 1;
-  }
-  return rule;
+TextReaderOptions reader_options(const PrepareOptions& options, TextNotes* notes) {
+  return {.bad_lines = options.bad_lines, .notes = notes, .redact = options.redact};
 }
 
-// First pass: sizes, hashes, and whether all of it can be read.
-SplitRule scan(std::vector<Input>& inputs, double fraction, BadLines bad_lines,
-               PrepareReport& report, int64_t& bytes, Progress& progress) {
-  std::vector<int64_t> bin_bytes(kBins);
-  for (Input& input : inputs) {
-    input.source = fingerprint_file(input.path);
-    const int64_t bad_before = report.notes.num_bad_lines();
-    TextReader reader(input.path, input.format, {.bad_lines = bad_lines, .notes = &report.notes});
-    TextReader::Piece piece;
-    while (reader.next(piece)) {
-      const int64_t size = static_cast<int64_t>(piece.text.size());
-      progress.update(bytes + reader.consumed_bytes(), 0);
-      if (size == 0) {
-        ++report.num_empty_documents;
-        continue;
-      }
-      input.text_bytes += size;
-      input.documents += piece.ends_document;
-      if (input.format == TextFormat::kJsonl && !input.validation && piece.ends_document)
-        bin_bytes[bin_of(piece.document)] += static_cast<int64_t>(piece.document.size());
+// First pass over a file: size, hash, and whether all of it can be read.
+void scan_input(Input& input, const PrepareOptions& options, const FileTurn& turn,
+                DocumentBins& bins, PrepareProgress& all) {
+  PrepareProgress::File progress(all);
+  input.source = fingerprint_file(input.path);
+  TextReader reader(input.path, input.format, reader_options(options, &input.notes));
+  TextReader::Piece piece;
+  while (turn.goes_on() && reader.next(piece)) {
+    progress.at(reader.consumed_bytes());
+    if (piece.text.empty()) {
+      ++input.empty_documents;
+      continue;
     }
-    input.source.bad_lines = report.notes.num_bad_lines() - bad_before;
-    ORTHANT_CHECK(input.documents > 0 || bad_lines == BadLines::kSkip, kData, input.path,
-                  ": holds no text");
-    if (input.documents == 0) report.notes.no_text(input.path);
+    input.text_bytes += static_cast<int64_t>(piece.text.size());
+    input.documents += piece.ends_document;
+    if (input.format == TextFormat::kJsonl && !input.validation && piece.ends_document)
+      bins.add(piece.document);
+  }
+  if (!turn.goes_on()) return;
+  progress.at(input.source.bytes);
+  input.source.bad_lines = input.notes.num_bad_lines();
+  input.redactions = reader.redactions();
+  ORTHANT_CHECK(input.documents > 0 || options.bad_lines == BadLines::kSkip, kData, input.path,
+                ": holds no text");
+  if (input.documents == 0) input.notes.no_text(input.path);
+}
+
+SplitRule scan(std::vector<Input>& inputs, double fraction, const PrepareOptions& options,
+               PrepareReport& report, PrepareProgress& progress) {
+  DocumentBins bins;
+  for_each_file(inputs.size(), [&](FileTurn& turn) {
+    scan_input(inputs[turn.file], options, turn, bins, progress);
+  });
+  for (const Input& input : inputs) {
+    report.notes.add(input.notes);
+    report.redactions.add(input.redactions);
     report.num_documents += input.documents;
-    bytes += input.source.bytes;
+    report.num_empty_documents += input.empty_documents;
   }
   ORTHANT_CHECK(report.num_documents > 0, kData, inputs.front().path,
                 inputs.size() > 1 ? " and the other inputs hold no text" : ": holds no text");
-  return choose_split(bin_bytes, fraction);
+  return choose_split(bins, fraction);
 }
 
-// Second pass: tokens to the writer.
-class Encoder {
- public:
-  Encoder(const Tokenizer& tokenizer, CorpusWriter& writer)
-      : tokenizer_(tokenizer),
-        writer_(writer),
-        documents_(tokenizer, [this](const DocumentEncoder::Output& output) { take(output); }) {
-    for (auto& counts : counts_) counts.resize(static_cast<size_t>(tokenizer.vocab_size()));
+// What became of text that was encoded.
+struct TokenCounts {
+  std::array<std::vector<int64_t>, 2> by_token;  // by split
+  bool gives_text_back = true;
+
+  explicit TokenCounts(const Tokenizer& tokenizer) {
+    for (auto& counts : by_token) counts.resize(static_cast<size_t>(tokenizer.vocab_size()));
   }
-  void text(Split split, std::string_view text) { documents_.text(split, text); }
-  // Ends the document, in every split that has a part of it.
-  void end_document() { documents_.end_document(); }
-  void finish() { documents_.finish(); }
-  int64_t num_tokens() const {
-    return writer_.info().train.num_tokens + writer_.info().validation.num_tokens;
+  void add(const TokenCounts& more) {
+    for (size_t split = 0; split < 2; ++split)
+      for (size_t i = 0; i < by_token[split].size(); ++i)
+        by_token[split][i] += more.by_token[split][i];
+    gives_text_back = gives_text_back && more.gives_text_back;
   }
-  bool gives_text_back() const { return gives_text_back_; }
-  int64_t num_unknown_tokens() const {
-    const int32_t unknown = tokenizer_.special_ids().unk;
-    if (unknown < 0) return 0;
-    return counts_[0][static_cast<size_t>(unknown)] + counts_[1][static_cast<size_t>(unknown)];
+  int64_t of(int32_t token) const {
+    if (token < 0) return 0;
+    return by_token[0][static_cast<size_t>(token)] + by_token[1][static_cast<size_t>(token)];
   }
   double entropy_bits(Split split) const {
     double total = 0, sum = 0;
-    for (const int64_t n : counts_[index(split)]) {
+    for (const int64_t n : by_token[static_cast<size_t>(split)]) {
       total += static_cast<double>(n);
       if (n > 0) sum += static_cast<double>(n) * std::log2(static_cast<double>(n));
     }
     return total == 0 ? 0.0 : std::log2(total) - sum / total;
   }
+};
+
+// Second pass: the tokens of one file after the other to a lane of the writer.
+class Lane {
+ public:
+  Lane(const Tokenizer& tokenizer, CorpusWriter& writer, size_t lane, PrepareProgress& progress)
+      : tokenizer_(tokenizer),
+        writer_(writer),
+        lane_(lane),
+        progress_(progress),
+        counts_(tokenizer),
+        documents_(tokenizer, [this](const DocumentEncoder::Output& output) { take(output); }) {}
+
+  void encode(const Input& input, const SplitRule& rule, const PrepareOptions& options,
+              const FileTurn& turn);
+  const TokenCounts& counts() const { return counts_; }
 
  private:
-  static size_t index(Split split) { return static_cast<size_t>(split); }
   void take(const DocumentEncoder::Output& output) {
-    std::vector<int64_t>& counts = counts_[index(output.split)];
+    std::vector<int64_t>& counts = counts_.by_token[static_cast<size_t>(output.split)];
     for (const int32_t token : output.ids) ++counts[static_cast<size_t>(token)];
-    gives_text_back_ = gives_text_back_ && output.gives_text_back;
-    writer_.append(output.split, output.ids, static_cast<int64_t>(output.text.size()));
+    counts_.gives_text_back = counts_.gives_text_back && output.gives_text_back;
+    writer_.append(lane_, output.split, output.ids, static_cast<int64_t>(output.text.size()));
+    progress_.add_tokens(std::ssize(output.ids) + output.ends_document);
     if (!output.ends_document) return;
     ++counts[static_cast<size_t>(tokenizer_.end_of_document())];
-    writer_.end_document(output.split);
+    writer_.end_document(lane_, output.split);
+  }
+  // Both sides of a piece at `position` of a document that is cut.
+  void cut(const TextReader::Piece& piece, int64_t position, int64_t cut_position) {
+    const int64_t size = static_cast<int64_t>(piece.text.size()), cut = cut_position - position;
+    size_t at = static_cast<size_t>(std::clamp<int64_t>(cut, 0, size));
+    // Not inside of a UTF-8 character.
+    while (cut > 0 && at < piece.text.size() && (piece.text[at] & 0xC0) == 0x80) ++at;
+    documents_.text(Split::kTrain, piece.text.substr(0, at));
+    documents_.text(Split::kValidation, piece.text.substr(at));
   }
 
   const Tokenizer& tokenizer_;
   CorpusWriter& writer_;
+  const size_t lane_;
+  PrepareProgress& progress_;
+  TokenCounts counts_;
   DocumentEncoder documents_;
-  std::array<std::vector<int64_t>, 2> counts_;
-  bool gives_text_back_ = true;
 };
 
-void encode_input(const Input& input, const SplitRule& rule, BadLines bad_lines,
-                  int64_t bytes_before, Encoder& encoder, Progress& progress) {
-  TextReader reader(input.path, input.format, {.bad_lines = bad_lines});
+void Lane::encode(const Input& input, const SplitRule& rule, const PrepareOptions& options,
+                  const FileTurn& turn) {
+  writer_.begin_part(turn.file, lane_);
+  PrepareProgress::File progress(progress_);
+  TextReader reader(input.path, input.format, reader_options(options, nullptr));
   TextReader::Piece piece;
   Split whole = Split::kTrain;
   int64_t documents = 0, text_bytes = 0, position = 0;  // position: inside the document
-  while (reader.next(piece)) {
+  while (turn.goes_on() && reader.next(piece)) {
     const int64_t size = static_cast<int64_t>(piece.text.size());
     if (size == 0) continue;
-    if (input.validation || !rule.cuts(input)) {
-      if (position == 0) whole = rule.whole(input, piece.document);
-      encoder.text(whole, piece.text);
+    if (input.validation || !rule.cuts(input.format)) {
+      if (position == 0)
+        whole = input.validation ? Split::kValidation : rule.whole(input.format, piece.document);
+      documents_.text(whole, piece.text);
     } else {
       const int64_t document = input.format == TextFormat::kText
                                    ? input.text_bytes
                                    : static_cast<int64_t>(piece.document.size());
-      const int64_t cut = rule.cut_position(document) - position;
-      size_t at = static_cast<size_t>(std::clamp<int64_t>(cut, 0, size));
-      // Not inside of a UTF-8 character.
-      while (cut > 0 && at < piece.text.size() && (piece.text[at] & 0xC0) == 0x80) ++at;
-      encoder.text(Split::kTrain, piece.text.substr(0, at));
-      encoder.text(Split::kValidation, piece.text.substr(at));
+      cut(piece, position, rule.cut_position(document));
     }
     position = piece.ends_document ? 0 : position + size;
-    if (piece.ends_document) encoder.end_document();
+    if (piece.ends_document) documents_.end_document();
     text_bytes += size;
     documents += piece.ends_document;
-    progress.update(bytes_before + reader.consumed_bytes(), encoder.num_tokens());
+    progress.at(reader.consumed_bytes());
   }
+  if (!turn.goes_on()) return;
   ORTHANT_CHECK(text_bytes == input.text_bytes && documents == input.documents, kData, input.path,
                 ": changed while it was read");
+  documents_.finish();
+  progress.at(input.source.bytes);
+}
+
+TokenCounts encode_all(const std::vector<Input>& inputs, const SplitRule& rule,
+                       const PrepareOptions& options, const Tokenizer& tokenizer,
+                       CorpusWriter& writer, size_t num_lanes, PrepareProgress& progress) {
+  std::vector<std::unique_ptr<Lane>> lanes;
+  for (size_t lane = 0; lane < num_lanes; ++lane)
+    lanes.push_back(std::make_unique<Lane>(tokenizer, writer, lane, progress));
+  progress.begin_tokens();
+  for_each_file(inputs.size(), [&](FileTurn& turn) {
+    lanes[turn.lane]->encode(inputs[turn.file], rule, options, turn);
+  });
+  TokenCounts counts(tokenizer);
+  for (const auto& lane : lanes) counts.add(lane->counts());
+  return counts;
 }
 
 }  // namespace
@@ -256,38 +241,34 @@ PrepareReport prepare(const PrepareOptions& options) {
   const double fraction = given ? 0.0 : options.validation_fraction;
   const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(options.tokenizer);
   std::vector<Input> inputs = list_inputs(options);
-  CorpusWriter writer(options.output, *tokenizer);
+  const size_t num_lanes = num_file_lanes(inputs.size());
+  CorpusWriter writer(options.output, *tokenizer, {.parts = inputs.size(), .lanes = num_lanes});
 
-  int64_t total_bytes = 0, bytes = 0;
+  int64_t total_bytes = 0;
   for (const Input& input : inputs)
     total_bytes += 2 * static_cast<int64_t>(std::filesystem::file_size(input.path));
-  Progress progress(options, total_bytes);
+  PrepareProgress progress(options.progress, total_bytes);
   PrepareReport report;
-  const SplitRule rule = scan(inputs, fraction, options.bad_lines, report, bytes, progress);
-  Encoder encoder(*tokenizer, writer);
-  progress.begin_tokens();
-  std::vector<CorpusSource> sources;
-  for (const Input& input : inputs) {
-    encode_input(input, rule, options.bad_lines, bytes, encoder, progress);
-    bytes += input.source.bytes;
-    sources.push_back(input.source);
-  }
-  encoder.finish();
-  ORTHANT_CHECK(options.inputs.empty() || writer.info().train.num_tokens > 0, kData,
+  const SplitRule rule = scan(inputs, fraction, options, report, progress);
+  const TokenCounts counts =
+      encode_all(inputs, rule, options, *tokenizer, writer, num_lanes, progress);
+  ORTHANT_CHECK(options.inputs.empty() || writer.total(Split::kTrain).num_tokens > 0, kData,
                 options.inputs.empty() ? "" : options.inputs.front(), ": a validation fraction of ",
                 fraction, " leaves no text for training");
+  std::vector<CorpusSource> sources;
+  for (const Input& input : inputs) sources.push_back(input.source);
   const CorpusInfo info = writer.commit(std::move(sources), fraction);
   report.train = info.train;
   report.validation = info.validation;
   report.unigram_entropy_bits =
-      encoder.entropy_bits(options.inputs.empty() ? Split::kValidation : Split::kTrain);
-  report.num_unknown_tokens = encoder.num_unknown_tokens();
-  report.gives_text_back = encoder.gives_text_back();
+      counts.entropy_bits(options.inputs.empty() ? Split::kValidation : Split::kTrain);
+  report.num_unknown_tokens = counts.of(tokenizer->special_ids().unk);
+  report.gives_text_back = counts.gives_text_back;
   report.vocab_size = info.vocab_size;
   report.fingerprint = info.fingerprint;
   report.output_bytes = static_cast<int64_t>(std::filesystem::file_size(options.output));
   report.seconds = progress.seconds();
-  progress.finish(encoder.num_tokens());
+  progress.finish();
   return report;
 }
 

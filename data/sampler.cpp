@@ -37,6 +37,10 @@ std::vector<int64_t> exact_shares(const std::vector<Sampler::Source>& sources) {
   return shares;
 }
 
+std::string name_of(const std::vector<Sampler::Source>& sources, size_t s) {
+  return sources[s].name.empty() ? concat("source ", s) : sources[s].name;
+}
+
 }  // namespace
 
 int64_t permute(PhiloxKey key, uint64_t epoch, int64_t index, int64_t n) {
@@ -73,19 +77,20 @@ int64_t some_windows(const std::string& where, int64_t num_tokens, int64_t seque
 Sampler::Sampler(uint64_t seed, std::vector<Source> sources) : sources_(std::move(sources)) {
   ORTHANT_CHECK(!sources_.empty(), kConfig, "data.train: want at least one source, got none");
   for (size_t s = 0; s < sources_.size(); ++s) {
-    ORTHANT_CHECK(sources_[s].num_windows > 0, kData, "data.train: source ", s,
+    const std::string name = name_of(sources_, s);
+    ORTHANT_CHECK(sources_[s].num_windows > 0, kData, "data.train: ", name,
                   " is shorter than one window of batch.sequence_length + 1 tokens");
     ORTHANT_CHECK(std::isfinite(sources_[s].weight) && sources_[s].weight > 0, kConfig,
-                  "data.train: source ", s, ": want a positive weight, got ", sources_[s].weight);
+                  "data.train: ", name, ": want a positive weight, got ", sources_[s].weight);
     keys_.push_back(make_key(seed, RandomPurpose::kDataOrder, concat("windows of source ", s)));
   }
   mixture_key_ = make_key(seed, RandomPurpose::kDataOrder, "mixture");
   first_.push_back(0);
   const std::vector<int64_t> shares = exact_shares(sources_);
   for (size_t s = 0; s < sources_.size(); ++s) {
-    ORTHANT_CHECK(shares[s] > 0, kConfig, "data.train: source ", s, ": weight ", sources_[s].weight,
-                  " is less than one sample in ", kBlock,
-                  " of the mixture: it would never be read");
+    ORTHANT_CHECK(shares[s] > 0, kConfig, "data.train: ", name_of(sources_, s), ": weight ",
+                  sources_[s].weight, " is less than one sample in ", kBlock,
+                  " of the mixture: it would never be read; give it more, or leave it out");
     first_.push_back(first_.back() + shares[s]);
   }
 }
@@ -97,12 +102,13 @@ int64_t Sampler::share(int source) const {
 
 double Sampler::epochs_at(int64_t samples) const {
   double most = 0;
-  for (int s = 0; s < num_sources(); ++s) {
-    const double draws = static_cast<double>(samples) * static_cast<double>(share(s)) / kBlock;
-    most =
-        std::max(most, draws / static_cast<double>(sources_[static_cast<size_t>(s)].num_windows));
-  }
+  for (int s = 0; s < num_sources(); ++s) most = std::max(most, epochs_at(samples, s));
   return most;
+}
+
+double Sampler::epochs_at(int64_t samples, int source) const {
+  const double draws = static_cast<double>(samples) * static_cast<double>(share(source)) / kBlock;
+  return draws / static_cast<double>(sources_[static_cast<size_t>(source)].num_windows);
 }
 
 SampleOrigin Sampler::origin(int64_t sample) const {

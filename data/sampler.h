@@ -41,7 +41,8 @@ class Sampler {
   static constexpr int64_t kBlock = 1024;
   struct Source {
     int64_t num_windows = 0;
-    double weight = 1.0;  // any positive number; only ratios count
+    double weight = 1.0;    // any positive number; only ratios count
+    std::string name = {};  // for errors; empty: its place
   };
   // Error(kData) when a source has no window; Error(kConfig) when a weight is not positive and
   // finite or is so small that its share of a block is 0.
@@ -52,6 +53,7 @@ class Sampler {
   // How often the first `samples` samples go through the source that they go through most often:
   // 1.5 when a pass and a half are done.  Of several sources to within a block of the mixture.
   double epochs_at(int64_t samples) const;
+  double epochs_at(int64_t samples, int source) const;  // through one of them, likewise
   int num_sources() const { return static_cast<int>(sources_.size()); }
 
  private:

@@ -25,6 +25,12 @@ void TextNotes::Kind::add(std::string text) {
   if (++count <= static_cast<int64_t>(kMostNamed)) first.push_back(std::move(text));
 }
 
+void TextNotes::Kind::add(const Kind& more) {
+  count += more.count;
+  for (const std::string& text : more.first)
+    if (first.size() < kMostNamed) first.push_back(text);
+}
+
 void TextNotes::Kind::tell(const std::string& total, std::vector<std::string>& lines) const {
   if (count == 0) return;
   lines.push_back(total);
@@ -51,6 +57,14 @@ void TextNotes::not_utf8(const std::string& path, int64_t line, int64_t bad, int
 }
 
 void TextNotes::no_text(const std::string& path) { no_text_.add(path); }
+
+void TextNotes::add(const TextNotes& more) {
+  bad_lines_.add(more.bad_lines_);
+  trailing_.add(more.trailing_);
+  not_utf8_.add(more.not_utf8_);
+  no_text_.add(more.no_text_);
+  for (size_t kind = 0; kind < kNumLineFaultKinds; ++kind) faults_[kind] += more.faults_[kind];
+}
 
 std::vector<std::string> TextNotes::lines() const {
   std::vector<std::string> lines;

@@ -24,6 +24,7 @@ class TextNotes {
   // A text of which `bad` bytes are not UTF-8, the first of them in this line.
   void not_utf8(const std::string& path, int64_t line, int64_t bad, int64_t bytes, bool utf16);
   void no_text(const std::string& path);
+  void add(const TextNotes& more);  // of texts behind these
 
   int64_t num_bad_lines() const { return bad_lines_.count; }
   // For people: totals, and the first of each kind.  Empty where all was well.
@@ -34,6 +35,7 @@ class TextNotes {
     int64_t count = 0;
     std::vector<std::string> first;
     void add(std::string text);
+    void add(const Kind& more);
     void tell(const std::string& total, std::vector<std::string>& lines) const;
   };
   Kind bad_lines_, trailing_, not_utf8_, no_text_;

@@ -22,7 +22,7 @@ size_t piece_end(std::string_view text) {
 }  // namespace
 
 std::optional<TextFormat> text_format_of_name(std::string_view path) {
-  if (path.ends_with(".gz")) path.remove_suffix(3);
+  path = unpacked_name(path);
   if (path.ends_with(".txt")) return TextFormat::kText;
   if (path.ends_with(".jsonl")) return TextFormat::kJsonl;
   return std::nullopt;
@@ -34,9 +34,10 @@ TextFormat text_format(const std::string& path, const std::string& format) {
   ORTHANT_CHECK(format == "auto", kConfig, path, ": format: want auto, text or jsonl, got '",
                 format, "'");
   const auto by_name = text_format_of_name(path);
-  ORTHANT_CHECK(by_name, kConfig, path,
-                ": unknown kind of file: want .txt, .jsonl, .txt.gz or .jsonl.gz, or its format, "
-                "text or jsonl");
+  ORTHANT_CHECK(
+      by_name, kConfig, path,
+      ": unknown kind of file: want .txt or .jsonl, either also with .gz or .zst behind it, "
+      "or its format, text or jsonl");
   return *by_name;
 }
 
@@ -61,7 +62,8 @@ bool TextReader::fill(size_t want) {
 }
 
 bool TextReader::next(Piece& piece) {
-  return format_ == TextFormat::kText ? next_text(piece) : next_json(piece);
+  if (format_ == TextFormat::kJsonl) return next_json(piece);
+  return options_.redact ? next_redacted_text(piece) : next_text(piece);
 }
 
 // Tells what was found on the way; false, as next() at the end.
@@ -97,6 +99,15 @@ bool TextReader::next_text(Piece& piece) {
   begin_ += piece.text.size();
   if (options_.notes) look_for_other_than_utf8(piece.text);
   return !piece.text.empty() || finish();
+}
+
+bool TextReader::next_redacted_text(Piece& piece) {
+  do {  // a piece may be held back whole
+    if (!next_text(piece)) return false;
+    piece.text = redaction_.add(piece.text, piece.ends_document);
+  } while (piece.text.empty() && !piece.ends_document);
+  redactions_ = redaction_.counts();
+  return true;
 }
 
 // Reads on behind the next newline, keeping nothing.
@@ -135,6 +146,7 @@ bool TextReader::next_json(Piece& piece) {
     std::optional<LineFault> fault = next_line(line);
     if (!fault && line.find_first_not_of(" \t\r") == std::string_view::npos) continue;
     if (!fault) fault = json_text(line, document_);
+    if (!fault && options_.redact) document_ = redacted(document_, redactions_);
     given_ = 0;
     in_document_ = !fault;
     if (!fault) break;

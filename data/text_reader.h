@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads the documents of a text file, plain or gzip.
+// Reads the documents of a text file, plain or packed.
 #pragma once
 
 #include <cstdint>
@@ -8,13 +8,15 @@
 #include <string_view>
 
 #include "data/byte_reader.h"
+#include "data/redaction.h"
 #include "data/text_notes.h"
 
 namespace orthant {
 
 enum class TextFormat { kText, kJsonl };
 
-// What a file holds by its name's ending (.txt, .jsonl, each also with .gz), where that says it.
+// What a file holds by its name's ending (.txt, .jsonl, each also with .gz or .zst), where that
+// says it.
 std::optional<TextFormat> text_format_of_name(std::string_view path);
 // The same by `format` (auto | text | jsonl).  Error(kConfig) when the name says nothing.
 TextFormat text_format(const std::string& path, const std::string& format);
@@ -26,6 +28,7 @@ struct TextReaderOptions {
   BadLines bad_lines = BadLines::kFail;
   TextNotes* notes = nullptr;  // told what is wrong, by the end of the file; may be null
   int64_t max_line_bytes = kMaxLineBytes;
+  bool redact = false;  // markers stand for personal data (data/redaction.h)
 };
 
 class TextReader {
@@ -43,9 +46,11 @@ class TextReader {
   // bad line, unless these are left out.
   bool next(Piece& piece);
   int64_t consumed_bytes() const { return bytes_.consumed_bytes(); }
+  const RedactionCounts& redactions() const { return redactions_; }
 
  private:
   bool next_text(Piece& piece);
+  bool next_redacted_text(Piece& piece);
   bool next_json(Piece& piece);
   std::optional<LineFault> next_line(std::string_view& line);
   void skip_line();
@@ -68,6 +73,8 @@ class TextReader {
   // .txt: what was read, and what of it was not UTF-8.
   int64_t text_bytes_ = 0, bad_bytes_ = 0, bad_line_ = 0;
   bool utf16_ = false;
+  Redaction redaction_;  // .txt
+  RedactionCounts redactions_;
 };
 
 }  // namespace orthant

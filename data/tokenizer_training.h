@@ -20,7 +20,7 @@
 namespace orthant {
 
 struct TokenizerTrainingOptions {
-  std::vector<std::string> inputs;           // .txt, .jsonl, each also .gz
+  std::vector<std::string> inputs;           // .txt, .jsonl, each also .gz or .zst
   std::string format = "auto";               // as for prepare
   BadLines bad_lines = BadLines::kFail;      // likewise
   int64_t vocab_size = 0;                    // exactly that many ids

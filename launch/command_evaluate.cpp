@@ -54,7 +54,7 @@ Command evaluate_command() {
             o.text("model", c->model, required_text(),
                    "a run directory, or one of its checkpoints");
             o.text("--data", c->options.data, required_path(),
-                   ".jsonl or .jsonl.gz; a line is {\"text\": ...}, {\"tokens\": [...]}, "
+                   ".jsonl, also .gz or .zst; a line is {\"text\": ...}, {\"tokens\": [...]}, "
                    "{\"messages\": [...]} or {\"prompt\": ..., \"choices\": [...], \"answer\": "
                    "place or text}");
             o.require("--data");

@@ -107,8 +107,8 @@ Command inspect_routing_command() {
         const auto c = std::make_shared<InspectRouting>();
         o.text("model", c->model, required_text(), "a run directory, or one of its checkpoints");
         o.texts("files", c->files, any_text(),
-                ".txt (one document each) or .jsonl ({\"text\": ...} a line), either also .gz, or "
-                "corpora (.h5); with several, the share of each by expert");
+                ".txt (one document each) or .jsonl ({\"text\": ...} a line), either also .gz or "
+                ".zst, or corpora (.h5); with several, the share of each by expert");
         o.texts("--text", c->texts, Options::Each::kOnce, "text itself; may be given again");
         o.integer("--tokens", c->most_tokens, at_least(1), "most tokens of a file");
         o.text("--format", c->format, any_text(), "auto, text, jsonl or hdf5");

@@ -16,7 +16,7 @@ struct Prepare {
   std::vector<std::string> inputs, validation;
   std::string output, tokenizer = "byte", format = "auto", bad_lines = "fail";
   double validation_fraction = 0.05;
-  bool quiet = false;
+  bool redact = false, quiet = false;
 };
 
 int run(const Prepare& command) {
@@ -34,6 +34,7 @@ int run(const Prepare& command) {
                .validation_fraction = command.validation_fraction,
                .format = command.format,
                .bad_lines = bad_lines_names().at(command.bad_lines),
+               .redact = command.redact,
                .progress = [&](double fraction, double rate) {
                  if (fraction < next) return;
                  while (next <= fraction) next += 0.1;
@@ -48,6 +49,16 @@ int run(const Prepare& command) {
             " s");
   split("train       ", report.train);
   split("validation  ", report.validation);
+  if (command.redact) {
+    const auto count = [&](PersonalData kind, const char* one, const char* many) {
+      const int64_t n = report.redactions.of[static_cast<size_t>(kind)];
+      return concat(with_thousands(n), n == 1 ? one : many);
+    };
+    log::info("  redacted    ",
+              count(PersonalData::kEmail, " e-mail address, ", " e-mail addresses, "),
+              count(PersonalData::kPhone, " phone number, ", " phone numbers, "),
+              count(PersonalData::kCard, " card number", " card numbers"));
+  }
   for (const std::string& line : report.notes.lines()) log::warn("prepare: ", line);
   if (report.num_unknown_tokens > 0) {
     log::warn("prepare: ", with_thousands(report.num_unknown_tokens),
@@ -76,8 +87,8 @@ Command prepare_command() {
           .declare = [](Options& o) {
             const auto c = std::make_shared<Prepare>();
             o.texts("inputs", c->inputs, required_text(),
-                    ".txt (one document each) or .jsonl ({\"text\": ...} a line), either also .gz; "
-                    "folders of them, or quoted patterns such as 'books/**/*.txt'");
+                    ".txt (one document each) or .jsonl ({\"text\": ...} a line), either also .gz "
+                    "or .zst; folders of them, or quoted patterns such as 'books/**/*.txt'");
             o.text("-o,--output", c->output, required_text(), "the corpus to write");
             o.text("--tokenizer", c->tokenizer, any_text(),
                    "byte, a SentencePiece file (.model), a tokenizer.json, or a folder with one");
@@ -87,6 +98,9 @@ Command prepare_command() {
                     "text to validate on, instead of a fraction");
             o.text("--format", c->format, any_text(), "auto, text or jsonl");
             bad_lines_option(o, c->bad_lines);
+            o.flag("--redact", c->redact,
+                   "e-mail addresses, phone and payment-card numbers become <EMAIL>, <PHONE>, "
+                   "<CARD>");
             o.flag("--quiet", c->quiet, "only warnings and errors");
             return [c] { return run(*c); };
           }};

@@ -66,7 +66,7 @@ Command tokenizer_train_command() {
       .declare = [](Options& o) {
         const auto c = std::make_shared<Training>();
         o.texts("inputs", c->inputs, required_text(),
-                ".txt or .jsonl, either also .gz; folders of them, or quoted patterns");
+                ".txt or .jsonl, either also .gz or .zst; folders of them, or quoted patterns");
         o.integer("--vocab-size", c->vocab_size, at_least(1),
                   "number of ids, special ones and bytes included");
         o.require("--vocab-size");

@@ -11,7 +11,7 @@ case $#,${1:-} in
 esac
 
 packages=(g++ cmake ninja-build openmpi-bin libopenmpi-dev libhdf5-dev libyaml-cpp-dev libspdlog-dev libfmt-dev
-  nlohmann-json3-dev libcli11-dev libxxhash-dev zlib1g-dev libsentencepiece-dev
+  nlohmann-json3-dev libcli11-dev libxxhash-dev zlib1g-dev libzstd-dev libsentencepiece-dev
   libpcre2-dev libutf8proc-dev)
 if [ "${1:-}" = tests ]; then packages+=(libgtest-dev libgmock-dev clang-format python3); fi
 

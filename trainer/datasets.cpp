@@ -25,6 +25,7 @@ std::string prepared_path(const RunConfig& config, const std::string& path,
                                   .validation_fraction = config.data.validation_fraction,
                                   .format = format,
                                   .bad_lines = config.data.bad_lines,
+                                  .redact = config.data.redact,
                                   .validation_only = validation_only,
                                   .progress = [&](double fraction, double rate) {
                                     if (fraction < next) return;
@@ -115,7 +116,7 @@ Datasets open_datasets(const RunConfig& config, const Group& group) {
     const std::string path = prepared_path(config, source.path, source.format, false, group);
     if (first_path.empty()) first_path = path;
     data.train.push_back(
-        {open_checked(path, Split::kTrain, config, *data.tokenizer), source.weight});
+        {open_checked(path, Split::kTrain, config, *data.tokenizer), source.weight, source.path});
     identity += concat(data.train.back().corpus->fingerprint(), " ", source.weight, "\n");
   }
   data.fingerprint = xxh3_128_hex(identity.data(), identity.size());

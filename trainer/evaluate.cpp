@@ -11,8 +11,7 @@
 #include "base/durable_file.h"
 #include "base/error.h"
 #include "checkpoint/json_strict.h"
-#include "data/line_reader.h"
-#include "trainer/chat.h"
+#include "trainer/document_lines.h"
 #include "trainer/scoring.h"
 
 namespace orthant {
@@ -23,23 +22,18 @@ using Json = nlohmann::json;
 class Evaluation {
  public:
   Evaluation(const SavedModel& model, const EvaluationOptions& options)
-      : model_(model), options_(options) {
+      : model_(model), options_(options), lines_("evaluate", model, options.data) {
     if (options.log_probs.empty()) return;
     replacement_.emplace(options.log_probs);
     out_.open(replacement_->temporary(), std::ios::binary);
   }
 
   EvaluationTotals run() {
-    LineReader lines(options_.data);
-    std::string where;
-    while (lines.next(line_, where)) {
-      const Json value = parse_json(line_, where);
-      ORTHANT_CHECK(value.is_object(), kData, where, ": want an object, got ", json_excerpt(value));
-      if (value.contains("choices")) {
-        question(value, where);
-      } else {
-        document(value, where);
-      }
+    while (lines_.next()) {
+      if (lines_.value().contains("choices"))
+        question(lines_.value(), lines_.where());
+      else
+        document(lines_.where());
       if (options_.progress) options_.progress(totals_);
     }
     ORTHANT_CHECK(totals_.documents + totals_.questions > 0, kData, options_.data,
@@ -49,30 +43,6 @@ class Evaluation {
   }
 
  private:
-  std::vector<int32_t> encode(const std::string& text) const {
-    std::vector<int32_t> ids = model_.begin;
-    const std::vector<int32_t> own = model_.tokenizer->encode(text);
-    ids.insert(ids.end(), own.begin(), own.end());
-    return ids;
-  }
-
-  std::vector<int32_t> ids_of(const Json& value, const std::string& where) const {
-    if (value.contains("messages")) {
-      // Once more, with the keys in their order: templates may print them.
-      const auto messages = nlohmann::ordered_json::parse(line_)["messages"];
-      ORTHANT_CHECK(messages.is_array() && !messages.empty(), kData, where,
-                    ": messages: want a list of {role, content}, got ",
-                    json_excerpt(value["messages"]));
-      if (!conversations_) conversations_.emplace("evaluate", model_);
-      return conversations_->encode(messages, /*asks=*/false);
-    }
-    if (value.contains("text")) return encode(json_string(value["text"], where + ": text"));
-    ORTHANT_CHECK(value.contains("tokens"), kData, where,
-                  ": want text, tokens, messages, or prompt and choices, got ",
-                  json_excerpt(value));
-    return json_ids(value["tokens"], model_.config.model.vocab_size, where + ": tokens");
-  }
-
   // Of text; a dummy space before a document's first token is none.
   int64_t bytes_of(int32_t token, bool is_first) const {
     const Tokenizer& tokenizer = *model_.tokenizer;
@@ -81,8 +51,8 @@ class Evaluation {
            (is_first ? static_cast<int64_t>(tokenizer.dummy_bytes(token)) : 0);
   }
 
-  void document(const Json& value, const std::string& where) {
-    const std::vector<int32_t> ids = ids_of(value, where);
+  void document(const std::string& where) {
+    const std::vector<int32_t> ids = lines_.ids(", or prompt and choices");
     const std::vector<double> log_probs = log_probabilities(*model_.model, ids);
     ++totals_.documents;
     const bool has_begin = !ids.empty() && !model_.begin.empty() && ids[0] == model_.begin[0];
@@ -107,11 +77,11 @@ class Evaluation {
     const size_t kept = prompt.find_last_not_of(" \t\n") + 1;
     const std::string space = prompt.substr(kept);
     prompt.resize(kept);
-    const size_t context = encode(prompt).size();
+    const size_t context = lines_.encode(prompt).size();
     std::vector<double> sums, per_byte;
     for (const Json& choice : choices) {
       const std::string text = space + json_string(choice, where + ": choices");
-      const std::vector<int32_t> ids = encode(prompt + text);
+      const std::vector<int32_t> ids = lines_.encode(prompt + text);
       ORTHANT_CHECK(context >= 1 && ids.size() > context, kData, where,
                     ": want a prompt, and choices of a token at least behind it");
       const std::vector<double> log_probs = log_probabilities(*model_.model, ids);
@@ -148,8 +118,7 @@ class Evaluation {
 
   const SavedModel& model_;
   const EvaluationOptions& options_;
-  std::string line_;
-  mutable std::optional<Conversations> conversations_;  // made by the first line that wants it
+  DocumentLines lines_;
   EvaluationTotals totals_;
   std::optional<FileReplacement> replacement_;
   std::ofstream out_;

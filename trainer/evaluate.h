@@ -28,7 +28,7 @@ struct EvaluationTotals {
 };
 
 struct EvaluationOptions {
-  std::string data;       // .jsonl, or .jsonl.gz
+  std::string data;       // .jsonl, also .gz or .zst
   std::string log_probs;  // file to write a line into for each document; empty: none
   std::function<void(const EvaluationTotals&)> progress = {};
 };

@@ -36,8 +36,9 @@ class PromptReader {
   // The next ones, at most kPromptsAtOnce; none at the end.
   std::vector<Prompt> next() {
     std::vector<Prompt> prompts;
-    std::string line, where;
-    while (prompts.size() < kPromptsAtOnce && lines_.next(line, where)) {
+    std::string line;
+    while (prompts.size() < kPromptsAtOnce && lines_.next(line)) {
+      const std::string where = lines_.where();
       const nlohmann::json value = parse_json(line, where);
       ORTHANT_CHECK(value.is_object(), kData, where, ": want an object, got ", json_excerpt(value));
       // Once more with the keys in their order: templates may print them, and the output does.

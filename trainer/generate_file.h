@@ -28,7 +28,7 @@ struct PromptFileResult {
   int64_t tokens = 0;  // that this rank's replica of the model wrote
 };
 struct PromptFileOptions {
-  std::string prompts;        // .jsonl, or .jsonl.gz
+  std::string prompts;        // .jsonl, plain or packed
   std::string output;         // lines in the order of the prompts; there whole or not at all
   GenerateOptions each = {};  // what all have alike
   int64_t samples = 1;        // of each prompt

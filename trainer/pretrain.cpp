@@ -131,7 +131,7 @@ void train(Training& run) {
                                           ? config.logging.peak_tflops * 1e12
                                           : measure_product_rate(config.precision, role.device()));
   const RunMeasures measures{config, sizes, loader->sampler(), peak_flops};
-  describe_run(plan, session, loader->num_windows());
+  describe_run(plan, session, *loader);
   SkipWatch skips;
   MemoryPeaks memory;  // of all steps
   while (session.has_next()) {
@@ -162,10 +162,12 @@ void train(Training& run) {
                                .is_good = std::isfinite(metrics.loss) && skips.weights_are_good()});
     if (metrics.validation_loss && !last) {
       outcome.memory = gather_peaks(world, memory);
+      outcome.sources = loader->uses_at(metrics.samples);
       if (session.is_first()) write_run_report(config, session, yaml, outcome);
     }
   }
   outcome.memory = gather_peaks(world, memory);
+  outcome.sources = loader->uses_at(sizes.samples_after(session.step()));
 }
 
 }  // namespace

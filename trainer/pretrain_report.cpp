@@ -61,9 +61,32 @@ void warn_of_schedule(const RunConfig& config) {
   }
 }
 
+std::string percent(double share) { return concat(std::round(share * 1e3) / 10, "%"); }
+
+// Of several sources: a weight does not say how often a small one is repeated.
+void describe_mixture(const RunConfig& config, const Loader& loader) {
+  const auto uses = loader.uses_at(config.batch.sizes().samples_after(config.run.max_steps));
+  if (uses.size() == 1) return;
+  for (const SourceUse& use : uses)
+    log::info("data: ", use.name, ": weight ", use.weight, ", ", percent(use.share),
+              " of the samples, ", with_thousands(use.windows), " windows; ",
+              hundredths(use.epochs), " passes by step ", config.run.max_steps);
+  if (config.evaluation.interval > 0 && config.data.validation.empty())
+    log::info("data: validation is that of the first source, ", uses.front().name,
+              " (data.validation names another)");
+}
+
+std::string data_fact(const std::vector<SourceUse>& uses) {
+  std::string text;
+  for (const SourceUse& use : uses)
+    text += concat(text.empty() ? "" : "; ", uses.size() > 1 ? percent(use.share) + " " : "",
+                   use.name, ", ", hundredths(use.epochs), use.epochs == 1 ? " pass" : " passes");
+  return text;
+}
+
 }  // namespace
 
-void describe_run(const RunPlan& plan, const RunSession& session, int64_t num_windows) {
+void describe_run(const RunPlan& plan, const RunSession& session, const Loader& loader) {
   const RunConfig& config = plan.config();
   const auto count = [](int64_t n) { return with_thousands(n); };
   log::info(config.run.name, ": ", count(total_parameters(config.model)), " parameters (",
@@ -71,10 +94,11 @@ void describe_run(const RunPlan& plan, const RunSession& session, int64_t num_wi
             precision_names().of(config.precision), " on ", counted(session.world().size(), "rank"),
             " of ", counted(context().num_threads, "thread"), ", ",
             cpu::name_of(cpu::active_isa()));
-  log::info("data: ", count(num_windows), " windows of ", config.batch.sequence_length,
+  log::info("data: ", count(loader.num_windows()), " windows of ", config.batch.sequence_length,
             " tokens; a step: ", config.batch.global_batch_size, " sequences in ",
             config.batch.micro_batches(), " micro-batches; steps ", session.next_step(), " to ",
             config.run.max_steps);
+  describe_mixture(config, loader);
   if (config.batch.ramp_samples > 0) {
     log::info("batch: grows from ", count(config.batch.ramp_start), " sequences to ",
               count(config.batch.global_batch_size), " by ", count(config.batch.ramp_increment),
@@ -101,6 +125,7 @@ void write_run_report(const RunConfig& config, const RunSession& session,
                                        with_thousands(active_matmul_parameters(m)), " active")},
                  {"layout", concat(config.parallel.text(), ", ",
                                    counted(context().num_threads, "thread"), " a rank")},
+                 {"data", data_fact(outcome.sources)},
                  {"memory", concat("at most ", held_text(outcome.memory[fullest].at_peak),
                                    ", on rank ", fullest)},
                  {"precision", concat(precision_names().of(config.precision), " at level ",

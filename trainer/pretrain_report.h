@@ -15,10 +15,11 @@
 namespace orthant {
 
 // Into the log, before the first step.
-void describe_run(const RunPlan& plan, const RunSession& session, int64_t num_windows);
+void describe_run(const RunPlan& plan, const RunSession& session, const Loader& loader);
 
 struct RunOutcome {
   std::vector<MemoryPeaks> memory;  // by rank
+  std::vector<SourceUse> sources;   // of the training data
   std::optional<PipelineRecord> pipeline;
   std::vector<ReportSample> samples;
   std::optional<double> bits_per_byte;  // of validation

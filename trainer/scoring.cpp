@@ -32,29 +32,37 @@ MicroBatch document_row(std::span<const int32_t> ids) {
   return row;
 }
 
-std::vector<double> log_probabilities(const Transformer& model, std::span<const int32_t> ids) {
+void for_hidden_rows(const Transformer& model, std::span<const int32_t> ids,
+                     FunctionRef<void(const Tensor& rows, int64_t begin)> use) {
   const ModelConfig& config = model.config();
   for (const int32_t id : ids)
     ORTHANT_CHECK(id >= 0 && id < config.vocab_size, kData, "want a token in [0, ",
                   config.vocab_size, "), got ", id);
   const int64_t count = std::ssize(ids), longest = config.max_position_embeddings;
-  std::vector<double> result;
   const NoGradScope no_grad;
-  for (int64_t begin = 0, scored = 0; scored + 1 < count;
-       begin += std::max<int64_t>(1, longest / 2)) {
+  for (int64_t begin = 0, seen = 0; seen < count; begin += std::max<int64_t>(1, longest / 2)) {
     const int64_t end = std::min(count, begin + longest);
     Pass pass(
         document_row(ids.subspan(static_cast<size_t>(begin), static_cast<size_t>(end - begin))),
         model.ranks(), model.device());
     const Tensor hidden = model.forward(Var(), pass).value();
-    for (int64_t row = scored; row < std::min(end, count - 1); row += kRows) {
-      const int64_t last = std::min({row + kRows, end, count - 1});
+    use(hidden.slice(seen - begin, end - begin), seen);
+    seen = end;
+  }
+}
+
+std::vector<double> log_probabilities(const Transformer& model, std::span<const int32_t> ids) {
+  std::vector<double> result;
+  const int64_t count = std::ssize(ids);
+  if (count < 2) return result;
+  for_hidden_rows(model, ids, [&](const Tensor& hidden, int64_t begin) {
+    const int64_t end = std::min(begin + hidden.dim(0), count - 1);  // the last one has no label
+    for (int64_t row = begin; row < end; row += kRows) {
+      const int64_t last = std::min(row + kRows, end);
       add_rows(model.head().logits(hidden.slice(row - begin, last - begin)),
                ids.subspan(static_cast<size_t>(row + 1), static_cast<size_t>(last - row)), result);
     }
-    scored = std::min(end, count - 1);
-    if (end == count) break;
-  }
+  });
   return result;
 }
 

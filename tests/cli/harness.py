@@ -46,6 +46,12 @@ LIKE_V2 = ["model.n_routed_experts=8", "model.topk_method=group_limited_greedy",
            "moe.balance.device=0.05", "moe.balance.communication=0.02", "moe.capacity_factor=0.8"]
 
 
+def zstd(data):
+    """A Zstandard frame of one raw block, of at most 255 bytes."""
+    assert len(data) < 256
+    return b"\x28\xb5\x2f\xfd\x20" + bytes([len(data)]) + (len(data) << 3 | 1).to_bytes(3, "little") + data
+
+
 class Result:
     def __init__(self, process):
         self.code, self.out, self.err = process.returncode, process.stdout, process.stderr

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import unittest
 
-from harness import ROOT, CliTest, command, environment, orthant
+from harness import ROOT, CliTest, command, environment, orthant, zstd
 
 STORIES = ROOT / "tests/data/stories260k"
 
@@ -62,6 +62,30 @@ class Hub(CliTest):
             data.write_text(line + "\n")
             code = 66 if "template" in words else 65
             self.check(orthant("evaluate", self.dir / "stories", "--data", data), code, words)
+
+    def test_embed_writes_a_vector_for_each_document(self):
+        data, out = self.dir / "data.jsonl.zst", self.dir / "out.jsonl"
+        lines = [{"text": "Once upon a time", "id": "a"}, {"tokens": [1, 403, 407]}]
+        data.write_bytes(b"".join(zstd((json.dumps(line) + "\n").encode()) for line in lines))
+        done = self.check(orthant("embed", self.imported(), "--data", data, "--output", out, "--normalize"), 0)
+        self.assertIn("2 vectors of 64 numbers", done.err + done.out)
+        vectors = [json.loads(line) for line in out.read_text().splitlines()]
+        self.assertEqual([(v["line"], v.get("id")) for v in vectors], [(1, "a"), (2, None)])
+        for v in vectors:
+            self.assertEqual(len(v["embedding"]), 64)
+            self.assertAlmostEqual(sum(x * x for x in v["embedding"]), 1, 9)
+        self.check(orthant("embed", self.dir / "stories", "--data", data, "--output", self.dir / "out.h5", "--pooling", "last"), 0)
+        self.assertEqual((self.dir / "out.h5").read_bytes()[:4], b"\x89HDF")
+        embed = ["embed", self.dir / "stories", "--data", data, "--output"]
+        self.check(orthant(*embed, self.dir / "out.npy"), 2, "out.npy", ".jsonl or .h5")
+        self.check(orthant(*embed, self.dir / "out.jsonl", "--pooling", "max"), 2, "mean")
+        self.check(orthant(*embed, self.dir / "data.jsonl.zst/out.jsonl"), 73, "out.jsonl")
+        self.check(orthant("embed", self.dir / "none", "--data", data, "--output", out), 66, "none")
+        data.write_bytes(zstd(b'{"text": 3}'))
+        self.check(orthant(*embed, out), 65, "data.jsonl.zst:1: text: want a text")
+        self.assertEqual(len(out.read_text().splitlines()), 2)  # the older one
+        data.write_bytes(zstd(b'{"text": "a"}')[:-3])
+        self.check(orthant(*embed, out), 65, "truncated zstd file")
 
     def test_chat_goes_by_the_template(self):
         folder = self.dir / "chatty"

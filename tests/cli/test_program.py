@@ -119,6 +119,39 @@ class Run(CliTest):
         self.check(orthant(*arguments, "--top-p", "1.5"), 2, "--top-p", "want a number > 0 and <= 1, got '1.5'")
         self.check(orthant(*arguments, "--samples", "1e1"), 2, "--samples", "write 10")
 
+    def test_sources_are_blended_by_weight(self):
+        (self.dir / "a.jsonl").write_bytes(b"".join(json.dumps({"text": f"Line {i} " * 30}).encode() + b"\n" for i in range(20)))
+        self.check(orthant("prepare", self.dir / "a.jsonl", "-o", self.dir / "c.h5"), 0)
+        blend = [f"data.train=[{{path: {self.dir}/text.txt, weight: 3}}, {{path: {self.dir}/c.h5, weight: 1}}]", "run.max_steps=2"]
+        done = self.check(orthant("pretrain", self.config(), *blend, "evaluation.interval=1"), 0, "text.txt: weight 3, 75% of the samples",
+                          "c.h5: weight 1, 25% of the samples", "passes by step 2", "validation is that of the first source")
+        self.assertIn("c.h5, ", (self.dir / "run/report.html").read_text())
+        # The sampler's share, not the words alone: of 16 samples of the two steps.
+        windows = [int(re.search(rf"{name}: weight .* samples, ([\d,]+) windows", done.err + done.out).group(1).replace(",", ""))
+                   for name in ("text.txt", "c.h5")]
+        epochs = json.loads((self.dir / "run/metrics.jsonl").read_text().splitlines()[-1])["epochs"]
+        self.assertAlmostEqual(epochs, max(16 * 0.75 / windows[0], 16 * 0.25 / windows[1]), 9)
+        # What a resume may not change.
+        self.check(orthant("pretrain", self.config(), blend[0].replace("weight: 3", "weight: 2"), "run.max_steps=3"), 64, "weight")
+        for sources, code, words in [
+                (f"[{{path: {self.dir}/text.txt, weight: 0}}]", 64, "weight"),
+                (f"[{{path: {self.dir}/text.txt, weight: 1}}, {{path: {self.dir}/no.h5}}]", 66, "no.h5"),
+                (f"[{{path: {self.dir}/text.txt, weight: 1}}, {{path: {self.dir}/c.h5, weight: 1.0e-5}}]", 64, "c.h5: weight 1e-05"),
+                (f"[{{path: {self.dir}/text.txt, wait: 1}}]", 64, "keys here: path, format, weight")]:
+            self.check(orthant("pretrain", self.config(), f"data.train={sources}", f"run.dir={self.dir}/other"), code, words)
+
+    def test_redacted_text_is_told_and_not_shared(self):
+        (self.dir / "a.txt").write_text("Write to anna@example.org or call +1 555 123 4567. " * 60)
+        done = self.check(orthant("prepare", self.dir / "a.txt", "-o", self.dir / "c.h5", "--redact"), 0,
+                          "redacted    60 e-mail addresses, 60 phone numbers, 0 card numbers")
+        self.assertNotIn("redacted", self.check(orthant("prepare", self.dir / "a.txt", "-o", self.dir / "d.h5"), 0).err)
+        run = ["pretrain", self.config(), f"data.train={self.dir}/a.txt", "run.max_steps=1"]
+        self.check(orthant(*run), 0)
+        self.check(orthant(*run, "data.redact=true", f"run.dir={self.dir}/other"), 0)
+        names = [next((self.dir / folder / "cache").iterdir()).name for folder in ("run", "other")]
+        self.assertNotEqual(*names)
+        self.check(orthant(*run, "data.redact=true", "run.max_steps=2"), 64, "redact")
+
     def test_inspect_routing(self):
         self.check(orthant("pretrain", self.config(), *LIKE_V3), 0)
         (self.dir / "upper.txt").write_text("HAMLET OPHELIA " * 40)
@@ -159,7 +192,7 @@ class Run(CliTest):
         self.assertEqual(experts("b.jsonl.gz"), want)
         self.assertEqual(experts("c.log", "--format", "jsonl"), want)
         self.assertEqual(experts("b.jsonl.gz", "--tokens", 30)[0], [30])
-        self.check(orthant("inspect", "routing", self.dir / "run", self.dir / "c.log"), 64, "c.log", ".jsonl.gz")
+        self.check(orthant("inspect", "routing", self.dir / "run", self.dir / "c.log"), 64, "c.log", ".jsonl", ".gz")
 
     def test_inspect_config_prints_what_reads_back(self):
         printed = orthant("inspect", "config", self.config(), "optimizer.learning_rate=0.004")

@@ -48,9 +48,9 @@ TEST(DataConfig, DescribesItself) {
   DataConfig config;
   NameLister lister(1);
   config.fields(lister);
-  EXPECT_EQ(lister.names,
-            (std::vector<std::string>{"train.path", "train.format", "train.weight", "validation",
-                                      "tokenizer", "packing", "validation_fraction", "bad_lines"}));
+  EXPECT_EQ(lister.names, (std::vector<std::string>{"train.path", "train.format", "train.weight",
+                                                    "validation", "tokenizer", "packing",
+                                                    "validation_fraction", "redact", "bad_lines"}));
   EXPECT_EQ(config.train.size(), 1u);
   config.validate();
 }

@@ -15,7 +15,7 @@ class InputFilesTest : public ::testing::Test {
     root_ = test_folder() + "/in";
     for (const char* folder : {"b/deep", ".git", "z"}) fs::create_directories(root_ + "/" + folder);
     for (const char* name : {"z/c.jsonl.gz", "a.txt", "b/2.jsonl", "b/10.txt", "b/deep/x.txt.gz",
-                             "b/notes.pdf", ".git/log.txt", "README"})
+                             "b/notes.pdf", ".git/log.txt", "README", "z/d.txt.zst"})
       write_bytes(root_ + "/" + name, "x");
     fs::create_directory_symlink(root_, root_ + "/b/loop");
     fs::create_symlink("../a.txt", root_ + "/b/linked.txt");
@@ -32,9 +32,9 @@ class InputFilesTest : public ::testing::Test {
 
 TEST_F(InputFilesTest, AFolderStandsForItsTextsInAFixedOrder) {
   EXPECT_EQ(found(""), (Names{"/a.txt", "/b/10.txt", "/b/2.jsonl", "/b/deep/x.txt.gz",
-                              "/b/linked.txt", "/z/c.jsonl.gz"}));
+                              "/b/linked.txt", "/z/c.jsonl.gz", "/z/d.txt.zst"}));
   const InputFiles files = list_input_files({root_ + "/"}, "auto");
-  EXPECT_EQ(files.paths.size(), 6u);
+  EXPECT_EQ(files.paths.size(), 7u);
   EXPECT_EQ(files.paths.front(), root_ + "/a.txt");
   EXPECT_EQ(files.num_skipped, 4);  // .git, README, the loop, the PDF
   EXPECT_EQ(files.skipped,
@@ -48,12 +48,12 @@ TEST_F(InputFilesTest, APatternStandsForWhatItMatches) {
   EXPECT_EQ(found("/b/?.jsonl"), (Names{"/b/2.jsonl"}));
   EXPECT_EQ(found("/[a-b]/[0-9]*"), (Names{"/b/10.txt", "/b/2.jsonl"}));
   EXPECT_EQ(found("/**/*.txt*"),
-            (Names{"/a.txt", "/b/10.txt", "/b/deep/x.txt.gz", "/b/linked.txt"}));
+            (Names{"/a.txt", "/b/10.txt", "/b/deep/x.txt.gz", "/b/linked.txt", "/z/d.txt.zst"}));
   EXPECT_EQ(found("/b/**"), found("/b"));
   EXPECT_EQ(found("/**"), found(""));
   EXPECT_EQ(found("/**/**/deep/*"), (Names{"/b/deep/x.txt.gz"}));
   EXPECT_EQ(found("/[bz]"), (Names{"/b/10.txt", "/b/2.jsonl", "/b/deep/x.txt.gz", "/b/linked.txt",
-                                   "/z/c.jsonl.gz"}));
+                                   "/z/c.jsonl.gz", "/z/d.txt.zst"}));
   EXPECT_EQ(found("/z/../b/1*"), (Names{"/z/../b/10.txt"}));
 }
 
@@ -64,7 +64,7 @@ TEST_F(InputFilesTest, FilesStayAsTheyAreNamedAlsoTwice) {
 }
 
 TEST_F(InputFilesTest, NothingFoundIsAnErrorThatNamesWhatWasAsked) {
-  expect_error(ErrorKind::kMissingInput, {root_ + "/*.csv", "pattern", ".jsonl.gz"},
+  expect_error(ErrorKind::kMissingInput, {root_ + "/*.csv", "pattern", ".jsonl", ".zst"},
                [&] { found("/*.csv"); });
   expect_error(ErrorKind::kMissingInput, {root_ + "/nowhere/*.txt"},
                [&] { found("/nowhere/*.txt"); });

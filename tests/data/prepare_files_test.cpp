@@ -102,6 +102,9 @@ TEST(EnsurePrepared, PreparesOnceAndKeysByContentAndOptions) {
   options.validation_fraction = 0.05;
   const std::string changed = ensure_prepared(text, options);
   EXPECT_NE(changed, first);
+  options.redact = true;
+  EXPECT_NE(ensure_prepared(text, options), changed);
+  options.redact = false;
   options.validation_only = true;
   const std::string validation = ensure_prepared(text, options);
   EXPECT_NE(validation, changed);

@@ -26,7 +26,7 @@ TEST(Prepare, TextComesBackWithAnEndOfDocument) {
 
 TEST(Prepare, SplitsOneTextAsNanoGptDoes) {
   const std::string text =
-      read_bytes((std::filesystem::path(__FILE__).parent_path() / "shakespeare.txt").string());
+      read_bytes(std::string(ORTHANT_SOURCE_DIR) + "/tests/data/shakespeare.txt");
   ASSERT_EQ(text.size(), 1115394u);
   const std::string input = write_file("s.txt", text);
   const std::string path = prepared("s", {input}, 0.1);

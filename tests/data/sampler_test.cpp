@@ -128,6 +128,8 @@ TEST(Sampler, TellsHowManyPassesAreDone) {
   const Sampler mixture(3, {{100, 0.1}, {2000, 0.8}, {31, 0.1}});
   EXPECT_DOUBLE_EQ(mixture.epochs_at(10 * Sampler::kBlock),
                    10.0 * static_cast<double>(mixture.share(2)) / 31);
+  EXPECT_DOUBLE_EQ(mixture.epochs_at(10 * Sampler::kBlock, 0),
+                   10.0 * static_cast<double>(mixture.share(0)) / 100);
   int64_t epoch = 0;
   for (int64_t i = 0; i < 10 * Sampler::kBlock; ++i)
     epoch = std::max(epoch, mixture.origin(i).epoch);
@@ -154,6 +156,9 @@ TEST(Sampler, RefusesSourcesThatCannotBeRead) {
   expect_error(ErrorKind::kData, {"source 1", "shorter"}, [] { Sampler(1, {{5, 1}, {0, 1}}); });
   expect_error(ErrorKind::kConfig, {"source 0", "-1"}, [] { Sampler(1, {{5, -1}, {5, 1}}); });
   expect_error(ErrorKind::kConfig, {"source 1", "1e-04"}, [] { Sampler(1, {{5, 1}, {5, 1e-4}}); });
+  expect_error(ErrorKind::kConfig, {"data.train: b.h5: weight 1e-04", "leave it out"}, [] {
+    Sampler(1, {{5, 1, "a.h5"}, {5, 1e-4, "b.h5"}});
+  });
 }
 
 }  // namespace

@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+// One vector for each document: what a model's hidden states behind the final norm are over its
+// tokens.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/enum_names.h"
+#include "trainer/saved_model.h"
+
+namespace orthant {
+
+// Of all tokens the mean, those that every text begins with too; or one of them.
+enum class Pooling { kMean, kLast, kFirst };
+const EnumNames<Pooling>& pooling_names();
+
+// Length: hidden_size.  Past the model's longest sequence as log_probabilities: a token sees at
+// least half of one before it.  Error(kData) for no token at all.
+std::vector<double> pooled_hidden(const Transformer& model, std::span<const int32_t> ids,
+                                  Pooling pooling);
+
+struct EmbedOptions {
+  std::string data;    // .jsonl, also .gz or .zst: trainer/document_lines.h
+  std::string output;  // .jsonl: {"line", "id" where the line has one, "embedding"}; or .h5
+                       // (data/embedding_file.h)
+  Pooling pooling = Pooling::kMean;
+  bool normalize = false;  // to the length 1
+};
+struct EmbedTotals {
+  int64_t documents = 0, tokens = 0;
+};
+// The output appears complete or not at all.  Error(kData) "FILE:LINE: ..."; Error(kNumeric) for
+// vectors that are no numbers; Error(kCannotWrite).
+EmbedTotals embed_file(const SavedModel& model, const EmbedOptions& options);
+
+}  // namespace orthant
