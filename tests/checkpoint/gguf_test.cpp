@@ -113,7 +113,7 @@ const std::vector<Fault>& faults() {
       {"exabytes of keys",
        {"number of metadata keys", "are left"},
        [](GgufFile& f) { f.num_keys = UINT64_MAX; }},
-      {"one key too many", {"metadata"}, [](GgufFile& f) { f.num_keys = 3; }},
+      {"one key too many", {"are left"}, [](GgufFile& f) { f.num_keys = 3; }},
       {"one tensor too many", {"tensor"}, [](GgufFile& f) { f.num_tensors = 3; }},
       {"a key twice",
        {"metadata key a.list is there twice"},

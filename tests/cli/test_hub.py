@@ -77,6 +77,15 @@ class Hub(CliTest):
         self.assertTrue(done.stdout.startswith(", there was"), done.stdout)
         self.check(orthant("chat", self.imported()), 66, "came without a chat template")
 
+    def test_a_chat_template_that_cannot_be_used_is_warned_of(self):
+        folder = self.dir / "chatty"
+        shutil.copytree(STORIES, folder)
+        (folder / "chat_template.jinja").write_text("{% include 'other' %}")
+        done = self.check(orthant("import", folder, self.dir / "run"), 0)
+        self.assertIn("the chat template cannot be used", done.err)
+        self.assertIn("include", done.err)
+        self.assertNotIn("chat template", self.check(orthant("import", STORIES, self.dir / "plain"), 0).err)
+
     def test_text_ends_where_the_model_says_and_exports_say_it_too(self):
         folder = self.dir / "ends"
         shutil.copytree(STORIES, folder)

@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "checkpoint/reader.h"
+#include "checkpoint/safetensors_folder.h"
 #include "model/decoder.h"
 #include "tests/data/files.h"
 #include "tests/trainer/hub_model_testing.h"
@@ -207,6 +208,29 @@ TEST(HubImport, LayersForMultiTokenPredictionSurvive) {
   expect_same_tensors(path, out());
   std::ifstream config(out() + "/config.json");
   EXPECT_EQ(Json::parse(config)["num_nextn_predict_layers"], 1);
+}
+
+TEST(HubImport, WeightsThatAreNoNumbersAreRefused) {
+  const std::string name = "model.layers.1.mlp.up_proj.weight";
+  for (const DType dtype : {DType::kF64, DType::kF32, DType::kBF16, DType::kF16}) {
+    for (const bool is_nan : {true, false}) {
+      Folder folder;
+      const Tensor weights = Tensor::zeros({53, 40}, dtype);
+      // The largest exponent, and a digit behind it or none.
+      const std::map<DType, uint64_t> infinity = {{DType::kF64, uint64_t{0x7FF} << 52},
+                                                  {DType::kF32, 0x7F800000},
+                                                  {DType::kBF16, 0xFF80},
+                                                  {DType::kF16, 0x7C00}};
+      const uint64_t bits = infinity.at(dtype) | (is_nan ? 1 : 0);
+      const auto size = static_cast<size_t>(size_of(dtype));
+      std::memcpy(static_cast<char*>(weights.data()) + 77 * size, &bits, size);
+      folder[name] = weights;
+      const std::string path = folder.write();
+      expect_error(ErrorKind::kData, {"model.safetensors", name, "element 77", "NaN or infinite"},
+                   [&] { import_model({.folder = path, .run_dir = run()}); });
+      EXPECT_FALSE(std::filesystem::exists(run()));
+    }
+  }
 }
 
 // What is wrong, and words of the message.

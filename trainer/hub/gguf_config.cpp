@@ -134,6 +134,7 @@ class ConfigOf {
       json_.erase("num_local_experts");
       json_.erase("num_experts_per_tok");
     }
+    if (std::string_view(kind_.name).starts_with("qwen")) json_["use_sliding_window"] = false;
     json_["model_type"] = has_experts ? kind_.moe_type : kind_.model_type;
   }
 
