@@ -72,6 +72,23 @@ TEST(GgufImport, BecomesARunThatWritesOn) {
   EXPECT_EQ(saved.config.precision, DType::kF32);
 }
 
+// Files as PyPI's gguf writes them: quantised, with a tokenizer of each kind.
+TEST(GgufImport, FilesOfTheReferenceWriter) {
+  for (const auto& [name, type, ids] :
+       {std::tuple{"tiny_llama", "llama", std::vector<int32_t>{1, 263, 265, 262}},
+        {"tiny_mixtral", "mixtral", {257, 67, 199, 258, 69}}}) {
+    SCOPED_TRACE(name);
+    const HubModel model(concat(ORTHANT_SOURCE_DIR "/tests/golden/gguf/", name, ".gguf"));
+    EXPECT_EQ(model.hub().config.model.model_type, type);
+    for (const ImportTensor& tensor : model.tensors())
+      EXPECT_EQ(model.read(tensor).size(),
+                static_cast<size_t>(tensor.shape.numel() * size_of(tensor.dtype)));
+    const auto tokenizer = model.published().tokenizer();
+    const auto& sequences = dynamic_cast<const SequenceTokenizer&>(*tokenizer);
+    EXPECT_EQ(sequences.encode_sequence(type == std::string("llama") ? "abcc" : "abc\n abe"), ids);
+  }
+}
+
 TEST(GgufImport, TypesOfTensorsSayThePrecision) {
   for (const auto& [type, dtype] : {std::pair{1U, DType::kF32}, {30U, DType::kBF16}}) {
     GgufFile file = gguf_of_golden("llama");
