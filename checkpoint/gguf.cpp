@@ -217,16 +217,23 @@ const GgufTensor* GgufReader::find(const std::string& name) const {
   return found == by_name_.end() ? nullptr : &tensors_[found->second];
 }
 
-std::string GgufReader::read(const GgufTensor& tensor, int64_t first, int64_t count) const {
+// A part of the blocks at a time, so that memory is that of the numbers.
+void GgufReader::read(const GgufTensor& tensor, int64_t first, int64_t count, void* to) const {
   const GgufFormat& format = *tensor.format;
   ORTHANT_CHECK(0 <= first && 0 <= count && count <= tensor.shape.numel() - first &&
                     first % format.elems == 0 && count % format.elems == 0,
                 kInternal, path(), ": tensor ", tensor.name, ": elements ", first, " to ",
                 first + count, " wanted, it has ", tensor.shape.text());
-  std::string bytes(static_cast<size_t>(count / format.elems * format.bytes), '\0');
-  file_.read(data_begin_ + tensor.begin + first / format.elems * format.bytes, bytes.data(),
-             std::ssize(bytes));
-  return format.unpack ? unpack_blocks(format, bytes) : bytes;
+  constexpr int64_t kPart = 4096;
+  const int64_t begin = data_begin_ + tensor.begin + first / format.elems * format.bytes;
+  const int64_t blocks = count / format.elems;
+  if (!format.unpack) return file_.read(begin, to, blocks * format.bytes);
+  std::vector<unsigned char> part(static_cast<size_t>(kPart * format.bytes));
+  for (int64_t at = 0; at < blocks; at += kPart) {
+    const int64_t here = std::min(kPart, blocks - at);
+    file_.read(begin + at * format.bytes, part.data(), here * format.bytes);
+    unpack_blocks(format, part.data(), here, static_cast<float*>(to) + at * format.elems);
+  }
 }
 
 void GgufReader::refuse_type(const std::string& key, const GgufValue& wanted) const {

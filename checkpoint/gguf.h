@@ -58,8 +58,8 @@ class GgufReader {
     return value;
   }
 
-  // Elements [first, first + count) in the format's dtype; whole blocks of the format.
-  std::string read(const GgufTensor& tensor, int64_t first, int64_t count) const;
+  // Elements [first, first + count), whole blocks of the format, to `to` in its dtype.
+  void read(const GgufTensor& tensor, int64_t first, int64_t count, void* to) const;
 
  private:
   [[noreturn]] void refuse_type(const std::string& key, const GgufValue& wanted) const;

@@ -6,7 +6,6 @@
 
 #include <array>
 #include <cmath>
-#include <cstring>
 
 #include "base/error.h"
 
@@ -138,19 +137,11 @@ std::string gguf_formats_text() {
   return text;
 }
 
-std::string unpack_blocks(const GgufFormat& format, const std::string& blocks) {
-  ORTHANT_CHECK(format.unpack && std::ssize(blocks) % format.bytes == 0, kInternal, format.name,
-                ": ", blocks.size(), " bytes are no whole blocks");
-  const auto count = static_cast<size_t>(std::ssize(blocks) / format.bytes);
-  std::string wide(count * static_cast<size_t>(format.elems) * sizeof(float), '\0');
-  const auto* from = reinterpret_cast<Bytes>(blocks.data());
-  std::array<float, kLarge> values;
-  const size_t bytes = static_cast<size_t>(format.elems) * sizeof(float);
-  for (size_t i = 0; i < count; ++i) {
-    format.unpack(from + i * static_cast<size_t>(format.bytes), values.data());
-    std::memcpy(wide.data() + i * bytes, values.data(), bytes);
-  }
-  return wide;
+void unpack_blocks(const GgufFormat& format, const unsigned char* blocks, int64_t count,
+                   float* to) {
+  ORTHANT_CHECK(format.unpack, kInternal, format.name, ": has no blocks");
+  for (int64_t i = 0; i < count; ++i)
+    format.unpack(blocks + i * format.bytes, to + i * format.elems);
 }
 
 }  // namespace orthant

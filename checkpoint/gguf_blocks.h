@@ -26,6 +26,6 @@ std::string gguf_format_name(uint32_t id);
 std::string gguf_formats_text();
 
 // Blocks of a quantised type as fp32: the values of the reference implementation to the bit.
-std::string unpack_blocks(const GgufFormat& format, const std::string& blocks);
+void unpack_blocks(const GgufFormat& format, const unsigned char* blocks, int64_t count, float* to);
 
 }  // namespace orthant

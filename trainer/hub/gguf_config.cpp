@@ -2,7 +2,6 @@
 // Hyper-parameters of a GGUF file as a config.json.
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
@@ -50,7 +49,8 @@ constexpr std::string_view kOthers[] = {"vocab_size",
                                         "rope.scaling.factor",
                                         "rope.scaling.original_context_length",
                                         "rope.scaling.finetuned",
-                                        "rope.scaling.attn_factor"};
+                                        "rope.scaling.attn_factor",
+                                        "tensor_data_layout"};
 
 class ConfigOf {
  public:
@@ -176,9 +176,8 @@ class ConfigOf {
     ORTHANT_CHECK(tensor.format->id == 0 && tensor.shape == Shape({dim / 2}), kData, file_.path(),
                   ": tensor ", tensor.name, ": want F32 ", Shape({dim / 2}).text(), ", got ",
                   tensor.format->name, " ", tensor.shape.text());
-    const std::string bytes = file_.read(tensor, 0, dim / 2);
     std::vector<float> divisors(static_cast<size_t>(dim / 2));
-    std::memcpy(divisors.data(), bytes.data(), bytes.size());
+    file_.read(tensor, 0, dim / 2, divisors.data());
     const double* base = find<double>("rope.freq_base");
     const double theta = base ? *base : 10000.0, factor = std::ranges::max(divisors);
     if (std::ranges::all_of(divisors, [](float d) { return d == 1.0F; })) return Json();

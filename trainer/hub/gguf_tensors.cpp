@@ -105,14 +105,19 @@ class GgufTensors final : public TensorSource {
     ORTHANT_CHECK(0 <= offset && 0 <= bytes && bytes <= place.entry.end - offset, kInternal,
                   place_of(name), ": bytes ", offset, " to ", offset + bytes, " wanted, it has ",
                   place.entry.end);
-    std::string all = file_->read(*place.tensor, place.first_elem, shape.numel());
+    if (offset != 0 || bytes != place.entry.end) {
+      std::string all(static_cast<size_t>(place.entry.end), '\0');
+      read(name, 0, all.data(), place.entry.end);
+      std::memcpy(to, all.data() + offset, static_cast<size_t>(bytes));
+      return;
+    }
+    file_->read(*place.tensor, place.first_elem, shape.numel(), to);
     if (place.is_paired) {
       ORTHANT_CHECK(shape[0] % head_rows_ == 0, kData, place_of(name), ": want whole heads of ",
                     head_rows_, " rows, got ", shape.text());
       reorder_rows(HubDirection::kIn, {.head_rows = head_rows_, .count = head_rows_}, shape[0],
-                   place.entry.end / shape[0], all.data());
+                   place.entry.end / shape[0], static_cast<char*>(to));
     }
-    std::memcpy(to, all.data() + offset, static_cast<size_t>(bytes));
   }
 
  private:
