@@ -202,7 +202,7 @@ TEST(GgufImport, PiecesWithOneScoreAreRefused) {
       {"a", -1}, {"b", -1}, {"ab", -2}, {"ba", -3}, {"aba", -4}};
   using Merges = std::vector<std::pair<std::string_view, std::string_view>>;
   EXPECT_EQ(merges_of_pieces(pieces, "f"),
-            (Merges{{"a", "b"}, {"b", "a"}, {"a", "ba"}, {"ab", "a"}}));
+            (Merges{{"a", "b"}, {"b", "a"}, {"ab", "a"}, {"a", "ba"}}));
   std::vector<ScoredPiece> tied = pieces;
   tied[3].score = -2;
   expect_error(ErrorKind::kConfig, {"f: pieces 'ab' and 'ba' have one score, -2"},

@@ -38,13 +38,14 @@ std::string gguf_generation_config(const GgufReader& file);
 // tokenizer.json and tokenizer_config.json.
 std::string gguf_tokenizer(const GgufReader& file);
 std::string gguf_tokenizer_config(const GgufReader& file);
-// The tensors, dequantised.  head_rows: of each head of queries and keys.
+// The tensors, dequantised, by the names of folders.
 std::unique_ptr<TensorSource> gguf_tensors(std::unique_ptr<const GgufReader> file);
 
-// Rows of a head of queries or keys, as the metadata says.
+// Rows of a head of queries or keys.
 int64_t gguf_head_dim(const GgufReader& file);
-// Of the tensor with the embedding: its rows.
+// Rows of the embedding.
 int64_t gguf_vocabulary(const GgufReader& file);
+// What each rotary frequency is divided by, in models with Llama 3's scaling.
 inline constexpr const char* kGgufRopeFactors = "rope_freqs.weight";
 
 }  // namespace orthant

@@ -15,7 +15,8 @@ struct ScoredPiece {
 };
 // SentencePiece joins the two neighbours whose joined text is the piece of the highest score, the
 // leftmost of several; so each way to cut a piece into two pieces is a merge, and merges stand in
-// the order of their piece's score.  That is the same where no two pieces that can be joined have
+// the order of their piece's score, of one piece those with the longer left part first, as Hugging
+// Face's converter has them.  That is the same where no two pieces that can be joined have
 // one score: Error(kConfig) beginning with `what` where they have.
 std::vector<std::pair<std::string_view, std::string_view>> merges_of_pieces(
     const std::vector<ScoredPiece>& pieces, const std::string& what);
