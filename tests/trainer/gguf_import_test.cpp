@@ -199,13 +199,13 @@ TEST(GgufImport, PiecesWithScoresAreSentencePiecesOwn) {
 
 TEST(GgufImport, PiecesWithOneScoreAreRefused) {
   const std::vector<ScoredPiece> pieces = {
-      {"a", -1}, {"b", -1}, {"ab", -2}, {"ba", -3}, {"aba", -4}};
+      {"aba", -4}, {"a", -1}, {"b", -1}, {"ba", -3}, {"ab", -2}};
   using Merges = std::vector<std::pair<std::string_view, std::string_view>>;
   EXPECT_EQ(merges_of_pieces(pieces, "f"),
             (Merges{{"a", "b"}, {"b", "a"}, {"ab", "a"}, {"a", "ba"}}));
   std::vector<ScoredPiece> tied = pieces;
   tied[3].score = -2;
-  expect_error(ErrorKind::kConfig, {"f: pieces 'ab' and 'ba' have one score, -2"},
+  expect_error(ErrorKind::kConfig, {"f: pieces 'ba' and 'ab' have one score, -2"},
                [&] { merges_of_pieces(tied, "f"); });
 }
 
@@ -267,6 +267,11 @@ const std::vector<Fault>& faults() {
        [](GgufFile& f) {
          f.set("llama.feed_forward_length", gguf_numbers<uint32_t>(4, {53, 53, 53}));
        }},
+      {"more layers with experts than tensors with them",
+       kData,
+       {"llama.block_count: want no more layers than the 3 tensors ffn_gate_exps, got 4"},
+       [](GgufFile& f) { f.set("llama.block_count", gguf_u32(4)); },
+       "mixtral"},
       {"more layers than tensors",
        kData,
        {"llama.block_count: want no more layers than the 30"},

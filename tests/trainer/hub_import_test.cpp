@@ -296,6 +296,18 @@ const std::vector<Fault>& faults() {
        ErrorKind::kData,
        {"model.layers.3.", "and 4 more"},
        [](Folder& f) { f.config["num_hidden_layers"] = 4; }},
+      {"more layers than tensors",
+       ErrorKind::kData,
+       {"config.json: num_hidden_layers: want no more layers than the 30 tensors", "2000000000"},
+       [](Folder& f) { f.config["num_hidden_layers"] = 2'000'000'000; }},
+      {"more experts than anybody has",
+       ErrorKind::kData,
+       {"config.json: n_routed_experts: want at most 65536, got 2000000000"},
+       [](Folder& f) {
+         f.config["model_type"] = "mixtral";
+         f.config["num_local_experts"] = 2'000'000'000;
+         f.config["num_experts_per_tok"] = 2;
+       }},
       {"another width",
        ErrorKind::kData,
        {"want [517, 48]", "got [517, 40]"},

@@ -14,6 +14,17 @@ namespace {
 constexpr size_t kShown = 5;  // of many faults
 constexpr const char* kScale = "_scale_inv";
 
+// What is planned below takes no more memory than a model with so many tensors could need.
+void check_size(const ModelConfig& model, const PublishedModel& published) {
+  constexpr int64_t kMaxExperts = 1 << 16;
+  const auto tensors = std::ssize(published.tensors->names());
+  ORTHANT_CHECK(model.num_hidden_layers <= tensors, kData, published.label_of("config.json"),
+                ": num_hidden_layers: want no more layers than the ", tensors,
+                " tensors there are, got ", model.num_hidden_layers);
+  ORTHANT_CHECK(model.n_routed_experts <= kMaxExperts, kData, published.label_of("config.json"),
+                ": n_routed_experts: want at most ", kMaxExperts, ", got ", model.n_routed_experts);
+}
+
 std::string faults_text(const std::vector<std::string>& faults) {
   std::string text;
   for (size_t i = 0; i < std::min(faults.size(), kShown); ++i) text += "\n  " + faults[i];
@@ -43,6 +54,7 @@ HubModel::HubModel(PublishedModel published, const std::string& tokenizer)
                             {.label = published_.label_of("config.json"),
                              .name = published_.name,
                              .tokenizer = tokenizer})) {
+  check_size(hub_.config.model, published_);
   std::vector<std::string> faults;
   for (const auto& [name, shape] : logical_tensors(hub_.config)) {
     std::string fault;
