@@ -118,7 +118,7 @@ class Hub(CliTest):
             self.assertEqual(again.out, text.out)
         broken = self.dir / "broken.gguf"
         broken.write_bytes((ROOT / "tests/golden/gguf/tiny_llama.gguf").read_bytes()[:-100])
-        self.check(orthant("import", broken, self.dir / "none"), 65, "broken.gguf: tensor output_norm.weight", "ends at byte")
+        self.check(orthant("import", broken, self.dir / "none"), 65, "broken.gguf: tensor output.weight", "ends at byte")
         self.assertFalse((self.dir / "none").exists())
 
     def test_bad_folders_leave_nothing_behind(self):
