@@ -152,6 +152,9 @@ TEST(GgufImport, ByteLevelTokenizersAreTheOriginals) {
     const auto want = parse_tokenizer_json({.tokenizer = json, .config = "", .label = name});
     GgufFile file = gguf_of_golden("llama");
     add_byte_level(Json::parse(json), pre, file);
+    file.erase("llama.vocab_size");
+    file["token_embd.weight"].dims = {40, 1100};
+    file["token_embd.weight"].data.resize(1100 * 40 * sizeof(float));
     for (const auto& [key, id] :
          {std::pair{"bos", want->special_ids().bos}, {"eos", want->special_ids().eos}})
       if (id >= 0) {
@@ -414,6 +417,10 @@ const std::vector<Fault>& faults() {
        kData,
        {"eos_token_id: want the id of one of 512 tokens"},
        [](GgufFile& f) { f.set("tokenizer.ggml.eos_token_id", gguf_u32(512)); }},
+      {"another end beyond the vocabulary",
+       kData,
+       {"tokenizer.ggml.eot_token_id: want an id of the vocabulary of 517, got 517"},
+       [](GgufFile& f) { f.set("tokenizer.ggml.eot_token_id", gguf_u32(517)); }},
       {"a text that is changed first",
        kConfig,
        {"precompiled_charsmap", "not built"},

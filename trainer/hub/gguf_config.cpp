@@ -74,8 +74,7 @@ class ConfigOf {
     if (const Json scaling = rope_scaling(); !scaling.is_null()) json_["rope_scaling"] = scaling;
     for (const auto& [theirs, ours] :
          {std::pair{"bos", "bos_token_id"}, {"eos", "eos_token_id"}, {"padding", "pad_token_id"}})
-      if (const auto* id = file_.value<int64_t>(concat("tokenizer.ggml.", theirs, "_token_id")))
-        json_[ours] = *id;
+      if (const auto id = gguf_token_id(file_, theirs)) json_[ours] = *id;
     return json_.dump(2) + "\n";
   }
 
@@ -264,6 +263,16 @@ int64_t gguf_vocabulary(const GgufReader& file) {
   return embedding->shape[0];
 }
 
+std::optional<int64_t> gguf_token_id(const GgufReader& file, const std::string& name) {
+  const std::string key = concat("tokenizer.ggml.", name, "_token_id");
+  const auto* id = file.value<int64_t>(key);
+  if (!id || *id == -1 || *id == (int64_t{1} << 32) - 1) return std::nullopt;  // -1: none
+  const int64_t vocabulary = gguf_vocabulary(file);
+  ORTHANT_CHECK(0 <= *id && *id < vocabulary, kData, file.path(), ": metadata ", key,
+                ": want an id of the vocabulary of ", vocabulary, ", got ", *id);
+  return *id;
+}
+
 std::string gguf_config(const GgufReader& file) {
   const auto* parts = file.value<int64_t>("split.count");
   ORTHANT_CHECK(!parts || *parts <= 1, kConfig, file.path(), ": metadata split.count: is one of ",
@@ -275,11 +284,10 @@ std::string gguf_generation_config(const GgufReader& file) {
   Json json = Json::object();
   std::vector<int64_t> ends;
   for (const char* name : {"eos", "eot", "eom"}) {
-    const auto* id = file.value<int64_t>(concat("tokenizer.ggml.", name, "_token_id"));
+    const std::optional<int64_t> id = gguf_token_id(file, name);
     if (id && std::ranges::find(ends, *id) == ends.end()) ends.push_back(*id);
   }
-  if (const auto* id = file.value<int64_t>("tokenizer.ggml.bos_token_id"))
-    json["bos_token_id"] = *id;
+  if (const auto id = gguf_token_id(file, "bos")) json["bos_token_id"] = *id;
   if (ends.size() == 1) json["eos_token_id"] = ends.front();
   if (ends.size() > 1) json["eos_token_id"] = ends;
   return json.dump(2) + "\n";

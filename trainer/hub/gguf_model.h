@@ -8,6 +8,7 @@
 
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "checkpoint/gguf.h"
@@ -45,6 +46,8 @@ std::unique_ptr<TensorSource> gguf_tensors(std::unique_ptr<const GgufReader> fil
 int64_t gguf_head_dim(const GgufReader& file);
 // Rows of the embedding.
 int64_t gguf_vocabulary(const GgufReader& file);
+// tokenizer.ggml.NAME_token_id ("bos"), where it is one: an id of the vocabulary.
+std::optional<int64_t> gguf_token_id(const GgufReader& file, const std::string& name);
 // What each rotary frequency is divided by, in models with Llama 3's scaling.
 inline constexpr const char* kGgufRopeFactors = "rope_freqs.weight";
 

@@ -157,14 +157,13 @@ class TokenizerOf {
 
   // SentencePiece files that do not say it mean 1 and 2.
   std::optional<size_t> special(const std::string& name) const {
-    const std::string id_key = name + "_token_id";
-    const auto* id = file_.value<int64_t>(key(id_key));
+    const std::optional<int64_t> id = gguf_token_id(file_, name);
     if (!id && is_pieces_ && tokens_->size() > 2 && (name == "bos" || name == "eos"))
       return name == "bos" ? 1 : 2;
-    if (!id || *id == -1 || *id == (int64_t{1} << 32) - 1) return std::nullopt;  // -1: none
-    ORTHANT_CHECK(
-        0 <= *id && *id < std::ssize(*tokens_) && type_of(static_cast<size_t>(*id)) != kUnused,
-        kData, what(id_key), ": want the id of one of ", tokens_->size(), " tokens, got ", *id);
+    if (!id) return std::nullopt;
+    ORTHANT_CHECK(*id < std::ssize(*tokens_) && type_of(static_cast<size_t>(*id)) != kUnused, kData,
+                  what(name + "_token_id"), ": want the id of one of ", tokens_->size(),
+                  " tokens, got ", *id);
     return static_cast<size_t>(*id);
   }
 
