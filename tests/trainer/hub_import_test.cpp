@@ -11,6 +11,7 @@
 #include "checkpoint/reader.h"
 #include "checkpoint/safetensors_folder.h"
 #include "model/decoder.h"
+#include "tensor/autograd/ops.h"
 #include "tests/data/files.h"
 #include "tests/trainer/hub_model_testing.h"
 #include "trainer/evaluate.h"
@@ -558,6 +559,16 @@ TEST(HubImport, LayerTypesAreWhatIsBuilt) {
   folder.config["rope_interleave"] = false;
   expect_error(ErrorKind::kConfig, {"rope_interleave", "want null or true"},
                [&] { HubModel{folder.write()}; });
+}
+
+TEST(HubImport, AnyLongestSequenceIsPlannedWithoutItsTable) {
+  const std::vector<double> frequencies(4, 1.0);
+  const RotaryTable table =
+      make_rotary_table(int64_t{1} << 50, frequencies, 1.0, DType::kF32, {DeviceType::kMeta, 0});
+  EXPECT_EQ(table.cos.dim(0), int64_t{1} << 50);
+  Folder folder;
+  folder.config["max_position_embeddings"] = 2'147'483'647;
+  EXPECT_EQ(HubModel(folder.write()).tensors().size(), 30);
 }
 
 TEST(HubImport, ARunIsNotOverwritten) {
