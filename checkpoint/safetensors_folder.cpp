@@ -88,8 +88,9 @@ const SafetensorsEntry* SafetensorsFolder::find(const std::string& name) const {
   return found == tensors_.end() ? nullptr : found->second.entry;
 }
 
-const std::string& SafetensorsFolder::file_of(const std::string& name) const {
-  return tensors_.at(name).file->path();
+std::string SafetensorsFolder::place_of(const std::string& name) const {
+  const auto found = tensors_.find(name);
+  return concat(found == tensors_.end() ? path_ : found->second.file->path(), ": tensor ", name);
 }
 
 void SafetensorsFolder::read(const std::string& name, int64_t offset, void* to,

@@ -8,25 +8,22 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/safetensors.h"
+#include "checkpoint/tensor_source.h"
 
 namespace orthant {
 
-class SafetensorsFolder {
+class SafetensorsFolder final : public TensorSource {
  public:
   // Error(kMissingInput): no such folder, neither of the two files, or a shard that the index names
   // is not there.  Error(kData): a file that is malformed, a tensor that two files have or that is
   // not where the index says.
   explicit SafetensorsFolder(const std::string& path);
 
-  const std::string& path() const { return path_; }
-  std::vector<std::string> names() const;  // sorted
-  // Null where there is none.
-  const SafetensorsEntry* find(const std::string& name) const;
-  // The file that has the tensor, for messages.
-  const std::string& file_of(const std::string& name) const;
-  // Bytes [offset, offset + bytes) of a tensor.
-  void read(const std::string& name, int64_t offset, void* to, int64_t bytes) const;
+  const std::string& path() const override { return path_; }
+  std::vector<std::string> names() const override;
+  const SafetensorsEntry* find(const std::string& name) const override;
+  std::string place_of(const std::string& name) const override;
+  void read(const std::string& name, int64_t offset, void* to, int64_t bytes) const override;
 
  private:
   struct Place {

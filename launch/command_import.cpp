@@ -23,14 +23,17 @@ int run(const ImportOptions& options) {
 
 Command import_command() {
   return {.name = "import",
-          .help = "a published model's folder becomes a run directory",
+          .help = "a published model's folder, or a GGUF file, becomes a run directory",
           .footer =
               "orthant import ~/models/Mixtral-8x7B-v0.1 runs/mixtral\n"
-              "orthant generate runs/mixtral --prompt 'The day'",
+              "orthant generate runs/mixtral --prompt 'The day'\n"
+              "orthant import SmolLM2-135M-Instruct.Q4_1.gguf runs/smollm2",
           .declare = [](Options& o) {
             const auto options = std::make_shared<ImportOptions>();
-            o.text("folder", options->folder, required_path(),
-                   "with config.json, weights as safetensors, and the tokenizer");
+            o.text(
+                "folder", options->folder, required_path(),
+                "with config.json, weights as safetensors, and the tokenizer; or a GGUF file, or "
+                "a folder with one");
             o.text("run", options->run_dir, required_path(),
                    "run directory to make; generate, evaluate and export take it as a model");
             return [options] { return run(*options); };

@@ -18,7 +18,13 @@ std::vector<double> rotary_frequencies(int64_t dim, double theta) {
 
 RotaryTable make_rotary_table(int64_t positions, std::span<const double> frequencies, double factor,
                               DType dtype, Device device) {
+  const Shape shape = {positions, std::ssize(frequencies)};
+  // A model that is only looked at may be made for any length.
+  if (device.is_meta())
+    return {Tensor::empty(shape, dtype, device), Tensor::empty(shape, dtype, device)};
   std::vector<double> cos, sin;
+  cos.reserve(static_cast<size_t>(shape.numel()));
+  sin.reserve(static_cast<size_t>(shape.numel()));
   for (int64_t p = 0; p < positions; ++p) {
     for (const double frequency : frequencies) {
       const double angle = static_cast<double>(p) * frequency;
@@ -26,7 +32,6 @@ RotaryTable make_rotary_table(int64_t positions, std::span<const double> frequen
       sin.push_back(factor * std::sin(angle));
     }
   }
-  const Shape shape = {positions, std::ssize(frequencies)};
   return {Tensor::from(shape, cos, dtype, device), Tensor::from(shape, sin, dtype, device)};
 }
 

@@ -101,6 +101,15 @@ class Hub(CliTest):
         self.assertTrue(done.stdout.startswith(", there was"), done.stdout)
         self.check(orthant("chat", self.imported()), 66, "came without a chat template")
 
+    def test_a_chat_template_that_cannot_be_used_is_warned_of(self):
+        folder = self.dir / "chatty"
+        shutil.copytree(STORIES, folder)
+        (folder / "chat_template.jinja").write_text("{% include 'other' %}")
+        done = self.check(orthant("import", folder, self.dir / "run"), 0)
+        self.assertIn("the chat template cannot be used", done.err)
+        self.assertIn("include", done.err)
+        self.assertNotIn("chat template", self.check(orthant("import", STORIES, self.dir / "plain"), 0).err)
+
     def test_text_ends_where_the_model_says_and_exports_say_it_too(self):
         folder = self.dir / "ends"
         shutil.copytree(STORIES, folder)
@@ -112,6 +121,29 @@ class Hub(CliTest):
         config = json.loads((self.dir / "out/config.json").read_text())
         self.assertEqual((config["bos_token_id"], config["eos_token_id"]), (1, 2))
         self.assertEqual((self.dir / "out/generation_config.json").read_bytes(), (folder / "generation_config.json").read_bytes())
+
+    def test_a_gguf_file_goes_the_same_way(self):
+        for name in ("tiny_llama", "tiny_mixtral"):
+            file, run = ROOT / f"tests/golden/gguf/{name}.gguf", self.dir / name
+            done = self.check(orthant("import", file, run), 0)
+            self.assertNotIn("warn", done.err)
+            text = orthant("generate", run, "--prompt", "abc", "--temperature", 0, "--max-new-tokens", 8)
+            self.assertTrue(self.check(text, 0).out.startswith("abc"), text.out)
+            chat = subprocess.run(command(["chat", run, "--temperature", "0", "--max-new-tokens", "4"]), text=True, errors="replace", input="ab\n",
+                                  capture_output=True, timeout=60, env=environment())
+            self.assertEqual(chat.returncode, 0, chat.stderr)
+            (self.dir / "data.jsonl").write_text('{"text": "abc ab"}\n')
+            self.assertIn("documents 1", self.check(orthant("evaluate", run, "--data", self.dir / "data.jsonl"), 0).out)
+            folder = self.dir / f"{name}-out"
+            self.assertIn(name.removeprefix("tiny_"), self.check(orthant("export", run, folder), 0).out)
+            # The folder is the same model again.
+            self.check(orthant("import", folder, self.dir / f"{name}-again"), 0)
+            again = orthant("generate", self.dir / f"{name}-again", "--prompt", "abc", "--temperature", 0, "--max-new-tokens", 8)
+            self.assertEqual(again.out, text.out)
+        broken = self.dir / "broken.gguf"
+        broken.write_bytes((ROOT / "tests/golden/gguf/tiny_llama.gguf").read_bytes()[:-100])
+        self.check(orthant("import", broken, self.dir / "none"), 65, "broken.gguf: tensor output.weight", "ends at byte")
+        self.assertFalse((self.dir / "none").exists())
 
     def test_bad_folders_leave_nothing_behind(self):
         self.check(orthant("import", self.dir / "none", self.dir / "run"), 66, "config.json")

@@ -23,6 +23,8 @@ ROLES = {"filter": "Roles*"}
 CONFIG = {"target": "test_base", "filter": "Config*:Problems*"}
 LATENT = {"target": "test_model", "filter": "*DecodeTest*"}
 HUB = {"target": "test_trainer", "filter": "*GoldenModel*:*HubImport*"}
+GGUF = {"target": "test_trainer", "filter": "GgufImport*"}
+GGUF_FILE = {"target": "test_checkpoint", "filter": "Gguf*"}
 CHAT = {"target": "test_data", "filter": "ChatTemplate*"}
 
 MUTANTS = [
@@ -672,4 +674,21 @@ MUTANTS = [
     Mutant("the space before a document is counted as text", "Evaluation::bytes_of", "(is_first ? static_cast<int64_t>(tokenizer.dummy_bytes(token)) : 0)", "(is_first ? 0 * static_cast<int64_t>(tokenizer.dummy_bytes(token)) : 0)",
            target="orthant", filter="test_hub.py Hub.test_evaluate_says_the_loss_and_writes_log_probabilities"),
     Mutant("texts do not begin with the first token", "begins_with_bos", "if (!sequences) return true;", "if (!sequences) return false;", **HUB),
+    Mutant("a NaN among the weights is imported", "trainer/hub/import.cpp: bytes_of", "ORTHANT_CHECK(bad < 0, kData,", "ORTHANT_CHECK(bad < 0 || bad == 77, kData,", **HUB),
+    Mutant("an infinity of bf16 is a number", "first_not_finite", "uint16_t{0x7F80}", "uint16_t{0x7F81}", **HUB),
+    # GGUF files.
+    Mutant("rotary pairs of a GGUF file stay side by side", "GgufTensors::add", ".is_paired = head_rows_ > 0 && turns", ".is_paired = head_rows_ < 0 && turns", **GGUF),
+    Mutant("each expert of a GGUF file is the first", "GgufTensors::add", "one, i * one.numel())", "one, 0 * i * one.numel())", **GGUF),
+    Mutant("a key of a GGUF file that nobody knows is left out", "check_keys", "if (!name.starts_with(prefix)) continue;", "if (!name.starts_with(prefix) || !prefix.empty()) continue;", **GGUF),
+    Mutant("Llama 3's factors are taken for no scaling", "rope_scaling", "return has_factors ? llama3_scaling() : Json();", "return has_factors && type ? llama3_scaling() : Json();", **GGUF),
+    Mutant("merges stand in the order of the vocabulary", "merges_of_pieces", "return score(a) > score(b);", "return 0 * score(a) > score(b) - score(b);", **GGUF),
+    Mutant("digits of SmolLM's tokenizer stay together", "pre_tokenizer", "if (split_->splits_digits)", "if (split_->splits_digits && split_->pattern)", **GGUF),
+    Mutant("Llama 3's tokenizer does not begin a text", "adds_bos", "is_pieces_ || split_->begins", "is_pieces_", **GGUF),
+    Mutant("nibbles of Q4_0 are neighbours", "q4_0", "to[i + kSmall / 2] =", "to[i + kSmall / 2 - (i == 3 ? 1 : 0)] =", **GGUF_FILE),
+    Mutant("the minimum of Q4_1 is taken off", "q4_1", "static_cast<float>(codes & 15) + minimum", "static_cast<float>(codes & 15) - minimum", **GGUF_FILE),
+    Mutant("later scales of Q4_K lose their high bits", "q4_k_part", "(low & 15) | packed[part - 4] >> 6 << 4", "(low & 15)", **GGUF_FILE),
+    Mutant("Q6_K takes the high bits of another quarter", "q6_k", "block[128 + 32 * half + at] >> 2 * quarter & 3", "block[128 + 32 * half + at] >> 2 * (quarter ^ 1) & 3", **GGUF_FILE),
+    Mutant("tensors of a GGUF file may overlap", "GgufReader::check_layout", "ORTHANT_CHECK(tensor->begin == want, kData", "ORTHANT_CHECK(tensor->begin >= 0, kData", **GGUF_FILE),
+    Mutant("a tensor may end behind its file", "GgufReader::check_layout", "ORTHANT_CHECK(tensor->end <= data_bytes, kData", "ORTHANT_CHECK(tensor->end >= 0, kData", **GGUF_FILE),
+    Mutant("dimensions of a GGUF file overflow", "shape_at", "sizes.back() >= 1 && !__builtin_mul_overflow(numel, sizes.back(), &numel)", "sizes.back() >= 1 && !__builtin_mul_overflow(int64_t{1}, sizes.back(), &numel)", **GGUF_FILE),
 ]

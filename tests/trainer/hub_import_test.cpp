@@ -9,7 +9,9 @@
 #include <fstream>
 
 #include "checkpoint/reader.h"
+#include "checkpoint/safetensors_folder.h"
 #include "model/decoder.h"
+#include "tensor/autograd/ops.h"
 #include "tests/data/files.h"
 #include "tests/trainer/hub_model_testing.h"
 #include "trainer/evaluate.h"
@@ -209,6 +211,29 @@ TEST(HubImport, LayersForMultiTokenPredictionSurvive) {
   EXPECT_EQ(Json::parse(config)["num_nextn_predict_layers"], 1);
 }
 
+TEST(HubImport, WeightsThatAreNoNumbersAreRefused) {
+  const std::string name = "model.layers.1.mlp.up_proj.weight";
+  for (const DType dtype : {DType::kF64, DType::kF32, DType::kBF16, DType::kF16}) {
+    for (const bool is_nan : {true, false}) {
+      Folder folder;
+      const Tensor weights = Tensor::zeros({53, 40}, dtype);
+      // The largest exponent, and a digit behind it or none.
+      const std::map<DType, uint64_t> infinity = {{DType::kF64, uint64_t{0x7FF} << 52},
+                                                  {DType::kF32, 0x7F800000},
+                                                  {DType::kBF16, 0xFF80},
+                                                  {DType::kF16, 0x7C00}};
+      const uint64_t bits = infinity.at(dtype) | (is_nan ? 1 : 0);
+      const auto size = static_cast<size_t>(size_of(dtype));
+      std::memcpy(static_cast<char*>(weights.data()) + 77 * size, &bits, size);
+      folder[name] = weights;
+      const std::string path = folder.write();
+      expect_error(ErrorKind::kData, {"model.safetensors", name, "element 77", "NaN or infinite"},
+                   [&] { import_model({.folder = path, .run_dir = run()}); });
+      EXPECT_FALSE(std::filesystem::exists(run()));
+    }
+  }
+}
+
 // What is wrong, and words of the message.
 struct Fault {
   const char* what;
@@ -272,6 +297,18 @@ const std::vector<Fault>& faults() {
        ErrorKind::kData,
        {"model.layers.3.", "and 4 more"},
        [](Folder& f) { f.config["num_hidden_layers"] = 4; }},
+      {"more layers than tensors",
+       ErrorKind::kData,
+       {"config.json: num_hidden_layers: want no more layers than the 30 tensors", "2000000000"},
+       [](Folder& f) { f.config["num_hidden_layers"] = 2'000'000'000; }},
+      {"more experts than anybody has",
+       ErrorKind::kData,
+       {"config.json: n_routed_experts: want at most 65536, got 2000000000"},
+       [](Folder& f) {
+         f.config["model_type"] = "mixtral";
+         f.config["num_local_experts"] = 2'000'000'000;
+         f.config["num_experts_per_tok"] = 2;
+       }},
       {"another width",
        ErrorKind::kData,
        {"want [517, 48]", "got [517, 40]"},
@@ -503,9 +540,9 @@ TEST(HubImport, LongTextsAreScoredInWindows) {
   });
 }
 
-TEST(HubImport, WeightsThatAreNoNumbersEndAnEvaluation) {
+TEST(HubImport, NumbersThatOverflowEndAnEvaluation) {
   Folder folder;
-  folder["model.norm.weight"] = Tensor::from({40}, std::vector<double>(40, NAN), DType::kF32);
+  folder["model.norm.weight"] = Tensor::from({40}, std::vector<double>(40, 3e38), DType::kF32);
   import_model({.folder = folder.write(), .run_dir = run()});
   write_file("data.jsonl", "{\"tokens\": [1, 2, 3]}\n");
   const SavedModel saved = load_saved_model("test", run(), "");
@@ -522,6 +559,16 @@ TEST(HubImport, LayerTypesAreWhatIsBuilt) {
   folder.config["rope_interleave"] = false;
   expect_error(ErrorKind::kConfig, {"rope_interleave", "want null or true"},
                [&] { HubModel{folder.write()}; });
+}
+
+TEST(HubImport, AnyLongestSequenceIsPlannedWithoutItsTable) {
+  const std::vector<double> frequencies(4, 1.0);
+  const RotaryTable table =
+      make_rotary_table(int64_t{1} << 50, frequencies, 1.0, DType::kF32, {DeviceType::kMeta, 0});
+  EXPECT_EQ(table.cos.dim(0), int64_t{1} << 50);
+  Folder folder;
+  folder.config["max_position_embeddings"] = 2'147'483'647;
+  EXPECT_EQ(HubModel(folder.write()).tensors().size(), 30);
 }
 
 TEST(HubImport, ARunIsNotOverwritten) {

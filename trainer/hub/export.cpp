@@ -175,11 +175,11 @@ void check_folder(const std::string& folder, const std::vector<Item>& items) {
                 again.tensors().size() + again.extra().size());
   std::string bytes;
   for (const Item& item : items) {
-    const SafetensorsEntry* entry = again.folder().find(item.name);
+    const SafetensorsEntry* entry = again.source().find(item.name);
     ORTHANT_CHECK(entry && entry->dtype == item.dtype, kInternal, folder, ": tensor ", item.name,
                   " is not there as it was written");
     bytes.resize(static_cast<size_t>(entry->end - entry->begin));
-    again.folder().read(item.name, 0, bytes.data(), std::ssize(bytes));
+    again.source().read(item.name, 0, bytes.data(), std::ssize(bytes));
     ORTHANT_CHECK(xxh3_128_hex(bytes.data(), bytes.size()) == item.checksum, kData, folder,
                   ": tensor ", item.name, ": other bytes are read than were written");
   }
@@ -221,7 +221,8 @@ ExportResult export_model(const ExportOptions& options) {
       if (path_exists(kept) && !path_exists(options.folder + "/" + name))
         std::filesystem::copy_file(kept, options.folder + "/" + name);
   replace_file(options.folder + "/config.json", text);
-  const HubConfig outside = read_hub_config(options.folder, "byte");
+  const HubConfig outside = parse_hub_config(
+      text, {.label = options.folder + "/config.json", .name = "export", .tokenizer = "byte"});
   FolderWriter writer(manifest, options.folder, items_of(manifest, config, outside.config.model));
   writer.write(options.shard_bytes);
   check_folder(options.folder, writer.items());

@@ -2,17 +2,15 @@
 #include "trainer/hub/hub_config.h"
 
 #include <algorithm>
-#include <filesystem>
 
 #include "base/config/config.h"
 #include "base/error.h"
 #include "base/problems.h"
-#include "checkpoint/file_io.h"
 
 namespace orthant {
 namespace {
 
-constexpr int64_t kMaxConfigBytes = int64_t{1} << 24;
+constexpr size_t kMaxConfigBytes = size_t{1} << 24;
 // Of the samples that a configuration of its own would make; a model keeps its longest sequence.
 constexpr int64_t kSequenceLength = 2048;
 
@@ -82,12 +80,12 @@ void check_layer_types(const YamlNode& types, const YamlNode& model) {
 
 }  // namespace
 
-HubConfig read_hub_config(const std::string& folder, const std::string& tokenizer) {
-  const std::string path = folder + "/config.json";
-  ORTHANT_CHECK(path_exists(path), kMissingInput, path,
-                ": is not there; want a model's folder as transformers saves it");
+HubConfig parse_hub_config(const std::string& text, const HubConfigOrigin& origin) {
+  const std::string& path = origin.label;
+  ORTHANT_CHECK(text.size() <= kMaxConfigBytes, kConfig, path, ": has ", text.size(),
+                " bytes, at most ", kMaxConfigBytes, " are read");
   HubConfig hub;
-  YamlNode model = parse_yaml(read_text_file(path, kMaxConfigBytes), path);
+  YamlNode model = parse_yaml(text, path);
   if (const auto quantization = take(model, "quantization_config"))
     hub.fp8 = fp8_blocks(*quantization);
   if (const auto layers = take(model, "num_nextn_predict_layers"))
@@ -96,7 +94,6 @@ HubConfig read_hub_config(const std::string& folder, const std::string& tokenize
   // transformers 5 reads the newer key alone.
   if (const YamlNode* rope = model.find("rope_parameters"); rope && rope->is_map())
     take(model, "rope_scaling");
-  const std::string name = std::filesystem::path(folder).lexically_normal().filename().string();
   const int64_t length = std::max<int64_t>(1, std::min(kSequenceLength, longest_of(model)));
   const std::string frame =
       concat("precision: ", precision_of(model), "\nrun: {}\nbatch: {sequence_length: ", length,
@@ -104,8 +101,8 @@ HubConfig read_hub_config(const std::string& folder, const std::string& tokenize
   YamlNode root = parse_yaml(frame, path);
   *root.find("model") = std::move(model);
   RunConfig& config = hub.config;
-  config.run.name = name.empty() || name == "." ? "imported" : name;
-  config.data.tokenizer = tokenizer;
+  config.run.name = origin.name;
+  config.data.tokenizer = origin.tokenizer;
   read_config(std::move(root), {}, field_list(config));  // its notes are of keys that say nothing
   Problems problems;
   problems.collect([&] { config.model.resolve(length); });

@@ -22,9 +22,13 @@ struct HubConfig {
   std::optional<Fp8Blocks> fp8;
   int64_t extra_layers = 0;  // behind the last, for multi-token prediction
 };
-// Of a folder.  tokenizer: data.tokenizer of the run.  Error(kMissingInput): no config.json;
-// Error(kConfig): one that is not built, by file, line and key.
-HubConfig read_hub_config(const std::string& folder, const std::string& tokenizer);
+struct HubConfigOrigin {
+  std::string label;      // of the text, in messages
+  std::string name;       // run.name
+  std::string tokenizer;  // data.tokenizer of the run
+};
+// text: of a config.json.  Error(kConfig): what is not built, by file, line and key.
+HubConfig parse_hub_config(const std::string& text, const HubConfigOrigin& origin);
 
 // What config.json says of special tokens: JSON texts by key, "eos_token_id" -> "[0, 366]".
 using TokenIds = std::map<std::string, std::string>;

@@ -14,11 +14,12 @@ namespace orthant {
 namespace {
 
 // What add_bos_token says, if anything.
-std::optional<bool> add_bos_token(const std::string& folder) {
-  const std::string path = folder + "/tokenizer_config.json";
-  if (!path_exists(path)) return std::nullopt;
-  constexpr int64_t kMaxBytes = int64_t{1} << 26;
-  const nlohmann::json config = parse_json(read_text_file(path, kMaxBytes), path);
+std::optional<bool> add_bos_token(const PublishedModel& model) {
+  constexpr const char* kFile = "tokenizer_config.json";
+  const auto file = model.files.find(kFile);
+  if (file == model.files.end()) return std::nullopt;
+  const std::string path = model.label_of(kFile);
+  const nlohmann::json config = parse_json(file->second, path);
   const auto found = config.find("add_bos_token");
   if (found == config.end() || found->is_null()) return std::nullopt;
   ORTHANT_CHECK(found->is_boolean(), kData, path, ": add_bos_token: want true or false, got ",
@@ -28,8 +29,8 @@ std::optional<bool> add_bos_token(const std::string& folder) {
 
 }  // namespace
 
-bool begins_with_bos(const std::string& folder, const Tokenizer& tokenizer) {
-  const std::optional<bool> said = add_bos_token(folder);
+bool begins_with_bos(const PublishedModel& model, const Tokenizer& tokenizer) {
+  const std::optional<bool> said = add_bos_token(model);
   const int32_t bos = tokenizer.special_ids().bos;
   if (bos < 0) return false;
   if (said) return *said;

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// A published model's folder, opened: its configuration, and where each tensor of ours is in it.
+// A published model, opened: its configuration, and where each tensor of ours is in it.
 #pragma once
 
 #include <map>
 #include <string>
 #include <vector>
 
-#include "checkpoint/safetensors_folder.h"
 #include "model/hub/hub_tensors.h"
 #include "trainer/hub/hub_config.h"
+#include "trainer/hub/published_model.h"
 
 namespace orthant {
 
@@ -26,12 +26,14 @@ class HubModel {
   // Error(kMissingInput), Error(kConfig) and Error(kData) name file, key and tensor: every tensor
   // of the model must be there with its shape, and nothing else but what is known to be no part of
   // it.
-  explicit HubModel(const std::string& folder, const std::string& tokenizer = "byte");
+  explicit HubModel(const std::string& path) : HubModel(open_published(path)) {}
+  explicit HubModel(PublishedModel published, const std::string& tokenizer = "byte");
 
   const HubConfig& hub() const { return hub_; }
-  const SafetensorsFolder& folder() const { return folder_; }
+  const PublishedModel& published() const { return published_; }
+  const TensorSource& source() const { return *published_.tensors; }
   const std::vector<ImportTensor>& tensors() const { return tensors_; }
-  // Of layers behind the last, as they are in the folder.
+  // Of layers behind the last, as they are in the source.
   const std::vector<std::string>& extra() const { return extra_; }
   // The tensor's bytes, in its dtype and our order.
   std::string read(const ImportTensor& tensor) const;
@@ -40,8 +42,8 @@ class HubModel {
   ImportTensor find(const std::string& name, const Shape& shape, std::string& fault) const;
   void check_leftover(const std::vector<std::string>& faults);
 
+  PublishedModel published_;
   HubConfig hub_;
-  SafetensorsFolder folder_;
   std::vector<ImportTensor> tensors_;
   std::vector<std::string> extra_;
 };

@@ -13,16 +13,16 @@
 #include "checkpoint/directory.h"
 #include "checkpoint/file_io.h"
 #include "checkpoint/reader.h"
+#include "data/chat_template_files.h"
 #include "data/tokenizer.h"
 #include "trainer/hub/hub_folder.h"
 #include "trainer/hub/hub_model.h"
+#include "trainer/hub/wider.h"
 #include "trainer/run/run_dir.h"
 #include "trainer/training_state.h"
 
 namespace orthant {
 namespace {
-
-constexpr int64_t kMaxKeptBytes = int64_t{1} << 30;
 
 // What is written of the folder: a tensor of the model, or one that is kept as it is.
 struct Item {
@@ -40,7 +40,7 @@ std::vector<Item> items_of(const HubModel& model) {
   for (const ImportTensor& tensor : model.tensors())
     items.push_back({tensor.name, tensor.dtype, tensor.shape, &tensor, tensor.source.name});
   for (const std::string& name : model.extra()) {
-    const SafetensorsEntry& entry = *model.folder().find(name);
+    const SafetensorsEntry& entry = *model.source().find(name);
     items.push_back({kHubExtraPrefix + name, entry.dtype, entry.shape, nullptr, name});
   }
   return items;
@@ -67,9 +67,15 @@ std::vector<std::vector<Item>> files_of(std::vector<Item> items, int64_t most_by
 }
 
 std::string bytes_of(const HubModel& model, const Item& item) {
-  if (item.tensor) return model.read(*item.tensor);
+  if (item.tensor) {
+    std::string bytes = model.read(*item.tensor);
+    const int64_t bad = first_not_finite(bytes, item.dtype);
+    ORTHANT_CHECK(bad < 0, kData, model.source().place_of(item.source), ": element ", bad, " of ",
+                  item.name, " is NaN or infinite; the file is damaged, or the model diverged");
+    return bytes;
+  }
   std::string bytes(static_cast<size_t>(item.bytes()), '\0');
-  model.folder().read(item.source, 0, bytes.data(), item.bytes());
+  model.source().read(item.source, 0, bytes.data(), item.bytes());
   return bytes;
 }
 
@@ -114,7 +120,7 @@ Manifest write_checkpoint(const HubModel& model, const ImportOptions& options,
                     .layout = "imported",
                     .configuration = to_yaml(model.hub().config),
                     .extra = {{"tokenizer", tokenizer.name()}, {kImportedKey, options.folder}}};
-  if (begins_with_bos(options.folder, tokenizer))
+  if (begins_with_bos(model.published(), tokenizer))
     manifest.extra[kBeginKey] = std::to_string(tokenizer.special_ids().bos);
   const std::string id = "import";
   const std::string directory = paths.checkpoints() + "/" + temporary_name(0, id);
@@ -130,30 +136,42 @@ Manifest write_checkpoint(const HubModel& model, const ImportOptions& options,
   return manifest;
 }
 
-// Files of the folder that go with the weights.
-void keep_files(const std::string& folder, const RunPaths& paths) {
+// Files that go with the weights.
+void keep_files(const PublishedModel& published, const RunPaths& paths) {
   make_folders(paths.hub());
-  for (const char* name : kHubFiles)
-    if (path_exists(folder + "/" + name))
-      replace_file(paths.hub() + "/" + name, read_text_file(folder + "/" + name, kMaxKeptBytes));
+  for (const auto& [name, content] : published.files)
+    replace_file(paths.hub() + "/" + name, content);
+}
+
+// The run is of use without its template, so this refuses nothing.
+void check_chat_template(const RunPaths& paths) {
+  try {
+    ChatTemplates::load(paths.hub());
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kMissingInput)
+      log::warn("import: the chat template cannot be used, so chat will not work: ", error.what());
+  }
 }
 
 }  // namespace
 
 ImportResult import_model(const ImportOptions& options) {
   const RunPaths paths{options.run_dir};
-  const HubModel model(options.folder, options.folder);
-  const std::unique_ptr<Tokenizer> tokenizer = make_tokenizer(options.folder);
+  PublishedModel published = open_published(options.folder);
+  const std::string tokenizer_path = published.is_gguf ? paths.hub() : options.folder;
+  const HubModel model(std::move(published), tokenizer_path);
+  const std::unique_ptr<Tokenizer> tokenizer = model.published().tokenizer();
   const int64_t vocab = model.hub().config.model.vocab_size;
   ORTHANT_CHECK(tokenizer->vocab_size() <= vocab, kData, options.folder, ": its tokenizer has ",
-                tokenizer->vocab_size(), " tokens, and config.json a vocabulary of ", vocab);
+                tokenizer->vocab_size(), " tokens, and ", model.published().described_by,
+                " a vocabulary of ", vocab);
   check_destination(paths);
   const bool is_new = !path_exists(options.run_dir);
   ImportResult result;
   try {
     create_run_dir(paths);
     const RunLock lock(paths);
-    keep_files(options.folder, paths);
+    keep_files(model.published(), paths);
     for (const ModelFile& file : tokenizer->model_files())
       replace_file(paths.file(file.name), file.content);
     const Manifest manifest = write_checkpoint(model, options, *tokenizer, paths);
@@ -164,6 +182,7 @@ ImportResult import_model(const ImportOptions& options) {
     if (is_new) remove_tree(options.run_dir);
     throw;
   }
+  check_chat_template(paths);
   for (const ImportTensor& tensor : model.tensors()) result.parameters += tensor.shape.numel();
   result.checkpoint = paths.checkpoints() + "/" + step_name(0);
   return result;

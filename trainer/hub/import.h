@@ -8,7 +8,7 @@
 namespace orthant {
 
 struct ImportOptions {
-  std::string folder;                      // with config.json and weights
+  std::string folder;                      // with config.json and weights, or a GGUF file
   std::string run_dir;                     // made; must not hold a checkpoint yet
   int64_t shard_bytes = int64_t{4} << 30;  // of a file of weights, at most where tensors allow
 };
@@ -17,7 +17,8 @@ struct ImportResult {
   std::string checkpoint;  // its directory
 };
 // Writes config.yaml, the tokenizer and a checkpoint of step 0; what export needs of the folder is
-// kept under hub/.  Memory: the largest tensor.  Nothing is left behind where it fails.
+// kept under hub/.  Memory: the largest tensor.  Nothing is left behind where it fails.  A weight
+// that is no number is refused; a chat template that cannot be parsed is warned of.
 // Error(kMissingInput, kConfig, kData) of the folder (HubModel), Error(kCannotWrite) of the
 // directory.  Not collective: one process.
 ImportResult import_model(const ImportOptions& options);

@@ -67,19 +67,19 @@ std::string f32_of_f16(const std::string& bytes) {
 }
 
 std::string bf16_of_fp8(const std::string& bytes, const Shape& shape, const Fp8Blocks& blocks,
-                        const SafetensorsFolder& folder, const std::string& scale) {
-  const SafetensorsEntry* entry = folder.find(scale);
+                        const TensorSource& source, const std::string& scale) {
+  const SafetensorsEntry* entry = source.find(scale);
   const auto blocks_in = [](int64_t n, int64_t block) { return (n + block - 1) / block; };
-  ORTHANT_CHECK(shape.rank() == 2 && blocks.rows > 0 && blocks.cols > 0, kData, folder.path(),
+  ORTHANT_CHECK(shape.rank() == 2 && blocks.rows > 0 && blocks.cols > 0, kData, source.path(),
                 ": tensor ", scale, ": want weights of two dimensions in blocks, got ",
                 shape.text());
   const Shape wanted = {blocks_in(shape[0], blocks.rows), blocks_in(shape[1], blocks.cols)};
   ORTHANT_CHECK(entry && entry->dtype == DType::kF32 && entry->shape == wanted, kData,
-                folder.path(), ": tensor ", scale, ": want F32 ", wanted.text(), ", got ",
+                source.path(), ": tensor ", scale, ": want F32 ", wanted.text(), ", got ",
                 entry ? concat(safetensors_dtype(entry->dtype), " ", entry->shape.text())
                       : std::string("none"));
   std::vector<float> factors(static_cast<size_t>(wanted.numel()));
-  folder.read(scale, 0, factors.data(), wanted.numel() * 4);
+  source.read(scale, 0, factors.data(), wanted.numel() * 4);
   std::array<float, 256> values;
   for (uint32_t i = 0; i < values.size(); ++i) values[i] = small_float(i, 4, 3, false);
   std::string wide(2 * bytes.size(), '\0');
@@ -93,6 +93,34 @@ std::string bf16_of_fp8(const std::string& bytes, const Shape& shape, const Fp8B
     }
   }
   return wide;
+}
+
+namespace {
+
+// exponent: its bits, all of which are set in what is not finite.
+template <class Bits>
+int64_t first_with(const std::string& bytes, Bits exponent) {
+  for (size_t at = 0; at + sizeof(Bits) <= bytes.size(); at += sizeof(Bits)) {
+    Bits bits;
+    std::memcpy(&bits, bytes.data() + at, sizeof(Bits));
+    if ((bits & exponent) == exponent) return static_cast<int64_t>(at / sizeof(Bits));
+  }
+  return -1;
+}
+
+}  // namespace
+
+int64_t first_not_finite(const std::string& bytes, DType dtype) {
+  switch (dtype) {
+    case DType::kF64:
+      return first_with<uint64_t>(bytes, uint64_t{0x7FF} << 52);
+    case DType::kF32:
+      return first_with<uint32_t>(bytes, 0x7F800000U);
+    case DType::kBF16:
+      return first_with<uint16_t>(bytes, uint16_t{0x7F80});
+    default:
+      return -1;
+  }
 }
 
 }  // namespace orthant
