@@ -118,6 +118,20 @@ int edit_distance(std::string_view a, std::string_view b) {
   return row[b.size()];
 }
 
+bool differ_in_number(std::string_view a, std::string_view b) {
+  const auto split = [](std::string_view text) {
+    std::pair<std::string, std::string> letters_digits;
+    for (const char c : text)
+      (c >= '0' && c <= '9' ? letters_digits.second : letters_digits.first) += c;
+    std::sort(letters_digits.second.begin(), letters_digits.second.end());
+    return letters_digits;
+  };
+  const auto [letters, digits] = split(a);
+  const auto [other_letters, other_digits] = split(b);
+  return letters == other_letters && digits != other_digits && !digits.empty() &&
+         !other_digits.empty();
+}
+
 std::string nearest_name(std::string_view name,
                          std::initializer_list<std::string_view> candidates) {
   return nearest_name_in(name, candidates);

@@ -51,11 +51,13 @@ size_t whole_characters(std::string_view text);
 std::string valid_utf8(std::string_view text);
 
 // The candidate with the smallest edit distance to `name`, or "" when none is near enough to be a
-// typing error.
+// typing error.  One with another number is none: who writes fp16 does not mean fp64.
 std::string nearest_name(std::string_view name, std::initializer_list<std::string_view> candidates);
 template <class Range>
 std::string nearest_name_in(std::string_view name, const Range& candidates);
 int edit_distance(std::string_view a, std::string_view b);
+// Alike but for their numbers.
+bool differ_in_number(std::string_view a, std::string_view b);
 
 template <class Range>
 std::string nearest_name_in(std::string_view name, const Range& candidates) {
@@ -63,7 +65,7 @@ std::string nearest_name_in(std::string_view name, const Range& candidates) {
   int best_distance = static_cast<int>(name.size()) / 3 + 2;
   for (const auto& candidate : candidates) {
     const int distance = edit_distance(name, candidate);
-    if (distance < best_distance) {
+    if (distance < best_distance && !differ_in_number(name, candidate)) {
       best_distance = distance;
       best = std::string(candidate);
     }

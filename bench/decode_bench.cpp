@@ -2,6 +2,8 @@
 // Decoding: what a new token costs, beside what memory would need to be read for it.
 //   decode_bench RUN [--precision P] [--batches 1,16] [--lengths 64,1024]   a table
 //   decode_bench RUN [--precision P] --profile                              a step by op
+//   decode_bench RUN [--precision P] --long N                               N tokens of one sequence,
+//                                                                           and what its cache holds
 //   decode_bench RUN [--precision P] --serve     for each line "BATCH LENGTH STEPS" on stdin so
 //                                                many greedy steps behind LENGTH tokens; prints
 //                                                their seconds (bench/decode.py)
@@ -150,6 +152,19 @@ void profile(const SavedModel& saved, size_t batch, int64_t length) {
   std::printf("%-22s %8.3f ms, between ops %.3f ms\n", "a step", all * 1e3, (all - sum) * 1e3);
 }
 
+void write_long(const SavedModel& saved, int64_t tokens) {
+  Batch batch(*saved.model, 1, 1);
+  const double begin = now_seconds();
+  std::printf("%9s %12s %10s\n", "tokens", "cache bytes", "seconds");
+  for (int64_t i = 2; i <= tokens; ++i) {
+    batch.step();
+    if ((i & (i - 1)) == 0 || i == tokens)
+      std::printf("%9lld %12lld %10.2f\n", static_cast<long long>(i),
+                  static_cast<long long>(context().ledger->bytes(MemoryCategory::kCache)),
+                  now_seconds() - begin);
+  }
+}
+
 void serve(const SavedModel& saved) {
   for (std::string line; std::getline(std::cin, line);) {
     std::istringstream numbers(line);
@@ -173,7 +188,7 @@ std::vector<int64_t> numbers_of(const std::string& list) {
 
 int run(int argc, char** argv) {
   std::map<std::string, std::string> options = {
-      {"--precision", ""}, {"--batches", "1,16"}, {"--lengths", "64,1024"}};
+      {"--precision", ""}, {"--batches", "1,16"}, {"--lengths", "64,1024"}, {"--long", ""}};
   std::string model, mode;
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
@@ -187,7 +202,9 @@ int run(int argc, char** argv) {
   const SavedModel saved = load_saved_model("decode_bench", model, options["--precision"]);
   const std::vector<int64_t> batches = numbers_of(options["--batches"]);
   const std::vector<int64_t> lengths = numbers_of(options["--lengths"]);
-  if (mode == "--serve") {
+  if (!options["--long"].empty()) {
+    write_long(saved, std::stoll(options["--long"]));
+  } else if (mode == "--serve") {
     serve(saved);
   } else if (mode == "--profile") {
     profile(saved, static_cast<size_t>(batches.front()), lengths.front());

@@ -60,6 +60,9 @@ TEST(TextTest, DoublesReadBack) {
 TEST(TextTest, NearestNameFindsTypingErrorsOnly) {
   EXPECT_EQ(nearest_name("learing_rate", {"learning_rate", "eps"}), "learning_rate");
   EXPECT_EQ(nearest_name("zzz", {"learning_rate", "weight_decay"}), "");
+  EXPECT_EQ(nearest_name("fp16", {"fp64", "fp32", "bf16"}), "bf16");
+  EXPECT_EQ(nearest_name("fp8", {"fp64", "fp32"}), "");
+  EXPECT_EQ(nearest_name("bf61", {"fp64", "bf16"}), "bf16");
 }
 
 TEST(TextTest, InvalidUtf8IsReplaced) {
