@@ -25,26 +25,32 @@
 namespace orthant {
 namespace {
 
-// Bytes a second that all threads read of memory that no cache holds.
-double read_bandwidth() {
-  const int64_t count = int64_t{1} << 27;  // 1 GiB
-  const Tensor data = Tensor::zeros({count}, DType::kF64);
-  const uint64_t* words = static_cast<const uint64_t*>(data.data());
-  std::atomic<uint64_t> sink{0};
-  double best = 1e9;
-  for (int i = 0; i < 5; ++i) {
+// Memory that no cache holds, and how fast all threads read it.
+class Reading {
+ public:
+  double bytes_per_second() {
+    const uint64_t* words = static_cast<const uint64_t*>(data_.data());
     const double begin = now_seconds();
-    parallel_for(count, 1 << 16, [&](int64_t first, int64_t last) {
+    parallel_for(kWords, 1 << 16, [&](int64_t first, int64_t last) {
       uint64_t sums[32] = {};
       for (int64_t j = first; j + 32 <= last; j += 32)
         for (int64_t k = 0; k < 32; ++k) sums[k] += words[j + k];
       uint64_t sum = 0;
       for (const uint64_t one : sums) sum += one;
-      sink += sum;
+      sink_ += sum;
     });
-    best = std::min(best, now_seconds() - begin);
+    return static_cast<double>(kWords) * 8 / (now_seconds() - begin);
   }
-  return static_cast<double>(count) * 8 / best;
+
+ private:
+  static constexpr int64_t kWords = int64_t{1} << 26;  // half a GiB
+  Tensor data_ = Tensor::zeros({kWords}, DType::kF64);
+  std::atomic<uint64_t> sink_{0};
+};
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
 }
 
 class Profile final : public ops::OpObserver {
@@ -78,16 +84,15 @@ class Batch {
       next_[b] = NewTokens{static_cast<int32_t>(std::max_element(row, row + vocab) - row)};
     }
   }
-  // Median of some steps.
-  double seconds() {
+  // Of a step: the median of some.
+  double seconds(int steps = 21) {
     std::vector<double> times;
-    for (int i = 0; i < 21; ++i) {
+    for (int i = 0; i < steps; ++i) {
       const double begin = now_seconds();
       step();
       times.push_back(now_seconds() - begin);
     }
-    std::nth_element(times.begin(), times.begin() + 10, times.end());
-    return times[10];
+    return median(times);
   }
 
  private:
@@ -114,21 +119,29 @@ double cache_bytes(const SavedModel& saved, size_t batch, int64_t length) {
   return width * static_cast<double>(batch) * static_cast<double>(length);
 }
 
+// Reading and decoding take turns, so that a slow phase of the machine meets both.
 void table(const SavedModel& saved, const std::vector<int64_t>& batches,
            const std::vector<int64_t>& lengths) {
-  const double bandwidth = read_bandwidth();
-  std::printf("%d threads, reads %.1f GB/s, weights %.1f MB\n", context().num_threads,
-              bandwidth / 1e9, weight_bytes(saved) / 1e6);
-  std::printf("%6s %7s %9s %9s %10s %9s\n", "batch", "length", "ms", "tokens/s", "floor ms",
+  Reading reading;
+  std::printf("%d threads, weights %.1f MB; medians of turns\n", context().num_threads,
+              weight_bytes(saved) / 1e6);
+  std::printf("%6s %7s %9s %9s %11s %9s\n", "batch", "length", "ms", "tokens/s", "reads GB/s",
               "of floor");
-  for (const int64_t batch : batches) {
+  for (const int64_t size : batches) {
     for (const int64_t length : lengths) {
-      const auto size = static_cast<size_t>(batch);
-      const double seconds = Batch(*saved.model, size, length).seconds();
-      const double floor = (weight_bytes(saved) + cache_bytes(saved, size, length)) / bandwidth;
-      std::printf("%6lld %7lld %9.3f %9.1f %10.3f %8.0f%%\n", static_cast<long long>(batch),
-                  static_cast<long long>(length), seconds * 1e3,
-                  static_cast<double>(batch) / seconds, floor * 1e3, 100 * floor / seconds);
+      Batch batch(*saved.model, static_cast<size_t>(size), length);
+      const double bytes =
+          weight_bytes(saved) + cache_bytes(saved, static_cast<size_t>(size), length);
+      std::vector<double> rates, times, shares;
+      for (int turn = 0; turn < 15; ++turn) {
+        rates.push_back(reading.bytes_per_second());
+        times.push_back(batch.seconds(5));
+        shares.push_back(bytes / rates.back() / times.back());
+      }
+      std::printf("%6lld %7lld %9.3f %9.1f %11.1f %8.0f%%\n", static_cast<long long>(size),
+                  static_cast<long long>(length), median(times) * 1e3,
+                  static_cast<double>(size) / median(times), median(rates) / 1e9,
+                  100 * median(shares));
     }
   }
 }

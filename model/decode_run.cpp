@@ -176,6 +176,10 @@ void DecodeRun::feed(Travellers& group) {
 void DecodeRun::start_again_where_full(Sequence& s, size_t place, Travellers& group) {
   const int64_t unfed = std::ssize(s.tokens) - static_cast<int64_t>(s.fed);
   if (group.caches[0].length(place) + unfed <= longest_) return;
+  if (!has_told_of_length_ && d_.stage().ranks().world.rank() == 0)
+    log::info("a text is longer than the model's longest sequence, ", longest_,
+              " tokens (model.max_position_embeddings): it goes on from its last half");
+  has_told_of_length_ = true;
   s.fed = s.tokens.size() - static_cast<size_t>(std::max<int64_t>(1, longest_ / 2));
   s.given = s.tokens.size();
   for (KvCache& cache : group.caches) cache.clear(place);

@@ -73,6 +73,7 @@ class DecodeRun {
   std::vector<Prompt> prompts_;      // by kind
   std::vector<size_t> waiting_;      // sequences without a place yet, in order
   std::vector<Travellers> groups_;
+  bool has_told_of_length_ = false;
   std::vector<Work> sent_, sent_before_;
   Tensor sum_, asked_;
   Work asked_work_;

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """generate over a file of prompts, on several ranks, and runs that begin with another model."""
 import json
+import re
 import shutil
 import unittest
 
@@ -53,12 +54,16 @@ class Generate(CliTest):
     def test_ranks_write_what_one_rank_writes(self):
         want = self.write("--temperature", 0.7, "--samples", 3, name="one")
         for ranks, *layout in [(2,), (2, "parallel.pipeline_parallel_size=2"), (2, "parallel.tensor_parallel_size=2"),
-                               (4, "parallel.pipeline_parallel_size=2")]:
+                               (2, "parallel.context_parallel_size=2"), (4, "parallel.pipeline_parallel_size=2")]:
             self.assertEqual(self.write("--temperature", 0.7, "--samples", 3, *layout, ranks=ranks, name="many"), want, layout)
         one = orthant("generate", self.dir / "stories", "--prompt", "The big dog", "--max-new-tokens", 9)
         two = orthant("generate", self.dir / "stories", "parallel.tensor_parallel_size=2", "--prompt", "The big dog",
                       "--max-new-tokens", 9, ranks=2)
         self.assertEqual(two.out, one.out)
+
+    def test_a_text_beyond_the_longest_sequence_is_told(self):
+        done = self.check(orthant("generate", self.dir / "stories", "--prompt", "Once", "--max-new-tokens", 700, "--temperature", 0.5, "--seed", 3), 0)
+        self.assertEqual(done.err.count("longer than the model's longest sequence, 512 tokens"), 1, done.err)
 
     def test_bad_prompts_leave_no_output(self):
         for line, words in [("[1]", "want an object"), ('{"x": 1}', "one of prompt, messages and tokens"), ('{"prompt": 3}', "want a text"),
@@ -70,6 +75,16 @@ class Generate(CliTest):
         self.check(orthant("generate", self.dir / "stories", "--prompts", self.prompts), 2, "--output")
         self.check(orthant("generate", self.dir / "stories", "parallel.tensor_parallel_size=3", "--prompt", "a", ranks=3), 64, "tensor_parallel_size")
         self.check(orthant("generate", self.dir / "stories", "model.hidden_size=3", "--prompt", "a"), 64, "want parallel.KEY=VALUE")
+
+
+class Latents(CliTest):
+    def test_how_far_the_absorbed_form_is_from_the_naive_one_is_told(self):
+        self.check(orthant("pretrain", super().config(precision="fp32"), "run.max_steps=2", "model.num_key_value_heads=0", "model.kv_lora_rank=16",
+                           "model.qk_nope_head_dim=8", "model.qk_rope_head_dim=4", "model.v_head_dim=8"), 0)
+        texts = [orthant("generate", self.dir / "run", "--prompt", "To be", "--max-new-tokens", 20, "--mla", form) for form in ("naive", "compared")]
+        self.assertEqual(texts[0].out, texts[1].out)
+        told = re.search(r"the absorbed form is at most (\S+) of an output's largest entry", texts[1].err)
+        self.assertTrue(0 < float(told[1]) < 1e-5, texts[1].err)
 
 
 class From(CliTest):
