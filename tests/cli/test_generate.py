@@ -88,16 +88,16 @@ class Latents(CliTest):
 
 
 class From(CliTest):
-    def run_of(self, *overrides):
-        return orthant("pretrain", self.config(), "run.max_steps=2", f"run.dir={self.dir}/run", *overrides)
+    def run_of(self, *overrides, more=""):
+        return orthant("pretrain", self.config(more), "run.max_steps=2", f"run.dir={self.dir}/run", *overrides)
 
-    def config(self):
+    def config(self, more=""):
         path = self.dir / "from.yaml"
         (self.dir / "text.txt").write_text("Once upon a time, there was a little girl named Lily. She loved to play. " * 200)
         path.write_text(f"""
 precision: fp32
 run: {{max_steps: 2, dir: {self.dir}/run}}
-model: {{from: {self.dir}/folder}}
+model: {{from: {self.dir}/folder{more}}}
 batch: {{micro_batch_size: 2, sequence_length: 64}}
 data: {{train: {self.dir}/text.txt}}
 optimizer: {{learning_rate: 1.0e-4}}
@@ -121,8 +121,8 @@ generation: {{samples: 0}}
 
     def test_a_run_begins_with_another_run_and_stands_over_what_it_says(self):
         self.check(orthant("import", STORIES, self.dir / "stories"), 0)
-        yarn = ["model.rope_scaling={rope_type: yarn, factor: 4, original_max_position_embeddings: 512}", "model.max_position_embeddings=2048"]
-        self.check(self.run_of(f"model.from={self.dir}/stories", *yarn, "batch.sequence_length=1024", "batch.micro_batch_size=1"), 0)
+        yarn = ", rope_scaling: {rope_type: yarn, factor: 4, original_max_position_embeddings: 512}, max_position_embeddings: 2048"
+        self.check(self.run_of(f"model.from={self.dir}/stories", "batch.sequence_length=1024", "batch.micro_batch_size=1", more=yarn), 0)
         self.assertLess(self.loss(), 3.0)
         self.assertIn("max_position_embeddings: 2048", (self.dir / "run/config.yaml").read_text())
         self.check(orthant("pretrain", self.config(), f"model.from={self.dir}/stories", f"run.dir={self.dir}/other", "model.hidden_size=32"),
