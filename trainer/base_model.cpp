@@ -13,6 +13,7 @@
 #include "trainer/hub/hub_config.h"
 #include "trainer/hub/hub_folder.h"
 #include "trainer/hub/import.h"
+#include "trainer/hub/published_model.h"
 #include "trainer/run/run_dir.h"
 #include "trainer/saved_model.h"
 #include "trainer/training_state.h"
@@ -63,7 +64,15 @@ Base read_base(const RunConfig& config) {
     return base_of_run(manifest.configuration, manifest.directory + "/manifest.json: configuration",
                        run_of(manifest));
   }
-  return base_of_config(read_hub_config(from, from).config, from + "/config.json", from);
+  const PublishedModel published = open_published(from);
+  ORTHANT_CHECK(!published.is_gguf, kConfig, "model.from: ", from,
+                " is a GGUF file: orthant import ", from,
+                " RUN makes a run directory of it, which model.from takes");
+  const std::string where = published.label_of("config.json");
+  const HubConfig hub =
+      parse_hub_config(published.files.at("config.json"),
+                       {.label = where, .name = published.name, .tokenizer = from});
+  return base_of_config(hub.config, where, from);
 }
 
 YamlNode::Entry& entry_of(YamlNode& map, const std::string& key) {
