@@ -40,7 +40,7 @@ class DataParallel : public ::testing::TestWithParam<std::string> {
 INSTANTIATE_TEST_SUITE_P(Models, DataParallel,
                          ::testing::Values("dense_gqa", "dense_tied_deep", "moe",
                                            "moe_normalized_tied", "moe_deep", "moe_v2_lite",
-                                           "moe_v2", "moe_v3"),
+                                           "moe_v2", "moe_v3", "moe_v3_mtp"),
                          [](const auto& param) { return param.param; });
 
 TEST_P(DataParallel, IsWithinTheLimitsOfLayoutTests) {

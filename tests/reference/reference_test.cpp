@@ -78,6 +78,12 @@ ReferenceShape latent_shape(bool query_latent) {
   return shape;
 }
 
+ReferenceShape with_further(ReferenceShape shape) {
+  shape.further = true;
+  shape.further_weight = 0.4;
+  return shape;
+}
+
 class Random {
  public:
   double uniform() { return static_cast<double>(bits_() >> 11) * 0x1p-53 - 0.5; }
@@ -104,8 +110,13 @@ Matrices random_weights(const ReferenceShape& s, Random& random) {
     add(name + "down_proj.weight", s.width, inner);
   };
   add("model.embed_tokens.weight", s.vocab, s.width);
-  for (int64_t layer = 0; layer < s.layers; ++layer) {
+  for (int64_t layer = 0; layer < s.all_layers(); ++layer) {
     const std::string name = "model.layers." + std::to_string(layer) + ".";
+    if (layer == s.layers) {
+      for (const char* norm : {"enorm", "hnorm", "shared_head.norm"})
+        add_norm(name + norm + ".weight", s.width);
+      add(name + "eh_proj.weight", s.width, 2 * s.width);
+    }
     add_norm(name + "input_layernorm.weight", s.width);
     add_norm(name + "post_attention_layernorm.weight", s.width);
     add(name + "self_attn.o_proj.weight", s.width, s.heads * s.v_dim);
@@ -235,6 +246,10 @@ TEST(ReferenceModel, LatentAttentionsGradientsMatchFiniteDifferences) {
   check_gradients(latent_shape(/*query_latent=*/true));
 }
 TEST(ReferenceModel, DeepSeekV3GradientsMatchFiniteDifferences) { check_gradients(v3_shape()); }
+TEST(ReferenceModel, MultiTokenPredictionsGradientsMatchFiniteDifferences) {
+  check_gradients(with_further(v3_shape()));
+  check_gradients(with_further(latent_shape(/*query_latent=*/true)));
+}
 
 // With a head of zeros every token is equally likely; with a router of zeros P_i = 1 / E, and
 // sum f_i = E, whatever is chosen; lse = log E.
