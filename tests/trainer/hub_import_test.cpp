@@ -264,6 +264,7 @@ TEST(HubImport, ALayerForMultiTokenPredictionThatDoesNotFitIsRefused) {
   folder.take("model.layers.3.hnorm.weight");
   expect_error(ErrorKind::kData, {"model.layers.3.hnorm.weight", "is missing"}, import);
   folder = Folder("deepseek_v3");
+  folder.config["num_nextn_predict_layers"] = 0;
   expect_error(ErrorKind::kConfig, {"num_nextn_predict_layers: want 1 layer", "got 0"}, import);
   EXPECT_FALSE(std::filesystem::exists(run()));
 }

@@ -17,7 +17,9 @@ using ::testing::HasSubstr;
 // Model, data, batch, optimizer and schedule make a run what it is.
 TEST(RunConfig, WhatMayChangeOnResume) {
   const std::set<std::string> of_run = {
-      "run.name", "run.dir", "run.max_steps", "run.resume", "run.accept_changes", "data.bad_lines"};
+      "run.name",           "run.dir",        "run.max_steps", "run.resume",
+      "run.accept_changes", "data.bad_lines", "model.from",    "model.mtp_loss_weight",
+      "data.tokenizer"};
   const std::set<std::string> blocks = {"device",     "parallel", "evaluation",
                                         "checkpoint", "logging",  "generation"};
   RunConfig config;
