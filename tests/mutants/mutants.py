@@ -296,7 +296,7 @@ MUTANTS = [
     Mutant("weights of tokens without a label count", "LanguageModeling::count",
            "    if (batch.labels[i] >= 0) sum += (*weights)[i];", "    sum += (*weights)[i];", **ROLES),
     Mutant("the last stage computes without the weights of tokens", "LanguageModeling::run",
-           "weights ? local(*weights) : Tensor()", "Tensor()", **ROLES),
+           "weights ? local(*weights) : Tensor()", "weights ? Tensor() : Tensor()", **ROLES),
     Mutant("weights of tokens are of the first rows, not of the local ones", "LanguageModeling::run",
            "pass.local(Tensor::from({batch.num_tokens()}, column, DType::kF64));",
            "Tensor::from({batch.num_tokens()}, column, DType::kF64).slice(0, pass.rows().num_local());", **ROLES),
@@ -349,7 +349,7 @@ MUTANTS = [
            "return std::popcount(static_cast<uint64_t>(lane));", "return std::popcount(static_cast<uint64_t>(lane)) > 1 ? 1 : std::popcount(static_cast<uint64_t>(lane));"),
     # Multi-token prediction.
     Mutant("the token after the next may be another document's", "next_columns", "ends_row || batch.doc_start[i + 1] != batch.doc_start[i]", "ends_row", **MTP),
-    Mutant("the token after the next may be another row's", "next_columns", "ends_row || batch", "batch", **MTP),
+    Mutant("the token after the next may be another row's", "next_columns", "(i + 1) % static_cast<size_t>(batch.length) == 0", "false", **MTP),
     Mutant("hidden states come before embeddings", "MtpLayer::loss", "join_columns(next, hidden_norm_.forward(h))", "join_columns(hidden_norm_.forward(h), next)", **MTP),
     Mutant("the loss of multi-token prediction has no weight", "further_weights", "factor);", "factor > 0 ? 1.0 : 0.0);", **MTP),
     Mutant("the bias behind the last layer does not move", "Transformer::moe_layers", "  if (mtp_) add(mtp_->block());\n", "", **MTP),

@@ -318,6 +318,34 @@ TEST(ReferenceModel, AttentionStaysInTheDocument) {
   EXPECT_FALSE(changed_at(6));
 }
 
+// The token after the next is seen by rows of its document, from two before it on.
+TEST(ReferenceModel, MultiTokenPredictionStaysInTheDocument) {
+  const ReferenceShape shape = with_further(dense_shape());
+  Random random;
+  const Matrices weights = random_weights(shape, random);
+  std::vector<ReferenceRow> rows = {random_rows(11, random).front()};
+  const auto further_loss = [&] { return run_reference(shape, weights, rows).further_loss; };
+  std::fill(rows[0].labels.begin(), rows[0].labels.end(), -1);
+  rows[0].labels[2] = rows[0].labels[3] = 1;  // of the first document, which ends at 4
+  EXPECT_NE(further_loss(), 0.0);
+  rows[0].labels[2] = -1, rows[0].labels[4] = 1;  // of two documents
+  EXPECT_EQ(further_loss(), 0.0);
+  rows[0].labels[3] = -1, rows[0].labels[5] = 1;  // of the second
+  const double loss = further_loss();
+  EXPECT_NE(loss, 0.0);
+  const auto changed_at = [&](size_t token) {
+    const int kept = rows[0].ids[token];
+    rows[0].ids[token] = (kept + 1) % 11;
+    const bool changed = further_loss() != loss;
+    rows[0].ids[token] = kept;
+    return changed;
+  };
+  EXPECT_FALSE(changed_at(3));
+  EXPECT_TRUE(changed_at(4));
+  EXPECT_TRUE(changed_at(5));
+  EXPECT_FALSE(changed_at(6));
+}
+
 TEST(ReferenceOptimizer, StepsByHand) {
   Matrix w(1, 2);
   w.values = {1.0, -2.0};
