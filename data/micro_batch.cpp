@@ -12,6 +12,18 @@ int64_t MicroBatch::num_labels() const {
                        [](int32_t label) { return label != kIgnoredLabel; });
 }
 
+NextColumns next_columns(const MicroBatch& batch) {
+  NextColumns next{batch.labels,
+                   std::vector<int32_t>(static_cast<size_t>(batch.num_tokens()), kIgnoredLabel)};
+  for (size_t i = 0; i + 1 < next.ids.size(); ++i) {
+    const bool ends_row = (i + 1) % static_cast<size_t>(batch.length) == 0;
+    if (ends_row || batch.doc_start[i + 1] != batch.doc_start[i]) continue;
+    next.ids[i] = batch.ids[i + 1];
+    if (batch.labels[i] != kIgnoredLabel) next.labels[i] = batch.labels[i + 1];
+  }
+  return next;
+}
+
 MicroBatch make_padding_batch(int64_t sequences, int64_t length, int32_t pad) {
   MicroBatch batch;
   batch.sequences = sequences;

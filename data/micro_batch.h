@@ -34,6 +34,13 @@ struct MicroBatch {
   int64_t num_labels() const;  // labels that count
 };
 
+// What multi-token prediction wants of each token: the next one, whatever its label, and the label
+// of that one; -1 where the token's document has none, or the token has no label itself.
+struct NextColumns {
+  std::vector<int32_t> ids, labels;
+};
+NextColumns next_columns(const MicroBatch& batch);
+
 // All rows are padding: ids `pad`, labels ignored, every token its own document, sample_ids -1.
 MicroBatch make_padding_batch(int64_t sequences, int64_t length, int32_t pad);
 

@@ -10,6 +10,10 @@ Embedding::Embedding(const LayerBuilder& build, const std::string& name, int64_t
       weight_(&add_matrix(build, name, width, {{name, vocab, own_}},
                           {.dtype = build.dtype, .tied = tied})) {}
 
+Embedding::Embedding(const LayerBuilder& build, const std::string& name, int64_t vocab,
+                     Parameter& weight)
+    : tensor_(build.tensor()), own_(tensor_.part(vocab)), weight_(&build.store.tie(name, weight)) {}
+
 Var Embedding::forward(const Tensor& ids) const {
   const Device device = weight_->device();
   if (tensor_.group().size() == 1) return embedding(ids.to(device), *weight_);

@@ -8,9 +8,11 @@ namespace orthant {
 
 class Embedding {
  public:
-  // tied kOwner: another stage has the head.
+  // tied: another stage uses the weight too (kOwner), or has it (kMirror).
   Embedding(const LayerBuilder& build, const std::string& name, int64_t vocab, int64_t width,
             Tied tied = Tied::kNo);
+  // Another use of an embedding's weight, called `name`.
+  Embedding(const LayerBuilder& build, const std::string& name, int64_t vocab, Parameter& weight);
   // ids i32 [N] of all rows, on the host or the weight's device -> the stream.
   Var forward(const Tensor& ids) const;
   Parameter& weight() const { return weight_->parameter(); }

@@ -17,10 +17,8 @@ Head::Head(const LayerBuilder& build, const std::string& name, int64_t vocab, in
       weight_(&add_matrix(build, kStorage, width, {{name, vocab, tensor_.part(vocab)}},
                           {.dtype = build.dtype, .tied = tied})) {}
 
-Head::Head(const LayerBuilder& build, int64_t vocab, const Embedding& tied_to)
-    : tensor_(build.tensor()),
-      vocab_(vocab),
-      weight_(&build.store.tie(kStorage, tied_to.weight())) {}
+Head::Head(const LayerBuilder& build, const std::string& name, int64_t vocab, Parameter& weight)
+    : tensor_(build.tensor()), vocab_(vocab), weight_(&build.store.tie(name, weight)) {}
 
 HeadLoss Head::loss(const Var& x, const Tensor& labels, const Tensor& row_weights) const {
   VocabPart part;

@@ -2,7 +2,7 @@
 // From the final norm to the loss; tensor-parallel ranks share the vocabulary.
 #pragma once
 
-#include "layers/embedding.h"
+#include "layers/builder.h"
 
 namespace orthant {
 
@@ -11,8 +11,8 @@ class Head {
   // tied kMirror: of the embedding that is called so, on another stage.
   Head(const LayerBuilder& build, const std::string& name, int64_t vocab, int64_t width,
        Tied tied = Tied::kNo);
-  // The same weight as the embedding, as a second use of it.
-  Head(const LayerBuilder& build, int64_t vocab, const Embedding& tied_to);
+  // Another use of a weight that is there, called `name`: the embedding's, or another head's.
+  Head(const LayerBuilder& build, const std::string& name, int64_t vocab, Parameter& weight);
   // x of the stream; labels i32 [N] and row_weights [N] (see head_loss) of all rows.  Loss and
   // losses are the same on every rank.
   HeadLoss loss(const Var& x, const Tensor& labels, const Tensor& row_weights = {}) const;

@@ -61,7 +61,6 @@ void foreign_keys(FieldVisitor& v) {
             neutral({"[]"}, "dense layers are the first ones, model.first_k_dense_replace"));
   v.foreign("seq_aux", neutral({"true"}));
   v.foreign("output_router_logits", neutral({"false"}, "moe.balance has the balance losses"));
-  v.foreign("num_nextn_predict_layers", neutral({"0"}, "multi-token prediction is not built"));
   for (const char* name : {"shared_expert_intermediate_size", "shared_intermediate_size"})
     v.foreign(name, neutral({"0"}, "gated shared experts are not built"));
   v.foreign("use_routing_bias", neutral({"true"}));
@@ -151,6 +150,13 @@ void ModelConfig::fields(FieldVisitor& v) {
           "leading layers that see everything, where the others slide (Qwen2)");
   v.field("hidden_dropout", hidden_dropout, below_one(),
           "dropout on the output of attention and feed-forward");
+  v.field("num_nextn_predict_layers", num_nextn_predict_layers, between(0, 1),
+          "layers behind the last that are trained to predict the token after the next "
+          "(DeepSeek-V3): 0 or 1; evaluation and decoding do without");
+  v.may_change_on_resume([&] {
+    v.field("mtp_loss_weight", mtp_loss_weight, positive(),
+            "factor of their loss (DeepSeek-V3: 0.3, then 0.1)");
+  });
   v.field("n_routed_experts", n_routed_experts, at_least(0),
           "routed experts of an MoE layer; 0 = dense model");
   v.field("n_shared_experts", n_shared_experts, at_least(0), "experts that every token visits");
@@ -178,6 +184,8 @@ void ModelConfig::fields(FieldVisitor& v) {
   v.alias("num_local_experts", "n_routed_experts");
   v.alias("ffn_hidden_size", "intermediate_size");
   v.alias("num_layers", "num_hidden_layers");
+  v.alias("mtp_num_layers", "num_nextn_predict_layers");
+  v.alias("mtp_loss_scaling_factor", "mtp_loss_weight");
   v.alias("n_layer", "num_hidden_layers");
   v.alias("n_head", "num_attention_heads");
   v.alias("n_embd", "hidden_size");
@@ -310,6 +318,7 @@ void ModelConfig::resolve_family(Problems& problems) {
 
 int64_t ModelConfig::window_of(int64_t layer) const {
   if (!use_sliding_window) return 0;
+  layer = std::min(layer, num_hidden_layers - 1);  // what stands behind the last is like it
   if (!layer_types.empty())
     return layer_types[static_cast<size_t>(layer)].type == "sliding_attention" ? sliding_window : 0;
   const bool is_full = layer < max_window_layers ||
@@ -332,6 +341,9 @@ Counts counts_of(const ModelConfig& c) {
           .router_bias = c.has_router_bias() ? c.n_routed_experts : 0};
 }
 
+// Of eh_proj (model/mtp_layer.h).
+int64_t join_parameters(const ModelConfig& c) { return 2 * c.hidden_size * c.hidden_size; }
+
 // Parameters of a layer that a token meets.
 int64_t active_in_layer(const ModelConfig& c, int64_t layer) {
   const Counts n = counts_of(c);
@@ -351,13 +363,14 @@ int64_t active_matmul_parameters(const ModelConfig& c) {
 int64_t total_parameters(const ModelConfig& c) {
   const Counts n = counts_of(c);
   int64_t total = c.vocab_size * c.hidden_size * (c.tie_word_embeddings ? 1 : 2) + c.hidden_size;
-  for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer) {
+  for (int64_t layer = 0; layer < c.num_all_layers(); ++layer) {
     total += n.attention + n.norms;
     total += c.is_moe_layer(layer)
                  ? n.expert * (c.n_routed_experts + c.n_shared_experts) + n.router + n.router_bias
                  : n.dense_ffn;
   }
-  return total;
+  const int64_t norms = 3 * c.hidden_size;
+  return total + c.num_nextn_predict_layers * (norms + join_parameters(c));
 }
 
 double layer_flops_per_token(const ModelConfig& c, int64_t sequence_length, int64_t layer) {
@@ -370,10 +383,17 @@ double layer_flops_per_token(const ModelConfig& c, int64_t sequence_length, int6
 }
 
 double flops_per_token(const ModelConfig& c, int64_t sequence_length) {
-  double total = 6.0 * static_cast<double>(c.vocab_size * c.hidden_size);
+  double total = last_stage_flops_per_token(c, sequence_length);
   for (int64_t layer = 0; layer < c.num_hidden_layers; ++layer)
     total += layer_flops_per_token(c, sequence_length, layer);
   return total;
+}
+
+double last_stage_flops_per_token(const ModelConfig& c, int64_t sequence_length) {
+  const double head = 6.0 * static_cast<double>(c.vocab_size * c.hidden_size);
+  if (c.num_nextn_predict_layers == 0) return head;
+  return 2 * head + 6.0 * static_cast<double>(join_parameters(c)) +
+         layer_flops_per_token(c, sequence_length, c.num_hidden_layers);
 }
 
 }  // namespace orthant

@@ -75,6 +75,8 @@ struct ModelConfig {
   int64_t sliding_window_pattern = 0;  // 0 = all layers slide; P = all but every P-th
   int64_t max_window_layers = 0;       // leading layers that see everything
   double hidden_dropout = 0.0;
+  int64_t num_nextn_predict_layers = 0;  // for multi-token prediction (model/mtp_layer.h): 0 or 1
+  double mtp_loss_weight = 0.3;
 
   int64_t n_routed_experts = 0;  // 0 = dense model
   int64_t n_shared_experts = 0;
@@ -99,10 +101,12 @@ struct ModelConfig {
   int64_t window_of(int64_t layer) const;
   bool is_moe() const { return n_routed_experts > 0; }
   bool has_router_bias() const { return is_moe() && topk_method == TopkMethod::kNoAuxTc; }
+  // Layers with the one behind the last.
+  int64_t num_all_layers() const { return num_hidden_layers + num_nextn_predict_layers; }
+  // The last stage of a pipeline uses the embedding's weight too.
+  bool shares_embedding() const { return tie_word_embeddings || num_nextn_predict_layers > 0; }
   bool is_moe_layer(int64_t layer) const { return is_moe() && layer >= first_k_dense_replace; }
-  int64_t num_moe_layers() const {
-    return is_moe() ? num_hidden_layers - first_k_dense_replace : 0;
-  }
+  int64_t num_moe_layers() const { return is_moe() ? num_all_layers() - first_k_dense_replace : 0; }
   int64_t moe_index(int64_t layer) const { return layer - first_k_dense_replace; }  // of these
 
  private:
@@ -122,7 +126,8 @@ int64_t total_parameters(const ModelConfig& config);
 // Operations per trained token, forward and backward: 6 per active parameter, and attention to the
 // keys that are seen: half of them, or fewer in a window.
 double flops_per_token(const ModelConfig& config, int64_t sequence_length);
-// Those of one layer.
+// Those of one layer; of the head and of what predicts further.
 double layer_flops_per_token(const ModelConfig& config, int64_t sequence_length, int64_t layer);
+double last_stage_flops_per_token(const ModelConfig& config, int64_t sequence_length);
 
 }  // namespace orthant

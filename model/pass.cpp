@@ -44,6 +44,11 @@ Pass::Pass(const MicroBatch& batch, const RankGroups& ranks, Device on, const Pa
   ids = rows().local(column(batch.ids));
   labels = local(column(batch.labels));
   positions = local(column(batch.positions));
+  if (options.predicts_further) {
+    const NextColumns next = next_columns(batch);
+    next_ids = rows().local(column(next.ids));
+    next_labels = local(column(next.labels));
+  }
   const Tensor starts = column(batch.doc_start);
   doc_start = local(starts);
   whole_doc_start = starts.to(device);

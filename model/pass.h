@@ -16,6 +16,7 @@ struct PassOptions {
   int64_t step = 0, first_token = 0;  // global index of the first token; both key dropout
   double loss_scale = 1.0;            // MoeContext::loss_scale
   bool drops_tokens = false;          // in training, where moe.capacity_factor is set
+  bool predicts_further = false;      // in training, where the model has an MtpLayer
   std::function<Tensor(int64_t layer)> replay = {};  // MoeContext::replay
 };
 
@@ -34,7 +35,8 @@ struct Pass {
   // i32 of the local rows (parallel/token_rows.h), on the device but for the ids, out of which the
   // embedding makes what it looks up.  ids < 0 are padding; labels < 0 are not counted.
   Tensor ids, labels, positions, doc_start;
-  Tensor whole_doc_start;  // of the whole micro-batch
+  Tensor next_ids, next_labels;  // of next_columns(), where the model predicts further
+  Tensor whole_doc_start;        // of the whole micro-batch
   MoeContext moe;
   uint64_t step = 0;
   // Where the rows of this rank's stream stand in the step: tokens are global.

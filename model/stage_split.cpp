@@ -20,12 +20,12 @@ std::vector<StageLayers> from_counts(const std::vector<int64_t>& counts) {
   return stages;
 }
 
-// cost[i] of layer i, the head's as part of the last one.
+// cost[i] of layer i; the head's, and what predicts further, as part of the last one.
 std::vector<double> layer_costs(const ModelConfig& model, int64_t sequence_length) {
   std::vector<double> costs;
   for (int64_t layer = 0; layer < model.num_hidden_layers; ++layer)
     costs.push_back(layer_flops_per_token(model, sequence_length, layer));
-  costs.back() += 6.0 * static_cast<double>(model.vocab_size * model.hidden_size);
+  costs.back() += last_stage_flops_per_token(model, sequence_length);
   return costs;
 }
 

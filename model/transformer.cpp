@@ -25,27 +25,57 @@ Transformer::Transformer(const TransformerOptions& options, ParameterStore& stor
   const RotaryTable rotary = make_rotary_table(
       c.max_position_embeddings, c.rope_scaling.frequencies(c.rotary_dim(), c.rope_theta),
       c.rope_scaling.table_factor(), build_.wide(), options.device);
-  if (begin == 0)
+  if (first) embedding_weight_ = first->embedding_weight_;
+  if (begin == 0) {
     embedding_.emplace(
         build_, kEmbedding, c.vocab_size, c.hidden_size,
-        c.tie_word_embeddings && !options_.holds_both_ends ? Tied::kOwner : Tied::kNo);
+        c.shares_embedding() && !options_.holds_both_ends ? Tied::kOwner : Tied::kNo);
+    embedding_weight_ = &embedding_->weight();
+  }
   blocks_.reserve(static_cast<size_t>(end - begin));
-  for (int64_t i = begin; i < end; ++i)
-    blocks_.emplace_back(
-        build_, i,
-        BlockOptions{
-            .config = c, .moe = options_.moe, .recompute = recompute_of(i), .seed = options_.seed},
-        rotary);
+  for (int64_t i = begin; i < end; ++i) blocks_.emplace_back(build_, i, block_options(i), rotary);
   if (end < c.num_hidden_layers) return;
-  const Embedding* embedding = embedding_ ? &*embedding_ : first ? &*first->embedding_ : nullptr;
   norm_.emplace(build_, "model.norm.weight", c.hidden_size, c.rms_norm_eps);
+  add_head();
+  if (c.num_nextn_predict_layers > 0) add_mtp(rotary);
+}
+
+void Transformer::add_head() {
+  const ModelConfig& c = options_.config;
   if (!c.tie_word_embeddings) {
     head_.emplace(build_, "lm_head.weight", c.vocab_size, c.hidden_size);
-  } else if (embedding) {
-    head_.emplace(build_, c.vocab_size, *embedding);
+  } else if (embedding_weight_) {
+    head_.emplace(build_, "lm_head", c.vocab_size, *embedding_weight_);
   } else {
     head_.emplace(build_, kEmbedding, c.vocab_size, c.hidden_size, Tied::kMirror);
+    embedding_weight_ = &head_->weight();
   }
+}
+
+void Transformer::add_mtp(const RotaryTable& rotary) {
+  const ModelConfig& c = options_.config;
+  const Embedding lookup =
+      embedding_weight_ ? Embedding(build_, "mtp.embed_tokens", c.vocab_size, *embedding_weight_)
+                        : Embedding(build_, kEmbedding, c.vocab_size, c.hidden_size, Tied::kMirror);
+  embedding_weight_ = &lookup.weight();
+  mtp_.emplace(build_, block_options(c.num_hidden_layers), rotary, lookup, head_->weight());
+}
+
+BlockOptions Transformer::block_options(int64_t layer) const {
+  return {.config = options_.config,
+          .moe = options_.moe,
+          .recompute = recompute_of(layer),
+          .seed = options_.seed};
+}
+
+std::vector<const MoeLayer*> Transformer::moe_layers() const {
+  std::vector<const MoeLayer*> layers;
+  const auto add = [&](const Block& block) {
+    if (block.moe()) layers.push_back(block.moe());
+  };
+  for (const Block& block : blocks_) add(block);
+  if (mtp_) add(mtp_->block());
+  return layers;
 }
 
 Recompute Transformer::recompute_of(int64_t layer) const {
@@ -68,16 +98,14 @@ Shape Transformer::stream_shape(const TokenRows& rows) const {
 }
 
 void Transformer::check_routing() const {
-  for (const Block& block : blocks_)
-    if (block.moe()) block.moe()->check_routing();
+  for (const MoeLayer* layer : moe_layers()) layer->check_routing();
 }
 
 void Transformer::update_router_biases(
     const std::vector<std::vector<double>>& expert_counts) const {
-  for (const Block& block : blocks_)
-    if (block.moe())
-      block.moe()->update_bias(
-          expert_counts[static_cast<size_t>(options_.config.moe_index(block.index()))]);
+  for (const MoeLayer* layer : moe_layers())
+    layer->update_bias(
+        expert_counts[static_cast<size_t>(options_.config.moe_index(layer->layer()))]);
 }
 
 KvCache Transformer::make_cache(size_t places, LatentForm latent) const {

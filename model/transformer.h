@@ -9,6 +9,7 @@
 #include "layers/head.h"
 #include "layers/rms_norm.h"
 #include "model/block.h"
+#include "model/mtp_layer.h"
 #include "model/stage_split.h"
 
 namespace orthant {
@@ -49,6 +50,8 @@ class Transformer {
   Var forward(const Var& x, Pass& pass) const;
   // Of the last stage.
   const Head& head() const { return *head_; }
+  // Likewise, where the model has it; null otherwise.
+  const MtpLayer* mtp() const { return mtp_ ? &*mtp_ : nullptr; }
   // Shape of the stream of a micro-batch on this rank.
   Shape stream_shape(int64_t sequences, int64_t length) const {
     return stream_shape(options_.ranks.rows_of(sequences, length));
@@ -69,10 +72,14 @@ class Transformer {
   DType dtype() const { return options_.dtype; }
   Device device() const { return options_.device; }
   const RankGroups& ranks() const { return options_.ranks; }
-  Parameter* embedding_weight() const { return embedding_ ? &embedding_->weight() : nullptr; }
-  Parameter* head_weight() const { return head_ ? &head_->weight() : nullptr; }
+  // Of the first stage, and of the last where it uses it too (ModelConfig::shares_embedding).
+  Parameter* embedding_weight() const { return embedding_weight_; }
 
  private:
+  void add_head();
+  void add_mtp(const RotaryTable& rotary);
+  BlockOptions block_options(int64_t layer) const;
+  std::vector<const MoeLayer*> moe_layers() const;
   Recompute recompute_of(int64_t layer) const;
   Tensor logits_of_last(const Var& x, const NextTokens& next) const;
 
@@ -82,6 +89,8 @@ class Transformer {
   std::vector<Block> blocks_;
   std::optional<RmsNorm> norm_;
   std::optional<Head> head_;
+  std::optional<MtpLayer> mtp_;
+  Parameter* embedding_weight_ = nullptr;
 };
 
 }  // namespace orthant

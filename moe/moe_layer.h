@@ -67,6 +67,7 @@ class MoeLayer {
   // "experts.E.gate_proj.weight", "shared_experts.gate_proj.weight", ...
   MoeLayer(const LayerBuilder& build, const std::string& prefix, int64_t layer,
            const MoeSizes& sizes, const MoeConfig& config);
+  int64_t layer() const { return layer_; }
   // x of the stream (layers/tensor_parallel.h).  Collective over the experts' and the tensor group,
   // in forward and backward.
   Var forward(const Var& x, MoeContext& context) const;

@@ -102,12 +102,17 @@ void GradientBuffers::finish_step() {
   add_ties();
 }
 
-// Uses of a parameter are cut alike, so their owned ranges are the same.
+// Uses of a parameter are cut alike, so their owned ranges are the same.  From the last use to the
+// first: those of a pipeline's last stage are added up there before they come to the first
+// (parallel/tied_stages.h), so the bits are the same.
 void GradientBuffers::add_ties() {
-  for (const auto& [index, entry] : entries_) {
-    if (!entry.use.is_tie()) continue;
-    const Tensor first = sum_of(entry.use.parameter());
-    ops::add(first, sum_of(entry.bucket, owned(entry)), first);
+  std::unordered_map<const Parameter*, Tensor> later;
+  for (auto at = entries_.rbegin(); at != entries_.rend(); ++at) {
+    const Entry& entry = at->second;
+    const Tensor own = sum_of(entry.bucket, owned(entry));
+    Tensor& sum = later[&entry.use.parameter()];
+    if (sum.defined()) ops::add(own, sum, own);
+    sum = own;
   }
 }
 

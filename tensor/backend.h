@@ -106,14 +106,13 @@ struct AttentionArgs {
   int32_t accumulate;
 };
 // Attention of the new rows of several sequences over keys in pages of page_rows rows (Kwon et al.,
-// arXiv:2309.06180).  q M [N, Hq*Kqk], o M [N, Hq*Kv].  k [page_rows, Kqk], or [Kqk, page_rows] with
-// k_transposed, and v [page_rows, Kv] are the first KV head in one of the pages; each next head
+// arXiv:2309.06180).  q M [N, Hq*Kqk], o M [N, Hq*Kv].  k [page_rows, Kqk], or with k_transposed
+// [Kqk, page_rows], and v [page_rows, Kv] are the first KV head in one of the pages; each next head
 // stands k_step, v_step elements behind, and pages i64 holds the distances in bytes of all pages
-// from that one.  sequences i64 [S, 5]: the
-// first row in q and o, how many rows, the first one's position, the position of the first key that
-// is there, a multiple of page_rows, and the place of that key's page in `pages`, which those of
-// later keys follow.  The last row's position is that of the last key.  page_rows is a multiple of
-// 64, so that blocks of keys are those of attention.
+// from that one.  sequences i64 [S, 5]: the first row in q and o, how many rows, the first one's
+// position, the position of the first key that is there, a multiple of page_rows, and the place of
+// that key's page in `pages`, which those of later keys follow.  The last row's position is that of
+// the last key.  page_rows is a multiple of 64, so that blocks of keys are those of attention.
 struct PagedAttentionArgs {
   View q, k, v, o, sequences, pages;
   int64_t page_rows, k_step, v_step, heads, kv_heads, qk_dim, v_dim, window;

@@ -90,6 +90,14 @@ YamlNode merged(YamlNode under, const YamlNode& over) {
   return under;
 }
 
+void check_predicts_further(const Manifest& base, const ModelConfig& model) {
+  ORTHANT_CHECK(base.find(concat("model.layers.", model.num_hidden_layers, ".enorm.weight")),
+                kConfig, "model.num_nextn_predict_layers: ", base.directory,
+                " has no layer for multi-token prediction that was trained; want a published "
+                "model's folder that has one as model.from (orthant import keeps it for an export "
+                "alone), a run that trained one, or 0");
+}
+
 void keep_files(const RunPaths& base, const RunPaths& run) {
   make_folders(run.hub());
   for (const char* name : kHubFiles)
@@ -122,6 +130,7 @@ RunBeginning begin_from_base(const RunConfig& config, bool is_new, const Group& 
   if (from.empty()) return {random_weights(seed)};
   const RunPaths run{config.run.dir};
   const std::string imported = run.dir + "/base";
+  const bool further = config.model.num_nextn_predict_layers > 0;
   const bool is_ours = is_run(from);
   // All ranks take what the first one finds.
   const std::string checkpoint = first_rank_does(world, [&] {
@@ -129,13 +138,14 @@ RunBeginning begin_from_base(const RunConfig& config, bool is_new, const Group& 
     if (is_ours) return find_checkpoint("model.from", from);
     if (!is_run(imported)) {
       log::info("model.from: importing ", from, " into ", imported);
-      import_model({.folder = from, .run_dir = imported});
+      import_model({.folder = from, .run_dir = imported, .predicts_further = further});
     }
     return find_checkpoint("model.from", imported);
   });
   // The weights come with the run's own checkpoint.
   if (checkpoint.empty()) return {random_weights(seed)};
   Manifest manifest = read_manifest(checkpoint);
+  if (further) check_predicts_further(manifest, config.model);
   first_rank_does(world, [&] {
     keep_files(run_of(manifest), run);
     return std::string();

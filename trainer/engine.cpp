@@ -133,7 +133,8 @@ StepResult Engine::accumulate(std::span<const MicroBatch> micro_batches, int64_t
             PassOptions pass{.step = step,
                              .first_token = shape.tokens_before + first_token[index],
                              .loss_scale = loss_scale,
-                             .drops_tokens = role.drops_tokens()};
+                             .drops_tokens = role.drops_tokens(),
+                             .predicts_further = role.predicts_further()};
             if (replay_)
               pass.replay = [this, index](int64_t layer) {
                 return replay_(static_cast<int64_t>(index), layer);

@@ -36,8 +36,8 @@ struct PromptFileOptions {
   DecoderOptions decoder = {};
   std::function<void(const PromptFileResult& so_far)> progress = {};  // with every token
 };
-// Error(kData) "FILE:LINE: ...": a line that is none of these; Error(kCannotWrite).  Collective over
-// the model's ranks; data-parallel ones share out the prompts.
+// Error(kData) "FILE:LINE: ...": a line that is none of these; Error(kCannotWrite).  Collective
+// over the model's ranks; data-parallel ones share out the prompts.
 PromptFileResult generate_file(const SavedModel& model, const PromptFileOptions& options);
 
 }  // namespace orthant

@@ -191,7 +191,7 @@ LayoutRun run_layout(const RunPlan& plan, const MicroBatchSource& batches,
   });
   for (; step <= options.steps; ++step) {
     run.choices.emplace_back(static_cast<size_t>(own * sequences),
-                             RowChoices(static_cast<size_t>(config.model.num_hidden_layers)));
+                             RowChoices(static_cast<size_t>(config.model.num_all_layers())));
     run.steps.push_back(engine.step(own_batches(step), step));
     gather_layers_of(role.groups().pipeline, config.model,
                      config.batch.sequence_length * config.model.num_experts_per_tok,
@@ -219,6 +219,7 @@ NamedValues bits_of(const LayoutRun& run) {
   for (const StepResult& step : run.steps) {
     bits["lm_loss"].push_back(step.objective_loss);
     bits["balance_loss"].push_back(step.balance_loss);
+    for (const double sum : step.sums) bits["sums"].push_back(sum);
     bits["grad_norm"].push_back(step.grad_norm);
     for (const auto& layer : step.expert_counts) {
       std::vector<double>& counts = bits["expert_counts"];

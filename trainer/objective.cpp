@@ -16,6 +16,15 @@ const std::vector<double>* weights_of(const MicroBatch& batch) {
   return &found->second;
 }
 
+// Of the rows' losses by the token after the next: `factor` times the weight of the row that
+// predicts that token alone.
+std::vector<double> further_weights(const MicroBatch& batch, double factor) {
+  const std::vector<double>* weights = weights_of(batch);
+  std::vector<double> further(static_cast<size_t>(batch.num_tokens()), factor);
+  for (size_t i = 0; weights && i + 1 < further.size(); ++i) further[i] *= (*weights)[i + 1];
+  return further;
+}
+
 }  // namespace
 
 double LanguageModeling::count(const MicroBatch& batch) const {
@@ -27,13 +36,24 @@ double LanguageModeling::count(const MicroBatch& batch) const {
   return sum;
 }
 
-ObjectiveRows LanguageModeling::run(const Head& head, const Var& rows, const Pass& pass,
+std::vector<std::string> LanguageModeling::sum_names() const {
+  return predicts_further_ ? std::vector<std::string>{"mtp_loss"} : std::vector<std::string>();
+}
+
+ObjectiveRows LanguageModeling::run(const Transformer& last_stage, const Var& rows, Pass& pass,
                                     const MicroBatch& batch) const {
-  Tensor weights;
-  if (const std::vector<double>* all = weights_of(batch))
-    weights = pass.local(Tensor::from({batch.num_tokens()}, *all, DType::kF64));
-  HeadLoss loss = head.loss(rows, pass.labels, weights);
-  return {.loss = std::move(loss.sum), .losses = std::move(loss.losses), .sums = {}};
+  const auto local = [&](const std::vector<double>& column) {
+    return pass.local(Tensor::from({batch.num_tokens()}, column, DType::kF64));
+  };
+  const std::vector<double>* weights = weights_of(batch);
+  HeadLoss loss = last_stage.head().loss(rows, pass.labels, weights ? local(*weights) : Tensor());
+  ObjectiveRows result{.loss = std::move(loss.sum), .losses = std::move(loss.losses), .sums = {}};
+  if (!predicts_further_ || !pass.next_labels.defined()) return result;
+  const double factor = last_stage.config().mtp_loss_weight;
+  HeadLoss further = last_stage.mtp()->loss(rows, pass, local(further_weights(batch, factor)));
+  result.loss = add(result.loss, further.sum);
+  result.sums = {std::move(further.losses)};
+  return result;
 }
 
 }  // namespace orthant

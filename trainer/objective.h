@@ -10,14 +10,13 @@
 #include <vector>
 
 #include "data/micro_batch.h"
-#include "layers/head.h"
-#include "model/pass.h"
+#include "model/transformer.h"
 
 namespace orthant {
 
 // Of one micro-batch; all tensors f64, by local row (parallel/token_rows.h).
 struct ObjectiveRows {
-  Var loss;  // [1]: the sum of `losses`; backward starts here, with 1
+  Var loss;  // [1]: the sum of `losses`, and what else trains; backward starts here, with 1
   Tensor losses;
   std::vector<Tensor> sums;  // in the order of sum_names()
 };
@@ -32,18 +31,27 @@ class Objective {
   virtual std::vector<std::string> sum_names() const { return {}; }
   // rows: the stream behind the final norm.  Collective over the ranks that share the micro-batch,
   // which get the same losses.
-  virtual ObjectiveRows run(const Head& head, const Var& rows, const Pass& pass,
+  virtual ObjectiveRows run(const Transformer& last_stage, const Var& rows, Pass& pass,
                             const MicroBatch& batch) const = 0;
 };
 
 // The mean of -log p(label) over labelled tokens.  Where the micro-batches have a token column
 // "weights", it is a weighted mean, and the number of labelled tokens is the sum of their weights.
+//
+// predicts_further: in training the model's MtpLayer adds mtp_loss_weight times its rows' losses,
+// which are divided by the same number, as in arXiv:2412.19437, equation 24.  The sum "mtp_loss" is
+// that of these products.
 class LanguageModeling final : public Objective {
  public:
+  explicit LanguageModeling(bool predicts_further = false) : predicts_further_(predicts_further) {}
   static constexpr const char* kWeights = "weights";
   double count(const MicroBatch& batch) const override;
-  ObjectiveRows run(const Head& head, const Var& rows, const Pass& pass,
+  std::vector<std::string> sum_names() const override;
+  ObjectiveRows run(const Transformer& last_stage, const Var& rows, Pass& pass,
                     const MicroBatch& batch) const override;
+
+ private:
+  bool predicts_further_;
 };
 
 }  // namespace orthant

@@ -39,7 +39,9 @@ Engine pretrain_engine(const RunPlan& plan, const Group& world, Device device,
   const RankGroups groups =
       make_rank_groups(world, config.parallel, config.model.num_key_value_heads);
   const auto role = std::make_shared<Role>(role_options(plan, device), groups, weights);
-  return Engine(role, std::make_shared<LanguageModeling>(), engine_options(plan));
+  const auto objective =
+      std::make_shared<LanguageModeling>(config.model.num_nextn_predict_layers > 0);
+  return Engine(role, objective, engine_options(plan));
 }
 
 Engine pretrain_engine(const RunPlan& plan, const Group& world, Device device) {

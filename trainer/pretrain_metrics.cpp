@@ -12,6 +12,11 @@ namespace {
 // checkpoint's.
 constexpr int64_t kMaxSkippedInARow = 10;
 
+// What multi-token prediction adds to the loss (LanguageModeling's only sum).
+double further_loss(const StepResult& result) {
+  return result.sums.empty() || result.count == 0 ? 0.0 : result.sums[0] / result.count;
+}
+
 }  // namespace
 
 void SkipWatch::see(int64_t step, const StepResult& result, const RunSession& session) {
@@ -32,10 +37,11 @@ StepMetrics metrics_of(const RunMeasures& run, int64_t step, const StepResult& r
       static_cast<double>(sizes.size_of_step(step) * config.batch.sequence_length);
   const double flops =
       flops_per_token(config.model, config.batch.sequence_length) * tokens / seconds;
+  const double further = further_loss(result);
   StepMetrics metrics{.step = step,
                       .samples = samples,
                       .tokens = samples * config.batch.sequence_length,
-                      .loss = result.objective_loss + result.balance_loss,
+                      .loss = result.objective_loss + result.balance_loss + further,
                       .lm_loss = result.objective_loss,
                       .grad_norm = result.grad_norm,
                       .learning_rate = result.learning_rate,
@@ -44,6 +50,8 @@ StepMetrics metrics_of(const RunMeasures& run, int64_t step, const StepResult& r
                       .model_tflops = flops / 1e12,
                       .mfu = flops / peak_flops,
                       .epochs = sampler.epochs_at(samples)};
+  if (config.model.num_nextn_predict_layers > 0)
+    metrics.mtp_loss = further / config.model.mtp_loss_weight;
   if (config.model.is_moe()) {
     metrics.balance_loss = result.balance_loss;
     const RoutingStatistics routing = routing_statistics(result.expert_counts, result.dropped);

@@ -36,6 +36,7 @@ std::string shape_text(const ModelConfig& m) {
     shape += concat(", ", m.n_routed_experts, " routed experts (", m.num_experts_per_tok,
                     " a token) and ", m.n_shared_experts, " shared");
   }
+  if (m.num_nextn_predict_layers > 0) shape += ", a layer for multi-token prediction";
   return shape;
 }
 

@@ -51,6 +51,8 @@ class Role {
   const ModelConfig& config() const { return options_.stages.model; }
   // Its routers drop tokens in training, beyond a capacity.
   bool drops_tokens() const { return options_.stages.moe.capacity_factor > 0; }
+  // It has a layer for multi-token prediction, which trains with it.
+  bool predicts_further() const { return config().num_nextn_predict_layers > 0; }
   StagePipeline& pipeline() { return *pipeline_; }
   const StagePipeline& pipeline() const { return *pipeline_; }
   // The whole model: without pipeline parallelism.

@@ -25,6 +25,7 @@ RunConfig config_of(const std::string& command, const Manifest& manifest,
   const std::string where = manifest.directory + "/manifest.json: configuration";
   RunConfig config = parse_config<RunConfig>(manifest.configuration, where, {}).config;
   config.parallel = {};
+  config.model.num_nextn_predict_layers = 0;  // which training alone computes with
   std::vector<std::string> overrides = options.overrides;
   for (const std::string& one : overrides)
     ORTHANT_CHECK(one.starts_with("parallel."), kConfig, command, ": ", one,

@@ -59,13 +59,12 @@ StagePipeline::StagePipeline(const StageOptions& options, const RankGroups& rank
   }
   trains_below_.assign(static_cast<size_t>(stages), true);
   groups_ = make_pipeline_groups(ranks.pipeline, nominal_);
-  if (!options.model.tie_word_embeddings || first_rank == last_rank) return;
+  if (!options.model.shares_embedding() || first_rank == last_rank) return;
   const bool at_an_end = own == first_rank || own == last_rank;
   const Group pair = ranks.pipeline.split(at_an_end ? 0 : -1, own == last_rank, "tied");
   if (at_an_end)
-    tied_ =
-        std::make_shared<TiedStages>(pair, own == first_rank ? *stages_.front()->embedding_weight()
-                                                             : *stages_.back()->head_weight());
+    tied_ = std::make_shared<TiedStages>(
+        pair, *(own == first_rank ? stages_.front() : stages_.back())->embedding_weight());
 }
 
 void StagePipeline::settle_gradients() {
@@ -114,7 +113,7 @@ Tensor StagePipeline::forward(int index, int micro_batch, const Tensor& x, const
   run.y = model.forward(run.x, run.pass);
   Tensor out;
   if (model.is_last()) {
-    run.rows = work.objective->run(model.head(), run.y, run.pass, *run.batch);
+    run.rows = work.objective->run(model, run.y, run.pass, *run.batch);
     run.y = std::exchange(run.rows.loss, Var());
   } else {
     out = run.y.value();

@@ -17,7 +17,7 @@
 namespace orthant {
 
 inline constexpr const char* kOptimizerPrefix = "optimizer.";
-// Before the names of tensors that an imported model came with and no model of ours has: layers for
+// Before the names of tensors that an imported model came with and ours has not: layers for
 // multi-token prediction.
 inline constexpr const char* kHubExtraPrefix = "hub.";
 // In a manifest's `extra`: the token that every text of the model begins with, if any.

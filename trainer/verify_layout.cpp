@@ -159,6 +159,7 @@ class Verifier {
     for (size_t i = 0; i < (steps ? steps : run.steps.size()); ++i) {
       values["lm_loss"].push_back(run.steps[i].objective_loss);
       values["balance_loss"].push_back(run.steps[i].balance_loss);
+      for (const double sum : run.steps[i].sums) values["mtp_loss"].push_back(sum);
       values["grad_norm"].push_back(run.steps[i].grad_norm);
     }
     return values;

@@ -123,7 +123,16 @@ bool is_hub_buffer(const std::string& name) { return name.ends_with("rotary_emb.
 
 bool is_beyond_layers(const ModelConfig& model, const std::string& name) {
   const std::optional<LayerName> in_layer = layer_name(name);
-  return in_layer && in_layer->layer >= model.num_hidden_layers;
+  return in_layer && in_layer->layer >= model.num_all_layers();
+}
+
+std::vector<HubCopy> hub_copies(const ModelConfig& model) {
+  if (model.num_nextn_predict_layers == 0) return {};
+  const std::string prefix = concat(kLayers, model.num_hidden_layers, ".");
+  const std::string embedding = "model.embed_tokens.weight";
+  return {{prefix + "embed_tokens.weight", embedding},
+          {prefix + "shared_head.head.weight",
+           model.tie_word_embeddings ? embedding : "lm_head.weight"}};
 }
 
 void reorder_rows(HubDirection direction, const RotaryRows& rotary, int64_t rows, int64_t row_bytes,

@@ -34,8 +34,15 @@ HubTensor hub_tensor(const ModelConfig& model, const std::string& name, const Sh
 // Tensors of a folder that no model has parameters for and that say nothing: buffers that old
 // versions saved.
 bool is_hub_buffer(const std::string& name);
-// Those of the layers behind the last, for multi-token prediction: kept, and not computed with.
+// Those of the layers behind the model's last, for multi-token prediction: kept, and not computed
+// with.
 bool is_beyond_layers(const ModelConfig& model, const std::string& name);
+// Published layers for multi-token prediction have embedding and head once more: what they call
+// these, and what we do; empty where the model has no such layer.
+struct HubCopy {
+  std::string name, ours;
+};
+std::vector<HubCopy> hub_copies(const ModelConfig& model);
 
 // rows: [rows, row_bytes] of a whole tensor, from the order there to that here, or back.
 enum class HubDirection { kIn, kOut };

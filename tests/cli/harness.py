@@ -42,6 +42,9 @@ generation: {{samples: 0}}
 # The same model routed as DeepSeek-V3 and V2 do: key.path=value.
 LIKE_V3 = ["model.n_routed_experts=8", "model.scoring_func=sigmoid", "model.topk_method=noaux_tc", "model.n_group=4",
            "model.topk_group=2", "model.norm_topk_prob=true", "moe.balance.expert=0", "moe.bias_update_rate=0.01"]
+# With latent attention, as DeepSeek-V3's folders are, and a layer that predicts the token after the next.
+WITH_MTP = [*LIKE_V3, "model.kv_lora_rank=8", "model.q_lora_rank=12", "model.qk_nope_head_dim=8", "model.qk_rope_head_dim=4",
+            "model.v_head_dim=8", "model.num_key_value_heads=4", "model.num_nextn_predict_layers=1"]
 LIKE_V2 = ["model.n_routed_experts=8", "model.topk_method=group_limited_greedy", "model.n_group=4", "model.topk_group=2",
            "moe.balance.device=0.05", "moe.balance.communication=0.02", "moe.capacity_factor=0.8"]
 

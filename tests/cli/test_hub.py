@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import unittest
 
-from harness import ROOT, CliTest, command, environment, orthant, zstd
+from harness import ROOT, WITH_MTP, CliTest, command, environment, orthant, zstd
 
 STORIES = ROOT / "tests/data/stories260k"
 
@@ -39,6 +39,26 @@ class Hub(CliTest):
         self.check(orthant("export", self.dir / "other", self.dir / "none"), 64, "no family of transformers",
                    "llama: value heads of another width than key heads")
         self.assertFalse((self.dir / "none").exists())
+
+    def test_multi_token_prediction_is_trained_exported_and_gone_on_with(self):
+        self.check(orthant("pretrain", self.config(), "run.max_steps=2", "model.vocab_size=512", f"data.tokenizer={STORIES}", *WITH_MTP), 0)
+        self.check(orthant("export", self.dir / "run", self.dir / "out"), 0, "deepseek_v3")
+        self.assertEqual(json.loads((self.dir / "out/config.json").read_text())["num_nextn_predict_layers"], 1)
+        # Without being asked for, its tensors are kept alone.
+        self.check(orthant("import", self.dir / "out", self.dir / "kept"), 0)
+        self.assertIn("hub.model.layers.2.enorm.weight", self.weights("kept"))
+        next_run = ["run.max_steps=1", f"run.dir={self.dir}/next", "model.num_nextn_predict_layers=1"]
+        config = self.config("next.yaml", text=self.config().read_text().split("model:")[0] + "model: {}\nmoe:" +
+                             self.config().read_text().split("moe:")[1])
+        self.check(orthant("pretrain", config, f"model.from={self.dir}/kept", *next_run), 64,
+                   "model.num_nextn_predict_layers", "no layer for multi-token prediction that was trained")
+        for source in ["out", "run"]:
+            shutil.rmtree(self.dir / "next", ignore_errors=True)
+            self.check(orthant("pretrain", config, f"model.from={self.dir}/{source}", *next_run), 0, "begins with the weights of")
+            self.assertIn("mtp_loss", self.metrics("next")[0])
+            if source == "out":
+                trained = {k: v for k, v in self.weights("run").items() if not k.startswith("optimizer.")}
+                self.assertEqual(self.weights("next/base"), trained)
 
     def test_evaluate_says_the_loss_and_writes_log_probabilities(self):
         data, out = self.dir / "data.jsonl", self.dir / "out.jsonl"

@@ -7,7 +7,7 @@ import subprocess
 import time
 import unittest
 
-from harness import LIKE_V2, LIKE_V3, TINY, CliTest, command, environment, orthant
+from harness import LIKE_V2, LIKE_V3, TINY, WITH_MTP, CliTest, command, environment, orthant
 
 FIELDS = ["step", "loss", "lm_loss", "balance_loss", "grad_norm", "learning_rate"]
 
@@ -47,6 +47,22 @@ class Resume(CliTest):
                 self.assertEqual(row["dropped_fraction"] > 0, keys is LIKE_V2)
             for run in ["run", "oracle"]:
                 subprocess.run(["rm", "-rf", str(self.dir / run)], check=True)
+
+    def test_multi_token_prediction_goes_on_too(self):
+        config = self.config(precision="bf16")
+        self.check(orthant("pretrain", config, f"run.dir={self.dir}/oracle", *WITH_MTP), 0)
+        self.check(orthant("pretrain", config, "run.max_steps=3", *WITH_MTP, ranks=2), 0)
+        self.check(orthant("pretrain", config, *WITH_MTP), 0, "resuming from step 3")
+        self.same_as_oracle()
+        self.assertIn("optimizer.exp_avg.model.layers.2.eh_proj.weight", self.weights())
+        self.assertNotIn("model.layers.2.embed_tokens.weight", self.weights())
+        for row, same in zip(self.metrics(), self.metrics("oracle"), strict=True):
+            self.assertEqual(row["mtp_loss"], same["mtp_loss"])
+            self.assertAlmostEqual(row["loss"], row["lm_loss"] + row["balance_loss"] + 0.3 * row["mtp_loss"], delta=1e-12)
+        self.assertLess(self.metrics()[-1]["mtp_loss"], self.metrics()[0]["mtp_loss"])
+        # The weight of the loss falls in the course of a training; the layer stays.
+        self.check(orthant("pretrain", config, *WITH_MTP, "run.max_steps=9", "model.mtp_loss_weight=0.1"), 0, "resuming from step 8")
+        self.check(orthant("pretrain", config, *WITH_MTP, "model.num_nextn_predict_layers=0"), 64, "num_nextn_predict_layers")
 
     def test_a_skipped_step_is_no_update_after_a_resume_either(self):
         """AdamW corrects its moments by the number of updates: the steps are one more here."""

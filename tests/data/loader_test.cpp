@@ -55,6 +55,17 @@ TEST(MicroBatch, MarksDocumentsInARow) {
   EXPECT_EQ(batch.num_labels(), 3);
 }
 
+// The token after the next, within the document and the row; a row's last token has a next one.
+TEST(MicroBatch, TokensAfterTheNextStayInTheDocument) {
+  MicroBatch batch = make_padding_batch(2, 6, 9);
+  fill_row(batch, 0, std::vector<int32_t>{1, 2, 9, 3, 4, 5, 6}, 9, 0);
+  fill_row(batch, 1, std::vector<int32_t>{7, 8, 7, 8}, 9, 1);
+  batch.labels[6] = kIgnoredLabel;  // a prompt's
+  const NextColumns next = next_columns(batch);
+  EXPECT_EQ(next.ids, (std::vector<int32_t>{2, 9, -1, 4, 5, 6, 8, 7, 8, -1, -1, -1}));
+  EXPECT_EQ(next.labels, (std::vector<int32_t>{9, -1, -1, 5, 6, -1, -1, 8, -1, -1, -1, -1}));
+}
+
 TEST(MicroBatch, PadsAShortRow) {
   MicroBatch batch = make_padding_batch(1, 4, 9);
   fill_row(batch, 0, std::vector<int32_t>{1, 2, 3}, 9, 0);

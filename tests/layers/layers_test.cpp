@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every layer against its formula, and its gradients.
+#include "layers/embedding.h"
 #include "layers/feed_forward.h"
 #include "layers/grouped_linear.h"
 #include "layers/head.h"
@@ -142,7 +143,7 @@ TEST(HeadTest, LossIsTheWeightedCrossEntropy) {
 TEST(HeadTest, ATiedHeadAddsToTheEmbeddingsGradient) {
   ParameterStore store;
   const Embedding embedding(builder_of(store), "embed.weight", 6, 3);
-  const Head head(builder_of(store), 6, embedding);
+  const Head head(builder_of(store), "lm_head", 6, embedding.weight());
   EXPECT_EQ(store.all().size(), 1U);
   EXPECT_EQ(store.uses().size(), 2U);
   fill_randomly(store);

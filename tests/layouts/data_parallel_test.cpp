@@ -40,7 +40,7 @@ class DataParallel : public ::testing::TestWithParam<std::string> {
 INSTANTIATE_TEST_SUITE_P(Models, DataParallel,
                          ::testing::Values("dense_gqa", "dense_tied_deep", "moe",
                                            "moe_normalized_tied", "moe_deep", "moe_v2_lite",
-                                           "moe_v2", "moe_v3"),
+                                           "moe_v2", "moe_v3", "moe_v3_mtp"),
                          [](const auto& param) { return param.param; });
 
 TEST_P(DataParallel, IsWithinTheLimitsOfLayoutTests) {
@@ -227,18 +227,22 @@ TEST(DataParallelTolerance, RanksThatDoNotDivideTheLanes) {
   }
 }
 
+// The language loss alone, also of a model that predicts further.
 TEST(DataParallelEngine, EvaluatesWhatTheReferenceEvaluates) {
-  const Variant& variant = find_variant("moe");
-  const ReferenceRun& want = reference_run(variant, sgd());
-  run_ranks(4, [&](const Group& world) {
-    Engine engine = pretrain_engine(plan_of(variant, {}, 4), world);
-    load_weights(engine.role(), initial_weights(variant));
-    const std::vector<MicroBatch> own = own_batches(variant, world, 1);
-    const EvaluationResult result = engine.evaluate(
-        [&](int64_t i) { return own[static_cast<size_t>(i)]; }, static_cast<int64_t>(own.size()));
-    EXPECT_EQ(result.count, static_cast<double>(want.steps[0].labelled_tokens));
-    EXPECT_LE(relative(result.loss, want.steps[0].lm_loss), 1e-12);
-  });
+  for (const char* name : {"moe", "moe_v3_mtp"}) {
+    const Variant& variant = find_variant(name);
+    const ReferenceRun& want = reference_run(variant, sgd());
+    run_ranks(4, [&](const Group& world) {
+      Engine engine = pretrain_engine(plan_of(variant, {}, 4), world);
+      load_weights(engine.role(), initial_weights(variant));
+      const std::vector<MicroBatch> own = own_batches(variant, world, 1);
+      const EvaluationResult result = engine.evaluate(
+          [&](int64_t i) { return own[static_cast<size_t>(i)]; }, static_cast<int64_t>(own.size()));
+      EXPECT_EQ(result.count, static_cast<double>(want.steps[0].labelled_tokens));
+      EXPECT_LE(relative(result.loss, want.steps[0].lm_loss), 1e-12);
+      for (const double sum : result.sums) EXPECT_EQ(sum, 0.0);
+    });
+  }
 }
 
 // Loads, and what is dropped, by step and layer.

@@ -15,7 +15,7 @@ namespace {
 constexpr int kRounds = 2;  // layouts that every pair meets in, at least
 constexpr int kLayers = 8, kHeads = 4, kKvHeads = 2, kRows = 8;
 
-const char* const kModels[] = {"grid_dense", "grid_v2", "grid_v3", "grid_v2_lite"};
+const char* const kModels[] = {"grid_dense", "grid_v2", "grid_v3", "grid_v2_lite", "grid_v3_mtp"};
 const char* const kRecomputes[] = {"none", "selective", "full"};
 const char* const kSchedules[] = {"1f1b", "gpipe", "interleaved", "zb_h1", "dualpipev"};
 
@@ -40,7 +40,7 @@ enum AxisIndex {
   kNarrow,
   kAxes
 };
-constexpr std::array<int, kAxes> kCounts = {3, 3, 3, 3, 3, 2, 4, 2, 2, 5, 2, 2, 3, 2, 2, 2, 2};
+constexpr std::array<int, kAxes> kCounts = {3, 3, 3, 3, 3, 2, 5, 2, 2, 5, 2, 2, 3, 2, 2, 2, 2};
 using Choice = std::array<int, kAxes>;
 int size_of_axis(const Choice& c, AxisIndex axis) { return 1 << c[axis]; }
 int ranks_of(const Choice& c) { return 1 << (c[kDp] + c[kTp] + c[kCp] + c[kPp]); }

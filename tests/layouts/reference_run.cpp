@@ -14,7 +14,7 @@ ReferenceShape shape_of(const RunConfig& config) {
   const ModelConfig& m = config.model;
   const RopeScaling& rope = m.rope_scaling;
   std::vector<int64_t> windows;
-  for (int64_t layer = 0; layer < m.num_hidden_layers; ++layer)
+  for (int64_t layer = 0; layer < m.num_all_layers(); ++layer)
     windows.push_back(m.window_of(layer));
   return {.vocab = m.vocab_size,
           .width = m.hidden_size,
@@ -57,7 +57,9 @@ ReferenceShape shape_of(const RunConfig& config) {
           .device_balance = config.moe.balance.device,
           .communication_balance = config.moe.balance.communication,
           .sequence_balance = config.moe.balance.sequence,
-          .z_loss = config.moe.balance.z_loss};
+          .z_loss = config.moe.balance.z_loss,
+          .further = m.num_nextn_predict_layers > 0,
+          .further_weight = m.mtp_loss_weight};
 }
 
 std::vector<ReferenceRow> rows_of(const std::vector<MicroBatch>& batches) {

@@ -34,6 +34,35 @@ Variant variant(const std::string& name, const ModelConfig& model, const MoeConf
   return result;
 }
 
+// DeepSeek-V3: latent attention, sigmoid scores, a bias that moves, the loss on raw scores.
+Variant moe_v3(const std::string& name, int64_t mtp_layers) {
+  return variant(name,
+                 {.vocab_size = 61,
+                  .hidden_size = 24,
+                  .intermediate_size = 40,
+                  .num_hidden_layers = 3,
+                  .num_attention_heads = 4,
+                  .v_head_dim = 7,
+                  .kv_lora_rank = 11,
+                  .q_lora_rank = 13,
+                  .qk_nope_head_dim = 5,
+                  .qk_rope_head_dim = 6,
+                  .num_nextn_predict_layers = mtp_layers,
+                  .n_routed_experts = 16,
+                  .n_shared_experts = 1,
+                  .num_experts_per_tok = 4,
+                  .moe_intermediate_size = 8,
+                  .first_k_dense_replace = 1,
+                  .norm_topk_prob = true,
+                  .routed_scaling_factor = 2.5,
+                  .scoring_func = ScoreKind::kSigmoid,
+                  .topk_method = TopkMethod::kNoAuxTc,
+                  .n_group = 4,
+                  .topk_group = 2},
+                 {.balance = {.sequence = 0.05}, .bias_update_rate = 0.01},
+                 {.micro_batches = 8, .sequences = 2, .length = 8}, kClips);
+}
+
 }  // namespace
 
 const std::vector<Variant>& all_variants() {
@@ -154,31 +183,8 @@ const std::vector<Variant>& all_variants() {
               {.balance = {.expert = 0.03, .device = 0.05, .communication = 0.04, .z_loss = 0.01},
                .capacity_factor = 0.9},
               {.micro_batches = 8, .sequences = 2, .length = 8}, kClips),
-      // DeepSeek-V3: latent attention, sigmoid scores, a bias that moves, the loss on raw scores.
-      variant("moe_v3",
-              {.vocab_size = 61,
-               .hidden_size = 24,
-               .intermediate_size = 40,
-               .num_hidden_layers = 3,
-               .num_attention_heads = 4,
-               .v_head_dim = 7,
-               .kv_lora_rank = 11,
-               .q_lora_rank = 13,
-               .qk_nope_head_dim = 5,
-               .qk_rope_head_dim = 6,
-               .n_routed_experts = 16,
-               .n_shared_experts = 1,
-               .num_experts_per_tok = 4,
-               .moe_intermediate_size = 8,
-               .first_k_dense_replace = 1,
-               .norm_topk_prob = true,
-               .routed_scaling_factor = 2.5,
-               .scoring_func = ScoreKind::kSigmoid,
-               .topk_method = TopkMethod::kNoAuxTc,
-               .n_group = 4,
-               .topk_group = 2},
-              {.balance = {.sequence = 0.05}, .bias_update_rate = 0.01},
-              {.micro_batches = 8, .sequences = 2, .length = 8}, kClips),
+      moe_v3("moe_v3", /*mtp_layers=*/0),
+      moe_v3("moe_v3_mtp", /*mtp_layers=*/1),
   };
   return variants;
 }

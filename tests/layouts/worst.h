@@ -58,6 +58,9 @@ inline void expect_losses(Worst& worst, const EngineRun& run, const ReferenceRun
     if (want.steps[i].balance_loss > 0)
       worst.expect_number("balance loss", run.steps[i].balance_loss, want.steps[i].balance_loss,
                           at);
+    if (want.steps[i].further_loss > 0)
+      worst.expect_number("mtp loss", run.steps[i].sums.at(0) / run.steps[i].count,
+                          want.steps[i].further_loss, at);
     worst.expect_number("norm", run.steps[i].grad_norm, want.norms[i], at);
     EXPECT_EQ(run.steps[i].count, static_cast<double>(want.steps[i].labelled_tokens)) << at;
     EXPECT_EQ(run.steps[i].routed_tokens, want.steps[i].routed_tokens) << at;

@@ -22,6 +22,7 @@ GRID = {"filter": "*Grid.Fp64*"}
 ROLES = {"filter": "Roles*"}
 CONFIG = {"target": "test_base", "filter": "Config*:Problems*"}
 LATENT = {"target": "test_model", "filter": "*DecodeTest*"}
+MTP = {"filter": "*DataParallel.Fp64EqualsReference/moe_v3_mtp"}
 HUB = {"target": "test_trainer", "filter": "*GoldenModel*:*HubImport*"}
 GGUF = {"target": "test_trainer", "filter": "GgufImport*"}
 GGUF_FILE = {"target": "test_checkpoint", "filter": "Gguf*"}
@@ -245,7 +246,7 @@ MUTANTS = [
     Mutant("a checkpoint gets the moments of the wrong slice", "ParameterOptimizer::State::pieces",
            "here.shifted(-logical.offset), here.shifted(-range.begin)", "{0, here.size()}, here.shifted(-range.begin)", **ZERO),
     Mutant("the tied head's gradient is missing in later slices", "GradientBuffers::add_ties",
-           "    const Tensor first =", "    if (owned(entry.use.parameter()).begin > 0) continue;\n    const Tensor first =", **ZERO),
+           "if (sum.defined())", "if (sum.defined() && owned(entry.use.parameter()).begin == 0)", **ZERO),
     Mutant("lookup and head of a tied pair are cut differently", "bounds_of",
            "member.use->parameter().table())", "member.use->logical())", **ZERO),
     Mutant("one rank gathers in another order", "ValueBuckets::gather",
@@ -295,10 +296,10 @@ MUTANTS = [
     Mutant("weights of tokens without a label count", "LanguageModeling::count",
            "    if (batch.labels[i] >= 0) sum += (*weights)[i];", "    sum += (*weights)[i];", **ROLES),
     Mutant("the last stage computes without the weights of tokens", "LanguageModeling::run",
-           "head.loss(rows, pass.labels, weights);", "head.loss(rows, pass.labels);\n  (void)weights;", **ROLES),
+           "weights ? local(*weights) : Tensor()", "weights ? Tensor() : Tensor()", **ROLES),
     Mutant("weights of tokens are of the first rows, not of the local ones", "LanguageModeling::run",
-           "pass.local(Tensor::from({batch.num_tokens()}, *all, DType::kF64));",
-           "Tensor::from({batch.num_tokens()}, *all, DType::kF64).slice(0, pass.rows().num_local());", **ROLES),
+           "pass.local(Tensor::from({batch.num_tokens()}, column, DType::kF64));",
+           "Tensor::from({batch.num_tokens()}, column, DType::kF64).slice(0, pass.rows().num_local());", **ROLES),
     Mutant("tokens of all ranks stand before those of each", "agree_on_shape",
            "    if (rank < groups.data.rank()) before += of_rank[kTokens];", "    before += of_rank[kTokens];", filter="DataParallelBits.Dropout*"),
     Mutant("ranks with other numbers of micro-batches go on", "agree_on_shape",
@@ -346,6 +347,17 @@ MUTANTS = [
            "    return {drows, dweights};\n", "    return {drows, Tensor::zeros(wv.shape(), wv.dtype(), wv.device())};\n"),
     Mutant("a micro-batch is added to the wrong lane", "LanePlan::slot_of",
            "return std::popcount(static_cast<uint64_t>(lane));", "return std::popcount(static_cast<uint64_t>(lane)) > 1 ? 1 : std::popcount(static_cast<uint64_t>(lane));"),
+    # Multi-token prediction.
+    Mutant("the token after the next may be another document's", "next_columns", "ends_row || batch.doc_start[i + 1] != batch.doc_start[i]", "ends_row", **MTP),
+    Mutant("the token after the next may be another row's", "next_columns", "(i + 1) % static_cast<size_t>(batch.length) == 0", "false", **MTP),
+    Mutant("hidden states come before embeddings", "MtpLayer::loss", "join_columns(next, hidden_norm_.forward(h))", "join_columns(hidden_norm_.forward(h), next)", **MTP),
+    Mutant("the loss of multi-token prediction has no weight", "further_weights", "factor);", "factor > 0 ? 1.0 : 0.0);", **MTP),
+    Mutant("the bias behind the last layer does not move", "Transformer::moe_layers", "  if (mtp_) add(mtp_->block());\n", "", **MTP),
+    Mutant("the third use of a tied weight has no gradient", "GradientBuffers::add_ties", "    sum = own;", "    if (!sum.defined() || !entry.use.is_tie()) sum = own;", **GRID),
+    Mutant("the last stage's uses are added up in another order", "GradientBuffers::add_ties",
+           "    if (sum.defined()) ops::add(own, sum, own);\n    sum = own;", "    sum = own;\n    if (entry.use.is_tie()) ops::add(sum_of(entry.use.parameter()), own, sum_of(entry.use.parameter()));",
+           filter="*Grid.PipelineSplits*"),
+    Mutant("an export's copy of the head is the embedding", "hub_copies", 'embedding : "lm_head.weight"', "embedding : embedding", **HUB),
     # Routing and balance.
     Mutant("ties between groups go to the higher one", "tensor/cpu: close_groups",
            "score[o] == score[d] && o < d",

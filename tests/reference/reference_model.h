@@ -57,6 +57,11 @@ struct ReferenceShape {
   double balance = 0.0;  // factor of the expert-level balance loss
   double device_balance = 0.0, communication_balance = 0.0, sequence_balance = 0.0;
   double z_loss = 0.0;  // factor of the mean squared logsumexp of the router's logits
+  // Multi-token prediction (DeepSeek-V3, section 2.2): a layer behind the last, and the factor of
+  // its loss.
+  bool further = false;
+  double further_weight = 0.0;
+  int64_t all_layers() const { return layers + (further ? 1 : 0); }
 };
 
 // One row of tokens.  ids < 0 are padding: a zero embedding, routed nowhere.  labels < 0 do not
@@ -72,8 +77,9 @@ struct ReferenceRow {
 using RowChoices = std::vector<std::vector<int>>;
 
 struct ReferenceResult {
-  double loss = 0;          // lm_loss + balance_loss
+  double loss = 0;          // lm_loss + further_loss + balance_loss
   double lm_loss = 0;       // mean over labelled tokens
+  double further_loss = 0;  // of the tokens after the next, over the same number, with its factor
   double balance_loss = 0;  // mean over rows weighted by their routed tokens, summed over layers
   int64_t labelled_tokens = 0, routed_tokens = 0;
   Matrices gradients;               // of `loss`, with every name of the weights but biases

@@ -78,6 +78,12 @@ ReferenceShape latent_shape(bool query_latent) {
   return shape;
 }
 
+ReferenceShape with_further(ReferenceShape shape) {
+  shape.further = true;
+  shape.further_weight = 0.4;
+  return shape;
+}
+
 class Random {
  public:
   double uniform() { return static_cast<double>(bits_() >> 11) * 0x1p-53 - 0.5; }
@@ -104,8 +110,13 @@ Matrices random_weights(const ReferenceShape& s, Random& random) {
     add(name + "down_proj.weight", s.width, inner);
   };
   add("model.embed_tokens.weight", s.vocab, s.width);
-  for (int64_t layer = 0; layer < s.layers; ++layer) {
+  for (int64_t layer = 0; layer < s.all_layers(); ++layer) {
     const std::string name = "model.layers." + std::to_string(layer) + ".";
+    if (layer == s.layers) {
+      for (const char* norm : {"enorm", "hnorm", "shared_head.norm"})
+        add_norm(name + norm + ".weight", s.width);
+      add(name + "eh_proj.weight", s.width, 2 * s.width);
+    }
     add_norm(name + "input_layernorm.weight", s.width);
     add_norm(name + "post_attention_layernorm.weight", s.width);
     add(name + "self_attn.o_proj.weight", s.width, s.heads * s.v_dim);
@@ -235,6 +246,10 @@ TEST(ReferenceModel, LatentAttentionsGradientsMatchFiniteDifferences) {
   check_gradients(latent_shape(/*query_latent=*/true));
 }
 TEST(ReferenceModel, DeepSeekV3GradientsMatchFiniteDifferences) { check_gradients(v3_shape()); }
+TEST(ReferenceModel, MultiTokenPredictionsGradientsMatchFiniteDifferences) {
+  check_gradients(with_further(v3_shape()));
+  check_gradients(with_further(latent_shape(/*query_latent=*/true)));
+}
 
 // With a head of zeros every token is equally likely; with a router of zeros P_i = 1 / E, and
 // sum f_i = E, whatever is chosen; lse = log E.
@@ -296,6 +311,34 @@ TEST(ReferenceModel, AttentionStaysInTheDocument) {
     std::vector<ReferenceRow> other = rows;
     other[0].ids[token] = (other[0].ids[token] + 1) % 11;
     return run_reference(shape, weights, other).loss != loss;
+  };
+  EXPECT_FALSE(changed_at(3));
+  EXPECT_TRUE(changed_at(4));
+  EXPECT_TRUE(changed_at(5));
+  EXPECT_FALSE(changed_at(6));
+}
+
+// The token after the next is seen by rows of its document, from two before it on.
+TEST(ReferenceModel, MultiTokenPredictionStaysInTheDocument) {
+  const ReferenceShape shape = with_further(dense_shape());
+  Random random;
+  const Matrices weights = random_weights(shape, random);
+  std::vector<ReferenceRow> rows = {random_rows(11, random).front()};
+  const auto further_loss = [&] { return run_reference(shape, weights, rows).further_loss; };
+  std::fill(rows[0].labels.begin(), rows[0].labels.end(), -1);
+  rows[0].labels[2] = rows[0].labels[3] = 1;  // of the first document, which ends at 4
+  EXPECT_NE(further_loss(), 0.0);
+  rows[0].labels[2] = -1, rows[0].labels[4] = 1;  // of two documents
+  EXPECT_EQ(further_loss(), 0.0);
+  rows[0].labels[3] = -1, rows[0].labels[5] = 1;  // of the second
+  const double loss = further_loss();
+  EXPECT_NE(loss, 0.0);
+  const auto changed_at = [&](size_t token) {
+    const int kept = rows[0].ids[token];
+    rows[0].ids[token] = (kept + 1) % 11;
+    const bool changed = further_loss() != loss;
+    rows[0].ids[token] = kept;
+    return changed;
   };
   EXPECT_FALSE(changed_at(3));
   EXPECT_TRUE(changed_at(4));

@@ -64,6 +64,9 @@ constexpr Built kBuilt[] = {
     {"qwen3-8b", 8'190'735'360},
     {"qwen3-30b-a3b", 30'532'122'624},
     {"olmoe-1b-7b-0924", 6'919'161'856},
+    // With the layer for multi-token prediction, but not its copies of embedding and head.
+    {"glm-4.5", 356'785'898'816},
+    {"glm-4.7-flash", 30'587'100'096},
 };
 
 struct Refused {
@@ -72,12 +75,8 @@ struct Refused {
 };
 
 const Refused kRefused[] = {
-    {"deepseek-v3",
-     {"model.num_nextn_predict_layers: want null or 0, got '1'; multi-token prediction",
-      "model.quantization_config: want null, got a mapping"}},
+    {"deepseek-v3", {"model.quantization_config: want null, got a mapping"}},
     {"kimi-k2", {"model.quantization_config: want null, got a mapping"}},
-    {"glm-4.5", {"model.num_nextn_predict_layers: want null or 0, got '1'"}},
-    {"glm-4.7-flash", {"model.num_nextn_predict_layers: want null or 0, got '1'"}},
     {"qwen3-next-80b-a3b",
      {"got 'qwen3_next'", "gated linear attention", "model.shared_expert_intermediate_size",
       "model.linear_conv_kernel_dim: unknown key"}},
@@ -180,6 +179,14 @@ TEST(HubConfigs, HeadsThatAreNormedAsOneAreNotShared) {
   } catch (const Error& error) {
     EXPECT_THAT(error.what(), HasSubstr("2 ranks cannot share heads that are normed as one"));
   }
+}
+
+TEST(HubConfigs, OneLayerForMultiTokenPredictionIsBuilt) {
+  EXPECT_EQ(fault("num_nextn_predict_layers: null"), "no fault");
+  EXPECT_EQ(fault("mtp_num_layers: 1, mtp_loss_scaling_factor: 0.1"), "no fault");
+  EXPECT_THAT(fault("num_nextn_predict_layers: 2"),
+              HasSubstr("model.num_nextn_predict_layers: want an integer"));
+  EXPECT_THAT(fault("mtp_loss_weight: 0"), HasSubstr("model.mtp_loss_weight"));
 }
 
 TEST(HubConfigs, AKeySaidTwiceTheSameIsNoFault) {

@@ -211,6 +211,64 @@ TEST(HubImport, LayersForMultiTokenPredictionSurvive) {
   EXPECT_EQ(Json::parse(config)["num_nextn_predict_layers"], 1);
 }
 
+// A tiny DeepSeek-V3 with a layer for multi-token prediction, as such folders have it.
+Folder with_mtp_layer() {
+  Folder folder("deepseek_v3");
+  folder.config["num_nextn_predict_layers"] = 1;
+  const std::string last = "model.layers.2.", layer = "model.layers.3.";
+  const auto add = [&](const std::string& name, const Shape& shape) {
+    folder[layer + name] = Tensor::from(shape, golden_weights(name, shape.numel()), DType::kF32);
+  };
+  const Named tensors = folder.tensors;
+  for (const auto& [name, tensor] : tensors)
+    if (name.starts_with(last)) add(name.substr(last.size()), tensor.shape());
+  const int64_t width = folder.config["hidden_size"];
+  for (const char* norm : {"enorm.weight", "hnorm.weight", "shared_head.norm.weight"})
+    add(norm, {width});
+  add("eh_proj.weight", {width, 2 * width});
+  folder[layer + "embed_tokens.weight"] = folder["model.embed_tokens.weight"];
+  folder[layer + "shared_head.head.weight"] = folder["lm_head.weight"];
+  return folder;
+}
+
+TEST(HubImport, ALayerForMultiTokenPredictionIsTheModelsWhereItIsAskedFor) {
+  const std::string path = with_mtp_layer().write();
+  import_model({.folder = path, .run_dir = run(), .predicts_further = true});
+  const Manifest manifest = read_manifest(find_checkpoint("test", run()));
+  for (const ManifestTensor& tensor : manifest.tensors)
+    EXPECT_FALSE(tensor.name.starts_with("hub.")) << tensor.name;
+  EXPECT_NE(manifest.find("model.layers.3.eh_proj.weight"), nullptr);
+  load_saved_model("test", run(), "");  // does without
+  export_model({.model = run(), .folder = out()});
+  expect_same_tensors(path, out());
+  std::ifstream config(out() + "/config.json");
+  EXPECT_EQ(Json::parse(config)["num_nextn_predict_layers"], 1);
+  // Its rotary pairs are put in order as everywhere.
+  const std::string rotary = "self_attn.kv_a_proj_with_mqa.weight";
+  Folder folder = with_mtp_layer();
+  folder["model.layers.3." + rotary] = folder["model.layers.2." + rotary];
+  const HubModel model(open_published(folder.write()), "byte", true);
+  EXPECT_EQ(values_of(model, "model.layers.3." + rotary),
+            values_of(model, "model.layers.2." + rotary));
+}
+
+TEST(HubImport, ALayerForMultiTokenPredictionThatDoesNotFitIsRefused) {
+  Folder folder = with_mtp_layer();
+  const auto import = [&] {
+    import_model({.folder = folder.write(), .run_dir = run(), .predicts_further = true});
+  };
+  const std::string head = "model.layers.3.shared_head.head.weight";
+  folder[head] = Tensor::zeros(folder[head].shape(), DType::kF32);
+  expect_error(ErrorKind::kData, {head, "want lm_head.weight once more"}, import);
+  folder = with_mtp_layer();
+  folder.take("model.layers.3.hnorm.weight");
+  expect_error(ErrorKind::kData, {"model.layers.3.hnorm.weight", "is missing"}, import);
+  folder = Folder("deepseek_v3");
+  folder.config["num_nextn_predict_layers"] = 0;
+  expect_error(ErrorKind::kConfig, {"num_nextn_predict_layers: want 1 layer", "got 0"}, import);
+  EXPECT_FALSE(std::filesystem::exists(run()));
+}
+
 TEST(HubImport, WeightsThatAreNoNumbersAreRefused) {
   const std::string name = "model.layers.1.mlp.up_proj.weight";
   for (const DType dtype : {DType::kF64, DType::kF32, DType::kBF16, DType::kF16}) {

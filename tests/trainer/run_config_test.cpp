@@ -17,8 +17,9 @@ using ::testing::HasSubstr;
 // Model, data, batch, optimizer and schedule make a run what it is.
 TEST(RunConfig, WhatMayChangeOnResume) {
   const std::set<std::string> of_run = {
-      "run.name",           "run.dir",    "run.max_steps",  "run.resume",
-      "run.accept_changes", "model.from", "data.tokenizer", "data.bad_lines"};
+      "run.name",           "run.dir",    "run.max_steps",         "run.resume",
+      "run.accept_changes", "model.from", "model.mtp_loss_weight", "data.tokenizer",
+      "data.bad_lines"};
   const std::set<std::string> blocks = {"device",     "parallel", "evaluation",
                                         "checkpoint", "logging",  "generation"};
   RunConfig config;

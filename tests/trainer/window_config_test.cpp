@@ -82,5 +82,17 @@ TEST(WindowConfig, FlopsCountWhatIsSeen) {
   EXPECT_EQ(flops_per_token(resolved("sliding_window: 99"), 16), flops_per_token(full, 16));
 }
 
+// As the last layer, with the head once more and a product of twice the width.
+TEST(WindowConfig, ALayerForMultiTokenPredictionIsLikeTheLast) {
+  const std::string pattern = "sliding_window: 4, sliding_window_pattern: 4, tie_word_embeddings: ";
+  const std::string mtp = ", num_nextn_predict_layers: 1";
+  const ModelConfig with = resolved(pattern + "false" + mtp), without = resolved(pattern + "false");
+  EXPECT_EQ(with.window_of(4), with.window_of(3));
+  EXPECT_NE(with.window_of(4), with.window_of(2));
+  EXPECT_DOUBLE_EQ(flops_per_token(with, 16) - flops_per_token(without, 16),
+                   layer_flops_per_token(without, 16, 3) +
+                       6.0 * static_cast<double>(with.vocab_size * 32 + 2 * 32 * 32));
+}
+
 }  // namespace
 }  // namespace orthant

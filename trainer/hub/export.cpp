@@ -56,6 +56,10 @@ std::vector<Item> items_of(const Manifest& manifest, const RunConfig& config,
     items.push_back({tensor, outside.sources.front().name, written_dtype(manifest, config, *tensor),
                      outside.rotary});
   }
+  for (const HubCopy& copy : hub_copies(config.model)) {
+    const ManifestTensor* tensor = manifest.find(copy.ours);
+    items.push_back({tensor, copy.name, written_dtype(manifest, config, *tensor), {}});
+  }
   for (const ManifestTensor& tensor : manifest.tensors)
     if (is_extra(tensor))
       items.push_back(
@@ -189,8 +193,9 @@ std::string run_dir_of(const std::string& checkpoint) {
   return std::filesystem::path(checkpoint).parent_path().parent_path().string();
 }
 
+// Behind the last, trained or kept.
 int64_t extra_layers(const Manifest& manifest, const ModelConfig& model) {
-  int64_t last = model.num_hidden_layers - 1;
+  int64_t last = model.num_all_layers() - 1;
   for (const ManifestTensor& tensor : manifest.tensors) {
     const std::string layers = concat(kHubExtraPrefix, "model.layers.");
     if (tensor.name.starts_with(layers))

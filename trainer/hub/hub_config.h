@@ -37,7 +37,7 @@ TokenIds token_ids_of(const std::string& folder);
 TokenIds token_ids_of(const Tokenizer& tokenizer);
 
 // A config.json for the model, of the first family of transformers that computes it.  extra_layers:
-// as above.  Error(kConfig), saying what no family has.
+// of the folder, behind the last, trained or not.  Error(kConfig), saying what no family has.
 std::string hub_config_text(const ModelConfig& model, DType dtype, int64_t extra_layers,
                             const TokenIds& ids = {});
 

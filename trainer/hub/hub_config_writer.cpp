@@ -24,6 +24,7 @@ struct Writable {
   bool may_turn_a_part = false;   // of a head
   bool may_norm_heads = false;    // as use_qk_norm says
   bool may_lack_query_latent = false;
+  bool may_predict_further = false;  // layers for multi-token prediction
 };
 constexpr Writable kFamilies[] = {
     {.model_type = "llama", .architecture = "LlamaForCausalLM"},
@@ -41,7 +42,8 @@ constexpr Writable kFamilies[] = {
      .may_scale = true,
      .may_normalize = true,
      .may_turn_a_part = true,
-     .may_norm_heads = true},
+     .may_norm_heads = true,
+     .may_predict_further = true},
     {.model_type = "deepseek_v2",
      .architecture = "DeepseekV2ForCausalLM",
      .may_have_shared = true,
@@ -53,13 +55,15 @@ constexpr Writable kFamilies[] = {
      .may_have_shared = true,
      .may_begin_dense = true,
      .may_scale = true,
-     .may_normalize = true},
+     .may_normalize = true,
+     .may_predict_further = true},
     {.model_type = "glm4_moe_lite",
      .architecture = "Glm4MoeLiteForCausalLM",
      .may_have_shared = true,
      .may_begin_dense = true,
      .may_scale = true,
-     .may_normalize = true},
+     .may_normalize = true,
+     .may_predict_further = true},
 };
 
 bool all_layers_have_window(const ModelConfig& m, int64_t window) {
@@ -103,6 +107,8 @@ Problems lacking(const ModelConfig& m, const Writable& family) {
                 "queries without a latent");
   problems.want(m.is_latent() || m.rotary_dim() == m.head_dim || family.may_turn_a_part,
                 "heads of which a part is turned");
+  problems.want(m.num_nextn_predict_layers == 0 || family.may_predict_further,
+                "a layer for multi-token prediction");
   const bool none = all_layers_have_window(m, 0);
   const bool all = m.sliding_window > 0 && all_layers_have_window(m, m.sliding_window);
   problems.want(family.has_windows        ? all
@@ -248,8 +254,7 @@ std::string hub_config_text(const ModelConfig& m, DType dtype, int64_t extra_lay
   json["num_hidden_layers"] = m.num_hidden_layers;
   add_heads(m, json);
   if (m.is_moe()) add_experts(m, family, json);
-  if (family.may_begin_dense && model_type != "deepseek_v2")
-    json["num_nextn_predict_layers"] = extra_layers;
+  if (family.may_predict_further) json["num_nextn_predict_layers"] = extra_layers;
   json["hidden_act"] = "silu";
   if (model_type != "qwen2") json["attention_bias"] = m.attention_bias;
   if (family.may_norm_heads) json["use_qk_norm"] = m.use_qk_norm;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "base/error.h"
 #include "model/transformer.h"
@@ -48,13 +49,14 @@ std::vector<std::pair<std::string, Shape>> logical_tensors(const RunConfig& conf
   return tensors;
 }
 
-HubModel::HubModel(PublishedModel published, const std::string& tokenizer)
+HubModel::HubModel(PublishedModel published, const std::string& tokenizer, bool predicts_further)
     : published_(std::move(published)),
       hub_(parse_hub_config(published_.files.at("config.json"),
                             {.label = published_.label_of("config.json"),
                              .name = published_.name,
                              .tokenizer = tokenizer})) {
   check_size(hub_.config.model, published_);
+  if (predicts_further) predict_further();
   std::vector<std::string> faults;
   for (const auto& [name, shape] : logical_tensors(hub_.config)) {
     std::string fault;
@@ -66,6 +68,14 @@ HubModel::HubModel(PublishedModel published, const std::string& tokenizer)
     }
   }
   check_leftover(faults);
+}
+
+void HubModel::predict_further() {
+  ORTHANT_CHECK(hub_.extra_layers == 1, kConfig, published_.label_of("config.json"),
+                ": num_nextn_predict_layers: want 1 layer to go on with, as "
+                "model.num_nextn_predict_layers says, got ",
+                hub_.extra_layers);
+  hub_.config.model.num_nextn_predict_layers = std::exchange(hub_.extra_layers, 0);
 }
 
 ImportTensor HubModel::find(const std::string& name, const Shape& shape, std::string& fault) const {
@@ -101,6 +111,7 @@ void HubModel::check_leftover(const std::vector<std::string>& faults) {
     if (hub_.fp8) used.insert(tensor.source.name + kScale);
   }
   if (model.tie_word_embeddings) used.insert("lm_head.weight");  // the embedding once more
+  for (const HubCopy& copy : hub_copies(model)) used.insert(copy.name);
   std::vector<std::string> all = faults;
   for (const std::string& name : source().names()) {
     if (used.contains(name) || is_hub_buffer(name)) continue;

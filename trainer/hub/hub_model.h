@@ -27,7 +27,9 @@ class HubModel {
   // of the model must be there with its shape, and nothing else but what is known to be no part of
   // it.
   explicit HubModel(const std::string& path) : HubModel(open_published(path)) {}
-  explicit HubModel(PublishedModel published, const std::string& tokenizer = "byte");
+  // predicts_further: the layer for multi-token prediction is part of the model.
+  explicit HubModel(PublishedModel published, const std::string& tokenizer = "byte",
+                    bool predicts_further = false);
 
   const HubConfig& hub() const { return hub_; }
   const PublishedModel& published() const { return published_; }
@@ -40,6 +42,7 @@ class HubModel {
 
  private:
   ImportTensor find(const std::string& name, const Shape& shape, std::string& fault) const;
+  void predict_further();
   void check_leftover(const std::vector<std::string>& faults);
 
   PublishedModel published_;

@@ -106,6 +106,31 @@ void write_file(const HubModel& model, const std::string& directory, const std::
   manifest.files.push_back({name, file.total_bytes(), file.checksum()});
 }
 
+bool has_same_bytes(const TensorSource& source, const std::string& a, const std::string& b) {
+  constexpr int64_t kPieceBytes = 1 << 24;
+  const SafetensorsEntry &of_a = *source.find(a), &of_b = *source.find(b);
+  if (of_a.dtype != of_b.dtype || of_a.shape != of_b.shape) return false;
+  const int64_t bytes = of_a.shape.numel() * size_of(of_a.dtype);
+  for (int64_t at = 0; at < bytes; at += kPieceBytes) {
+    const int64_t size = std::min(kPieceBytes, bytes - at);
+    std::string ours(static_cast<size_t>(size), '\0'), theirs = ours;
+    source.read(a, at, ours.data(), size);
+    source.read(b, at, theirs.data(), size);
+    if (ours != theirs) return false;
+  }
+  return true;
+}
+
+// The layer for multi-token prediction shares embedding and head with the model.
+void check_copies(const HubModel& model) {
+  const TensorSource& source = model.source();
+  for (const HubCopy& copy : hub_copies(model.hub().config.model))
+    ORTHANT_CHECK(!source.find(copy.name) || has_same_bytes(source, copy.name, copy.ours), kData,
+                  source.place_of(copy.name), ": want ", copy.ours,
+                  " once more, which a layer for multi-token prediction shares, got another; "
+                  "model.num_nextn_predict_layers: 0 does without the layer");
+}
+
 void check_destination(const RunPaths& paths) {
   ORTHANT_CHECK(list_steps(paths.checkpoints()).empty() && !path_exists(paths.config()),
                 kCannotWrite, paths.dir,
@@ -159,7 +184,8 @@ ImportResult import_model(const ImportOptions& options) {
   const RunPaths paths{options.run_dir};
   PublishedModel published = open_published(options.folder);
   const std::string tokenizer_path = published.is_gguf ? paths.hub() : options.folder;
-  const HubModel model(std::move(published), tokenizer_path);
+  const HubModel model(std::move(published), tokenizer_path, options.predicts_further);
+  check_copies(model);
   const std::unique_ptr<Tokenizer> tokenizer = model.published().tokenizer();
   const int64_t vocab = model.hub().config.model.vocab_size;
   ORTHANT_CHECK(tokenizer->vocab_size() <= vocab, kData, options.folder, ": its tokenizer has ",

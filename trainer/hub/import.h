@@ -11,6 +11,9 @@ struct ImportOptions {
   std::string folder;                      // with config.json and weights, or a GGUF file
   std::string run_dir;                     // made; must not hold a checkpoint yet
   int64_t shard_bytes = int64_t{4} << 30;  // of a file of weights, at most where tensors allow
+  // The layer for multi-token prediction becomes the model's, to be trained; else its tensors are
+  // kept for an export.
+  bool predicts_further = false;
 };
 struct ImportResult {
   int64_t tensors = 0, parameters = 0, bytes = 0;

@@ -43,6 +43,7 @@ void visit_optional(Metrics& m, const Visit& visit) {
   visit("epochs", m.epochs);
   visit("validation_loss", m.validation_loss);
   visit("validation_bits_per_byte", m.validation_bits_per_byte);
+  visit("mtp_loss", m.mtp_loss);
   visit("balance_loss", m.balance_loss);
   visit("expert_load_max_over_mean", m.expert_load_max_over_mean);
   visit("expert_load_entropy", m.expert_load_entropy);

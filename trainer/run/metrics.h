@@ -19,7 +19,7 @@ struct StepMetrics {
   int64_t step = 0;     // optimizer steps done, from 1
   int64_t samples = 0;  // sequences consumed since the beginning of the run
   int64_t tokens = 0;   // tokens consumed since the beginning of the run
-  double loss = 0;      // lm_loss + balance_loss
+  double loss = 0;      // lm_loss + balance_loss + model.mtp_loss_weight * mtp_loss
   double lm_loss = 0;   // mean over labelled tokens, nats
   double grad_norm = 0;
   double learning_rate = 0;
@@ -35,6 +35,8 @@ struct StepMetrics {
   // On the steps that evaluate.
   std::optional<double> validation_loss;  // language loss only
   std::optional<double> validation_bits_per_byte;
+  // With multi-token prediction: over the labelled tokens, as lm_loss.
+  std::optional<double> mtp_loss;
   // With experts.
   std::optional<double> balance_loss;
   std::optional<double> expert_load_max_over_mean;  // worst layer; 1 = perfectly even

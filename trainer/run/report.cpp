@@ -89,11 +89,12 @@ std::string flops_text(double tflops) {
   return concat(readable_number(tflops * 1e3), " GFLOP/s");
 }
 
-// "loss" is what training lessens, everywhere: the language model's and the balance losses.  Where
-// there are balance losses its first part is told by name; validation has that part alone.
+// "loss" is what training lessens, everywhere: the language model's, the balance losses and that of
+// multi-token prediction.  Where there are others its first part is told by name; validation has
+// that part alone.
 std::string lm_loss_name(const std::vector<StepMetrics>& metrics) {
   const bool balanced = std::any_of(metrics.begin(), metrics.end(), [](const StepMetrics& m) {
-    return m.balance_loss.has_value();
+    return m.balance_loss || m.mtp_loss;
   });
   return balanced ? "LM loss" : "loss";
 }
@@ -232,6 +233,8 @@ std::string charts(const std::vector<StepMetrics>& metrics) {
       [](auto& m) -> auto& { return m.expert_load_entropy; });
   some(
       "Balance loss", false, [](auto& m) -> auto& { return m.balance_loss; });
+  some(
+      "MTP loss (the token after the next)", false, [](auto& m) -> auto& { return m.mtp_loss; });
   if (balanced) one("Loss (LM loss + balance loss)", false, [](auto& m) { return m.loss; });
   const bool dropped = std::any_of(metrics.begin(), metrics.end(),
                                    [](auto& m) { return m.dropped_fraction.value_or(0) > 0; });
