@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Decoding: what a new token costs, beside what memory would need to be read for it.
 //   decode_bench RUN [--precision P] [--batches 1,16] [--lengths 64,1024]   a table
-//   decode_bench RUN [--precision P] --profile                              a step by op
-//   decode_bench RUN [--precision P] --long N                               N tokens of one sequence,
-//                                                                           and what its cache holds
+//   decode_bench RUN [--precision P] --profile   a step by op
+//   decode_bench RUN [--precision P] --long N    N tokens of one sequence, and what its cache holds
 //   decode_bench RUN [--precision P] --serve     for each line "BATCH LENGTH STEPS" on stdin so
 //                                                many greedy steps behind LENGTH tokens; prints
 //                                                their seconds (bench/decode.py)

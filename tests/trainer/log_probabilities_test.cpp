@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A token's log-probability has the same bits whether it was written or scored, alone or in a batch.
+// A token's log-probability has the same bits whether it was written or scored, alone or in a
+// batch.
 #include <gtest/gtest.h>
 
 #include <algorithm>
