@@ -159,7 +159,7 @@ Command generate_command() {
                "left out");
         o.excludes("--prompt-file", "--prompt");
         o.text("--prompts", c->prompts, any_path(),
-               ".jsonl or .jsonl.gz; a line is {\"prompt\": ...}, {\"messages\": [...]} or "
+               ".jsonl, also .gz or .zst; a line is {\"prompt\": ...}, {\"messages\": [...]} or "
                "{\"tokens\": [...]}, with what else is to be copied");
         o.text("--output", c->output, any_path(),
                ".jsonl for the texts: the lines of --prompts with text and finish_reason");

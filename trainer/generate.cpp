@@ -13,6 +13,13 @@
 namespace orthant {
 namespace {
 
+// What tells a prompt from others: draws of different ones are independent.
+std::string name_of(const GenerateOptions& options) {
+  std::string name = options.prompt;
+  for (const int32_t id : options.ids) name += concat(" ", id);
+  return name;
+}
+
 // One of the texts, as it grows.
 class Writing {
  public:
@@ -65,7 +72,7 @@ int32_t Writing::choose(int64_t place, std::vector<double> logits) {
   logits.resize(std::min(logits.size(), static_cast<size_t>(tokenizer_.vocab_size())));
   penalize_repetition(logits, seen_, options_.sampling.repetition_penalty);
   const PhiloxKey key =
-      make_key(static_cast<uint64_t>(options_.seed), RandomPurpose::kSampling, options_.prompt);
+      make_key(static_cast<uint64_t>(options_.seed), RandomPurpose::kSampling, name_of(options_));
   const int32_t token = draw_token(
       logits, options_.sampling,
       philox_uniform(key, static_cast<uint64_t>(options_.sample), static_cast<uint64_t>(place)));

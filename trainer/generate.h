@@ -21,7 +21,7 @@ struct GenerateOptions {
   std::vector<std::string> stop = {};  // the text ends where one of these begins
   int64_t seed = 1234;
   int64_t sample = 0;  // the n-th sample of a prompt; samples differ, and each is a pure function
-                       // of (seed, prompt, sample)
+                       // of (seed, prompt or ids, sample)
   bool wants_log_probs = false;
   // Text as it comes, in whole UTF-8 characters; may be empty.
   std::function<void(const std::string& piece)> on_text = {};

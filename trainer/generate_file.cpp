@@ -58,6 +58,9 @@ class PromptReader {
     const int given = static_cast<int>(value.contains("prompt")) +
                       static_cast<int>(value.contains("messages")) +
                       static_cast<int>(value.contains("tokens"));
+    for (const char* key : {"text", "finish_reason", "sample", "ids", "log_probs"})
+      ORTHANT_CHECK(!value.contains(key), kData, where, ": ", key,
+                    ": is a key of the output, which would replace it; call it otherwise");
     ORTHANT_CHECK(given == 1, kData, where, ": want one of prompt, messages and tokens, got ",
                   json_excerpt(value));
     if (value.contains("prompt")) {

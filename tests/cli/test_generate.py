@@ -68,7 +68,8 @@ class Generate(CliTest):
     def test_bad_prompts_leave_no_output(self):
         for line, words in [("[1]", "want an object"), ('{"x": 1}', "one of prompt, messages and tokens"), ('{"prompt": 3}', "want a text"),
                             ('{"prompt": "a", "tokens": [1]}', "one of prompt, messages and tokens"), ('{"tokens": []}', "one id at least"),
-                            ('{"tokens": [512]}', "want ids below 512, got 512"), ('{"prompt": "a"', "prompts.jsonl:2"), ("", "has no line")]:
+                            ('{"tokens": [512]}', "want ids below 512, got 512"), ('{"prompt": "a"', "prompts.jsonl:2"), ("", "has no line"),
+                            ('{"prompt": "a", "text": "b"}', "text: is a key of the output")]:
             self.prompts.write_text((json.dumps({"prompt": "a"}) if line else "") + "\n" + line + "\n")
             self.check(orthant("generate", self.dir / "stories", "--prompts", self.prompts, "--output", self.dir / "none.jsonl"), 65, words)
         self.assertFalse((self.dir / "none.jsonl").exists())

@@ -5,7 +5,7 @@
     tests/mutants/run.py --check [--fix]                  every bug's place is found once; nothing is built
     tests/mutants/run.py [--only PATTERN]... [--since REV] [--jobs N] [--minutes M] [--tree DIR]
 
-A planted bug (mutants.py) replaces a text in a function, wherever that function stands (anchors.py).  --check says which
+A planted bug (bugs_*.py) replaces a text in a function, wherever that function stands (anchors.py).  --check says which
 entries have lost their place, and what is nearest; --fix writes the function where the text stands now into the entries
 whose text stands in one place only.  Bugs are planted one after the other in a copy of the tree that is built again in
 parts; those of one file follow each other.  Prints caught/planted; exits with 1 when one survives, does not build, has no
@@ -26,9 +26,8 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/mutants"))
 from anchors import Tree  # noqa: E402
-from mutants import MUTANTS  # noqa: E402
+from mutants import FILES, MUTANTS  # noqa: E402
 
-LIST = ROOT / "tests/mutants/mutants.py"
 SCRIPTS = {"orthant": "tests/cli", "mpi_second_loop": "tests/mpi"}  # programs that scripts test: where these stand
 
 
@@ -115,23 +114,28 @@ class Plantation:
         return ("caught" if done is None or done.returncode != 0 else "SURVIVED"), ""
 
 
+def rename(old, new):
+    """True where the text stands once, in one of the lists, which then has the new one."""
+    having = [(path, text) for path in FILES if (text := path.read_text()).count(old)]
+    if len(having) != 1 or having[0][1].count(old) != 1:
+        return False
+    having[0][0].write_text(having[0][1].replace(old, new))
+    return True
+
+
 def find_places(mutants, fix):
     """{name: place}; says which have none."""
-    tree, places, text = Tree(ROOT), {}, LIST.read_text()
+    tree, places = Tree(ROOT), {}
     for mutant in mutants:
         place, fault = tree.find(mutant.where, mutant.old)
         moved = None if place or not fix else tree.moved_to(mutant.where, mutant.old)
-        entry = f'"{mutant.name}", "{mutant.where}"'
-        if moved and text.count(entry) == 1:
-            text = text.replace(entry, f'"{mutant.name}", "{moved.symbol}"')
+        if moved and rename(f'"{mutant.name}", "{mutant.where}"', f'"{mutant.name}", "{moved.symbol}"'):
             place, fault = moved, ""
             print(f"FIXED     {mutant.name}: {mutant.where} -> {moved.symbol} ({moved.file})")
         if place:
             places[mutant.name] = place
         else:
             print(f"STALE     {mutant.name}: {fault}\n          wanted: {mutant.old.strip()}")
-    if text != LIST.read_text():
-        LIST.write_text(text)
     return places
 
 
@@ -194,7 +198,7 @@ def main():
     names = [m.name for m in MUTANTS]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        sys.exit(f"tests/mutants/mutants.py: two bugs are called {twice[0]}")
+        sys.exit(f"tests/mutants: two bugs are called {twice[0]}")
     is_meant = lambda m: not options.only or any(fnmatch.fnmatch(text, p) for p in options.only for text in (m.name, m.where, m.target))
     chosen = [m for m in MUTANTS if is_meant(m)]
     places = find_places(chosen, options.fix)

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "trainer/generate.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <set>
 
 #include "base/philox.h"
 #include "trainer/sampling.h"
@@ -66,6 +69,44 @@ TEST(PenalizeRepetition, DividesPositiveLogitsAndMultipliesOthers) {
   EXPECT_EQ(logits, (std::vector<double>{1.0, -4.0, 0.5, 0.0, 3.0}));
   penalize_repetition(logits, {4}, 1.0);
   EXPECT_EQ(logits[4], 3.0);
+}
+
+// A model that knows nothing: what it writes is the draws alone.
+std::vector<std::vector<int32_t>> drawn(const std::vector<GenerateOptions>& options) {
+  ModelConfig config{.vocab_size = 257,
+                     .hidden_size = 16,
+                     .intermediate_size = 16,
+                     .num_hidden_layers = 1,
+                     .num_attention_heads = 2};
+  config.resolve(64);
+  ParameterStore store;
+  const Transformer model({.config = config}, store);
+  store.initialize(1);
+  copy(Tensor::zeros(model.head().weight().shape(), DType::kF32), model.head().weight().value());
+  model.head().weight().value_changed();
+  std::vector<std::vector<int32_t>> ids;
+  for (const Generated& one : generate(Decoder({&model}), *make_tokenizer("byte"), options))
+    ids.push_back(one.ids);
+  return ids;
+}
+
+TEST(Generate, DrawsAreAFunctionOfSeedPromptAndSample) {
+  const SamplingConfig sampling{.max_new_tokens = 12, .temperature = 1.0};
+  const GenerateOptions text{.prompt = "ab", .sampling = sampling},
+      ids{.ids = {1, 2}, .sampling = sampling};
+  std::vector<GenerateOptions> options = {text, ids, text, ids};
+  for (int i = 0; i < 2; ++i) {
+    options.push_back(i == 0 ? text : ids), options.back().sample = 1;
+    options.push_back(i == 0 ? text : ids), options.back().seed = 7;
+  }
+  options.push_back({.prompt = "ac", .sampling = sampling});
+  options.push_back({.ids = {1, 3}, .sampling = sampling});
+  options.push_back({.ids = {1}, .sampling = sampling});
+  const auto got = drawn(options);
+  EXPECT_EQ(got[0], got[2]);
+  EXPECT_EQ(got[1], got[3]);
+  std::set<std::vector<int32_t>> different(got.begin(), got.end());
+  EXPECT_EQ(different.size(), options.size() - 2);
 }
 
 }  // namespace
