@@ -5,7 +5,8 @@
 //   prompt    a text to go on from
 //   messages  a conversation to answer, by the model's chat template
 //   tokens    the ids to go on from
-// and whatever else, but for the keys below: it is copied.  A line of the output is that object with
+// and whatever else, but for the keys below: it is copied.  A line of the output is that object,
+// with
 //   text            what came
 //   finish_reason   stop: the text ended by itself; length: it had max_new_tokens
 //   sample          its number, where there are several of a prompt

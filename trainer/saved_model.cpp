@@ -80,7 +80,8 @@ std::shared_ptr<Role> make_role(const std::string& command, SavedModel& saved, c
   RunConfig& c = saved.config;
   c.parallel.resolve(world.size());
   c.parallel.pipeline_schedule = "1f1b";
-  check_layout(c.model, c.parallel, world.size(), c.parallel.context_parallel_size);
+  // No sequence is cut: each context-parallel rank decodes the whole.
+  check_layout(c.model, c.parallel, world.size(), 2 * c.parallel.context_parallel_size);
   const Device device = device_for(command, c);
   const Group group = connect_devices(world, device, c.parallel.device_transport);
   const RoleOptions options{
