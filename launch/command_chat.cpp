@@ -46,12 +46,9 @@ int run(const Chat& command) {
          .sampling = command.sampling,
          .seed = command.seed,
          .sample = turn,
-         .on_text = [](const std::string& piece) {
-           std::fwrite(piece.data(), 1, piece.size(), stdout);
-           std::fflush(stdout);
-         }}};
+         .on_text = write_out}};
     const std::string answer = generate(decoder, *saved.tokenizer, wanted).front().text;
-    std::fputc('\n', stdout);
+    write_out("\n");
     messages.push_back({{"role", "assistant"}, {"content", valid_utf8(answer)}});
   }
   if (on_terminal) std::fputc('\n', stderr);

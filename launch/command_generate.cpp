@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <cstdio>
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -52,11 +51,6 @@ std::string prompt_of(const Generate& command) {
   }
   if (text.ends_with('\n')) text.pop_back();
   return text;
-}
-
-void write_out(const std::string& text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  std::fflush(stdout);
 }
 
 // Samples one after another; the first as it comes.

@@ -86,6 +86,11 @@ void open_standard_files() {
   }
 }
 
+void write_out(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), stdout);
+  std::fflush(stdout);
+}
+
 int close_stdout(int code) {
   errno = 0;
   std::cout.flush();

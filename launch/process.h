@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <functional>
+#include <string>
 
 #include "parallel/comm/group.h"
 
@@ -12,6 +13,9 @@ namespace orthant {
 // Files 0 to 2 that the caller has closed become /dev/null: else the first file that is opened gets
 // such a number, and what is printed goes into it.  Before all else.
 void open_standard_files();
+
+// Text that somebody waits for, on stdout at once.
+void write_out(const std::string& text);
 
 // After all else: the exit code, which becomes kCannotWrite, with an error, where all went well but
 // not all of stdout could be written.

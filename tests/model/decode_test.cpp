@@ -5,61 +5,19 @@
 #include <numeric>
 
 #include "base/context.h"
-#include "base/philox.h"
 #include "model/transformer.h"
 #include "tests/data/files.h"
+#include "tests/testing/small_models.h"
 
 namespace orthant {
 namespace {
 
-ModelConfig small_moe() {
-  ModelConfig c{.vocab_size = 61,
-                .hidden_size = 32,
-                .intermediate_size = 40,
-                .num_hidden_layers = 3,
-                .num_attention_heads = 4,
-                .num_key_value_heads = 2,
-                .n_routed_experts = 4,
-                .n_shared_experts = 1,
-                .num_experts_per_tok = 2,
-                .moe_intermediate_size = 24,
-                .first_k_dense_replace = 1};
-  c.resolve(96);
-  return c;
-}
+using testing::small_latent, testing::small_moe, testing::small_sliding;
 
-std::vector<int32_t> tokens(size_t n) {
-  std::vector<int32_t> ids;
-  for (uint64_t i = 0; i < n; ++i)
-    ids.push_back(static_cast<int32_t>(philox({1, 2}, 3, i).x[0] % 61));
-  return ids;
-}
+std::vector<int32_t> tokens(size_t n) { return testing::small_tokens(n); }
 
 std::vector<int32_t> part(const std::vector<int32_t>& ids, size_t begin, size_t end) {
   return {ids.begin() + static_cast<ptrdiff_t>(begin), ids.begin() + static_cast<ptrdiff_t>(end)};
-}
-
-// Windows below and above a block of keys, and a layer without.
-ModelConfig small_sliding() {
-  ModelConfig c = small_moe();
-  c.sliding_window = 20;
-  c.layer_types = {{"sliding_attention"}, {"full_attention"}, {"sliding_attention"}};
-  return c;
-}
-
-// Latent attention with queries of a latent, beyond the length before YaRN.
-ModelConfig small_latent() {
-  ModelConfig c = small_moe();
-  c.num_key_value_heads = 0, c.head_dim = 0;
-  c.kv_lora_rank = 24, c.q_lora_rank = 20;
-  c.qk_nope_head_dim = 10, c.qk_rope_head_dim = 6, c.v_head_dim = 9;
-  c.rope_scaling = {.rope_type = RopeType::kYarn,
-                    .factor = 4.0,
-                    .original_max_position_embeddings = 24,
-                    .mscale = 0.7,
-                    .mscale_all_dim = 0.7};
-  c.resolve(96);
-  return c;
 }
 
 class DecodeTest : public ::testing::TestWithParam<DType> {};

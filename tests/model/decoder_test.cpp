@@ -7,37 +7,17 @@
 #include <algorithm>
 
 #include "base/context.h"
-#include "base/philox.h"
+#include "tests/testing/small_models.h"
 
 namespace orthant {
 namespace {
 
-ModelConfig small_model(int64_t window = 0) {
-  ModelConfig c{.vocab_size = 61,
-                .hidden_size = 32,
-                .intermediate_size = 40,
-                .num_hidden_layers = 2,
-                .num_attention_heads = 4,
-                .num_key_value_heads = 2};
-  c.sliding_window = window;
-  c.resolve(200);
-  return c;
-}
+using testing::small_latent, testing::small_moe, testing::small_sliding;
 
-ModelConfig small_latent() {
-  ModelConfig c = small_model();
-  c.num_key_value_heads = 0, c.head_dim = 0;
-  c.kv_lora_rank = 24;
-  c.qk_nope_head_dim = 10, c.qk_rope_head_dim = 6, c.v_head_dim = 9;
-  c.resolve(200);
-  return c;
-}
+constexpr int64_t kLongest = 200;
 
 std::vector<int32_t> prompt_of(uint32_t seed, size_t length) {
-  std::vector<int32_t> ids;
-  for (uint64_t i = 0; i < length; ++i)
-    ids.push_back(static_cast<int32_t>(philox({seed, 2}, 3, i).x[0] % 61));
-  return ids;
+  return testing::small_tokens(length, seed);
 }
 
 struct Written {
@@ -76,7 +56,8 @@ std::vector<DecodeRequest> requests_with_samples() {
 // Each as if it were alone, whoever else is there, however long prompts are cut, and whether a
 // prompt is read or another's cache is begun with.
 TEST(DecoderTest, EachRequestHasTheBitsOfItAlone) {
-  for (const ModelConfig& config : {small_model(), small_model(20), small_latent()}) {
+  for (const ModelConfig& config :
+       {small_moe(kLongest), small_sliding(kLongest), small_latent(kLongest)}) {
     ParameterStore store;
     const Transformer model({.config = config}, store);
     store.initialize(11);
@@ -102,7 +83,7 @@ TEST(DecoderTest, EachRequestHasTheBitsOfItAlone) {
 // Pages of a prompt are there once: what a batch of samples holds is little more than one.
 TEST(DecoderTest, APromptIsReadOnce) {
   ParameterStore store;
-  const ModelConfig config = small_model();
+  const ModelConfig config = small_moe(kLongest);
   const Transformer model({.config = config}, store);
   store.initialize(11);
   const auto most_of = [&](size_t samples) {

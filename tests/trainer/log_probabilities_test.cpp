@@ -7,58 +7,29 @@
 
 #include "base/philox.h"
 #include "model/decoder.h"
+#include "tests/testing/small_models.h"
 #include "trainer/sampling.h"
 #include "trainer/scoring.h"
 
 namespace orthant {
 namespace {
 
-ModelConfig grouped_queries() {
-  ModelConfig c{.vocab_size = 67,
-                .hidden_size = 48,
-                .intermediate_size = 40,
-                .num_hidden_layers = 3,
-                .num_attention_heads = 6,
-                .num_key_value_heads = 2,
-                .n_routed_experts = 4,
-                .n_shared_experts = 1,
-                .num_experts_per_tok = 2,
-                .moe_intermediate_size = 24,
-                .first_k_dense_replace = 1};
-  c.resolve(160);
-  return c;
-}
+using testing::small_latent, testing::small_moe, testing::small_sliding;
 
-ModelConfig windows() {
-  ModelConfig c = grouped_queries();
-  c.head_dim = 16, c.v_head_dim = 16;
-  c.sliding_window = 20;
-  c.layer_types = {{"sliding_attention"}, {"full_attention"}, {"sliding_attention"}};
-  c.resolve(160);
-  return c;
-}
-
-ModelConfig latents() {
-  ModelConfig c = grouped_queries();
-  c.num_key_value_heads = 0, c.head_dim = 0;
-  c.kv_lora_rank = 24, c.q_lora_rank = 20;
-  c.qk_nope_head_dim = 10, c.qk_rope_head_dim = 6, c.v_head_dim = 9;
-  c.resolve(160);
-  return c;
-}
+constexpr int64_t kLongest = 160;
 
 class LogProbabilities : public ::testing::TestWithParam<DType> {};
 
 TEST_P(LogProbabilities, OfWhatIsWrittenAreThoseOfScoring) {
-  for (const ModelConfig& config : {grouped_queries(), windows(), latents()}) {
+  for (const ModelConfig& config :
+       {small_moe(kLongest), small_sliding(kLongest), small_latent(kLongest)}) {
     ParameterStore store;
     const Transformer model({.config = config, .dtype = GetParam()}, store);
     store.initialize(5);
     std::vector<DecodeRequest> requests;
     for (uint32_t r = 0; r < 7; ++r) {
       DecodeRequest request{.max_new_tokens = 11 + 17 * static_cast<int64_t>(r % 4)};
-      for (uint64_t i = 0; i < 1 + 13 * (r / 2); ++i)
-        request.prompt.push_back(static_cast<int32_t>(philox({r / 2, 2}, 3, i).x[0] % 67));
+      request.prompt = testing::small_tokens(1 + 13 * (r / 2), r / 2);
       requests.push_back(request);
     }
     std::vector<std::vector<double>> told(requests.size());
@@ -66,7 +37,7 @@ TEST_P(LogProbabilities, OfWhatIsWrittenAreThoseOfScoring) {
     callbacks.choose = [&](int64_t request, int64_t place, const std::vector<double>& logits) {
       const auto r = static_cast<size_t>(request);
       const auto token = static_cast<int32_t>(
-          philox({static_cast<uint32_t>(request), 9}, 1, static_cast<uint64_t>(place)).x[0] % 67);
+          philox({static_cast<uint32_t>(request), 9}, 1, static_cast<uint64_t>(place)).x[0] % 61);
       told[r].push_back(log_probability(logits, token));
       return token;
     };
