@@ -2,10 +2,13 @@
 // What every layer is built from, and the weights that layers add to the store.
 #pragma once
 
-#include "layers/adapter.h"
+#include <memory>
+
+#include "layers/lora_config.h"
 #include "layers/tensor_parallel.h"
 #include "parallel/parameter_store.h"
 #include "parallel/rank_groups.h"
+#include "tensor/autograd/ops.h"
 
 namespace orthant {
 
@@ -15,7 +18,7 @@ struct LayerBuilder {
   Device device;
   double init_std;
   RankGroups ranks = {};
-  AdapterFactory adapters = {};  // may be empty
+  std::shared_ptr<const LoraRules> adapters = {};  // null: none
   DType wide() const { return wide_of(dtype); }
   TensorParallel tensor() const { return {ranks.tensor, ranks.sequence_parallel}; }
   // Of what every tensor-parallel rank applies to the stream.

@@ -28,18 +28,18 @@ GroupedLinear::GroupedLinear(const LayerBuilder& build, const std::string& stora
                               .device = build.device,
                               .logical = std::move(logical),
                               .replicas = Replicas::kExpert});
-  ask_for_branches(build, parts.size());
+  const Cut how = shard.num_parts == 1 ? Cut::kNone
+                  : cut == 0           ? Cut::kOutputs
+                                       : Cut::kInputs;
+  adapter_ = ProductAdapter::make(build, weight_->parameter(), how, by_part(parts.size()));
 }
 
-void GroupedLinear::ask_for_branches(const LayerBuilder& build, size_t num_parts) {
+// The logical tensors of each part, by expert.
+std::vector<std::vector<LogicalTensor>> GroupedLinear::by_part(size_t num_parts) const {
   const std::vector<LogicalTensor>& table = weight_->parameter().table();
-  int64_t begin = 0;
-  for (size_t p = 0; p < num_parts; ++p) {
-    std::vector<LogicalTensor> experts;
-    for (size_t i = p; i < table.size(); i += num_parts) experts.push_back(table[i]);
-    branches_.ask_for(build, weight_->parameter(), experts, begin);
-    begin += experts.front().shape[0];
-  }
+  std::vector<std::vector<LogicalTensor>> parts(num_parts);
+  for (size_t i = 0; i < table.size(); ++i) parts[i % num_parts].push_back(table[i]);
+  return parts;
 }
 
 bool GroupedLinear::holds(int64_t i, const std::string& name) const {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "layers/builder.h"
+#include "layers/lora.h"
 
 namespace orthant {
 
@@ -22,17 +23,18 @@ class GroupedLinear {
                 const std::string& prefix, const ExpertShard& shard, InnerDim inner, int64_t in,
                 const std::vector<WeightPart>& parts);
   Var forward(const Var& x, const RowOffsets& offsets) const {
-    return branches_.add_to(grouped_linear(x, *weight_, offsets), x, offsets);
+    return adapter_ ? adapter_->forward(x, *weight_, offsets)
+                    : grouped_linear(x, *weight_, offsets);
   }
   ParameterUse& weight() const { return *weight_; }
   // Whether the i-th of this rank's experts is called so: all its logical names contain `name`.
   bool holds(int64_t i, const std::string& name) const;
 
  private:
-  void ask_for_branches(const LayerBuilder& build, size_t num_parts);
+  std::vector<std::vector<LogicalTensor>> by_part(size_t num_parts) const;
 
   ParameterUse* weight_;
-  Branches branches_;
+  std::shared_ptr<const ProductAdapter> adapter_;  // may be null
 };
 
 }  // namespace orthant

@@ -15,10 +15,16 @@ Head::Head(const LayerBuilder& build, const std::string& name, int64_t vocab, in
     : tensor_(build.tensor()),
       vocab_(vocab),
       weight_(&add_matrix(build, kStorage, width, {{name, vocab, tensor_.part(vocab)}},
-                          {.dtype = build.dtype, .tied = tied})) {}
+                          {.dtype = build.dtype, .tied = tied})),
+      adapter_(LogitsAdapter::make(build, vocab, width, tensor_.part(vocab))) {}
 
 Head::Head(const LayerBuilder& build, const std::string& name, int64_t vocab, Parameter& weight)
-    : tensor_(build.tensor()), vocab_(vocab), weight_(&build.store.tie(name, weight)) {}
+    : tensor_(build.tensor()),
+      vocab_(vocab),
+      weight_(&build.store.tie(name, weight)) {
+  if (name == "lm_head")
+    adapter_ = LogitsAdapter::make(build, vocab, weight.shape()[1], tensor_.part(vocab));
+}
 
 HeadLoss Head::loss(const Var& x, const Tensor& labels, const Tensor& row_weights) const {
   VocabPart part;
@@ -31,11 +37,17 @@ HeadLoss Head::loss(const Var& x, const Tensor& labels, const Tensor& row_weight
       return all;
     };
   }
-  return head_loss(tensor_.enter(x, labels.numel()), *weight_, labels, part, row_weights);
+  const Var all = tensor_.enter(x, labels.numel());
+  return head_loss(all, *weight_, labels, part, row_weights, adapter(all));
+}
+
+HeadAdapter Head::adapter(const Var& x) const {
+  return adapter_ ? adapter_->of(x) : HeadAdapter{};
 }
 
 Tensor Head::logits(const Tensor& x) const {
-  const Tensor own = head_logits(x, *weight_);
+  const NoGradScope no_grad;
+  const Tensor own = head_logits(x, *weight_, adapter(Var(x)));
   return gather_replicated(Var(own), -1, tensor_.group(), tensor_.sizes(vocab_)).value();
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "layers/builder.h"
+#include "layers/lora.h"
 
 namespace orthant {
 
@@ -11,7 +12,8 @@ class Head {
   // tied kMirror: of the embedding that is called so, on another stage.
   Head(const LayerBuilder& build, const std::string& name, int64_t vocab, int64_t width,
        Tied tied = Tied::kNo);
-  // Another use of a weight that is there, called `name`: the embedding's, or another head's.
+  // Another use of a weight that is there, called `name`: the embedding's, or another head's; of
+  // these only "lm_head" may have an adapter.
   Head(const LayerBuilder& build, const std::string& name, int64_t vocab, Parameter& weight);
   // x of the stream; labels i32 [N] and row_weights [N] (see head_loss) of all rows.  Loss and
   // losses are the same on every rank.
@@ -21,9 +23,12 @@ class Head {
   Parameter& weight() const { return weight_->parameter(); }
 
  private:
+  HeadAdapter adapter(const Var& x) const;
+
   TensorParallel tensor_;
   int64_t vocab_;
   ParameterUse* weight_;
+  std::shared_ptr<const LogitsAdapter> adapter_;  // may be null
 };
 
 }  // namespace orthant

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "layers/builder.h"
+#include "layers/lora.h"
 
 namespace orthant {
 
@@ -13,16 +14,16 @@ class Linear {
   Linear(const LayerBuilder& build, const std::string& storage_name, int64_t in,
          const std::vector<WeightPart>& parts, const MatrixOptions& options);
   Var forward(const Var& x) const {
-    const Var y = linear(x, *weight_);
-    return branches_.add_to(bias_ ? add_bias(y, *bias_) : y, x);
+    const Var y = adapter_ ? adapter_->forward(x, *weight_) : linear(x, *weight_);
+    return bias_ ? add_bias(y, *bias_) : y;
   }
   ParameterUse& weight() const { return *weight_; }
-  bool is_plain() const { return branches_.empty(); }  // the weight is all there is
+  bool is_plain() const { return !adapter_; }  // the weight is all there is
 
  private:
   ParameterUse* weight_;
   ParameterUse* bias_ = nullptr;
-  Branches branches_;
+  std::shared_ptr<const ProductAdapter> adapter_;  // may be null
 };
 
 }  // namespace orthant

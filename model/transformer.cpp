@@ -19,7 +19,7 @@ Transformer::Transformer(const TransformerOptions& options, ParameterStore& stor
                          const Transformer* first)
     : options_(options),
       build_{store, options.dtype, options.device, options.config.initializer_range,
-             options.ranks} {
+             options.ranks, options.adapters} {
   const ModelConfig& c = options_.config;
   const auto [begin, end] = options_.layers = settled(options.layers, c);
   const RotaryTable rotary = make_rotary_table(
@@ -54,6 +54,11 @@ void Transformer::add_head() {
 
 void Transformer::add_mtp(const RotaryTable& rotary) {
   const ModelConfig& c = options_.config;
+  ORTHANT_CHECK(!build_.adapters || !(build_.adapters->of("lm_head") ||
+                                      build_.adapters->of("model.embed_tokens")),
+                kConfig, "lora.target_modules: lm_head and embed_tokens cannot have adapters where "
+                "a layer for multi-token prediction uses them too; take them out, or set "
+                "model.num_nextn_predict_layers to 0");
   const Embedding lookup =
       embedding_weight_ ? Embedding(build_, "mtp.embed_tokens", c.vocab_size, *embedding_weight_)
                         : Embedding(build_, kEmbedding, c.vocab_size, c.hidden_size, Tied::kMirror);

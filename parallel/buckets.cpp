@@ -79,6 +79,8 @@ const Group& ReplicaGroups::of(Replicas replicas) const {
       return key_value;
     case Replicas::kExpert:
       return expert;
+    case Replicas::kExpertRows:
+      return expert_rows;
   }
   throw_error(ErrorKind::kInternal, "replicas of no kind");
 }

@@ -41,10 +41,11 @@ inline ElementRange intersection(const ElementRange& a, const ElementRange& b) {
 // ranks some are empty.
 std::vector<int64_t> slice_bounds(std::span<const ElementRange> tensors, int ranks);
 
-// By Parameter::replicas.  Without tensor parallelism, rows and key_value are `dense`.
+// By Parameter::replicas.  Without tensor parallelism, rows and key_value are `dense`; without
+// expert-tensor parallelism, expert_rows is `expert`.
 struct ReplicaGroups {
   Group dense, expert;
-  Group rows = {}, key_value = {};  // undefined where no parameter is of that kind
+  Group rows = {}, key_value = {}, expert_rows = {};  // undefined where no parameter is of that kind
   const Group& of(Replicas replicas) const;
 };
 

@@ -19,6 +19,10 @@ double initial_normal(PhiloxKey key, int64_t index) {
   return radius * (index % 2 == 0 ? std::cos(angle) : std::sin(angle));
 }
 
+double initial_uniform(PhiloxKey key, int64_t index) {
+  return 2.0 * uniform_from(philox(key, 0, static_cast<uint64_t>(index)).x[0]) - 1.0;
+}
+
 // Index in the whole tensor of the i-th element of the rectangle.
 int64_t global_index(const LogicalTensor& t, int64_t i) {
   int64_t index = 0, stride = 1;
@@ -42,7 +46,7 @@ LogicalTensor whole_tensor(std::string name, const Shape& shape, int64_t offset,
 }
 
 void fill_initial(const LogicalTensor& t, int64_t first, const Tensor& part, uint64_t seed) {
-  if (t.init_std == 0.0) {
+  if (t.init_std == 0.0 && t.init_bound == 0.0) {
     ops::fill(part, t.init_value);
     return;
   }
@@ -54,7 +58,8 @@ void fill_initial(const LogicalTensor& t, int64_t first, const Tensor& part, uin
   parallel_for(part.numel(), 4096, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t index = whole ? first + i : global_index(t, first + i);
-      values[i] = t.init_std * initial_normal(key, index);
+      values[i] = t.init_std != 0.0 ? t.init_std * initial_normal(key, index)
+                                    : t.init_bound * initial_uniform(key, index);
     }
   });
   copy(host, part);

@@ -35,6 +35,7 @@ enum class Replicas {
   kRows,      // what tensor-parallel ranks hold whole, each for rows of its own
   kKeyValue,  // keys and values of heads that several tensor-parallel ranks have
   kExpert,    // experts
+  kExpertRows,  // what expert-tensor ranks hold whole, each for its part of an expert
 };
 
 class Parameter {

@@ -39,6 +39,11 @@ ReplicaGroups make_replica_groups(const Group& world, const Mesh& dense, const M
   groups.dense = summing_group(world, dense, cell, "replicas");
   groups.expert =
       summing_group(world, dense, expert.peers(rank, {Axis::kExpertData}), "expert replicas");
+  groups.expert_rows = groups.expert;
+  if (expert.size(Axis::kExpertTensor) > 1)
+    groups.expert_rows =
+        summing_group(world, dense, expert.peers(rank, {Axis::kExpertData, Axis::kExpertTensor}),
+                      "expert replicas x etp");
   groups.rows = groups.key_value = groups.dense;
   if (dense.size(Axis::kTensor) == 1) return groups;
   const std::vector<int> all = dense.peers(rank, {Axis::kData, Axis::kContext, Axis::kTensor});

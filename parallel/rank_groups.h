@@ -22,7 +22,8 @@ struct RankGroups {
   Group micro_batch = Group::self();  // work on one micro-batch, in a stage: context x tensor
   Group losses = Group::self();       // have parts of a micro-batch's losses: pipeline x context
   Group model = Group::self();        // hold all of the model together, some of it more than once
-  ReplicaGroups replicas = {Group::self(), Group::self(), Group::self(), Group::self()};
+  ReplicaGroups replicas = {Group::self(), Group::self(), Group::self(), Group::self(),
+                            Group::self()};
   // Hold each expert once, together: what tokens travel in.  Rank = expert-parallel rank *
   // expert-tensor size + expert-tensor rank.
   Group experts = Group::self();

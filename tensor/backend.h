@@ -40,7 +40,7 @@ struct BackendCall {
 // Forms that a backend may want of a weight [out, in] (or [E, out, in]); see Backend::prepare.
 enum class WeightForm : int32_t { kForward = 0, kDataGrad = 1 };
 
-// c = op(a) op(b), or += with accumulate (then c may be W for M inputs: weight gradients).  2-D
+// c = op(a) op(b), or += with accumulate; c may be W for M inputs (weight gradients, logits).  2-D
 // views.
 struct MatmulArgs {
   View a, b, c;
@@ -48,8 +48,8 @@ struct MatmulArgs {
   const void* prepared_b;  // of b [n, k] with trans_b (kForward) or b [k, n] without (kDataGrad);
                            // may be null
 };
-// Forward: y[r] = x[r] w_e^T.  DataGrad: y[r] = x[r] w_e.  WeightGrad: w_e (+)= y_e^T x_e, w in W,
-// y is read. Expert e owns rows [offsets[e], offsets[e + 1]); offsets is host memory, w is [E, out,
+// Forward: y[r] = x[r] w_e^T.  DataGrad: y[r] = x[r] w_e.  WeightGrad: w_e = y_e^T x_e, w in W, y is
+// read.  += with accumulate. Expert e owns rows [offsets[e], offsets[e + 1]); offsets is host memory, w is [E, out,
 // in].
 enum class ProductForm : int32_t { kForward = 0, kDataGrad = 1, kWeightGrad = 2 };
 struct GroupedMatmulArgs {
@@ -323,7 +323,7 @@ struct BackendComm {
 };
 
 // Bumped with every change of this file; a plugin of another version is refused.
-inline constexpr int32_t kBackendVersion = 6;
+inline constexpr int32_t kBackendVersion = 7;
 
 struct Backend {
   int32_t version;

@@ -2,6 +2,7 @@
 #include "trainer/pretrain_engine.h"
 
 #include "base/context.h"
+#include "trainer/adapters.h"
 #include "trainer/device.h"
 #include "trainer/weight_source.h"
 
@@ -9,6 +10,7 @@ namespace orthant {
 RoleOptions role_options(const RunPlan& plan, Device device) {
   const RunConfig& config = plan.config();
   const ParallelConfig& parallel = config.parallel;
+  const std::shared_ptr<const LoraRules> adapters = lora_rules(config);
   return {.stages = {.model = config.model,
                      .moe = config.moe,
                      .dtype = config.precision,
@@ -18,10 +20,12 @@ RoleOptions role_options(const RunPlan& plan, Device device) {
                      .layers = plan.stage_layers(),
                      .recompute = parallel.recompute,
                      .recompute_layers = parallel.recompute_layers,
-                     .dropout_seed = static_cast<uint64_t>(config.run.seed)},
+                     .dropout_seed = static_cast<uint64_t>(config.run.seed),
+                     .adapters = adapters},
           .training = RoleTraining{.optimizer = config.optimizer,
                                    .zero = parallel.zero_stage == 1,
-                                   .bucket_bytes = parallel.bucket_bytes}};
+                                   .bucket_bytes = parallel.bucket_bytes,
+                                   .trains = trained_with(adapters)}};
 }
 
 EngineOptions engine_options(const RunPlan& plan) {

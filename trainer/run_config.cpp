@@ -24,6 +24,7 @@ void RunConfig::fields(FieldVisitor& v) {
   v.may_change_on_resume([&] { block("parallel", "how the ranks share the work", parallel); });
   block("batch", "batch sizes", batch);
   block("data", "training and validation data", data);
+  block("lora", "adapters of low rank, which train in place of the model", lora);
   block("optimizer", "how weights are updated", optimizer);
   block("schedule", "the learning rate over the steps", schedule);
   v.may_change_on_resume([&] {

@@ -6,6 +6,7 @@
 #include <string>
 
 #include "data/config.h"
+#include "layers/lora_config.h"
 #include "model/config.h"
 #include "moe/config.h"
 #include "optim/config.h"
@@ -24,6 +25,7 @@ struct RunConfig {
   ParallelConfig parallel;
   BatchConfig batch;
   DataConfig data;
+  LoraConfig lora;
   OptimizerConfig optimizer;
   ScheduleConfig schedule;
   EvaluationConfig evaluation;

@@ -42,6 +42,7 @@ void settle(RunConfig& c, int world_size) {
   problems.collect([&] { c.batch.validate(); });
   problems.collect([&] { resolve_routing(c.model, c.moe); });
   problems.collect([&] { c.data.validate(); });
+  problems.collect([&] { c.lora.validate(); });
   problems.collect([&] { c.schedule.validate(); });
   problems.collect([&] { check_optimizer(c.optimizer); });
   if (problems.empty()) return;

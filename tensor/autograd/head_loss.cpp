@@ -15,12 +15,55 @@ using ops::view_of;
 
 namespace {
 
+// One of the products whose sum the logits are: x w^T.
+struct HeadTerm {
+  HeadTerm(const Var& input, Weight& of)
+      : weight(of),
+        x(as_rows(input.value())),
+        wants_dx(grad_enabled() && input.needs_grad()),
+        wants_dw(grad_enabled() && of.trainable()),
+        forward(of.operand(WeightForm::kForward)) {
+    if (!wants_dx) return;
+    dx = Tensor::empty(input.value().shape(), x.dtype(), x.device());
+    back.emplace(of.operand(WeightForm::kDataGrad));
+  }
+
+  void add_logits(int64_t begin, int64_t end, const Tensor& logits, bool accumulate) const {
+    multiply(x.slice(begin, end), false, forward.view(), true, logits, accumulate,
+             forward.prepared());
+  }
+  // Of rows [begin, end); dw null where it is not wanted.
+  void add_gradients(int64_t begin, int64_t end, const Tensor& dlogits, const Tensor* dw,
+                     bool accumulate) const {
+    if (wants_dx) multiply_back(dlogits, *back, as_rows(dx).slice(begin, end));
+    if (dw)
+      multiply(dlogits, true, x.slice(begin, end), false, *dw, accumulate || begin > 0);
+  }
+  // f(dw, accumulate) where the weight's gradient is wanted, f(null, false) otherwise.
+  void with_gradient(FunctionRef<void(const Tensor*, bool)> f) const {
+    if (!wants_dw) return f(nullptr, false);
+    weight.add_gradient([&](const Tensor& dw, bool accumulate) {
+      if (x.dim(0) == 0 && !accumulate) ops::fill(dw, 0.0);
+      f(&dw, accumulate);
+    });
+  }
+
+  Weight& weight;
+  Tensor x;
+  bool wants_dx, wants_dw;
+  Operand forward;
+  std::optional<Operand> back;
+  Tensor dx;
+};
+
 // The head's loss over chunks of rows: only one chunk's logits exist at a time.
 class HeadChunks {
  public:
-  HeadChunks(const Tensor& x, const Operand& head, const Tensor& labels, const VocabPart& part,
+  HeadChunks(const std::vector<HeadTerm>& terms, const Tensor& labels, const VocabPart& part,
              const Tensor& row_weights)
-      : x_(x), head_(head), labels_(labels), part_(part) {
+      : x_(terms.front().x), terms_(terms), labels_(labels), part_(part) {
+    const Tensor& x = x_;
+    const Operand& head = terms.front().forward;
     // The chunk depends on the head alone, so that a row's bits do not change with the batch.
     const int64_t row_bytes = head.view().dim(0) * size_of(wide());
     chunk_rows_ = std::clamp(kChunkBytes / row_bytes, kLeastRows, kMostRows);
@@ -63,7 +106,8 @@ class HeadChunks {
 
   void run_chunk(int64_t begin, int64_t end, const Tensor& dlogits) {
     const Tensor logits = logits_.slice(0, end - begin), labels = labels_.slice(begin, end);
-    multiply_forward(x_.slice(begin, end), head_, logits);
+    for (const HeadTerm& term : terms_)
+      term.add_logits(begin, end, logits, &term != &terms_.front());
     Tensor sums;
     if (part_.gather) {
       const Tensor own = Tensor::empty({end - begin, 3}, DType::kF64, x_.device());
@@ -97,7 +141,7 @@ class HeadChunks {
   }
 
   Tensor x_;
-  const Operand& head_;
+  const std::vector<HeadTerm>& terms_;
   Tensor labels_;
   const VocabPart& part_;
   int64_t chunk_rows_ = 0;
@@ -105,67 +149,78 @@ class HeadChunks {
   Tensor weights_, places_;  // [N, 1]; i32 [chunk, 1] 0, 1, ...; undefined without weights
 };
 
+std::vector<HeadTerm> terms_of(const Var& x, Weight& head, const HeadAdapter& adapter) {
+  std::vector<HeadTerm> terms;
+  const auto add = [&](const Var& input, Weight& weight) {
+    const Tensor rows = as_rows(input.value());
+    check_weight("head_loss",
+                 weight.shape().rank() == 2 && rows.dim(1) == weight.shape()[1] &&
+                     weight.shape()[0] == head.shape()[0],
+                 rows, weight);
+    terms.emplace_back(input, weight);
+  };
+  terms.reserve(2);
+  add(x, head);
+  if (adapter.low.defined()) add(adapter.low, *adapter.b);
+  return terms;
+}
+
 }  // namespace
 
 HeadLoss head_loss(const Var& x, Weight& head, const Tensor& labels, const VocabPart& part,
-                   const Tensor& row_weights) {
-  const Tensor xv = as_rows(x.value());
+                   const Tensor& row_weights, const HeadAdapter& adapter) {
+  const std::vector<HeadTerm> terms = terms_of(x, head, adapter);
+  const Tensor& xv = terms.front().x;
   const int64_t rows = xv.dim(0);
-  check_weight("head_loss", head.shape().rank() == 2 && xv.dim(1) == head.shape()[1], xv, head);
   ORTHANT_OP_CHECK("head_loss", labels.numel() == rows && labels.dtype() == DType::kI32, xv,
                    labels);
   ORTHANT_OP_CHECK("head_loss",
                    !row_weights.defined() || (row_weights.numel() == rows &&
                                               row_weights.dtype() == wide_of(row_weights.dtype())),
                    xv, row_weights);
-  const Operand weight = head.operand(WeightForm::kForward);
-  HeadChunks chunks(xv, weight, labels.view({rows}), part, row_weights);
-  const bool wants_dx = grad_enabled() && x.needs_grad();
-  const bool wants_dw = grad_enabled() && head.trainable();
-  Tensor dx;
-  std::optional<Operand> weight_back;
-  if (wants_dx) {
-    dx = Tensor::empty(x.value().shape(), xv.dtype(), xv.device());
-    weight_back = head.operand(WeightForm::kDataGrad);
-  }
-  const auto data_gradient = [&](int64_t begin, int64_t end, const Tensor& dlogits) {
-    if (wants_dx) multiply_back(dlogits, *weight_back, as_rows(dx).slice(begin, end));
-  };
-  if (wants_dw) {
-    head.add_gradient([&](const Tensor& dw, bool accumulate) {
-      if (rows == 0 && !accumulate) ops::fill(dw, 0.0);
+  HeadChunks chunks(terms, labels.view({rows}), part, row_weights);
+  const HeadTerm &whole = terms.front(), &low = terms.back();
+  const bool has_low = terms.size() > 1;
+  whole.with_gradient([&](const Tensor* dw, bool accumulate) {
+    const auto run = [&](const Tensor* db, bool accumulate_db) {
+      if (!dw && !db && !whole.wants_dx && !low.wants_dx) return chunks.run({});
       chunks.run([&](int64_t begin, int64_t end, const Tensor& dlogits) {
-        data_gradient(begin, end, dlogits);
-        multiply(dlogits, true, xv.slice(begin, end), false, dw, accumulate || begin > 0);
+        whole.add_gradients(begin, end, dlogits, dw, accumulate);
+        if (has_low) low.add_gradients(begin, end, dlogits, db, accumulate_db);
       });
-    });
-  } else if (wants_dx) {
-    chunks.run(data_gradient);
-  } else {
-    chunks.run({});
-  }
+    };
+    has_low ? low.with_gradient(run) : run(nullptr, false);
+  });
   double total = 0;
   for (double loss : chunks.losses().to_doubles()) total += loss;
   const Tensor sum = Tensor::from({1}, {{total}}, chunks.wide(), xv.device());
+  std::vector<Var> inputs = {x};
+  Grads gradients = {whole.dx};
+  if (has_low) {
+    inputs.push_back(adapter.low);
+    gradients.push_back(low.dx);
+  }
   Var result = record(
-      "head_loss", {x}, sum,
-      [dx](const Tensor& dy) -> Grads {
+      "head_loss", std::move(inputs), sum,
+      [gradients = std::move(gradients)](const Tensor& dy) -> Grads {
         ORTHANT_CHECK(
             dy.to_doubles()[0] == 1.0, kInternal,
             "head_loss: its gradients were made in forward: backward starts here, with 1, got ",
             dy.to_doubles()[0]);
-        return {dx};
+        return gradients;
       },
-      head.trainable());
+      whole.wants_dw || low.wants_dw);
   return {std::move(result), chunks.losses(), chunks.unweighted()};
 }
 
-Tensor head_logits(const Tensor& x, Weight& head) {
-  const Tensor rows = as_rows(x);
-  check_weight("head_logits", rows.dim(1) == head.shape()[1], rows, head);
+Tensor head_logits(const Tensor& x, Weight& head, const HeadAdapter& adapter) {
+  const NoGradScope no_grad;
+  const std::vector<HeadTerm> terms = terms_of(Var(x), head, adapter);
+  const Tensor& rows = terms.front().x;
   const Tensor logits =
       Tensor::empty({rows.dim(0), head.shape()[0]}, wide_of(x.dtype()), x.device());
-  multiply_forward(rows, head.operand(WeightForm::kForward), logits);
+  for (const HeadTerm& term : terms)
+    term.add_logits(0, rows.dim(0), logits, &term != &terms.front());
   return logits;
 }
 

@@ -118,10 +118,15 @@ struct VocabPart {
   // the head is whole.  dx is then a partial sum.
   std::function<Tensor(const Tensor& sums)> gather = {};
 };
+// What an adapter adds to the logits: low [N, r] b^T.
+struct HeadAdapter {
+  Var low = {};         // not given: nothing
+  Weight* b = nullptr;  // [V, r]
+};
 HeadLoss head_loss(const Var& x, Weight& head, const Tensor& labels, const VocabPart& part = {},
-                   const Tensor& row_weights = {});
+                   const Tensor& row_weights = {}, const HeadAdapter& adapter = {});
 // The logits themselves, [N, V] in wide_of(x); no gradient.
-Tensor head_logits(const Tensor& x, Weight& head);
+Tensor head_logits(const Tensor& x, Weight& head, const HeadAdapter& adapter = {});
 
 // Rows of x at index i32 [R]; the gradient adds in the order of row_of [N, A], the inverse (i32, -1
 // = none).

@@ -407,14 +407,13 @@ GemmArgs expert_gemm(const GroupedGemmArgs& args, int64_t expert) {
           .trans_b = forward,
           .packed_b = args.packed_w == nullptr ? nullptr : args.packed_w[expert],
           .c = const_cast<char*>(y),
-          .ldc = args.ldy};
+          .ldc = args.ldy,
+          .accumulate = args.accumulate};
 }
 
 }  // namespace
 
 void grouped_gemm_with(const GemmKernel& kernel, const GroupedGemmArgs& args) {
-  ORTHANT_CHECK(args.form == GroupedForm::kWeightGrad || !args.accumulate, kInternal,
-                "grouped_gemm: only weight gradients accumulate");
   std::vector<GemmArgs> products;
   std::vector<Grid> grids;
   std::vector<int64_t> ends;  // running number of blocks

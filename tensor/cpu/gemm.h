@@ -68,7 +68,7 @@ struct GroupedGemmArgs {
   int64_t ldy = 0;
   void* w = nullptr;                              // contiguous
   const PackedMatrix* const* packed_w = nullptr;  // one per expert, op(B) of this form; optional
-  bool accumulate = false;                        // kWeightGrad only
+  bool accumulate = false;
 };
 void grouped_gemm(const GroupedGemmArgs& args);
 

@@ -317,7 +317,7 @@ Product product_of_expert(const GroupedMatmulArgs& args, int64_t expert) {
           .first = at(part.b, part.b_offset),
           .second = at(part.a, part.a_offset),
           .result = at(part.c, part.c_offset),
-          .accumulate = args.accumulate != 0 && args.form == ProductForm::kWeightGrad};
+          .accumulate = args.accumulate != 0};
 }
 
 int grouped_matmul(const BackendCall* call, const GroupedMatmulArgs* args) {

@@ -68,8 +68,10 @@ void multiply_grouped(Trial& run, const Grouped& g) {
     w = g.accumulate ? run.inout("dw", Kind::kWide, shape, normal(3), Near::kWide)
                      : run.out("dw", Kind::kWide, shape, Near::kWide);
   } else {
+    const std::vector<int64_t> shape{rows, data ? g.in : g.out};
     w = run.in(Kind::kModel, {experts, g.out, g.in}, normal(2));
-    y = run.out("y", Kind::kModel, {rows, data ? g.in : g.out}, Near::kModel, g.pad_y);
+    y = g.accumulate ? run.inout("y", Kind::kModel, shape, normal(3), Near::kModel, g.pad_y)
+                     : run.out("y", Kind::kModel, shape, Near::kModel, g.pad_y);
   }
   const void* form = nullptr;
   if (g.prepared) form = run.prepared(w, data ? WeightForm::kDataGrad : WeightForm::kForward);
@@ -101,6 +103,8 @@ void add_product_cases(std::vector<ConformanceCase>& cases) {
   products(
       "accumulated in the wide type",
       transposed({.m = 31, .n = 18, .k = 257, .pad_c = 2, .out = Kind::kWide, .accumulate = true}));
+  products("accumulated",
+           transposed({.m = 31, .n = 18, .k = 257, .pad_c = 2, .accumulate = true}));
   products("prepared weight", {{.m = 13, .n = 40, .k = 36, .trans_b = true, .prepared = true},
                                {.m = 13, .n = 36, .k = 40, .prepared = true},
                                {.m = 1, .n = 37, .k = 33, .trans_b = true, .prepared = true}});
@@ -119,10 +123,9 @@ void add_product_cases(std::vector<ConformanceCase>& cases) {
     grouped("no rows at all", {.form = form, .offsets = none});
     grouped("rows apart", {.form = form, .offsets = some, .pad_x = 3, .pad_y = 1});
     grouped("larger", {.form = form, .offsets = uneven, .in = 65, .out = 34});
-    if (form == ProductForm::kWeightGrad) {
-      grouped("accumulated", {.form = form, .offsets = some, .accumulate = true});
-      grouped("accumulated, no rows at all", {.form = form, .offsets = none, .accumulate = true});
-    } else {
+    grouped("accumulated", {.form = form, .offsets = some, .pad_y = 2, .accumulate = true});
+    grouped("accumulated, no rows at all", {.form = form, .offsets = none, .accumulate = true});
+    if (form != ProductForm::kWeightGrad) {
       grouped("prepared weights",
               {.form = form, .offsets = some, .in = 33, .out = 40, .prepared = true});
     }

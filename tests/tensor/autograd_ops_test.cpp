@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/error.h"
+#include "tensor/autograd/low_rank.h"
 #include "tests/tensor/op_case.h"
 
 namespace orthant::testing {
@@ -33,6 +34,13 @@ RotaryTable rotary_table(DType dtype) {
   return make_rotary_table(9, rotary_frequencies(8, 10000.0), 1.5, wide_of(dtype), Device{});
 }
 
+// Beside columns [1, 5) and [6, 8) of a product.
+LowRank two_parts(OpInputs& in) {
+  return {.a = in.w[1].get(),
+          .parts = {{.b = in.w[2].get(), .begin = 1, .scale = 1.5},
+                    {.b = in.w[3].get(), .begin = 6, .scale = -0.5}}};
+}
+
 std::vector<OpCase> op_cases() {
   const AttentionShape gqa{
       .batch = 2, .heads = 4, .kv_heads = 2, .qk_dim = 6, .v_dim = 4, .scale = 0.4};
@@ -52,6 +60,24 @@ std::vector<OpCase> op_cases() {
        .run =
            [](OpInputs& in) {
              return grouped_linear(in.x[0], *in.w[0], offsets({0, 4, 4, 6, 9}));
+           }},
+      {.name = "adapted_linear",
+       .inputs = {{5, 7}},
+       .weights = {{9, 7}, {5, 7}, {4, 3}, {2, 2}},
+       .run = [](OpInputs& in) { return adapted_linear(in.x[0], *in.w[0], two_parts(in)); }},
+      {.name = "adapted_linear_other_input",
+       .inputs = {{5, 7}, {5, 7}},
+       .weights = {{9, 7}, {5, 7}, {4, 3}, {2, 2}},
+       .run =
+           [](OpInputs& in) {
+             return adapted_linear(in.x[0], *in.w[0], two_parts(in), nullptr, in.x[1]);
+           }},
+      {.name = "adapted_linear_grouped",
+       .inputs = {{9, 5}},
+       .weights = {{4, 8, 5}, {4, 5, 5}, {4, 4, 3}, {4, 2, 2}},
+       .run =
+           [](OpInputs& in) {
+             return adapted_linear(in.x[0], *in.w[0], two_parts(in), offsets({0, 4, 4, 6, 9}));
            }},
       {.name = "embedding",
        .weights = {{6, 4}},
@@ -159,6 +185,16 @@ std::vector<OpCase> op_cases() {
            [](OpInputs& in) {
              const Tensor weights = Tensor::from({5}, {{0.5, 2.5, 3.0, -0.75, 0.0}}, DType::kF32);
              return head_loss(in.x[0], *in.w[0], ints({5}, {0, 8, -1, 3, 3}), {}, weights).sum;
+           },
+       .is_loss = true},
+      {.name = "head_loss_adapted",
+       .inputs = {{5, 4}, {5, 3}},
+       .weights = {{9, 4}, {9, 3}},
+       .run =
+           [](OpInputs& in) {
+             return head_loss(in.x[0], *in.w[0], ints({5}, {0, 8, -1, 3, 3}), {}, {},
+                              {.low = in.x[1], .b = in.w[1].get()})
+                 .sum;
            },
        .is_loss = true},
       {.name = "add_columns",

@@ -334,6 +334,10 @@ inline void check_grouped(const cpu::GemmKernel& kernel) {
           pointers.push_back(owners.back().get());
         }
         Matrix y(dtype, rows, forward ? out : in, 3);
+        const bool accumulate = count == 4;
+        y.fill(numbers);
+        Matrix before(dtype, rows, y.cols);
+        before.copy_from(y, false);
         cpu::grouped_gemm_with(kernel, {.form = form,
                                         .num_experts = experts,
                                         .in = in,
@@ -346,13 +350,14 @@ inline void check_grouped(const cpu::GemmKernel& kernel) {
                                         .y = y.data,
                                         .ldy = y.ld,
                                         .w = w.data,
-                                        .packed_w = packed ? pointers.data() : nullptr});
+                                        .packed_w = packed ? pointers.data() : nullptr,
+                                        .accumulate = accumulate});
         for (int64_t e = 0; e < experts; ++e) {
           const auto part = slice(input, offsets[e], offsets[e + 1]);
           const auto weight = slice(w, e * out, (e + 1) * out);
-          Matrix want(dtype, part->rows, y.cols);
-          run_gemm(kernel, {.trans_b = forward}, *part, *weight, want);
-          EXPECT_TRUE(want.same_bits(y, offsets[e], 0)) << "expert " << e << " packed " << packed;
+          const auto want = slice(before, offsets[e], offsets[e + 1]);
+          run_gemm(kernel, {.trans_b = forward, .accumulate = accumulate}, *part, *weight, *want);
+          EXPECT_TRUE(want->same_bits(y, offsets[e], 0)) << "expert " << e << " packed " << packed;
         }
         EXPECT_TRUE(y.gaps_untouched());
       }

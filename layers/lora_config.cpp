@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "layers/lora_config.h"
+
+#include <algorithm>
+#include <cmath>
+#include <regex>
+
+#include "base/error.h"
+#include "base/problems.h"
+
+namespace orthant {
+namespace {
+
+constexpr const char* kAllLinear = "all-linear";
+
+const EnumNames<LoraInit>& init_names() {
+  static const EnumNames<LoraInit> names = {{LoraInit::kKaiming, "kaiming"},
+                                            {LoraInit::kGaussian, "gaussian"}};
+  return names;
+}
+
+bool is_name(const std::string& pattern) {
+  return pattern.find_first_of("^$*+?()[]{}|\\") == std::string::npos;
+}
+
+// What has another shape of product than a layer's, or routes: adapted where it is named.
+bool wants_a_name(const std::string& module) {
+  return module.ends_with("mlp.gate") || module == "lm_head" || module.ends_with("embed_tokens");
+}
+
+// N of "model.layers.N.", -1 where there is none.
+int64_t layer_of(const std::string& module) {
+  const std::string mark = "layers.";
+  const size_t at = module.find(mark);
+  if (at == std::string::npos) return -1;
+  int64_t layer = -1;
+  for (size_t i = at + mark.size(); i < module.size() && module[i] >= '0' && module[i] <= '9'; ++i)
+    layer = std::max<int64_t>(layer, 0) * 10 + (module[i] - '0');
+  return layer;
+}
+
+template <class Item>
+void list_of(FieldVisitor& v, const char* name, const char* help, std::vector<Item>& items) {
+  v.list(
+      name, help, items.size(), [&items](size_t n) { items.resize(n); },
+      [&items](size_t i, FieldVisitor& item) { items[i].fields(item); });
+}
+
+}  // namespace
+
+void ModulePattern::fields(FieldVisitor& v) {
+  v.field("modules", modules, required_text(),
+          "the last parts of modules' names (q_proj, mlp.gate), a regular expression for whole "
+          "names (model.layers.[0-3].*), or all-linear: every linear map but routers, lm_head and "
+          "embed_tokens");
+}
+
+void LoraException::fields(FieldVisitor& v) {
+  v.field("modules", modules, required_text(), "which modules, as in target_modules");
+  v.field("rank", rank, at_least(0), "their rank; 0 = lora.rank");
+  v.field("alpha", alpha, non_negative(), "their alpha; 0 = lora.alpha");
+}
+
+void LoraConfig::fields(FieldVisitor& v) {
+  v.field("rank", rank, between(0, 65536),
+          "rank of the adapters; 0 = none: the model itself trains");
+  v.field("alpha", alpha, non_negative(),
+          "what adapters give is multiplied by alpha / rank; 0 = twice the rank");
+  v.field("dropout", dropout, below_one(), "dropout on what adapters see, in training");
+  list_of(v, "target_modules", "modules that get an adapter; nothing = all-linear",
+          target_modules);
+  list_of(v, "exclude_modules", "modules that get none, though target_modules names them",
+          exclude_modules);
+  list_of(v, "modules_to_save",
+          "modules that train whole beside the adapters: lm_head, embed_tokens, norms",
+          modules_to_save);
+  v.field("layers_to_transform", layers_to_transform, at_least(0),
+          "adapters in these layers alone; nothing = all");
+  list_of(v, "patterns", "another rank or alpha for some modules; the first that matches holds",
+          patterns);
+  v.field("use_rslora", use_rslora, "multiply by alpha / sqrt(rank) instead");
+  v.field("plus_ratio", plus_ratio, positive(),
+          "learning rate of the B matrices over that of the A matrices");
+  v.field("init", init, init_names(),
+          "first values of the A matrices: kaiming: uniform, up to 1 / sqrt(inputs); gaussian: "
+          "normal, with deviation 1 / rank");
+  v.alias("r", "rank");
+  v.alias("lora_rank", "rank");
+  v.alias("lora_r", "rank");
+  v.alias("lora_alpha", "alpha");
+  v.alias("lora_dropout", "dropout");
+  v.alias("lora_target", "target_modules");
+  v.alias("lora_target_modules", "target_modules");
+  v.alias("additional_target", "modules_to_save");
+  v.alias("lora_modules_to_save", "modules_to_save");
+  v.alias("rslora", "use_rslora");
+  v.alias("loraplus_lr_ratio", "plus_ratio");
+  const ForeignRule maps = neutral({"{}"}, "use lora.patterns: [{modules: q_proj, rank: 16}]");
+  v.foreign("rank_pattern", maps);
+  v.foreign("alpha_pattern", maps);
+  v.foreign("bias", neutral({"none"}, "lora.modules_to_save names what trains whole"));
+}
+
+// Whether a module is meant by one of the texts.
+class LoraRules::Matcher {
+ public:
+  explicit Matcher(std::string pattern) : pattern_(std::move(pattern)) {
+    if (is_name(pattern_)) return;
+    try {
+      expression_.emplace(pattern_, std::regex::ECMAScript | std::regex::optimize);
+    } catch (const std::regex_error& error) {
+      throw_error(ErrorKind::kConfig, concat("'", pattern_, "' is no regular expression (",
+                                             error.what(), ")"));
+    }
+  }
+  bool operator()(const std::string& module) const {
+    if (pattern_ == kAllLinear) return !wants_a_name(module);
+    if (expression_) return std::regex_match(module, *expression_);
+    return module == pattern_ || module.ends_with("." + pattern_);
+  }
+  const std::string& text() const { return pattern_; }
+
+ private:
+  std::string pattern_;
+  std::optional<std::regex> expression_;
+};
+
+void LoraConfig::validate() const {
+  Problems problems;
+  problems.want(is_on() || (target_modules.empty() && exclude_modules.empty() &&
+                            patterns.empty() && modules_to_save.empty()),
+                "lora.rank: want the adapters' rank where lora names modules, got 0");
+  problems.collect([&] { const LoraRules rules(*this); });
+  problems.raise();
+}
+
+LoraRules::LoraRules(const LoraConfig& config) : config_(config) {
+  if (config_.alpha == 0) config_.alpha = 2.0 * static_cast<double>(config_.rank);
+  if (config_.target_modules.empty()) config_.target_modules = {{kAllLinear}};
+  const auto matchers = [](const auto& patterns, const char* key) {
+    std::vector<Matcher> made;
+    for (const auto& pattern : patterns) {
+      try {
+        made.emplace_back(pattern.modules);
+      } catch (const Error& error) {
+        throw_error(error.kind(), concat("lora.", key, ": ", error.what()));
+      }
+    }
+    return made;
+  };
+  targets_ = matchers(config_.target_modules, "target_modules");
+  excluded_ = matchers(config_.exclude_modules, "exclude_modules");
+  saved_ = matchers(config_.modules_to_save, "modules_to_save");
+  exceptions_ = matchers(config_.patterns, "patterns");
+}
+
+LoraRules::~LoraRules() = default;
+
+std::optional<LoraRule> LoraRules::of(const std::string& module) const {
+  const auto matches = [&](const Matcher& matcher) { return matcher(module); };
+  if (std::none_of(targets_.begin(), targets_.end(), matches) || saves(module) ||
+      std::any_of(excluded_.begin(), excluded_.end(), matches))
+    return std::nullopt;
+  const std::vector<int64_t>& layers = config_.layers_to_transform;
+  if (!layers.empty() && std::find(layers.begin(), layers.end(), layer_of(module)) == layers.end())
+    return std::nullopt;
+  LoraRule rule{.rank = config_.rank, .dropout = config_.dropout, .init = config_.init};
+  double alpha = config_.alpha;
+  const auto other = std::find_if(exceptions_.begin(), exceptions_.end(), matches);
+  if (other != exceptions_.end()) {
+    const LoraException& with = config_.patterns[static_cast<size_t>(other - exceptions_.begin())];
+    if (with.rank > 0) rule.rank = with.rank;
+    if (with.alpha > 0) alpha = with.alpha;
+  }
+  const auto rank = static_cast<double>(rule.rank);
+  rule.scale = alpha / (config_.use_rslora ? std::sqrt(rank) : rank);
+  return rule;
+}
+
+bool LoraRules::saves(const std::string& module) const {
+  return std::any_of(saved_.begin(), saved_.end(),
+                     [&](const Matcher& matcher) { return matcher(module); });
+}
+
+std::vector<std::string> LoraRules::unmatched(const std::vector<std::string>& modules) const {
+  std::vector<std::string> lines;
+  const auto look = [&](const std::vector<Matcher>& matchers, const char* key) {
+    for (const Matcher& matcher : matchers)
+      if (std::none_of(modules.begin(), modules.end(), matcher))
+        lines.push_back(concat("lora.", key, ": ", matcher.text()));
+  };
+  look(targets_, "target_modules");
+  look(excluded_, "exclude_modules");
+  look(saved_, "modules_to_save");
+  look(exceptions_, "patterns");
+  return lines;
+}
+
+std::string module_of(const std::string& tensor) {
+  if (const size_t at = tensor.find(".lora_"); at != std::string::npos) return tensor.substr(0, at);
+  const std::string suffix = ".weight";
+  return tensor.ends_with(suffix) ? tensor.substr(0, tensor.size() - suffix.size()) : tensor;
+}
+
+bool is_adapter_tensor(const std::string& name) {
+  return name.find(".lora_") != std::string::npos;
+}
+
+}  // namespace orthant

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: Apache-2.0
+// The `lora:` block of a run: which products get adapters of low rank, and of what kind.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/config/fields.h"
+
+namespace orthant {
+
+// Names modules, as a weight is called without ".weight" ("model.layers.3.self_attn.q_proj"): by
+// the last parts of the name ("q_proj", "mlp.gate"), or, where it has other signs than those of
+// names, by a regular expression for all of it; "all-linear": see LoraRules.
+struct ModulePattern {
+  std::string modules;
+  void fields(FieldVisitor& v);
+};
+
+// Another rank or alpha for some modules.
+struct LoraException {
+  std::string modules;
+  int64_t rank = 0;  // 0: lora.rank
+  double alpha = 0;  // 0: lora.alpha
+  void fields(FieldVisitor& v);
+};
+
+enum class LoraInit { kKaiming, kGaussian };
+
+struct LoraConfig {
+  int64_t rank = 0;  // 0: no adapters
+  double alpha = 0;  // 0: twice the rank
+  double dropout = 0;
+  std::vector<ModulePattern> target_modules, exclude_modules, modules_to_save;
+  std::vector<int64_t> layers_to_transform;
+  std::vector<LoraException> patterns;
+  bool use_rslora = false;
+  double plus_ratio = 1.0;
+  LoraInit init = LoraInit::kKaiming;
+
+  bool is_on() const { return rank > 0; }
+  void fields(FieldVisitor& v);
+  // Error(kConfig): patterns that are none, keys without a rank.
+  void validate() const;
+};
+
+// The adapter of one module.
+struct LoraRule {
+  int64_t rank = 0;
+  double scale = 1.0;  // alpha / rank, or alpha / sqrt(rank)
+  double dropout = 0;
+  LoraInit init = LoraInit::kKaiming;
+};
+
+// Which modules get which adapter, by name.
+class LoraRules {
+ public:
+  explicit LoraRules(const LoraConfig& config);
+  ~LoraRules();
+  LoraRules(const LoraRules&) = delete;
+  LoraRules& operator=(const LoraRules&) = delete;
+
+  // None: the module has no adapter.  "all-linear" is every linear map but routers, the head and
+  // embeddings, which want to be named.
+  std::optional<LoraRule> of(const std::string& module) const;
+  // Whether the module trains whole.
+  bool saves(const std::string& module) const;
+  const LoraConfig& config() const { return config_; }
+
+  // The patterns that match none of these modules, "lora.target_modules: q_projj" each.
+  std::vector<std::string> unmatched(const std::vector<std::string>& modules) const;
+
+ private:
+  class Matcher;
+  bool excludes(const std::string& module) const;
+
+  LoraConfig config_;
+  std::vector<Matcher> targets_, excluded_, saved_, exceptions_;
+};
+
+// "model.layers.3.self_attn.q_proj", of the weight with ".weight" and of an adapter beside it.
+std::string module_of(const std::string& tensor);
+// Whether a logical tensor belongs to an adapter, by its name.
+bool is_adapter_tensor(const std::string& name);
+
+}  // namespace orthant
