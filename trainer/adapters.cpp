@@ -1,14 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/adapters.h"
 
+#include <cmath>
+#include <filesystem>
 #include <map>
 #include <set>
 #include <sstream>
 
+#include "base/checksum.h"
 #include "base/error.h"
+#include "base/log.h"
+#include "checkpoint/file_io.h"
+#include "checkpoint/reader.h"
+#include "trainer/run/progress.h"
+#include "trainer/training_state.h"
 
 namespace orthant {
 namespace {
+
+constexpr const char* kRunMark = "RUN/";
 
 struct NamedSize {
   int64_t numel = 0;
@@ -45,6 +55,46 @@ std::function<bool(const std::string&)> trained_with(
   };
 }
 
+std::string weights_fingerprint(const Manifest& manifest) {
+  Checksum sum;
+  for (const ManifestTensor& tensor : manifest.tensors) {
+    if (tensor.name.starts_with(kOptimizerPrefix)) continue;
+    std::string text = concat(tensor.name, ' ', tensor.global_shape.text(), ' ', name_of(tensor.dtype));
+    for (const ManifestSlice& slice : tensor.slices)
+      text += concat(' ', slice_key("", tensor.global_shape, slice.slice), ' ', slice.checksum);
+    sum.update(text.data(), text.size());
+  }
+  return sum.hex();
+}
+
+AdapterBase base_at(const Manifest& manifest, const std::string& run_dir) {
+  const auto absolute = [](const std::string& path) {
+    return std::filesystem::absolute(path).lexically_normal().string();
+  };
+  std::string place = absolute(manifest.directory);
+  const std::string run = absolute(run_dir) + "/";
+  // It may move with its run.
+  if (place.starts_with(run)) place = kRunMark + place.substr(run.size());
+  return {.place = std::move(place), .fingerprint = weights_fingerprint(manifest)};
+}
+
+Manifest find_base(const AdapterBase& base, const std::string& run_dir,
+                   const std::string& instead) {
+  std::string path = base.place.starts_with(kRunMark)
+                         ? run_dir + "/" + base.place.substr(std::string(kRunMark).size())
+                         : base.place;
+  if (!path_exists(path + "/manifest.json") && !instead.empty()) path = instead;
+  ORTHANT_CHECK(path_exists(path + "/manifest.json"), kMissingInput, run_dir,
+                ": the base of its adapters, ", path,
+                ", does not exist any more; put it back, or name it with model.from");
+  Manifest manifest = read_manifest(path);
+  const std::string found = weights_fingerprint(manifest);
+  ORTHANT_CHECK(found == base.fingerprint, kData, path, ": is not the base of the adapters in ",
+                run_dir, ": its weights have the fingerprint ", found, ", theirs had ",
+                base.fingerprint);
+  return manifest;
+}
+
 TrainedShare check_trained(const Role& role, const LoraRules* rules) {
   TrainedShare share;
   std::vector<std::string> modules;
@@ -63,6 +113,17 @@ TrainedShare check_trained(const Role& role, const LoraRules* rules) {
   for (const std::string& part : last_parts) known += (known.empty() ? "" : ", ") + part;
   throw_error(ErrorKind::kConfig,
               concat(unmatched.front(), " names no module of the model; those end in ", known));
+}
+
+void describe_training(const TrainedShare& share) {
+  if (share.trained == share.all) return;
+  const double percent =
+      std::round(1e4 * static_cast<double>(share.trained) / static_cast<double>(share.all)) / 100;
+  log::info("trains: ", with_thousands(share.trained), " of ", with_thousands(share.all),
+            " parameters (", percent, "%): ", with_thousands(share.adapters),
+            " of adapters, ", with_thousands(share.trained - share.adapters),
+            " of the model; the other ", with_thousands(share.all - share.trained),
+            " are frozen");
 }
 
 }  // namespace orthant

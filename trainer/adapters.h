@@ -18,6 +18,24 @@ std::shared_ptr<const LoraRules> lora_rules(const RunConfig& config);
 std::function<bool(const std::string& logical_name)> trained_with(
     const std::shared_ptr<const LoraRules>& rules);
 
+// Where the base of a run's adapters is, as its checkpoints say.
+struct AdapterBase {
+  std::string place;        // of a checkpoint: "RUN/base/checkpoints/step-00000000", or a path
+  std::string fingerprint;  // of its weights
+  void fields(FieldVisitor& v) {
+    v.field("base", place, any_text(), "checkpoint that the adapters stand beside, if any");
+    v.field("base_fingerprint", fingerprint, any_text(), "of its weights");
+  }
+};
+// Of a checkpoint that a run in `run_dir` takes for its base.
+AdapterBase base_at(const Manifest& manifest, const std::string& run_dir);
+// The base that a run in `run_dir` had.  Error(kMissingInput), Error(kData): it is not there any
+// more, or has other weights; `instead`, if any, is looked at then.
+Manifest find_base(const AdapterBase& base, const std::string& run_dir,
+                   const std::string& instead = "");
+// XXH3-128 of names, shapes and checksums of the weights.
+std::string weights_fingerprint(const Manifest& manifest);
+
 // Elements of the whole model.
 struct TrainedShare {
   int64_t trained = 0, adapters = 0, all = 0;  // trained: adapters included
@@ -25,5 +43,7 @@ struct TrainedShare {
 // Counts them, and checks that every pattern of the rules, if there are any, names a module of the
 // model: Error(kConfig) otherwise.  Collective over the role's world.
 TrainedShare check_trained(const Role& role, const LoraRules* rules);
+// Logs what trains and what is frozen, where anything is.
+void describe_training(const TrainedShare& share);
 
 }  // namespace orthant

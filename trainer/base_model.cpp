@@ -124,36 +124,64 @@ LoadedConfig<RunConfig> load_run_config(const std::string& path,
   return with_base;
 }
 
-RunBeginning begin_from_base(const RunConfig& config, bool is_new, const Group& world) {
+namespace {
+
+// The checkpoint that a run begins with; a published model is imported first.
+std::string first_checkpoint(const RunConfig& config) {
   const std::string& from = config.model.from;
+  if (is_run(from)) return find_checkpoint("model.from", from);
+  const std::string imported = config.run.dir + "/base";
+  if (!is_run(imported)) {
+    log::info("model.from: importing ", from, " into ", imported);
+    import_model({.folder = from,
+                  .run_dir = imported,
+                  .predicts_further = config.model.num_nextn_predict_layers > 0});
+  }
+  return find_checkpoint("model.from", imported);
+}
+
+// Where a base is looked for that is not where it was.
+std::string other_place(const RunConfig& config) {
+  const std::string& from = config.model.from;
+  return !from.empty() && path_exists(from) && is_run(from) ? find_checkpoint("model.from", from)
+                                                            : "";
+}
+
+}  // namespace
+
+RunBeginning begin_from_base(const RunConfig& config, const AdapterBase* stored,
+                             const Group& world) {
+  const bool adapts = config.lora.is_on();
   const auto seed = static_cast<uint64_t>(config.run.seed);
-  if (from.empty()) return {random_weights(seed)};
-  const RunPaths run{config.run.dir};
-  const std::string imported = run.dir + "/base";
-  const bool further = config.model.num_nextn_predict_layers > 0;
-  const bool is_ours = is_run(from);
+  ORTHANT_CHECK(!adapts || stored || !config.model.from.empty(), kConfig,
+                "lora.rank: adapters want a model to stand beside: model.from, a published model's "
+                "folder, a run directory or one of its checkpoints");
+  // Without adapters, weights come with the run's own checkpoint.
+  if (stored ? !adapts : config.model.from.empty()) return {random_weights(seed)};
   // All ranks take what the first one finds.
   const std::string checkpoint = first_rank_does(world, [&] {
-    if (!is_new) return std::string();
-    if (is_ours) return find_checkpoint("model.from", from);
-    if (!is_run(imported)) {
-      log::info("model.from: importing ", from, " into ", imported);
-      import_model({.folder = from, .run_dir = imported, .predicts_further = further});
-    }
-    return find_checkpoint("model.from", imported);
+    return stored ? find_base(*stored, config.run.dir, other_place(config)).directory
+                  : first_checkpoint(config);
   });
-  // The weights come with the run's own checkpoint.
-  if (checkpoint.empty()) return {random_weights(seed)};
   Manifest manifest = read_manifest(checkpoint);
-  if (further) check_predicts_further(manifest, config.model);
-  first_rank_does(world, [&] {
-    keep_files(run_of(manifest), run);
-    return std::string();
-  });
-  log::info("model.from: begins with the weights of ", checkpoint);
+  if (config.model.num_nextn_predict_layers > 0) check_predicts_further(manifest, config.model);
+  if (!stored) {
+    first_rank_does(world, [&] {
+      keep_files(run_of(manifest), {config.run.dir});
+      return std::string();
+    });
+    log::info("model.from: begins with the weights of ", checkpoint);
+  }
+  RunBeginning beginning;
   const auto begin = manifest.extra.find(kBeginKey);
-  std::string begins_with = begin == manifest.extra.end() ? "" : begin->second;
-  return {checkpoint_weights(std::move(manifest)), std::move(begins_with)};
+  if (begin != manifest.extra.end()) beginning.begins_with = begin->second;
+  if (!adapts) {
+    beginning.weights = checkpoint_weights(std::move(manifest));
+    return beginning;
+  }
+  beginning.base = stored ? *stored : base_at(manifest, config.run.dir);
+  beginning.weights = adapted_weights(std::move(manifest), random_adapters(seed));
+  return beginning;
 }
 
 }  // namespace orthant

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/config/config.h"
+#include "trainer/adapters.h"
 #include "trainer/role.h"
 #include "trainer/run_config.h"
 
@@ -23,11 +24,15 @@ LoadedConfig<RunConfig> load_run_config(const std::string& path,
 
 // The run's first weights: those of the base, or drawn.  A published model is imported into
 // RUN/base, once, and what goes with it (tokenizer, chat template) is kept in RUN/hub for an
-// export.  is_new: the run has no checkpoint yet.  Collective.
+// export.  Adapters keep their base: it is found again when the run goes on.
 struct RunBeginning {
   WeightSource weights;
   std::string begins_with = {};  // the token that every text of the base begins with
+  AdapterBase base = {};         // of adapters
 };
-RunBeginning begin_from_base(const RunConfig& config, bool is_new, const Group& world);
+// stored: the base that a run which goes on has had; null where the run has no checkpoint yet.
+// Error(kConfig): adapters without a base.  Collective.
+RunBeginning begin_from_base(const RunConfig& config, const AdapterBase* stored,
+                             const Group& world);
 
 }  // namespace orthant

@@ -190,9 +190,10 @@ PretrainResult pretrain(const PretrainOptions& options, const Group& host_world)
   const RunPlan plan = going_on(options.plan, stored);
   const RunConfig& config = plan.config();
   const BatchSizes sizes = settle_sizes(config, session.checkpoint(), stored);
-  const RunBeginning beginning = begin_from_base(config, !session.checkpoint(), world);
+  const RunBeginning beginning = begin_from_base(config, session.checkpoint() ? &stored.base : nullptr, world);
   Engine engine = pretrain_engine(plan, world, device, beginning.weights);
   Role& role = engine.role();
+  describe_training(check_trained(role, lora_rules(config).get()));
   check_routing(config, role);
   PretrainState state;
   session.begin({.configuration = yaml,
@@ -213,7 +214,8 @@ PretrainResult pretrain(const PretrainOptions& options, const Group& host_world)
            .tokenizer = data.tokenizer->name(),
            .begins_with = session.checkpoint() ? stored.begins_with : beginning.begins_with,
            .total_steps = config.schedule.total_steps,
-           .sequence_length = config.batch.sequence_length};
+           .sequence_length = config.batch.sequence_length,
+           .base = beginning.base};
   if (session.is_first())
     for (const ModelFile& file : data.tokenizer->model_files())
       replace_file(session.paths().file(file.name), file.content);

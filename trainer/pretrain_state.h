@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "checkpoint/manifest.h"
+#include "trainer/adapters.h"
 #include "trainer/run_plan.h"
 
 namespace orthant {
@@ -16,7 +17,9 @@ struct PretrainState {
   std::string begins_with;      // the token before every text, of a base that has one
   int64_t total_steps = 0;      // of the schedule
   int64_t sequence_length = 0;  // of the samples that were counted; 0: before this was kept
+  AdapterBase base;             // of a run that trains adapters
   void fields(FieldVisitor& v) {
+    base.fields(v);
     v.field("data_fingerprint", data_fingerprint, any_text(), "of what decides a sample");
     v.field("tokenizer", tokenizer, any_text(), "its name");
     v.field("begins_with", begins_with, any_text(), "the token before every text, if any");

@@ -55,6 +55,8 @@ class Role {
   bool predicts_further() const { return config().num_nextn_predict_layers > 0; }
   StagePipeline& pipeline() { return *pipeline_; }
   const StagePipeline& pipeline() const { return *pipeline_; }
+  // It is adapters over a base, which stays as it is.
+  bool has_adapters() const { return options_.stages.adapters != nullptr; }
   // The whole model: without pipeline parallelism.
   const Transformer& model() const { return *pipeline_->stages().front(); }
   ParameterStore& store() { return store_; }

@@ -9,6 +9,7 @@
 #include "checkpoint/reader.h"
 #include "parallel/comm/transport.h"
 #include "tensor/plugin.h"
+#include "trainer/adapters.h"
 #include "trainer/device.h"
 #include "trainer/hub/hub_folder.h"
 #include "trainer/run/run_dir.h"
@@ -75,6 +76,22 @@ std::string find_checkpoint(const std::string& command, const std::string& path)
 
 namespace {
 
+WeightSource weights_of_run(const SavedModel& saved) {
+  AdapterBase base;
+  const auto read = [&](const char* key, std::string& value) {
+    const auto found = saved.manifest.extra.find(key);
+    if (found != saved.manifest.extra.end()) value = found->second;
+  };
+  read("base", base.place);
+  read("base_fingerprint", base.fingerprint);
+  if (base.place.empty()) return checkpoint_weights(saved.manifest);
+  return adapted_weights(
+      find_base(base, paths_of(saved.manifest).dir),
+      checkpoint_weights(saved.manifest, "", [&saved](const std::string& name) {
+        return saved.manifest.find(name) != nullptr;
+      }));
+}
+
 // The model on its ranks, with a pipeline's stages in order and nothing that trains.
 std::shared_ptr<Role> make_role(const std::string& command, SavedModel& saved, const Group& world) {
   RunConfig& c = saved.config;
@@ -91,10 +108,11 @@ std::shared_ptr<Role> make_role(const std::string& command, SavedModel& saved, c
                  .device = device,
                  .layers = split_stages(c.model, c.model.max_position_embeddings,
                                         static_cast<int>(c.parallel.pipeline_parallel_size),
-                                        c.parallel.pipeline_layers)}};
+                                        c.parallel.pipeline_layers),
+                 .adapters = lora_rules(c)}};
   return std::make_shared<Role>(options,
                                 make_rank_groups(group, c.parallel, c.model.num_key_value_heads),
-                                checkpoint_weights(saved.manifest));
+                                weights_of_run(saved));
 }
 
 }  // namespace

@@ -39,6 +39,8 @@ std::vector<CheckpointTensor> role_tensors(const Role& role) {
   };
   if (role.trains())
     for (const ParameterOptimizer::State& state : role.optimizer().state()) add_trained(state);
+  // The base of adapters is a checkpoint of its own.
+  if (role.has_adapters()) return tensors;
   for (const Parameter* parameter : fixed_parameters(role.store())) {
     for (const LogicalTensor& logical : parameter->logical())
       tensors.push_back(piece_of(logical, {0, logical.shape.numel()},
@@ -49,10 +51,12 @@ std::vector<CheckpointTensor> role_tensors(const Role& role) {
 }
 
 std::vector<CheckpointTensor> weight_tensors(const ParameterStore& store, const Manifest& manifest,
-                                             const std::string& prefix) {
+                                             const std::string& prefix,
+                                             const TensorChoice& chosen) {
   std::vector<CheckpointTensor> tensors;
   for (const auto& parameter : store.all()) {
     for (const LogicalTensor& logical : parameter->logical()) {
+      if (chosen && !chosen(logical.name)) continue;
       const ManifestTensor* stored = manifest.find(prefix + logical.name);
       const DType dtype = stored ? stored->dtype : parameter->grad_dtype();
       tensors.push_back(piece_of(logical, {0, logical.shape.numel()},
@@ -68,7 +72,9 @@ void set_weights(ParameterStore& store, const std::vector<CheckpointTensor>& ten
   for (const CheckpointTensor& tensor : tensors) by_name[tensor.name] = &tensor;
   for (const auto& parameter : store.all()) {
     for (const LogicalTensor& logical : parameter->logical()) {
-      copy(by_name.at(prefix + logical.name)->data.view(logical.shape),
+      const auto found = by_name.find(prefix + logical.name);
+      if (found == by_name.end()) continue;
+      copy(found->second->data.view(logical.shape),
            parameter->logical_part(parameter->value(), logical));
     }
     parameter->value_changed();

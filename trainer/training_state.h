@@ -2,12 +2,15 @@
 // What a checkpoint holds of a role, under layout-free names, the role's prefix in front of all.
 //
 //   <logical name>                          weights in the wide type (f64 for f64 models, else
-//                                           f32: the masters); frozen ones in the model's own type
+//                                           f32: the masters); frozen ones in the model's own type,
+//                                           and not at all beside adapters
 //   optimizer.exp_avg.<logical name>        AdamW's first moment
 //   optimizer.exp_avg_sq.<logical name>     its second moment
 //   hub.<name>                              kept for an export alone
 #pragma once
 
+#include <functional>
+#include <string>
 #include <vector>
 
 #include "checkpoint/checkpoint_tensor.h"
@@ -31,11 +34,14 @@ CheckpointTensor piece_of(const LogicalTensor& logical, const ElementRange& elem
 // Views of this rank's masters and moments (with ZeRO, ranges of the tensors' elements), and of
 // what no optimizer updates.
 std::vector<CheckpointTensor> role_tensors(const Role& role);
+// Which logical tensors are meant, by name; empty: all.
+using TensorChoice = std::function<bool(const std::string& name)>;
 // Weights only, as fresh tensors to load a checkpoint into, in the dtype that it has them in: for a
 // model of any precision.
 std::vector<CheckpointTensor> weight_tensors(const ParameterStore& store, const Manifest& manifest,
-                                             const std::string& prefix = "");
-// Writes such tensors into the store's parameters, converting.
+                                             const std::string& prefix = "",
+                                             const TensorChoice& chosen = {});
+// Writes such tensors into the store's parameters, converting; others stay as they are.
 void set_weights(ParameterStore& store, const std::vector<CheckpointTensor>& tensors,
                  const std::string& prefix = "");
 

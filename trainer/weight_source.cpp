@@ -5,7 +5,6 @@
 
 #include "base/error.h"
 #include "checkpoint/reader.h"
-#include "trainer/training_state.h"
 
 namespace orthant {
 namespace {
@@ -25,7 +24,9 @@ void set_masters(Role& role, const std::vector<CheckpointTensor>& tensors) {
   for (const CheckpointTensor& tensor : tensors) by_name[tensor.name] = &tensor;
   for (const ParameterOptimizer::State& state : role.optimizer().state()) {
     for (const auto& [logical, elements, in_span] : state.pieces()) {
-      const Tensor& data = by_name.at(role.prefix() + logical->name)->data;
+      const auto found = by_name.find(role.prefix() + logical->name);
+      if (found == by_name.end()) continue;
+      const Tensor& data = found->second->data;
       copy(data.flat(elements.begin, elements.end),
            state.span.master.flat(in_span.begin, in_span.end));
     }
@@ -41,9 +42,10 @@ WeightSource random_weights(uint64_t seed) {
   };
 }
 
-WeightSource checkpoint_weights(Manifest manifest, std::string prefix) {
-  return [manifest = std::move(manifest), prefix = std::move(prefix)](Role& role) {
-    std::vector<CheckpointTensor> weights = weight_tensors(role.store(), manifest, prefix);
+WeightSource checkpoint_weights(Manifest manifest, std::string prefix, TensorChoice chosen) {
+  return [manifest = std::move(manifest), prefix = std::move(prefix),
+          chosen = std::move(chosen)](Role& role) {
+    std::vector<CheckpointTensor> weights = weight_tensors(role.store(), manifest, prefix, chosen);
     // Moments, and other roles, stay where they are.
     std::vector<std::string> unused;
     for (const ManifestTensor& tensor : manifest.tensors) unused.push_back(tensor.name);
@@ -52,6 +54,29 @@ WeightSource checkpoint_weights(Manifest manifest, std::string prefix) {
       tensor.name = role.prefix() + tensor.name.substr(prefix.size());
     set_weights(role.store(), weights, role.prefix());
     set_masters(role, weights);
+  };
+}
+
+WeightSource random_adapters(uint64_t seed) {
+  return [seed](Role& role) {
+    const auto is_adapter = [](const Parameter& parameter) {
+      return is_adapter_tensor(parameter.table().front().name);
+    };
+    for (const auto& parameter : role.store().all())
+      if (is_adapter(*parameter)) parameter->initialize(seed);
+    if (!role.trains()) return;
+    for (const ParameterOptimizer::State& state : role.optimizer().state())
+      if (is_adapter(*state.parameter))
+        state.parameter->write_initial_values(seed, state.range.begin, state.span.master);
+  };
+}
+
+WeightSource adapted_weights(Manifest base, WeightSource adapters) {
+  const auto is_base = [](const std::string& name) { return !is_adapter_tensor(name); };
+  return [of_base = checkpoint_weights(std::move(base), "", is_base),
+          adapters = std::move(adapters)](Role& role) {
+    of_base(role);
+    adapters(role);
   };
 }
 
