@@ -18,6 +18,7 @@ Replicas partial_sums_beside(Replicas base) {
 struct Part {
   std::vector<LogicalTensor> weights;
   LoraRule rule;
+  size_t place;   // among the product's parts
   int64_t begin;  // of its columns
   int64_t rows() const { return weights.front().shape[0]; }
 };
@@ -89,7 +90,7 @@ ParameterUse& add_b(const LayerBuilder& build, const Parameter& base, const Part
   }
   const bool grouped = base.shape().rank() == 3;
   return build.store.add(
-      {.name = concat(base.name(), ".lora_B.", part.begin),
+      {.name = concat(base.name(), ".lora_B.", part.place),
        .shape = grouped ? Shape{std::ssize(part.weights), rows, rank} : Shape{rows, rank},
        .dtype = base.dtype(),
        .device = base.device(),
@@ -126,21 +127,40 @@ Replicas beside_vocabulary(const LayerBuilder& build) {
 
 }  // namespace
 
+Var ProductAdapter::dropped(const Var& x, bool grouped) const {
+  if (!set_->drops()) return {};
+  const AdapterRows& rows = set_->rows();
+  const bool all = x.value().dim(0) == rows.local.numel();
+  const Tensor& tokens = grouped ? set_->expert_rows() : all ? rows.local : rows.own;
+  return dropout(x, set_->rules().config().dropout,
+                 make_key(set_->seed(), RandomPurpose::kDropout, site_), rows.step,
+                 {.tokens = tokens, .width = width_, .column = column_});
+}
+
+Var ProductAdapter::forward(const Var& x, Weight& base, const RowOffsets& offsets) const {
+  return adapted_linear(x, base, low_, offsets, dropped(x, offsets != nullptr));
+}
+
 std::shared_ptr<const ProductAdapter> ProductAdapter::make(
     const LayerBuilder& build, const Parameter& base, Cut cut,
     const std::vector<std::vector<LogicalTensor>>& parts) {
   if (!build.adapters) return nullptr;
   std::vector<Part> adapted;
   int64_t begin = 0;
-  for (const std::vector<LogicalTensor>& weights : parts) {
-    if (const std::optional<LoraRule> rule = rule_of(*build.adapters, weights))
-      adapted.push_back({weights, *rule, begin});
-    begin += weights.front().shape[0];
+  for (size_t i = 0; i < parts.size(); ++i) {
+    if (const std::optional<LoraRule> rule = rule_of(build.adapters->rules(), parts[i]))
+      adapted.push_back({parts[i], *rule, i, begin});
+    begin += parts[i].front().shape[0];
   }
   if (adapted.empty()) return nullptr;
   const Replicas whole =
       cut == Cut::kNone ? base.replicas() : partial_sums_beside(base.replicas());
   auto adapter = std::make_shared<ProductAdapter>();
+  const LogicalTensor& first = parts.front().front();
+  adapter->set_ = build.adapters;
+  adapter->site_ = base.name() + ".lora";
+  adapter->width_ = first.global_shape[1];
+  adapter->column_ = first.begin[1];
   adapter->low_.a =
       &add_a(build, base, adapted, cut == Cut::kOutputs ? whole : base.replicas());
   for (const Part& part : adapted) {
@@ -155,7 +175,7 @@ std::shared_ptr<const EmbeddingAdapter> EmbeddingAdapter::make(const LayerBuilde
                                                                const DimPart& own) {
   const LogicalTensor& base = table.table().front();
   const std::string module = module_of(base.name);
-  const auto rule = build.adapters ? build.adapters->of(module) : std::nullopt;
+  const auto rule = build.adapters ? build.adapters->rules().of(module) : std::nullopt;
   if (!rule) return nullptr;
   auto adapter = std::make_shared<EmbeddingAdapter>();
   adapter->scale_ = rule->scale;
@@ -179,7 +199,7 @@ Var EmbeddingAdapter::forward(const Tensor& ids) const {
 std::shared_ptr<const LogitsAdapter> LogitsAdapter::make(const LayerBuilder& build, int64_t vocab,
                                                          int64_t width, const DimPart& own) {
   const std::string module = "lm_head";
-  const auto rule = build.adapters ? build.adapters->of(module) : std::nullopt;
+  const auto rule = build.adapters ? build.adapters->rules().of(module) : std::nullopt;
   if (!rule) return nullptr;
   const bool uniform = rule->init == LoraInit::kKaiming;
   auto adapter = std::make_shared<LogitsAdapter>();

@@ -167,12 +167,13 @@ struct FillArgs {
   View y;
   double value;
 };
-// y = x * mask / (1 - p), mask from Philox(key; step, first_index + element index); the gradient is
-// the same call on dy.
+// y = x * mask / (1 - p), mask from Philox(key; step, index); the gradient is the same call on dy.
+// The index of an element is tokens[row] * row_width + first_column + its column; tokens i64 [N].
 struct DropoutArgs {
-  View x, y;
+  View x, y, tokens;
   uint32_t key0, key1;
-  uint64_t step, first_index;
+  uint64_t step;
+  int64_t row_width, first_column;
   double probability;
 };
 struct GatherRowsArgs {  // y [R, D] = x rows at index i32 [R]

@@ -126,14 +126,19 @@ void cast(Trial& run, Kind from, Kind to, bool accumulate, Near near) {
   }
 }
 
-void drop(Trial& run, double probability, uint64_t step, uint64_t first_index, int64_t pad) {
+void drop(Trial& run, double probability, uint64_t step, int64_t first_token, int64_t pad) {
   CALL(run, dropout,
        DropoutArgs{.x = run.in(Kind::kModel, {7, 33}, uniform(1, 1, 2), pad),
                    .y = run.out("y", Kind::kModel, {7, 33}, Near::kModel, 2 * pad),
+                   .tokens = run.in(Kind::kI64, {7},
+                                    [=](int64_t i) {
+                                      return static_cast<double>(first_token + i * i % 5);
+                                    }),
                    .key0 = 0x12345678,
                    .key1 = 0x9ABCDEF0,
                    .step = step,
-                   .first_index = first_index,
+                   .row_width = 33 + pad,
+                   .first_column = pad,
                    .probability = probability});
 }
 
@@ -279,10 +284,10 @@ void add_elementwise_cases(std::vector<ConformanceCase>& cases) {
   add("fill", "integers", [](Trial& run) {
     CALL(run, fill, FillArgs{.y = run.out("y", Kind::kI32, {5, 3}, Near::kExact, 1), .value = -1});
   });
-  add("dropout", "from the first element", [](Trial& run) { drop(run, 0.5, 1, 0, 0); });
-  add("dropout", "rows apart, odd first element", [](Trial& run) { drop(run, 0.1, 3, 1001, 3); });
-  add("dropout", "large indices",
-      [](Trial& run) { drop(run, 0.9, uint64_t{1} << 33, (uint64_t{1} << 34) + 2, 0); });
+  add("dropout", "from the first token", [](Trial& run) { drop(run, 0.5, 1, 0, 0); });
+  add("dropout", "rows apart, from a column on", [](Trial& run) { drop(run, 0.1, 3, 1001, 3); });
+  add("dropout", "late tokens",
+      [](Trial& run) { drop(run, 0.9, uint64_t{1} << 33, (int64_t{1} << 34) + 2, 0); });
 }
 
 }  // namespace orthant::testing

@@ -167,8 +167,9 @@ std::vector<OpCase> op_cases() {
        .inputs = {{7, 5}},
        .run =
            [](OpInputs& in) {
-             const DropoutRun runs[] = {{0, 3, 11}, {3, 7, 900}};
-             return dropout(in.x[0], 0.4, {1, 2}, 3, runs);
+             const Tensor tokens = Tensor::from_i64(
+                 {7}, std::vector<int64_t>{11, 12, 13, 900, 901, 902, 903});
+             return dropout(in.x[0], 0.4, {1, 2}, 3, {.tokens = tokens, .width = 8, .column = 2});
            }},
       {.name = "head_loss",
        .inputs = {{5, 4}},
