@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "layers/builder.h"
+#include "layers/dora.h"
 
 namespace orthant {
 namespace {
@@ -95,7 +96,8 @@ ParameterUse& add_b(const LayerBuilder& build, const Parameter& base, const Part
        .dtype = base.dtype(),
        .device = base.device(),
        .logical = std::move(logical),
-       .replicas = replicas});
+       .replicas = replicas,
+       .rate = build.adapters->rules().config().plus_ratio});
 }
 
 // A matrix of which this rank holds the rows `own`.
@@ -127,6 +129,29 @@ Replicas beside_vocabulary(const LayerBuilder& build) {
 
 }  // namespace
 
+namespace {
+
+// Over the ranks that hold the same rows of a product, each for a part of its inputs.
+std::function<std::vector<double>(std::span<const double>)> sum_over_inputs(
+    const LayerBuilder& build, const Parameter& base, Cut cut) {
+  if (cut != Cut::kInputs) return {};
+  if (base.replicas() != Replicas::kExpert)
+    return [group = build.ranks.tensor](std::span<const double> own) { return group.sum(own); };
+  // Expert-tensor ranks have no group of their own: every rank has a place in a sum over all that
+  // hold experts, which its expert-tensor ranks share.
+  const RankGroups& ranks = build.ranks;
+  return [group = ranks.experts, rank = static_cast<size_t>(ranks.expert_rank()),
+          places = static_cast<size_t>(ranks.expert_parallel_size)](std::span<const double> own) {
+    std::vector<double> all(places * own.size(), 0.0);
+    std::copy(own.begin(), own.end(), all.begin() + static_cast<std::ptrdiff_t>(rank * own.size()));
+    all = group.sum(all);
+    const auto begin = all.begin() + static_cast<std::ptrdiff_t>(rank * own.size());
+    return std::vector<double>(begin, begin + static_cast<std::ptrdiff_t>(own.size()));
+  };
+}
+
+}  // namespace
+
 Var ProductAdapter::dropped(const Var& x, bool grouped) const {
   if (!set_->drops()) return {};
   const AdapterRows& rows = set_->rows();
@@ -138,7 +163,12 @@ Var ProductAdapter::dropped(const Var& x, bool grouped) const {
 }
 
 Var ProductAdapter::forward(const Var& x, Weight& base, const RowOffsets& offsets) const {
-  return adapted_linear(x, base, low_, offsets, dropped(x, offsets != nullptr));
+  const Var y = adapted_linear(x, base, low_, offsets, dropped(x, offsets != nullptr));
+  return magnitudes_ ? magnitudes_->scale(y, offsets) : y;
+}
+
+void AdapterSet::set_magnitudes() const {
+  for (const auto& magnitudes : magnitudes_) magnitudes->set();
 }
 
 std::shared_ptr<const ProductAdapter> ProductAdapter::make(
@@ -161,11 +191,28 @@ std::shared_ptr<const ProductAdapter> ProductAdapter::make(
   adapter->site_ = base.name() + ".lora";
   adapter->width_ = first.global_shape[1];
   adapter->column_ = first.begin[1];
-  adapter->low_.a =
-      &add_a(build, base, adapted, cut == Cut::kOutputs ? whole : base.replicas());
+  ParameterUse& a = add_a(build, base, adapted, cut == Cut::kOutputs ? whole : base.replicas());
+  adapter->low_.a = &a;
+  const Replicas of_outputs = cut == Cut::kInputs ? whole : base.replicas();
+  std::vector<Magnitudes::Part> with_magnitudes;
+  int64_t rank_begin = 0;
   for (const Part& part : adapted) {
-    ParameterUse& b = add_b(build, base, part, cut == Cut::kInputs ? whole : base.replicas());
+    ParameterUse& b = add_b(build, base, part, of_outputs);
     adapter->low_.parts.push_back({.b = &b, .begin = part.begin, .scale = part.rule.scale});
+    with_magnitudes.push_back({.weights = part.weights,
+                               .begin = part.begin,
+                               .rank_begin = rank_begin,
+                               .rank = part.rule.rank,
+                               .a = &a.parameter(),
+                               .b = &b.parameter(),
+                               .scale = part.rule.scale,
+                               .replicas = of_outputs});
+    rank_begin += part.rule.rank;
+  }
+  if (build.adapters->rules().config().use_dora) {
+    adapter->magnitudes_ = std::make_shared<const Magnitudes>(
+        build, base, std::move(with_magnitudes), sum_over_inputs(build, base, cut));
+    build.adapters->add(adapter->magnitudes_);
   }
   return adapter;
 }

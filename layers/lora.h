@@ -4,6 +4,7 @@
 // Layers ask for them when they are built, by the logical names of the product's parts.  What they
 // add to the store is called after the module that they stand beside, one pair for each expert:
 //   MODULE.lora_A.weight [rank, in]    MODULE.lora_B.weight [out, rank]
+//   MODULE.lora_magnitude_vector [out], with DoRA (Liu et al., arXiv:2402.09353)
 // What they see may be dropped out, but not beside embeddings and the head.
 //
 // Tensor-parallel ranks that cut a product by its outputs hold A whole and cut B; those that cut it
@@ -23,6 +24,7 @@
 namespace orthant {
 
 struct LayerBuilder;
+class Magnitudes;
 
 // Which tokens of the step the rows of a pass are, i64: dropout is a function of the token.
 struct AdapterRows {
@@ -43,6 +45,12 @@ class AdapterSet {
   // Of the rows that a layer's experts see next: token * experts + expert.
   void set_expert_rows(Tensor rows) { expert_rows_ = std::move(rows); }
   const Tensor& expert_rows() const { return expert_rows_; }
+  // Magnitudes of DoRA become the norms of the weights' rows, as training begins with.  Collective
+  // over the ranks that hold the layers.
+  void set_magnitudes() const;
+  void add(std::shared_ptr<const Magnitudes> magnitudes) {
+    magnitudes_.push_back(std::move(magnitudes));
+  }
 
  private:
   friend class AdapterScope;
@@ -51,6 +59,7 @@ class AdapterSet {
   uint64_t seed_;
   const AdapterRows* rows_ = nullptr;
   Tensor expert_rows_;
+  std::vector<std::shared_ptr<const Magnitudes>> magnitudes_;
 };
 
 // While it lives, a pass of training goes through the set's adapters.
@@ -90,6 +99,7 @@ class ProductAdapter {
 
   std::shared_ptr<const AdapterSet> set_;
   LowRank low_;
+  std::shared_ptr<const Magnitudes> magnitudes_;  // null without DoRA
   std::string site_;  // keys dropout
   int64_t width_ = 0, column_ = 0;  // of the product's input, and of this rank's part of it
 };

@@ -159,6 +159,14 @@ struct ScaleArgs {  // y = x * factor; y may be x
   View x, y;
   double factor;
 };
+struct ScaleColumnsArgs {  // y [N, D] = x * factor W [D] in every row; y may be x
+  View x, factor, y;
+};
+struct ScaleColumnsGradArgs {  // dx = dy * factor; dfactor W [D] = sum over rows of dy * x, or +=
+                               // with accumulate; dx may be dy
+  View x, dy, factor, dx, dfactor;
+  int32_t accumulate;
+};
 struct CastArgs {  // y = x in y's dtype; or y += x with accumulate
   View x, y;
   int32_t accumulate;
@@ -357,6 +365,8 @@ struct Backend {
   X(embedding_grad, EmbeddingGradArgs)   \
   X(rms_norm, RmsNormArgs)               \
   X(rms_norm_grad, RmsNormGradArgs)      \
+  X(scale_columns, ScaleColumnsArgs)     \
+  X(scale_columns_grad, ScaleColumnsGradArgs) \
   X(rotary, RotaryArgs)                  \
   X(copy_heads, CopyHeadsArgs)           \
   X(attention, AttentionArgs)            \

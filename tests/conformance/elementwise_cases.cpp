@@ -45,6 +45,28 @@ void norm_grad(Trial& run, Size s, size_t i, bool accumulate) {
            .accumulate = accumulate});
 }
 
+void scale_columns(Trial& run, Size s, size_t i) {
+  CALL(run, scale_columns,
+       ScaleColumnsArgs{.x = run.in(Kind::kModel, {s.rows, s.cols}, normal(1), s.pad),
+                        .factor = run.in(Kind::kWide, {s.cols}, normal(2)),
+                        .y = run.out(numbered("y", i), Kind::kModel, {s.rows, s.cols},
+                                     Near::kModel, 2 * s.pad)});
+}
+
+void scale_columns_grad(Trial& run, Size s, size_t i, bool accumulate) {
+  const std::vector<int64_t> width{s.cols};
+  const std::string name = numbered("dfactor", i);
+  CALL(run, scale_columns_grad,
+       ScaleColumnsGradArgs{
+           .x = run.in(Kind::kModel, {s.rows, s.cols}, normal(1), s.pad),
+           .dy = run.in(Kind::kModel, {s.rows, s.cols}, normal(4), s.pad),
+           .factor = run.in(Kind::kWide, width, normal(2)),
+           .dx = run.out(numbered("dx", i), Kind::kModel, {s.rows, s.cols}, Near::kModel, s.pad),
+           .dfactor = accumulate ? run.inout(name, Kind::kWide, width, normal(5), Near::kWide)
+                                 : run.out(name, Kind::kWide, width, Near::kWide),
+           .accumulate = accumulate});
+}
+
 // Of each head the columns from `offset` to the end, but `after`.
 struct Part {
   int64_t offset = 0, after = 0;
@@ -180,6 +202,14 @@ void add_elementwise_cases(std::vector<ConformanceCase>& cases) {
   add("rms_norm_grad", "accumulated",
       for_sizes([](Trial& run, Size s, size_t i) { norm_grad(run, s, i, true); }));
   add("rms_norm_grad", "many rows", [](Trial& run) { norm_grad(run, {700, 17, 0}, 0, true); });
+
+  add("scale_columns", "sizes", for_sizes(scale_columns));
+  add("scale_columns_grad", "sizes",
+      for_sizes([](Trial& run, Size s, size_t i) { scale_columns_grad(run, s, i, false); }));
+  add("scale_columns_grad", "accumulated",
+      for_sizes([](Trial& run, Size s, size_t i) { scale_columns_grad(run, s, i, true); }));
+  add("scale_columns_grad", "many rows",
+      [](Trial& run) { scale_columns_grad(run, {700, 17, 0}, 0, true); });
 
   add("rotary", "some heads of a row", [](Trial& run) { rotate(run, 3, 6, 5, false); });
   add("rotary", "turned back", [](Trial& run) { rotate(run, 3, 6, 5, true); });

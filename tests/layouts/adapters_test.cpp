@@ -14,9 +14,10 @@ namespace {
 constexpr size_t kParts = 4;  // tests, so that they run side by side
 
 // A layer for multi-token prediction shares embedding and head, which then have no adapter.
-Variant adapted(Variant variant, double dropout) {
-  variant.name += dropout > 0 ? "_adapted_dropout" : "_adapted";
+Variant adapted(Variant variant, double dropout, bool dora = false) {
+  variant.name += concat("_adapted_", dropout, dora ? "_dora" : "");
   LoraConfig& lora = variant.config.lora;
+  lora.use_dora = dora;
   lora.rank = 3;
   lora.alpha = 5;
   lora.dropout = dropout;
@@ -39,7 +40,8 @@ TEST_P(Adapters, Fp64EqualsOneRank) {
   Worst worst(1e-10);
   for (size_t i = GetParam(); i < cover.layouts.size(); i += kParts) {
     const GridLayout& layout = cover.layouts[i];
-    const Variant variant = adapted(layout.variant(), i / kParts % 2 == 0 ? 0.25 : 0.0);
+    const Variant variant = adapted(layout.variant(), i / kParts % 2 == 0 ? 0.25 : 0.0,
+                                    /*dora=*/i / kParts % 3 == 0);
     SCOPED_TRACE(layout.text());
     LayoutOptions options = layout.options();
     options.gradients = true;
@@ -57,7 +59,7 @@ TEST_P(Adapters, Fp64EqualsOneRank) {
 // Pipeline and data-parallel splits change no bit of adapters either.
 TEST(AdaptersTest, SplitsHaveTheBitsOfOneRank) {
   for (const char* name : {"dense_tied_deep", "moe_v2"}) {
-    const Variant variant = adapted(find_variant(name), 0.25);
+    const Variant variant = adapted(find_variant(name), 0.25, /*dora=*/true);
     for (const char* precision : {"fp32", "bf16"}) {
       const LayoutOptions one{.precision = precision, .gradients = true};
       LayoutOptions split = one;
