@@ -37,7 +37,9 @@ Tensor rows_of(const Parameter& weight, size_t expert, int64_t begin, int64_t co
   const Shape& shape = weight.shape();
   const int64_t rows = shape[-2], columns = shape[-1];
   const int64_t first = static_cast<int64_t>(expert) * rows + begin;
-  return weight.value().view({weight.numel() / std::max<int64_t>(1, columns), columns})
+  const int64_t experts = shape.rank() == 3 ? shape[0] : 1;
+  return weight.value()
+      .view({experts * rows, columns})
       .slice(first, first + count);
 }
 
