@@ -8,14 +8,10 @@
 #include <string_view>
 #include <vector>
 
-#include "base/enum_names.h"
 #include "data/row_fault.h"
+#include "data/row_format.h"
 
 namespace orthant {
-
-// kAuto: by the row's keys, the first of these formats that has its own.
-enum class RowFormat { kAuto, kMessages, kShareGpt, kPromptCompletion, kAlpaca };
-const EnumNames<RowFormat>& row_format_names();  // auto, messages, sharegpt, ...
 
 struct Conversation {
   // What the chat template is given; keys that are null are left out, but for `content`.

@@ -153,12 +153,14 @@ void ConversationTexts::end_turn(const Conversation& c, Turn& turn) const {
   const std::string_view written = std::string_view(turn.text).substr(begin);
   const PlacedIds placed = tokenizer_.encode_placed(written, /*with_added=*/true);
   size_t next = written.size(), end = next;
-  // Of several that end it, with nothing but white space between, the first: the model stops there.
+  // The last token that ends it: content may spell one, and some templates write the next prompt
+  // behind it.  Of several with nothing but white space between, the first: the model stops there.
   for (size_t t = placed.ids.size(); t-- > 0; next = placed.places[t]) {
     if (is_end(placed.ids[t])) {
       end = next;
       turn.has_end = true;
-    } else if (!is_blank(written.substr(placed.places[t], next - placed.places[t]))) {
+    } else if (turn.has_end &&
+               !is_blank(written.substr(placed.places[t], next - placed.places[t]))) {
       break;
     }
   }
