@@ -84,8 +84,8 @@ ordered_json tools_of(const ordered_json& row) {
 std::string text_of(const ordered_json& content, const std::string& where) {
   if (content.is_string()) return content;
   if (!content.is_array())
-    refuse(RowReason::kMalformed, concat(where, ": content: want a text, got ",
-                                         excerpt_of(content)));
+    refuse(RowReason::kMalformed,
+           concat(where, ": content: want a text, got ", excerpt_of(content)));
   std::string text;
   for (const ordered_json& part : content) {
     const bool is_text = part.is_object() && part.value("type", ordered_json("text")) == "text" &&
@@ -110,8 +110,8 @@ class MessageChecks {
 
   void run() {
     if (!c_.messages.is_array() || c_.messages.empty())
-      refuse(RowReason::kMalformed, concat("messages: want a list of {role, content}, got ",
-                                           excerpt_of(c_.messages)));
+      refuse(RowReason::kMalformed,
+             concat("messages: want a list of {role, content}, got ", excerpt_of(c_.messages)));
     c_.trains.resize(c_.messages.size(), true);
     bool answers = false;
     for (size_t i = 0; i < c_.messages.size(); ++i) {
@@ -142,8 +142,8 @@ class MessageChecks {
     const std::string& now = role(i);
     const std::string before = i == 0 ? "" : role(i - 1);
     const auto out_of_order = [&](const char* want) {
-      refuse(RowReason::kRoles, concat(where_, ": ", want, ", got ", now, " ",
-                                       i == 0 ? "first" : "behind " + before));
+      refuse(RowReason::kRoles,
+             concat(where_, ": ", want, ", got ", now, " ", i == 0 ? "first" : "behind " + before));
     };
     if (now == "system" || now == "developer") {
       if (i > 0) out_of_order("want system first");
@@ -152,8 +152,9 @@ class MessageChecks {
     } else if (now == "tool") {
       if (before != "assistant" && before != "tool") out_of_order("want tool behind assistant");
     } else if (now != "user") {
-      refuse(RowReason::kRoles, concat(where_, ": role: want system, developer, user, assistant or "
-                                               "tool, got ",
+      refuse(RowReason::kRoles, concat(where_,
+                                       ": role: want system, developer, user, assistant or "
+                                       "tool, got ",
                                        excerpt_of(message["role"])));
     }
   }
@@ -211,12 +212,11 @@ class MessageChecks {
 }  // namespace
 
 const EnumNames<RowFormat>& row_format_names() {
-  static const EnumNames<RowFormat> names = {
-      {RowFormat::kAuto, "auto"},
-      {RowFormat::kMessages, "messages"},
-      {RowFormat::kShareGpt, "sharegpt"},
-      {RowFormat::kPromptCompletion, "prompt_completion"},
-      {RowFormat::kAlpaca, "alpaca"}};
+  static const EnumNames<RowFormat> names = {{RowFormat::kAuto, "auto"},
+                                             {RowFormat::kMessages, "messages"},
+                                             {RowFormat::kShareGpt, "sharegpt"},
+                                             {RowFormat::kPromptCompletion, "prompt_completion"},
+                                             {RowFormat::kAlpaca, "alpaca"}};
   return names;
 }
 

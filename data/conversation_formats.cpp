@@ -44,9 +44,10 @@ std::string sharegpt_role(const std::string& from, const std::string& where) {
        {"function_response", "tool"}}};
   for (const auto& [name, role] : kRoles)
     if (from == name) return role;
-  throw RowFault{RowReason::kRoles,
-                 concat(where, ": from: want system, human, gpt, function_call or observation, got ",
-                        excerpt_of(from))};
+  throw RowFault{
+      RowReason::kRoles,
+      concat(where, ": from: want system, human, gpt, function_call or observation, got ",
+             excerpt_of(from))};
 }
 
 // {"name", "arguments"}, or a list of them, in a text.
@@ -59,7 +60,8 @@ ordered_json tool_calls(const std::string& text, const std::string& where) {
     made.push_back({{"type", "function"}, {"function", call}});
   }
   if (made.empty() || made.size() != calls.size())
-    refuse(concat(where, ": function_call: want {\"name\": ..., \"arguments\": ...} in a text, got ",
+    refuse(concat(where,
+                  ": function_call: want {\"name\": ..., \"arguments\": ...} in a text, got ",
                   excerpt_of(text)));
   return made;
 }
@@ -104,8 +106,8 @@ Conversation conversation_of_alpaca(const ordered_json& row) {
   if (!history.is_null() && !history.is_array())
     refuse(concat("history: want a list of pairs, got ", excerpt_of(history)));
   for (const ordered_json& pair : history.is_null() ? ordered_json::array() : history) {
-    const bool is_pair = pair.is_array() && pair.size() == 2 && pair[0].is_string() &&
-                         pair[1].is_string();
+    const bool is_pair =
+        pair.is_array() && pair.size() == 2 && pair[0].is_string() && pair[1].is_string();
     if (!is_pair) refuse(concat("history: want pairs of texts, got ", excerpt_of(pair)));
     c.messages.push_back(message("user", pair[0]));
     c.messages.push_back(message("assistant", pair[1]));

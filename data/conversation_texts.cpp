@@ -32,10 +32,9 @@ std::string fixed_date(const std::string& format) {
 
 size_t common_prefix(const std::string& a, const std::string& b) {
   const size_t size = std::min(a.size(), b.size());
-  return static_cast<size_t>(std::mismatch(a.begin(), a.begin() + static_cast<std::ptrdiff_t>(size),
-                                           b.begin())
-                                 .first -
-                             a.begin());
+  return static_cast<size_t>(
+      std::mismatch(a.begin(), a.begin() + static_cast<std::ptrdiff_t>(size), b.begin()).first -
+      a.begin());
 }
 
 bool is_blank(std::string_view text) {
@@ -78,9 +77,8 @@ std::vector<TextSpan> without(TextSpan whole, const std::vector<TextSpan>& left_
 }  // namespace
 
 const EnumNames<LossOn>& loss_on_names() {
-  static const EnumNames<LossOn> names = {{LossOn::kAssistant, "assistant"},
-                                          {LossOn::kLastTurn, "last_turn"},
-                                          {LossOn::kAll, "all"}};
+  static const EnumNames<LossOn> names = {
+      {LossOn::kAssistant, "assistant"}, {LossOn::kLastTurn, "last_turn"}, {LossOn::kAll, "all"}};
   return names;
 }
 
@@ -117,14 +115,13 @@ ConversationTexts::Turn ConversationTexts::own_turn(const Conversation& c, size_
   turn.text = render(first(c, message + 1), c.tools, /*asks=*/false);
   if (!turn.text.starts_with(prompt)) {
     const size_t common = common_prefix(prompt, turn.text);
-    throw RowFault{
-        RowReason::kNotContinued,
-        concat("messages[", message, "]: the template's generation prompt ends in ",
-               tail_of(prompt), ", but renders the turn as ",
-               excerpt_of(valid_utf8(turn.text.substr(whole_characters(turn.text.substr(0, common)),
-                                                      60))),
-               " from there on; want a template that goes on from its prompt "
-               "(finetune.chat_template)")};
+    throw RowFault{RowReason::kNotContinued,
+                   concat("messages[", message, "]: the template's generation prompt ends in ",
+                          tail_of(prompt), ", but renders the turn as ",
+                          excerpt_of(valid_utf8(
+                              turn.text.substr(whole_characters(turn.text.substr(0, common)), 60))),
+                          " from there on; want a template that goes on from its prompt "
+                          "(finetune.chat_template)")};
   }
   turn.span = {behind_empty_thought(turn.text, prompt.size()), turn.text.size()};
   end_turn(c, turn);

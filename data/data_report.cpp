@@ -13,7 +13,7 @@ constexpr int64_t kMostShown = 3;  // of a reason
 
 const char* what_becomes_of(RowReason reason) {
   if (is_left_out(reason)) return "left out";
-  return reason == RowReason::kCut ? "their ends left out" : "used as they are";
+  return reason == RowReason::kCut ? "used without their ends" : "used as they are";
 }
 
 }  // namespace
@@ -45,8 +45,9 @@ std::vector<std::string> DataReport::lines() const {
   for (size_t i = 0; i < kNumRowReasons; ++i) {
     const auto reason = static_cast<RowReason>(i);
     if (counts_[i] == 0) continue;
-    lines.push_back(concat(counts_[i], counts_[i] == 1 ? " row: " : " rows: ",
-                           row_reason_names().of(reason), " (", what_becomes_of(reason), ")"));
+    lines.push_back(concat(row_reason_names().of(reason), ": ", counts_[i], ", ",
+                           what_becomes_of(reason),
+                           counts_[i] > kMostShown ? "; the first:" : ":"));
     int64_t shown = 0;
     for (const ReportEntry& entry : entries_) {
       if (entry.reason != reason) continue;

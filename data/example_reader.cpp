@@ -114,9 +114,8 @@ void ExampleReader::read(const std::string& path, RowFormat format, Examples& tr
       bytes += line.text.size();
       lines.push_back(std::move(line));
     }
-    parallel_for_each(static_cast<int64_t>(lines.size()), [&](int64_t i) {
-      make_examples(lines[static_cast<size_t>(i)], format);
-    });
+    parallel_for_each(static_cast<int64_t>(lines.size()),
+                      [&](int64_t i) { make_examples(lines[static_cast<size_t>(i)], format); });
     for (const Line& line : lines) {
       const bool apart = held_out && line.is_held_out;
       take(path, line, apart ? *held_out : train, apart ? held_out_file : train_file);

@@ -16,8 +16,8 @@ enum class Overlong { kDrop, kCut };
 const EnumNames<Overlong>& overlong_names();  // drop, cut
 
 struct ExampleOptions {
-  int64_t sequence_length = 0;     // an example has at most one id more
-  std::vector<int32_t> begin;      // tokens that every plain text begins with
+  int64_t sequence_length = 0;  // an example has at most one id more
+  std::vector<int32_t> begin;   // tokens that every plain text begins with
   Overlong overlong = Overlong::kDrop;
   BadLines bad_lines = BadLines::kFail;
   double validation_fraction = 0;  // of conversations, by a hash of what they say

@@ -15,8 +15,8 @@ struct PackedRows {
   int64_t size() const { return static_cast<int64_t>(begins.size()) - 1; }
   std::span<const int64_t> row(int64_t i) const {
     const auto begin = static_cast<size_t>(begins[static_cast<size_t>(i)]);
-    return std::span(items).subspan(begin, static_cast<size_t>(begins[static_cast<size_t>(i) + 1]) -
-                                               begin);
+    return std::span(items).subspan(
+        begin, static_cast<size_t>(begins[static_cast<size_t>(i) + 1]) - begin);
   }
 };
 

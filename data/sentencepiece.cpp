@@ -118,9 +118,7 @@ class SentencePiece final : public Tokenizer {
     }
   }
 
-  const Processor& processor(bool continues) const {
-    return continues && rest_ ? *rest_ : *begin_;
-  }
+  const Processor& processor(bool continues) const { return continues && rest_ ? *rest_ : *begin_; }
 
   void read_pieces() {
     byte_ids_.fill(-1);

@@ -48,8 +48,8 @@ MicroBatch SupervisedBatches::micro_batch(int64_t first_row) const {
   for (int64_t r = 0; r < o.micro_batch_size; ++r) {
     rows.push_back(rows_.row(first_row + r));
     for (const auto [source, example] : rows.back())
-      longest = std::max(longest, rows_.sources()[static_cast<size_t>(source)].examples->num_inputs(
-                                      example));
+      longest = std::max(
+          longest, rows_.sources()[static_cast<size_t>(source)].examples->num_inputs(example));
   }
   if (!o.order.packing)
     length = std::min(length, divide_up(longest, o.length_multiple) * o.length_multiple);
@@ -103,16 +103,15 @@ SupervisedEvaluation::SupervisedEvaluation(std::shared_ptr<const Examples> examp
   const SupervisedEvaluationOptions& o = options_;
   ORTHANT_CHECK(o.sequence_length > 0 && o.micro_batch_size > 0 && o.max_tokens >= 0 &&
                     o.rank >= 0 && o.rank < o.num_ranks,
-                kConfig, "evaluation: want positive sizes, got sequence_length ",
-                o.sequence_length, ", micro_batch_size ", o.micro_batch_size, ", tokens ",
-                o.max_tokens, ", rank ", o.rank, " of ", o.num_ranks);
+                kConfig, "evaluation: want positive sizes, got sequence_length ", o.sequence_length,
+                ", micro_batch_size ", o.micro_batch_size, ", tokens ", o.max_tokens, ", rank ",
+                o.rank, " of ", o.num_ranks);
   ORTHANT_CHECK(examples_->size() > 0, kData, "evaluation: want held-out examples, got none");
   std::vector<int64_t> lengths;
   for (int64_t i = 0; i < examples_->size(); ++i) lengths.push_back(examples_->num_inputs(i));
   rows_ = pack_rows(lengths, o.sequence_length);
   num_rows_ = rows_.size();
-  if (o.max_tokens > 0)
-    num_rows_ = std::min(num_rows_, divide_up(o.max_tokens, o.sequence_length));
+  if (o.max_tokens > 0) num_rows_ = std::min(num_rows_, divide_up(o.max_tokens, o.sequence_length));
   for (int64_t row = 0; row < num_rows_; ++row)
     for (const int64_t example : rows_.row(row)) num_labels_ += examples_->num_trained(example);
   batches_per_rank_ = divide_up(divide_up(num_rows_, o.micro_batch_size), o.num_ranks);

@@ -18,11 +18,12 @@ SupervisedRows::SupervisedRows(std::vector<SupervisedSource> sources, const Supe
     ORTHANT_CHECK(size > 0, kData, "data.train: ", source.name, " gives no example to train on");
     const double draws = std::round(source.weight * static_cast<double>(size));
     ORTHANT_CHECK(draws >= 1 && draws < 0x1p53, kConfig, "data.train: ", source.name, ": weight ",
-                  source.weight, " of ", size, " examples is none an epoch; give it more, at least ",
+                  source.weight, " of ", size,
+                  " examples is none an epoch; give it more, at least ",
                   1.0 / static_cast<double>(size), ", or leave it out");
     first_.push_back(first_.back() + static_cast<int64_t>(draws));
-    keys_.push_back(make_key(order_.seed, RandomPurpose::kDataOrder,
-                             concat("examples of source ", s)));
+    keys_.push_back(
+        make_key(order_.seed, RandomPurpose::kDataOrder, concat("examples of source ", s)));
   }
   mixture_key_ = make_key(order_.seed, RandomPurpose::kDataOrder, "examples of an epoch");
 }

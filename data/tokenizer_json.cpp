@@ -79,8 +79,7 @@ class TokenizerJson final : public SequenceTokenizer {
   }
   PlacedIds encode_placed(std::string_view text, bool with_added) const override {
     PlacedIds placed;
-    placed.ids =
-        encode({.text = text, .with_special = with_added, .places = &placed.places}).ids;
+    placed.ids = encode({.text = text, .with_special = with_added, .places = &placed.places}).ids;
     return placed;
   }
   EncodedPart encode_part(const PartRequest& request) const override {

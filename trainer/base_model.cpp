@@ -168,8 +168,8 @@ BaseTexts base_texts(const RunConfig& config, const Tokenizer& tokenizer) {
     texts.folder = from;
     begins = begins_with_bos(open_published(from), tokenizer);
   } else {
-    const Manifest manifest = read_manifest(
-        is_there ? find_checkpoint("model.from", from) : find_checkpoint("run.dir", own.dir));
+    const Manifest manifest = read_manifest(is_there ? find_checkpoint("model.from", from)
+                                                     : find_checkpoint("run.dir", own.dir));
     texts.folder = run_of(manifest).hub();
     const auto begin = manifest.extra.find(kBeginKey);
     begins = begin != manifest.extra.end() && !begin->second.empty();

@@ -24,7 +24,8 @@ void check_file(const char* key, const std::string& path) {
                 ": cannot be read: ", std::strerror(errno));
   for (const char* ending : {".h5", ".hdf5", ".txt", ".txt.gz", ".txt.zst", ".parquet", ".arrow"})
     ORTHANT_CHECK(!path.ends_with(ending), kConfig, key, ": ", path,
-                  ": want conversations, an object a line (.jsonl, also .gz or .zst), got ", ending);
+                  ": want conversations, an object a line (.jsonl, also .gz or .zst), got ",
+                  ending);
 }
 
 // Null where the model came without one: rows of plain text need none.
@@ -101,12 +102,12 @@ RowEncoder::RowEncoder(const FinetuneConfig& config)
   templates_ = load_templates(config.finetune.chat_template, base.folder);
   texts_ = std::make_unique<ConversationTexts>(templates_.get(), *tokenizer_, base.end_ids,
                                                config.finetune.loss_on);
-  options_ = {.sequence_length = config.batch.sequence_length,
-              .begin = base.begin,
-              .overlong = config.finetune.overlong,
-              .bad_lines = config.data.bad_lines,
-              .validation_fraction =
-                  config.data.validation.empty() ? config.data.validation_fraction : 0};
+  options_ = {
+      .sequence_length = config.batch.sequence_length,
+      .begin = base.begin,
+      .overlong = config.finetune.overlong,
+      .bad_lines = config.data.bad_lines,
+      .validation_fraction = config.data.validation.empty() ? config.data.validation_fraction : 0};
 }
 
 SupervisedData open_supervised_data(const FinetuneConfig& config, const Group& group) {
@@ -115,12 +116,12 @@ SupervisedData open_supervised_data(const FinetuneConfig& config, const Group& g
     data = read_all(config);
     check_found(config, data);
   });
-  check_same_everywhere(group, "the training data",
-                        concat(data.fingerprint, " ",
-                               data.validation ? data.validation->fingerprint() : ""),
-                        [](const std::string&, const std::string&) {
-                          return "files, tokenizer or chat template of another content";
-                        });
+  check_same_everywhere(
+      group, "the training data",
+      concat(data.fingerprint, " ", data.validation ? data.validation->fingerprint() : ""),
+      [](const std::string&, const std::string&) {
+        return "files, tokenizer or chat template of another content";
+      });
   return data;
 }
 

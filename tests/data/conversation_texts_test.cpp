@@ -106,8 +106,9 @@ TEST(ConversationTexts, CutsAPromptThatIsWrittenUnasked) {
 
 // Phi's templates write one more at the end of all.
 TEST(ConversationTexts, StopsAtTheFirstOfSeveralEnds) {
-  const std::string source = std::string(kChatMl) + "{% if not add_generation_prompt %}<|endoftext|>"
-                                                    "{% endif %}";
+  const std::string source = std::string(kChatMl) +
+                             "{% if not add_generation_prompt %}<|endoftext|>"
+                             "{% endif %}";
   EXPECT_EQ(trained(source, kTwoTurns), "[a<|im_end|>][b<|im_end|>]|");
 }
 
@@ -186,8 +187,8 @@ TEST(ConversationTexts, TrainsEachTokenOnceWhereAllCount) {
 TEST(ConversationTexts, TrainsTheCompletionOfPlainTextAndItsEnd) {
   const auto tokenizer = make_tokenizer("byte");
   const ConversationTexts texts(nullptr, *tokenizer, {}, LossOn::kAssistant);
-  const auto found = texts.texts(
-      parse_conversation(R"({"prompt": "ab", "completion": "cd"})", RowFormat::kAuto));
+  const auto found =
+      texts.texts(parse_conversation(R"({"prompt": "ab", "completion": "cd"})", RowFormat::kAuto));
   const std::vector<int32_t> begin = {7};
   const Example example = encode_example(found.front(), *tokenizer, begin);
   EXPECT_EQ(example.ids, (std::vector<int32_t>{7, 'a', 'b', 'c', 'd', 256}));
@@ -198,9 +199,8 @@ TEST(ConversationTexts, TrainsTheCompletionOfPlainTextAndItsEnd) {
 TEST(ConversationTexts, DoesNotTrainATokenThatBeginsInThePrompt) {
   const auto tokenizer = golden_tokenizer("gpt2");
   const ConversationTexts texts(nullptr, *tokenizer, {}, LossOn::kAssistant);
-  const auto found = texts.texts(
-      parse_conversation(R"({"prompt": "I ", "completion": "the <|endoftext|>"})",
-                         RowFormat::kAuto));
+  const auto found = texts.texts(parse_conversation(
+      R"({"prompt": "I ", "completion": "the <|endoftext|>"})", RowFormat::kAuto));
   const Example example = encode_example(found.front(), *tokenizer, {});
   EXPECT_EQ(tokenizer->token_text(example.ids[1]), " the");
   EXPECT_EQ(example.trained[1], 0);

@@ -161,8 +161,7 @@ TEST(SupervisedBatches, AreAsLongAsTheirLongestWithoutPacking) {
   SupervisedOptions options = options_of(30, 1, 1, false);
   const SupervisedBatches batches({{examples}}, options);
   std::multiset<int64_t> lengths;
-  for (int64_t step = 0; step < 6; ++step)
-    lengths.insert(batches.step_share(step, 0, 1)[0].length);
+  for (int64_t step = 0; step < 6; ++step) lengths.insert(batches.step_share(step, 0, 1)[0].length);
   EXPECT_EQ(lengths, (std::multiset<int64_t>{8, 8, 16, 16, 16, 30}));
   options.length_multiple = 12;
   const SupervisedBatches wider({{examples}}, options);
