@@ -44,7 +44,7 @@ bool is_blank(std::string_view text) {
 // Behind an empty <think></think> that the generation prompt has begun or the turn begins with.
 size_t behind_empty_thought(const std::string& text, size_t begin) {
   constexpr std::string_view kOpen = "<think>", kClose = "</think>";
-  size_t at = text.rfind(kOpen, begin);
+  size_t at = text.rfind(kOpen, text.find_first_not_of(" \t\r\n", begin));
   if (at == std::string::npos) return begin;
   at = text.find_first_not_of(" \t\r\n", at + kOpen.size());
   if (at == std::string::npos || text.compare(at, kClose.size(), kClose) != 0) return begin;
@@ -59,8 +59,9 @@ ordered_json first(const Conversation& c, size_t count) {
 
 std::string tail_of(const std::string& text) {
   constexpr size_t kMost = 60;
-  const std::string end = text.size() > kMost ? text.substr(text.size() - kMost) : text;
-  return excerpt_of(valid_utf8(end));
+  size_t at = text.size() - std::min(text.size(), kMost);
+  while (at < text.size() && utf8_size(std::string_view(text).substr(at)) == 0) ++at;
+  return excerpt_of(text.substr(at));
 }
 
 // The spans with those of `left_out` taken out of them; both in order.
@@ -89,6 +90,24 @@ ConversationTexts::ConversationTexts(const ChatTemplates* templates, const Token
       end_ids_(std::move(end_ids)),
       loss_on_(loss_on) {
   end_ids_.push_back(tokenizer.end_of_document());
+  if (templates_) check_template();
+}
+
+// Templates for images go over lists of parts; of a text they write nothing, and raise nothing.
+void ConversationTexts::check_template() const {
+  constexpr const char* kText = "an answer";
+  const ordered_json messages = {{{"role", "user"}, {"content", "a question"}},
+                                 {{"role", "assistant"}, {"content", kText}}};
+  std::string text;
+  try {
+    text = render(messages, {}, Asks::kNo);
+  } catch (const RowFault&) {
+    return;  // rows will say
+  }
+  ORTHANT_CHECK(
+      text.find(kText) != std::string::npos, kConfig,
+      "finetune.chat_template: want a template that writes the text of a message, got one "
+      "that leaves it out (it may want lists of parts)");
 }
 
 bool ConversationTexts::is_end(int32_t id) const {
@@ -96,12 +115,14 @@ bool ConversationTexts::is_end(int32_t id) const {
 }
 
 std::string ConversationTexts::render(const ordered_json& messages, const ordered_json& tools,
-                                      bool asks) const {
+                                      Asks asks) const {
+  ordered_json variables = templates_->special_tokens();
+  if (asks == Asks::kForNoThoughts) variables["enable_thinking"] = false;
   try {
     return templates_->choose(!tools.is_null())
-        .render(messages, {.add_generation_prompt = asks,
+        .render(messages, {.add_generation_prompt = asks != Asks::kNo,
                            .tools = tools,
-                           .variables = templates_->special_tokens(),
+                           .variables = variables,
                            .strftime_now = fixed_date});
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kData) throw;
@@ -110,10 +131,14 @@ std::string ConversationTexts::render(const ordered_json& messages, const ordere
 }
 
 ConversationTexts::Turn ConversationTexts::own_turn(const Conversation& c, size_t message) const {
-  const std::string prompt = render(first(c, message), c.tools, /*asks=*/true);
+  std::string prompt = render(first(c, message), c.tools, Asks::kYes);
   Turn turn{.message = message, .trains = c.trains[message]};
-  turn.text = render(first(c, message + 1), c.tools, /*asks=*/false);
+  turn.text = render(first(c, message + 1), c.tools, Asks::kNo);
+  const std::string thinks = prompt;
+  if (!turn.text.starts_with(prompt))
+    prompt = render(first(c, message), c.tools, Asks::kForNoThoughts);
   if (!turn.text.starts_with(prompt)) {
+    prompt = thinks;
     const size_t common = common_prefix(prompt, turn.text);
     throw RowFault{RowReason::kNotContinued,
                    concat("messages[", message, "]: the template's generation prompt ends in ",
@@ -137,7 +162,7 @@ std::string ConversationTexts::following(const Conversation& c, const Turn& turn
                          ? c.messages[turn.message + 1]
                          : ordered_json{{"role", calls ? "tool" : "user"}, {"content", "x"}});
   try {
-    const std::string text = render(messages, c.tools, /*asks=*/false);
+    const std::string text = render(messages, c.tools, Asks::kNo);
     return text.starts_with(turn.text) ? text.substr(turn.text.size()) : "";
   } catch (const RowFault&) {
     return "";

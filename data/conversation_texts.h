@@ -2,7 +2,8 @@
 // Conversations as the texts that a model is trained on, with the spans of them that count.
 //
 // (S1) A turn's context is what inference renders: the messages before it and the generation
-//      prompt.  Its target is what rendering the turn too adds to that, up to the token that ends
+//      prompt, where the turn does not go on from that the one for no thoughts (enable_thinking is
+//      false).  Its target is what rendering the turn too adds to that, up to the token that ends
 //      it, without an empty <think></think> at its beginning.
 // (S2) Templates may render an earlier turn differently once later ones exist (without its
 //      thoughts).  So the text that ends with a turn trains an earlier one only where it begins
@@ -40,7 +41,8 @@ struct TrainedText {
 class ConversationTexts {
  public:
   // end_ids: tokens that end what the model writes, beside the tokenizer's end of a document.
-  // templates: null where no row needs one.  Both must outlive it.
+  // templates: null where no row needs one.  Both must outlive it.  Error(kConfig): the template
+  // writes nothing of an assistant's text.
   ConversationTexts(const ChatTemplates* templates, const Tokenizer& tokenizer,
                     std::vector<int32_t> end_ids, LossOn loss_on);
 
@@ -50,8 +52,10 @@ class ConversationTexts {
 
  private:
   struct Turn;
+  enum class Asks { kNo, kYes, kForNoThoughts };  // the generation prompt
   std::string render(const nlohmann::ordered_json& messages, const nlohmann::ordered_json& tools,
-                     bool asks) const;
+                     Asks asks) const;
+  void check_template() const;
   Turn own_turn(const Conversation& conversation, size_t message) const;
   void end_turn(const Conversation& conversation, Turn& turn) const;
   std::string following(const Conversation& conversation, const Turn& turn) const;

@@ -22,8 +22,8 @@ namespace orthant {
 LoadedConfig<RunConfig> load_run_config(const std::string& path,
                                         const std::vector<std::string>& overrides);
 
-// How texts of the base begin and end, and the folder with what came with it beside its weights: its
-// chat template.  The run's own copy of that, where it has begun.  Error(kMissingInput), kData.
+// How texts of the base begin and end, and the folder with what came with it beside its weights:
+// its chat template.  The run's own copy of that, where it has begun.  Error(kMissingInput), kData.
 struct BaseTexts {
   std::string folder;
   std::vector<int32_t> begin;    // tokens that every text without a template begins with

@@ -24,27 +24,28 @@ std::string roles_and_contents(const Conversation& c) {
 }
 
 TEST(Conversation, IsReadFromEveryFormat) {
-  EXPECT_EQ(
-      roles_and_contents(parsed(
-          R"({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]})")),
-      "user=q;assistant=a;");
-  EXPECT_EQ(
-      roles_and_contents(parsed(
-          R"({"system": "s", "conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]})")),
-      "system=s;user=q;assistant=a;");
-  EXPECT_EQ(
-      roles_and_contents(parsed(
-          R"({"conversations": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]})")),
-      "user=q;assistant=a;");
-  EXPECT_EQ(
-      roles_and_contents(parsed(
-          R"({"instruction": "i", "input": "n", "output": "o", "system": "s", "history": [["q", "a"]]})")),
-      "system=s;user=q;assistant=a;user=i\nn;assistant=o;");
+  EXPECT_EQ(roles_and_contents(parsed(
+                R"({"messages": [{"role": "user", "content": "q"},
+          {"role": "assistant", "content": "a"}]})")),
+            "user=q;assistant=a;");
+  EXPECT_EQ(roles_and_contents(parsed(
+                R"({"system": "s", "conversations": [{"from": "human", "value": "q"},
+          {"from": "gpt", "value": "a"}]})")),
+            "system=s;user=q;assistant=a;");
+  EXPECT_EQ(roles_and_contents(parsed(
+                R"({"conversations": [{"role": "user", "content": "q"},
+          {"role": "assistant", "content": "a"}]})")),
+            "user=q;assistant=a;");
+  EXPECT_EQ(roles_and_contents(parsed(
+                R"({"instruction": "i", "input": "n", "output": "o", "system": "s",
+          "history": [["q", "a"]]})")),
+            "system=s;user=q;assistant=a;user=i\nn;assistant=o;");
   const Conversation plain = parsed(R"({"prompt": "p", "completion": "c", "messages": null})");
   EXPECT_TRUE(plain.is_plain);
   EXPECT_EQ(plain.prompt + "|" + plain.completion, "p|c");
   const Conversation lists = parsed(
-      R"({"prompt": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}, {"role": "user", "content": "r"}],
+      R"({"prompt": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"},
+          {"role": "user", "content": "r"}],
           "completion": [{"role": "assistant", "content": "b"}]})");
   EXPECT_EQ(roles_and_contents(lists), "user=q;assistant=a;user=r;assistant=b;");
   EXPECT_EQ(lists.trains, (std::vector<bool>{false, false, false, true}));
@@ -52,9 +53,12 @@ TEST(Conversation, IsReadFromEveryFormat) {
 
 TEST(Conversation, CarriesToolsAndThoughtsToTheTemplate) {
   const Conversation c = parsed(
-      R"({"tools": "[{\"name\": \"f\"}]", "messages": [{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "name": null},
-          {"role": "assistant", "reasoning_content": "why", "tool_calls": [{"function": {"name": "f", "arguments": {}}}]},
-          {"role": "tool", "content": "", "tool_call_id": "1"}, {"role": "assistant", "content": "c", "train": false}]})");
+      R"({"tools": "[{\"name\": \"f\"}]", "messages": [{"role": "user",
+          "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}], "name": null},
+          {"role": "assistant", "reasoning_content": "why",
+          "tool_calls": [{"function": {"name": "f", "arguments": {}}}]},
+          {"role": "tool", "content": "", "tool_call_id": "1"},
+          {"role": "assistant", "content": "c", "train": false}]})");
   EXPECT_EQ(c.tools.dump(), R"([{"name":"f"}])");
   EXPECT_EQ(roles_and_contents(c), "user=ab;assistant=null;tool=;assistant=c;");
   EXPECT_EQ(c.messages[1]["reasoning_content"], "why");
@@ -64,7 +68,8 @@ TEST(Conversation, CarriesToolsAndThoughtsToTheTemplate) {
   EXPECT_FALSE(c.messages[3].contains("train"));
   EXPECT_EQ(c.trains, (std::vector<bool>{true, true, true, false}));
   const Conversation calls = parsed(
-      R"({"conversations": [{"from": "human", "value": "q"}, {"from": "function_call", "value": "{\"name\": \"f\", \"arguments\": {\"x\": 1}}"},
+      R"({"conversations": [{"from": "human", "value": "q"},
+          {"from": "function_call", "value": "{\"name\": \"f\", \"arguments\": {\"x\": 1}}"},
           {"from": "observation", "value": "1"}, {"from": "gpt", "value": "one"}]})");
   EXPECT_EQ(calls.messages[1]["tool_calls"].dump(),
             R"([{"type":"function","function":{"name":"f","arguments":{"x":1}}}])");

@@ -143,10 +143,34 @@ TEST(ConversationTexts, DoesNotTrainEmptyThoughts) {
   const std::string want = "[a<|im_end|>][b<|im_end|>]|";
   EXPECT_EQ(trained(with("<think>\n\n</think>\n\n", ""), kTwoTurns), want);
   EXPECT_EQ(trained(with("<think></think>\n", "<think>"), kTwoTurns), want);
+  EXPECT_EQ(trained(with("\n<think></think>\n", ""), kTwoTurns), want);  // GLM's
   EXPECT_EQ(trained(with("<think>\n\n</think>\n\n", "<think>\n"), kTwoTurns), want);
   EXPECT_EQ(trained(with("<think>\n\n</think>\n\n", "<think>\n\n</think>\n\n"), kTwoTurns), want);
   EXPECT_EQ(trained(with("<think>x</think>", "<think>"), kTwoTurns),
             "[x</think>a<|im_end|>][x</think>b<|im_end|>]|");
+}
+
+// As Nemotron's: asked with <think>, and with <think></think> where it is not to think.
+TEST(ConversationTexts, TakesThePromptForNoThoughtsWhereATurnHasNone) {
+  const std::string source =
+      "{% for m in messages %}<|im_start|>{{ m.role }}\n{% if m.role == 'assistant' %}<think>"
+      "{% if m.reasoning_content %}{{ '\n' + m.reasoning_content }}{% endif %}</think>{% endif %}"
+      "{{ m.content }}<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n"
+      "{{ '<think></think>' if enable_thinking is false else '<think>\n' }}{% endif %}";
+  EXPECT_EQ(trained(source, kTwoTurns), "[a<|im_end|>][b<|im_end|>]|");
+  const std::string thinks =
+      R"({"messages": [{"role": "user", "content": "q"},
+          {"role": "assistant", "content": "a", "reasoning_content": "why"}]})";
+  EXPECT_EQ(trained(source, thinks), "[why</think>a<|im_end|>]|");
+}
+
+TEST(ConversationTexts, RefusesATemplateThatLeavesTextsOut) {
+  expect_error(ErrorKind::kConfig, {"finetune.chat_template", "lists of parts"}, [] {
+    trained(
+        "{% for m in messages %}{{ m.role }}{% for part in m.content %}{{ part.text }}"
+        "{% endfor %}<|im_end|>{% endfor %}",
+        kTwoTurns);
+  });
 }
 
 TEST(ConversationTexts, RefusesATurnThatIsNotBehindItsPrompt) {
