@@ -93,6 +93,21 @@ double SupervisedRows::epochs_at(int64_t rows) const {
   return static_cast<double>(index) + static_cast<double>(rows - first) / whole;
 }
 
+std::vector<SourceUse> SupervisedRows::uses_at(int64_t rows) const {
+  const double epochs = epochs_at(rows);
+  std::vector<SourceUse> uses;
+  for (size_t s = 0; s < sources_.size(); ++s) {
+    const auto draws = static_cast<double>(first_[s + 1] - first_[s]);
+    const int64_t size = sources_[s].examples->size();
+    uses.push_back({.name = sources_[s].name,
+                    .weight = sources_[s].weight,
+                    .share = draws / static_cast<double>(examples_of_epoch()),
+                    .windows = size,
+                    .epochs = epochs * draws / static_cast<double>(size)});
+  }
+  return uses;
+}
+
 double SupervisedRows::fill(int64_t index) const {
   if (!order_.packing) return 1.0;
   const int64_t rows = rows_of_epoch(index);

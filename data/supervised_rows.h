@@ -15,6 +15,7 @@
 
 #include "base/philox.h"
 #include "data/examples.h"
+#include "data/loader.h"
 #include "data/packing.h"
 
 namespace orthant {
@@ -48,6 +49,8 @@ class SupervisedRows {
   int64_t epoch_of_row(int64_t n) const;
   // Passes over the data that the first `rows` rows are: 1.5, half of the second.
   double epochs_at(int64_t rows) const;
+  // By source, once so many rows are taken; its windows are its examples.
+  std::vector<SourceUse> uses_at(int64_t rows) const;
   int64_t examples_of_epoch() const { return first_.back(); }
   // Share of an epoch's places that hold tokens; without packing 1.
   double fill(int64_t epoch) const;

@@ -151,6 +151,11 @@ TEST(SupervisedBatches, BlendSourcesByWeight) {
     EXPECT_EQ(of_replay, 50);  // others each epoch
   }
   EXPECT_EQ(replayed.size(), 200u);
+  const std::vector<SourceUse> uses = rows.uses_at(360);
+  EXPECT_DOUBLE_EQ(uses[0].epochs, 2);
+  EXPECT_DOUBLE_EQ(uses[1].epochs, 6);
+  EXPECT_DOUBLE_EQ(uses[2].epochs, 0.5);
+  EXPECT_DOUBLE_EQ(uses[2].share, 50.0 / 180);
   expect_error(ErrorKind::kConfig, {"weight", "none an epoch"}, [&] {
     SupervisedRows({{few, 0.01, "few.jsonl"}}, options_of(32, 1, 1).order);
   });
