@@ -118,10 +118,9 @@ void set_scalar(YamlNode& root, const char* block, const char* key, const std::s
 
 // The configuration with what the base says; `takes_length`: of batch.sequence_length too.
 template <ConfigRoot Root>
-LoadedConfig<Root> with_base(const std::string& path, const std::vector<std::string>& overrides,
+LoadedConfig<Root> with_base(YamlNode root, const std::vector<std::string>& overrides,
                              const LoadedConfig<Root>& loaded, bool takes_length) {
   Base base = read_base(loaded.config);
-  YamlNode root = load_yaml(path);
   YamlNode& model = entry_of(root, "model").value;
   model = merged(std::move(base.model), model);
   if (!loaded.source.given("data.tokenizer")) set_scalar(root, "data", "tokenizer", base.tokenizer);
@@ -138,16 +137,18 @@ LoadedConfig<RunConfig> load_run_config(const std::string& path,
                                         const std::vector<std::string>& overrides) {
   LoadedConfig<RunConfig> loaded = load_config<RunConfig>(path, overrides);
   if (loaded.config.model.from.empty()) return loaded;
-  return with_base(path, overrides, loaded, /*takes_length=*/false);
+  return with_base(load_yaml(path), overrides, loaded, /*takes_length=*/false);
 }
 
 LoadedConfig<FinetuneConfig> load_finetune_config(const std::string& path,
                                                   const std::vector<std::string>& overrides) {
-  const LoadedConfig<FinetuneConfig> loaded = load_config<FinetuneConfig>(path, overrides);
-  ORTHANT_CHECK(!loaded.config.model.from.empty(), kConfig, path,
-                ": model.from: want the model to fine-tune, a published model's folder or a run "
+  const YamlNode root = path.empty() ? parse_yaml("{}", "the command line") : load_yaml(path);
+  LoadedConfig<FinetuneConfig> loaded;
+  loaded.source = read_config(root, overrides, field_list(loaded.config));
+  ORTHANT_CHECK(!loaded.config.model.from.empty(), kConfig, path.empty() ? "" : path + ": ",
+                "model.from: want the model to fine-tune, a published model's folder or a run "
                 "directory, got nothing");
-  return with_base(path, overrides, loaded, /*takes_length=*/true);
+  return with_base(root, overrides, loaded, /*takes_length=*/true);
 }
 
 RunConfig parse_any_run_config(const std::string& text, const std::string& where) {

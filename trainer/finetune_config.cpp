@@ -12,6 +12,17 @@ void FinetuneSection::fields(FieldVisitor& v) {
   v.field("overlong", overlong, overlong_names(),
           "examples of more than batch.sequence_length + 1 tokens: left out and counted, or cut "
           "behind that");
+  v.may_change_on_resume([&] {
+    v.field("epochs", epochs, non_negative(),
+            "passes over the training data, in place of run.max_steps; 0 = run.max_steps says");
+    v.field("patience", patience, at_least(0),
+            "evaluations without a better validation loss after which the run ends; 0 = it does "
+            "not end early");
+  });
+  v.alias("num_train_epochs", "epochs");
+  v.alias("num_epochs", "epochs");
+  v.alias("early_stopping_patience", "patience");
+  v.alias("template", "chat_template");
 }
 
 void FinetuneConfig::fields(FieldVisitor& v) {

@@ -16,6 +16,8 @@ struct FinetuneSection {
   std::string chat_template;
   LossOn loss_on = LossOn::kAssistant;
   Overlong overlong = Overlong::kDrop;
+  double epochs = 0;
+  int64_t patience = 0;
   void fields(FieldVisitor& v);
 };
 
@@ -25,7 +27,7 @@ struct FinetuneConfig : RunConfig {
   void fields(FieldVisitor& v);
 };
 
-// As load_run_config (trainer/base_model.h): the base's model and, where the configuration says
+// As load_run_config (trainer/base_model.h), also without a file (path ""): the base's model and, where the configuration says
 // nothing of them, its tokenizer and batch.sequence_length.  Error(kConfig) also without
 // model.from; kMissingInput.
 LoadedConfig<FinetuneConfig> load_finetune_config(const std::string& path,
