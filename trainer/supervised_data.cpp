@@ -64,14 +64,13 @@ SupervisedData read_all(const FinetuneConfig& config) {
     data.train.push_back({examples, source.weight, source.path});
   }
   if (!validation.empty()) {
-    ExampleOptions options = encoder.options();
-    ExampleReader others(encoder.texts(), *encoder.tokenizer(), options);
+    ExampleReader others(encoder.texts(), *encoder.tokenizer(), encoder.options());
     others.read(validation, RowFormat::kAuto, *held_out, nullptr);
     data.conversations += others.num_conversations();
-    for (const ReportEntry& entry : others.report().entries()) data.report.add(entry);
+    data.report.add(others.report());
   }
   data.conversations += reader.num_conversations();
-  for (const ReportEntry& entry : reader.report().entries()) data.report.add(entry);
+  data.report.add(reader.report());
   if (held_out->size() > 0) data.validation = held_out;
   data.fingerprint = xxh3_128_hex(identity.data(), identity.size());
   return data;
