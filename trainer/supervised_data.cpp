@@ -15,6 +15,7 @@
 #include "trainer/agree.h"
 #include "trainer/datasets.h"
 #include "trainer/run/progress.h"
+#include "trainer/run/run_dir.h"
 
 namespace orthant {
 namespace {
@@ -99,6 +100,7 @@ RowEncoder::RowEncoder(const FinetuneConfig& config)
   check_vocabulary(config, *tokenizer_);
   const BaseTexts base = base_texts(config, *tokenizer_);
   templates_ = load_templates(config.finetune.chat_template, base.folder);
+  if (templates_) templates_->take_special_tokens(base.folder);
   texts_ = std::make_unique<ConversationTexts>(templates_.get(), *tokenizer_, base.end_ids,
                                                config.finetune.loss_on);
   options_ = {
@@ -122,6 +124,18 @@ SupervisedData open_supervised_data(const FinetuneConfig& config, const Group& g
         return "files, tokenizer or chat template of another content";
       });
   return data;
+}
+
+void keep_chat_template(const FinetuneConfig& config, const std::string& run_dir) {
+  if (config.finetune.chat_template.empty()) return;
+  const std::string hub = RunPaths{run_dir}.hub(), more = hub + "/additional_chat_templates";
+  const ChatTemplates templates = ChatTemplates::load(config.finetune.chat_template);
+  for (const auto& [name, source] : templates.sources()) {
+    const bool is_default = name == "default";
+    make_folders(is_default ? hub : more);
+    replace_file(is_default ? hub + "/chat_template.jinja" : concat(more, "/", name, ".jinja"),
+                 source);
+  }
 }
 
 void tell_data_report(const SupervisedData& data, const std::string& run_dir) {

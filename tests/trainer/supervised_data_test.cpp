@@ -123,6 +123,18 @@ TEST(SupervisedData, IsOpenedWithTheTemplateOfTheModel) {
   EXPECT_EQ(open_supervised_data(other, Group::self()).fingerprint, data.fingerprint);
 }
 
+TEST(SupervisedData, TakesAGivenTemplateWithTheSpecialTokensOfTheModel) {
+  const Setting setting;
+  const std::string same = open_supervised_data(setting.load(), Group::self()).fingerprint;
+  write_file("given.jinja", kTemplate);  // it writes eos_token
+  std::filesystem::remove(setting.model + "/chat_template.jinja");
+  const FinetuneConfig config =
+      setting.load({"finetune.chat_template=" + test_folder() + "/given.jinja"});
+  EXPECT_EQ(open_supervised_data(config, Group::self()).fingerprint, same);
+  keep_chat_template(config, config.run.dir);
+  EXPECT_EQ(read_bytes(config.run.dir + "/hub/chat_template.jinja"), kTemplate);
+}
+
 TEST(SupervisedData, HasAnotherFingerprintWhereASampleDiffers) {
   const Setting setting;
   std::set<std::string> seen;
