@@ -10,6 +10,8 @@ namespace orthant {
 namespace {
 
 constexpr int64_t kMostShown = 3;  // of a reason
+// Where one turn has no token that ends it, all have none: the rest is counted and not kept.
+constexpr int64_t kMostWithoutEnd = 1000;
 
 const char* what_becomes_of(RowReason reason) {
   if (is_left_out(reason)) return "left out";
@@ -36,8 +38,14 @@ const EnumNames<RowReason>& row_reason_names() {
 }
 
 void DataReport::add(ReportEntry entry) {
-  ++counts_[static_cast<size_t>(entry.reason)];
+  const int64_t count = ++counts_[static_cast<size_t>(entry.reason)];
+  if (entry.reason == RowReason::kNoEnd && count > kMostWithoutEnd) return;
   entries_.push_back(std::move(entry));
+}
+
+void DataReport::add(const DataReport& more) {
+  for (size_t i = 0; i < kNumRowReasons; ++i) counts_[i] += more.counts_[i];
+  entries_.insert(entries_.end(), more.entries_.begin(), more.entries_.end());
 }
 
 std::vector<std::string> DataReport::lines() const {

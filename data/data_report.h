@@ -21,11 +21,13 @@ struct ReportEntry {
 class DataReport {
  public:
   void add(ReportEntry entry);
+  void add(const DataReport& more);
   int64_t count(RowReason reason) const { return counts_[static_cast<size_t>(reason)]; }
   const std::vector<ReportEntry>& entries() const { return entries_; }
   // For people: a total for each reason and the first three rows of it.  Empty where all was well.
   std::vector<std::string> lines() const;
-  // An object a line: {"reason", "file", "line", "text"}.  Error(kCannotWrite).
+  // An object a line: {"reason", "file", "line", "text"}; of turns without an end the first 1,000.
+  // Error(kCannotWrite).
   void write(const std::string& path) const;
 
  private:

@@ -15,6 +15,7 @@
 #include "trainer/agree.h"
 #include "trainer/datasets.h"
 #include "trainer/run/progress.h"
+#include "trainer/run/run_dir.h"
 
 namespace orthant {
 namespace {
@@ -64,14 +65,13 @@ SupervisedData read_all(const FinetuneConfig& config) {
     data.train.push_back({examples, source.weight, source.path});
   }
   if (!validation.empty()) {
-    ExampleOptions options = encoder.options();
-    ExampleReader others(encoder.texts(), *encoder.tokenizer(), options);
+    ExampleReader others(encoder.texts(), *encoder.tokenizer(), encoder.options());
     others.read(validation, RowFormat::kAuto, *held_out, nullptr);
     data.conversations += others.num_conversations();
-    for (const ReportEntry& entry : others.report().entries()) data.report.add(entry);
+    data.report.add(others.report());
   }
   data.conversations += reader.num_conversations();
-  for (const ReportEntry& entry : reader.report().entries()) data.report.add(entry);
+  data.report.add(reader.report());
   if (held_out->size() > 0) data.validation = held_out;
   data.fingerprint = xxh3_128_hex(identity.data(), identity.size());
   return data;
@@ -100,6 +100,7 @@ RowEncoder::RowEncoder(const FinetuneConfig& config)
   check_vocabulary(config, *tokenizer_);
   const BaseTexts base = base_texts(config, *tokenizer_);
   templates_ = load_templates(config.finetune.chat_template, base.folder);
+  if (templates_) templates_->take_special_tokens(base.folder);
   texts_ = std::make_unique<ConversationTexts>(templates_.get(), *tokenizer_, base.end_ids,
                                                config.finetune.loss_on);
   options_ = {
@@ -123,6 +124,18 @@ SupervisedData open_supervised_data(const FinetuneConfig& config, const Group& g
         return "files, tokenizer or chat template of another content";
       });
   return data;
+}
+
+void keep_chat_template(const FinetuneConfig& config, const std::string& run_dir) {
+  if (config.finetune.chat_template.empty()) return;
+  const std::string hub = RunPaths{run_dir}.hub(), more = hub + "/additional_chat_templates";
+  const ChatTemplates templates = ChatTemplates::load(config.finetune.chat_template);
+  for (const auto& [name, source] : templates.sources()) {
+    const bool is_default = name == "default";
+    make_folders(is_default ? hub : more);
+    replace_file(is_default ? hub + "/chat_template.jinja" : concat(more, "/", name, ".jinja"),
+                 source);
+  }
 }
 
 void tell_data_report(const SupervisedData& data, const std::string& run_dir) {

@@ -45,6 +45,10 @@ class RowEncoder {
 // and are not there (kData, kConfig), ranks that read something else (kConfig).  Collective.
 SupervisedData open_supervised_data(const FinetuneConfig& config, const Group& group);
 
+// A template that the configuration gives becomes that of the run (RUN/hub), for orthant chat and
+// export; without one it does nothing.  Of one rank.  Error(kCannotWrite).
+void keep_chat_template(const FinetuneConfig& config, const std::string& run_dir);
+
 // Logs what was left out, and writes all of it to RUN/data-report.jsonl.  Of one rank.
 void tell_data_report(const SupervisedData& data, const std::string& run_dir);
 

@@ -127,6 +127,14 @@ TEST(SupervisedBatches, HaveAnotherOrderForAnotherSeedAndEpoch) {
   EXPECT_EQ(ids_of_epoch(5, 0), ids_of_epoch(5, 0));
   EXPECT_NE(ids_of_epoch(5, 0), ids_of_epoch(5, 1));
   EXPECT_NE(ids_of_epoch(5, 0), ids_of_epoch(6, 0));
+  // Sources take turns in another order, too.
+  const SupervisedRows two({{examples}, {examples}}, options_of(48, 1, 1, false).order);
+  const auto sources_of_epoch = [&](int64_t epoch) {
+    std::vector<int> order;
+    for (int64_t i = 0; i < 200; ++i) order.push_back(two.row(epoch * 200 + i).front().source);
+    return order;
+  };
+  EXPECT_NE(sources_of_epoch(0), sources_of_epoch(1));
 }
 
 TEST(SupervisedBatches, BlendSourcesByWeight) {

@@ -39,7 +39,7 @@ MUTANTS = [
     # Reading.
     Mutant("rows that are refused are left out unasked", "ExampleReader::take", "!is_bad_line(note.reason)", "is_left_out(note.reason)", **READER),
     Mutant("an example of one token too many is taken", "ExampleReader::add_example", "static_cast<size_t>(options_.sequence_length) + 1;", "static_cast<size_t>(options_.sequence_length) + 2;", **READER),
-    Mutant("what is held out depends on the line", "ExampleReader::make_examples", "place_of(conversation) < fraction", "static_cast<double>(line.number % 100) / 100 < fraction", **READER),
+    Mutant("what is held out depends on the line", "ExampleReader::make_examples", "place_of(conversation) < fraction", "place_of(conversation) * 0 + static_cast<double>(line.number % 100) / 100 < fraction", **READER),
     Mutant("a prompt's answers are trained", "conversation_of_prompt", "c.trains.assign(prompt.size(), false);", "c.trains.assign(prompt.size(), true);", **READER),
     Mutant("a source's weight is not part of the data", "read_all", 'concat(examples->fingerprint(), " ", source.weight, "\\n")', 'concat(examples->fingerprint(), "\\n")', **DATA),
 ]

@@ -61,6 +61,18 @@ TEST(FinetuneConfig, TakesWhatTheBaseSays) {
   EXPECT_EQ(parse_any_run_config(yaml, "stored").model.vocab_size, 517);
 }
 
+TEST(FinetuneConfig, NeedsTheBaseNoMoreWhereTheRunHasBegun) {
+  const Setting setting;
+  const FinetuneConfig config = setting.load({"batch.sequence_length=40"});
+  std::filesystem::create_directories(config.run.dir);
+  write_bytes(config.run.dir + "/config.yaml", to_yaml(config));
+  std::filesystem::remove_all(setting.model);
+  const FinetuneConfig again = setting.load();
+  EXPECT_EQ(again.model.vocab_size, 517);
+  EXPECT_EQ(again.batch.sequence_length, 40);
+  EXPECT_EQ(again.data.tokenizer, setting.model);
+}
+
 TEST(FinetuneConfig, RefusesWhatIsForPretraining) {
   const Setting setting;
   const std::string path = write_file("none.yaml", "run: {max_steps: 1}\ndata: {train: a.jsonl}\n");
@@ -109,6 +121,18 @@ TEST(SupervisedData, IsOpenedWithTheTemplateOfTheModel) {
   FinetuneConfig other = config;
   other.model.from = test_folder() + "/imported";
   EXPECT_EQ(open_supervised_data(other, Group::self()).fingerprint, data.fingerprint);
+}
+
+TEST(SupervisedData, TakesAGivenTemplateWithTheSpecialTokensOfTheModel) {
+  const Setting setting;
+  const std::string same = open_supervised_data(setting.load(), Group::self()).fingerprint;
+  write_file("given.jinja", kTemplate);  // it writes eos_token
+  std::filesystem::remove(setting.model + "/chat_template.jinja");
+  const FinetuneConfig config =
+      setting.load({"finetune.chat_template=" + test_folder() + "/given.jinja"});
+  EXPECT_EQ(open_supervised_data(config, Group::self()).fingerprint, same);
+  keep_chat_template(config, config.run.dir);
+  EXPECT_EQ(read_bytes(config.run.dir + "/hub/chat_template.jinja"), kTemplate);
 }
 
 TEST(SupervisedData, HasAnotherFingerprintWhereASampleDiffers) {
