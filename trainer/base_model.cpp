@@ -121,6 +121,8 @@ template <ConfigRoot Root>
 LoadedConfig<Root> with_base(YamlNode root, const std::vector<std::string>& overrides,
                              const LoadedConfig<Root>& loaded, bool takes_length) {
   Base base = read_base(loaded.config);
+  // Where the base came from itself is not where this run does.
+  std::erase_if(base.model.map, [](const YamlNode::Entry& entry) { return entry.key == "from"; });
   YamlNode& model = entry_of(root, "model").value;
   model = merged(std::move(base.model), model);
   if (!loaded.source.given("data.tokenizer")) set_scalar(root, "data", "tokenizer", base.tokenizer);

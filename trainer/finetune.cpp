@@ -269,6 +269,7 @@ FinetuneResult finetune(const FinetuneOptions& options, const Group& host_world)
       .base = beginning.base};
   session.remember(state.best_step, state.is_done);
   keep_tokenizer(session, *data.tokenizer);
+  if (session.is_first()) keep_chat_template(config, session.paths().dir);
   Finetuning run{config, yaml, data, sizes, session, engine, trained.share(), state, {}};
   if (session.is_first())
     for (const std::string& line : summary_of(config, data)) log::info("data: ", line);

@@ -29,6 +29,29 @@ void FinetuneConfig::fields(FieldVisitor& v) {
   RunConfig::fields(v);
   v.block("finetune", "supervised fine-tuning (orthant finetune alone)",
           [this](FieldVisitor& inner) { finetune.fields(inner); });
+  // Flat, as LLaMA-Factory, axolotl and transformers have them.
+  for (const auto& [other, name] : {
+           std::pair{"model_name_or_path", "model.from"}, {"base_model", "model.from"},
+           {"dataset", "data.train"}, {"val_size", "data.validation_fraction"},
+           {"val_set_size", "data.validation_fraction"}, {"template", "finetune.chat_template"},
+           {"chat_template", "finetune.chat_template"}, {"output_dir", "run.dir"},
+           {"seed", "run.seed"}, {"max_steps", "run.max_steps"},
+           {"num_train_epochs", "finetune.epochs"}, {"num_epochs", "finetune.epochs"},
+           {"lora_rank", "lora.rank"}, {"lora_r", "lora.rank"}, {"lora_alpha", "lora.alpha"},
+           {"lora_dropout", "lora.dropout"}, {"lora_target", "lora.target_modules"},
+           {"lora_target_modules", "lora.target_modules"},
+           {"lora_modules_to_save", "lora.modules_to_save"},
+           {"loraplus_lr_ratio", "lora.plus_ratio"}, {"cutoff_len", "batch.sequence_length"},
+           {"sequence_len", "batch.sequence_length"}, {"max_seq_length", "batch.sequence_length"},
+           {"per_device_train_batch_size", "batch.micro_batch_size"},
+           {"micro_batch_size", "batch.micro_batch_size"}, {"sample_packing", "data.packing"},
+           {"learning_rate", "optimizer.learning_rate"},
+           {"weight_decay", "optimizer.weight_decay"}, {"max_grad_norm", "optimizer.grad_clip"},
+           {"lr_scheduler_type", "schedule.name"}, {"lr_scheduler", "schedule.name"},
+           {"warmup_steps", "schedule.warmup_steps"}, {"save_steps", "checkpoint.interval"},
+           {"save_total_limit", "checkpoint.keep"}, {"eval_steps", "evaluation.interval"},
+           {"logging_steps", "logging.interval"}})
+    v.alias(other, name);
 }
 
 }  // namespace orthant
