@@ -101,7 +101,7 @@ class Plan {
       if (!source.name.ends_with(kWeight)) continue;  // all experts in one
       const std::string theirs = module_of(source.name), key = kPeftPrefix + theirs;
       if (!has_pair(key + kA, key + kB)) continue;
-      const PeftScale scale = rules_.of(theirs);
+      const PeftScale scale = rules_.of_weight(theirs);
       check_rank(key + kA, 0, scale.rank);
       add(module, peft_pair(model_, module, theirs, shape, scale.rank), scale.rank, scale.scale);
     }

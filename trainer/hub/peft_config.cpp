@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/hub/peft_config.h"
 
+#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -156,16 +157,35 @@ PeftRules::PeftRules(const std::string& text, const std::string& label)
 
 PeftRules::~PeftRules() = default;
 
-PeftScale PeftRules::of(const std::string& module) const {
+PeftScale PeftRules::of_weight(const std::string& module) const {
+  const std::string parameter = module + ".weight";
+  const auto names_it = [&](const std::string& target) {
+    return parameter == target || parameter.ends_with("." + target);
+  };
+  const std::vector<std::string>& targets = config_.target_parameters;
+  return of(std::any_of(targets.begin(), targets.end(), names_it) ? parameter : module);
+}
+
+PeftScale PeftRules::of(const std::string& name) const {
   const auto first = [&](const auto& patterns, auto otherwise) {
     for (const auto& [pattern, value] : patterns)
-      if (std::regex_match(module, pattern)) return value;
+      if (std::regex_match(name, pattern)) return value;
     return otherwise;
   };
   const int64_t rank = first(patterns_->ranks, config_.rank);
   const double alpha = first(patterns_->alphas, config_.alpha), r = static_cast<double>(rank);
   return {rank, alpha / (config_.use_rslora ? std::sqrt(r) : r)};
 }
+
+namespace {
+
+// A whole one without a point, as PEFT's own are.
+nlohmann::ordered_json number(double value) {
+  if (value == std::floor(value) && std::abs(value) < 1e9) return static_cast<int64_t>(value);
+  return value;
+}
+
+}  // namespace
 
 std::string peft_config_text(const PeftConfig& config) {
   nlohmann::ordered_json json = {{"peft_type", "LORA"},
@@ -174,16 +194,14 @@ std::string peft_config_text(const PeftConfig& config) {
                                  {"inference_mode", true},
                                  {"bias", "none"},
                                  {"r", config.rank},
-                                 {"lora_alpha", config.alpha},
+                                 {"lora_alpha", number(config.alpha)},
                                  {"lora_dropout", config.dropout},
                                  {"use_rslora", config.use_rslora},
                                  {"target_modules", config.target_modules}};
-  const auto whole = [](double alpha) { return alpha == std::floor(alpha) && alpha < 1e9; };
-  if (whole(config.alpha)) json["lora_alpha"] = static_cast<int64_t>(config.alpha);
   json["rank_pattern"] = nlohmann::ordered_json::object();
   for (const auto& [pattern, rank] : config.ranks) json["rank_pattern"][pattern] = rank;
   json["alpha_pattern"] = nlohmann::ordered_json::object();
-  for (const auto& [pattern, alpha] : config.alphas) json["alpha_pattern"][pattern] = alpha;
+  for (const auto& [pattern, alpha] : config.alphas) json["alpha_pattern"][pattern] = number(alpha);
   if (!config.target_parameters.empty()) json["target_parameters"] = config.target_parameters;
   if (!config.modules_to_save.empty()) json["modules_to_save"] = config.modules_to_save;
   return json.dump(2) + "\n";

@@ -44,8 +44,10 @@ class PeftRules {
   PeftRules& operator=(const PeftRules&) = delete;
 
   const PeftConfig& config() const { return config_; }
-  // Of a module, or a parameter, as the folder calls it.
-  PeftScale of(const std::string& module) const;
+  // Of a module or a parameter, as the folder calls it.
+  PeftScale of(const std::string& name) const;
+  // Of a module that is targeted itself, or by its weight as a parameter.
+  PeftScale of_weight(const std::string& module) const;
 
  private:
   struct Patterns;
