@@ -21,8 +21,8 @@ def weights(name, shape):
     x *= np.uint64(0xD6E8FEB86659FD93)
     x ^= x >> np.uint64(32)
     values = (x >> np.uint64(40)).astype(np.float64) / 2**24 - 0.5
-    scale = 0.5 if "norm" in name else 0.2 if "e_score_correction_bias" in name else \
-        3.0 if "lora_" not in name and ("mlp.gate" in name or "block_sparse_moe.gate" in name) else 0.5
+    scale = 0.25 if "lora_" in name else 0.2 if "e_score_correction_bias" in name else \
+        3.0 if "mlp.gate" in name or "block_sparse_moe.gate" in name else 0.5
     return ((1 if "norm" in name else 0) + scale * values).reshape(shape)
 
 
