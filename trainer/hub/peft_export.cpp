@@ -296,30 +296,35 @@ PeftFolder plan_peft_folder(const StoredAdapter& adapter, const RunConfig& model
   return Plan(adapter, model).take();
 }
 
+int64_t write_peft_folder(const StoredAdapter& adapter, const RunConfig& model, const BaseNote& base,
+                          const std::string& folder) {
+  const PeftFolder planned = plan_peft_folder(adapter, model);
+  ORTHANT_CHECK(list_directory(folder).empty(), kCannotWrite, folder,
+                ": is not empty; give a folder that is not there yet");
+  make_folders(folder);
+  const DType dtype = adapter.read(adapter.tensors.begin()->first).dtype();
+  replace_file(folder + "/" + kBaseNoteFile, base_note_text(base));
+  replace_file(folder + "/" + kPeftConfigFile, peft_config_text(planned.config));
+  const int64_t bytes = write_weights(adapter, planned, dtype, folder + "/" + kPeftWeightsFile);
+  check_folder(folder, adapter, model);
+  return bytes;
+}
+
 ExportResult export_adapter(const ExportOptions& options, const Manifest& manifest) {
   const RunConfig config =
       parse_config<RunConfig>(manifest.configuration, manifest.directory + "/manifest.json").config;
-  StoredAdapter adapter = adapter_of_run("export", manifest);
   const RunPaths run{manifest.directory + "/../.."};
   const AdapterBase place = base_of_adapters(manifest);
   const Manifest base = find_base(place, run.dir);
+  StoredAdapter adapter = adapter_of_run("export", manifest);
   adapter.base_name = config.model.from.empty() ? base_name_of(base) : config.model.from;
-  const PeftFolder folder = plan_peft_folder(adapter, config);
-  ORTHANT_CHECK(list_directory(options.folder).empty(), kCannotWrite, options.folder,
-                ": is not empty; give a folder that is not there yet");
-  make_folders(options.folder);
-  const bool has_tokenizer = copy_tokenizer(run, options.folder);
-  const DType dtype = manifest.find(adapter.tensors.begin()->first)->dtype;
-  const std::string note =
-      base_note_text({.name = adapter.base_name, .fingerprint = place.fingerprint});
-  replace_file(options.folder + "/" + kBaseNoteFile, note);
-  replace_file(options.folder + "/" + kPeftConfigFile, peft_config_text(folder.config));
   ExportResult result{.tensors = std::ssize(adapter.tensors),
                       .files = 1,
-                      .family = "adapters of " + config.model.model_type,
-                      .has_tokenizer = has_tokenizer};
-  result.bytes = write_weights(adapter, folder, dtype, options.folder + "/" + kPeftWeightsFile);
-  check_folder(options.folder, adapter, config);
+                      .family = "adapters of " + config.model.model_type};
+  result.bytes = write_peft_folder(
+      adapter, config, {.name = adapter.base_name, .fingerprint = place.fingerprint},
+      options.folder);
+  result.has_tokenizer = copy_tokenizer(run, options.folder);
   return result;
 }
 

@@ -19,8 +19,12 @@ struct PeftFolder {
 // Error(kConfig) naming the key or module: what PEFT cannot hold, or holds otherwise.
 PeftFolder plan_peft_folder(const StoredAdapter& adapter, const RunConfig& model);
 
-// manifest: a run's checkpoint with adapters.  Weights as they are in the checkpoint, bit by bit; what
-// was written is read again and compared before this returns.  Memory: the largest tensor.
+// Writes configuration and weights into an empty folder, weights as they are, bit by bit; reads them
+// again and compares before it returns the file's bytes.  Memory: the largest tensor.
+int64_t write_peft_folder(const StoredAdapter& adapter, const RunConfig& model, const BaseNote& base,
+                          const std::string& folder);
+
+// manifest: a run's checkpoint with adapters.  With them goes what the run has of a tokenizer.
 ExportResult export_adapter(const ExportOptions& options, const Manifest& manifest);
 
 }  // namespace orthant
