@@ -26,7 +26,8 @@ using Json = nlohmann::ordered_json;
 // Only what the model says goes to stdout.
 int run(const Chat& command) {
   if (!is_first_process()) return 0;
-  const SavedModel saved = load_saved_model("chat", command.model, command.precision, command.adapter);
+  const SavedModel saved =
+      load_saved_model("chat", command.model, command.precision, command.adapter);
   const Conversations conversations("chat", saved);
   const Decoder decoder =
       saved.role->pipeline().decoder({.latent = latent_form_names().at(command.mla)});

@@ -18,7 +18,8 @@ struct Embed {
 int run(Embed& command) {
   if (!is_first_process()) return 0;
   command.options.pooling = pooling_names().at(command.pooling);
-  const SavedModel model = load_saved_model("embed", command.model, command.precision, command.adapter);
+  const SavedModel model =
+      load_saved_model("embed", command.model, command.precision, command.adapter);
   const EmbedTotals totals = embed_file(model, command.options);
   log::info("embed: ", command.options.output, ": ", counted(totals.documents, "vector"), " of ",
             model.config.model.hidden_size, " numbers, ", with_thousands(totals.tokens), " tokens");

@@ -36,8 +36,9 @@ void print(const EvaluationTotals& t) {
 
 int run(const Evaluate& command) {
   if (!is_first_process()) return 0;
-  print(evaluate_file(load_saved_model("evaluate", command.model, command.precision, command.adapter),
-                      command.options));
+  print(
+      evaluate_file(load_saved_model("evaluate", command.model, command.precision, command.adapter),
+                    command.options));
   return 0;
 }
 

@@ -119,8 +119,7 @@ int run(const Generate& command) {
   // A launcher gives standard input to the first rank alone.
   const std::string prompt =
       is_file ? "" : first_rank_does(world, [&] { return prompt_of(command); });
-  const SavedModel saved =
-      load_saved_model(
+  const SavedModel saved = load_saved_model(
       "generate", command.model, {command.precision, command.overrides, command.adapter}, world);
   if (is_file) {
     write_file(command, saved);

@@ -18,10 +18,11 @@ int run(const MergeOptions& options) {
   if (result.was_untied)
     std::printf("%s: head and embedding, which were one weight, are two\n",
                 options.run_dir.c_str());
-  std::printf("%lld tensors: %lld merged, %lld replaced; logits on drawn tokens differ by at most "
-              "%.3g, the largest is %.3g\n",
-              count(result.tensors), count(result.merged), count(result.replaced),
-              result.difference, result.largest);
+  std::printf(
+      "%lld tensors: %lld merged, %lld replaced; logits on drawn tokens differ by at most "
+      "%.3g, the largest is %.3g\n",
+      count(result.tensors), count(result.merged), count(result.replaced), result.difference,
+      result.largest);
   return 0;
 }
 
@@ -30,8 +31,9 @@ int run(const MergeOptions& options) {
 Command merge_command() {
   return {.name = "merge",
           .help = "a model and the adapters beside it become one model",
-          .footer = "orthant merge runs/tuned runs/whole\n"
-                    "orthant merge runs/mixtral runs/whole --adapter ~/adapters/mine",
+          .footer =
+              "orthant merge runs/tuned runs/whole\n"
+              "orthant merge runs/mixtral runs/whole --adapter ~/adapters/mine",
           .declare = [](Options& o) {
             const auto options = std::make_shared<MergeOptions>();
             o.text("model", options->model, required_path(),

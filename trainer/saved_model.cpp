@@ -81,18 +81,17 @@ namespace {
 WeightSource weights_of_run(const SavedModel& saved) {
   const AdapterBase base = base_of_adapters(saved.manifest);
   if (base.place.empty()) return checkpoint_weights(saved.manifest);
-  return adapted_weights(
-      find_base(base, paths_of(saved.manifest).dir),
-      checkpoint_weights(saved.manifest, "", [&saved](const std::string& name) {
-        return saved.manifest.find(name) != nullptr;
-      }));
+  return adapted_weights(find_base(base, paths_of(saved.manifest).dir),
+                         checkpoint_weights(saved.manifest, "", [&saved](const std::string& name) {
+                           return saved.manifest.find(name) != nullptr;
+                         }));
 }
 
 // With adapters from elsewhere, whose rules become the model's.
 WeightSource weights_with(const std::string& command, const std::string& path, SavedModel& saved,
                           bool is_first) {
-  ORTHANT_CHECK(!saved.config.lora.is_on(), kConfig, command, ": --adapter: ",
-                saved.manifest.directory,
+  ORTHANT_CHECK(!saved.config.lora.is_on(), kConfig, command,
+                ": --adapter: ", saved.manifest.directory,
                 " has adapters of its own; orthant merge makes one model of them first");
   StoredAdapter adapter = open_adapter(command, path, saved.config);
   if (is_first) warn_of_other_base(adapter, saved.manifest);
@@ -119,9 +118,8 @@ std::shared_ptr<Role> make_role(const std::string& command, SavedModel& saved,
                                         static_cast<int>(c.parallel.pipeline_parallel_size),
                                         c.parallel.pipeline_layers),
                  .adapters = lora_rules(c)}};
-  return std::make_shared<Role>(options,
-                                make_rank_groups(group, c.parallel, c.model.num_key_value_heads),
-                                weights);
+  return std::make_shared<Role>(
+      options, make_rank_groups(group, c.parallel, c.model.num_key_value_heads), weights);
 }
 
 }  // namespace

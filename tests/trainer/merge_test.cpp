@@ -41,11 +41,11 @@ TEST_P(Merge, ComputesWhatBaseAndAdapterCompute) {
   const Json hub = golden_model(folder.golden["model"]);
   const auto ids = hub["ids"].get<std::vector<int32_t>>();
   const auto kept = hub["kept_ids"].get<std::vector<size_t>>();
-  const auto apart = log_probs_of(load_saved_model("test", base_run(), "fp64", adapter_path()),
-                                  ids, kept);
-  EXPECT_LT(largest_difference(log_probs_of(load_saved_model("test", whole(), "fp64"), ids, kept),
-                               apart),
-            1e-12);
+  const auto apart =
+      log_probs_of(load_saved_model("test", base_run(), "fp64", adapter_path()), ids, kept);
+  EXPECT_LT(
+      largest_difference(log_probs_of(load_saved_model("test", whole(), "fp64"), ids, kept), apart),
+      1e-12);
   // And so does the folder that it is exported into.
   export_model({.model = whole(), .folder = out()});
   import_model({.folder = out(), .run_dir = test_folder() + "/again"});
@@ -119,8 +119,8 @@ TEST(MergeModel, UntiesHeadAndEmbedding) {
     const MergeResult result =
         merge_model({.model = base_run(), .run_dir = whole(), .adapter = folder.write()});
     EXPECT_TRUE(result.was_untied);
-    const auto apart = log_probs_of(load_saved_model("test", base_run(), "fp64", adapter_path()),
-                                    ids, kept);
+    const auto apart =
+        log_probs_of(load_saved_model("test", base_run(), "fp64", adapter_path()), ids, kept);
     const auto got = log_probs_of(load_saved_model("test", whole(), "fp64"), ids, kept);
     EXPECT_LT(largest_difference(got, apart), 1e-12);
     EXPECT_GT(largest_difference(

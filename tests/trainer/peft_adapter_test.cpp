@@ -139,8 +139,7 @@ TEST(PeftAdapter, EmbeddingsAreTransposedAndSavedModulesReplaceTheBase) {
   folder.config["modules_to_save"] = {"norm"};
   const StoredAdapter adapter = open_peft_adapter(folder.write(), model);
   const std::vector<double> a = adapter.read("model.embed_tokens.lora_embedding_A").to_doubles();
-  EXPECT_EQ(a[5 * 3 + 2],
-            folder[embedding + ".lora_embedding_A"].to_doubles()[2 * 517 + 5]);
+  EXPECT_EQ(a[5 * 3 + 2], folder[embedding + ".lora_embedding_A"].to_doubles()[2 * 517 + 5]);
   EXPECT_EQ(adapter.read("model.norm.weight").to_doubles(),
             folder["base_model.model.model.norm.weight"].to_doubles());
   EXPECT_TRUE(LoraRules(adapter.lora).saves("model.norm"));

@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 #include "tests/trainer/peft_testing.h"
+#include "trainer/hub/peft_plan.h"
 
 namespace orthant::testing {
 namespace {

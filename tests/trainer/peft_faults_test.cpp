@@ -34,69 +34,110 @@ Spoil key(const std::string& name, const Json& value) {
 std::vector<Case> dense_cases() {
   const ErrorKind data = ErrorKind::kData;
   return {
-      {"no weights", ErrorKind::kMissingInput, {"adapter_model.safetensors", "is not there"}, {},
+      {"no weights",
+       ErrorKind::kMissingInput,
+       {"adapter_model.safetensors", "is not there"},
+       {},
        [](const std::string& p) { std::filesystem::remove(p + "/adapter_model.safetensors"); }},
-      {"pickled weights", data, {"adapter_model.bin", "pickled"}, {},
+      {"pickled weights",
+       data,
+       {"adapter_model.bin", "pickled"},
+       {},
        [](const std::string& p) {
          std::filesystem::rename(p + "/adapter_model.safetensors", p + "/adapter_model.bin");
        }},
-      {"half a configuration", data, {"adapter_config.json"}, {},
+      {"half a configuration",
+       data,
+       {"adapter_config.json"},
+       {},
        [](const std::string& p) { std::filesystem::resize_file(p + "/adapter_config.json", 30); }},
-      {"half the weights", data, {"adapter_model.safetensors"}, {},
+      {"half the weights",
+       data,
+       {"adapter_model.safetensors"},
+       {},
        [](const std::string& p) {
          std::filesystem::resize_file(p + "/adapter_model.safetensors", 5000);
        }},
-      {"a configuration that is a list", data, {"want a JSON object"},
+      {"a configuration that is a list",
+       data,
+       {"want a JSON object"},
        [](AdapterFolder& f) { f.config = Json::array({1}); }},
       {"another method", data, {"peft_type", "want LORA", "LOHA"}, key("peft_type", "LOHA")},
       {"no method", data, {"peft_type", "got none"}, key("peft_type", nullptr)},
       {"biases that train", data, {"bias", "lora_only"}, key("bias", "lora_only")},
       {"DoRA", data, {"use_dora", "not built"}, key("use_dora", true)},
       {"QALoRA", data, {"use_qalora", "not built"}, key("use_qalora", true)},
-      {"activated LoRA", data, {"alora_invocation_tokens"},
+      {"activated LoRA",
+       data,
+       {"alora_invocation_tokens"},
        key("alora_invocation_tokens", Json::array({1, 2}))},
       {"EVA", data, {"init_lora_weights", "eva"}, key("init_lora_weights", "eva")},
-      {"PiSSA, whose base is another", data, {"init_lora_weights", "pissa"},
+      {"PiSSA, whose base is another",
+       data,
+       {"init_lora_weights", "pissa"},
        key("init_lora_weights", "pissa")},
       {"biases of adapters", data, {"lora_bias"}, key("lora_bias", true)},
-      {"layers that are repeated", data, {"layer_replication"},
+      {"layers that are repeated",
+       data,
+       {"layer_replication"},
        key("layer_replication", Json::array({Json::array({0, 2})}))},
-      {"single tokens that train", data, {"trainable_token_indices"},
+      {"single tokens that train",
+       data,
+       {"trainable_token_indices"},
        key("trainable_token_indices", Json::array({3}))},
       {"a key of a later version", data, {"use_magic", "not built", "7"}, key("use_magic", 7)},
-      {"a pattern that is none", data, {"rank_pattern", "(q_proj"},
+      {"a pattern that is none",
+       data,
+       {"rank_pattern", "(q_proj"},
        key("rank_pattern", Json{{"(q_proj", 2}})},
       {"no rank", data, {"r: want a rank of 1 or more"}, key("r", 0)},
       {"a rank that is a text", data, {"adapter_config.json: r"}, key("r", "three")},
       {"an alpha below 0", data, {"lora_alpha", "-1"}, key("lora_alpha", -1)},
       {"dropout of everything", data, {"lora_dropout", "1.5"}, key("lora_dropout", 1.5)},
-      {"another rank than the tensors have", data, {"lm_head.lora_A.weight", "want 4 rows"},
+      {"another rank than the tensors have",
+       data,
+       {"lm_head.lora_A.weight", "want 4 rows"},
        key("r", 4)},
-      {"half a pair", data, {"v_proj.lora_A.weight", "without", "lora_B"},
+      {"half a pair",
+       data,
+       {"v_proj.lora_A.weight", "without", "lora_B"},
        [](AdapterFolder& f) { f.take(layer("self_attn.v_proj.lora_B.weight")); }},
-      {"the shape of another model", data, {"o_proj.lora_B.weight", "want [40, 3]", "got [39, 3]"},
+      {"the shape of another model",
+       data,
+       {"o_proj.lora_B.weight", "want [40, 3]", "got [39, 3]"},
        [](AdapterFolder& f) {
          f[layer("self_attn.o_proj.lora_B.weight")] = Tensor::zeros({39, 3}, DType::kF32);
        }},
-      {"a layer that the model lacks", data, {"layers.7.self_attn", "no module of the model"},
+      {"a layer that the model lacks",
+       data,
+       {"layers.7.self_attn", "no module of the model"},
        [](AdapterFolder& f) {
          f["base_model.model.model.layers.7.self_attn.q_proj.lora_A.weight"] =
              Tensor::zeros({3, 40}, DType::kF32);
        }},
-      {"DoRA's magnitudes", data, {"lora_magnitude_vector", "no module"},
+      {"DoRA's magnitudes",
+       data,
+       {"lora_magnitude_vector", "no module"},
        [](AdapterFolder& f) {
          f[layer("self_attn.q_proj.lora_magnitude_vector")] = Tensor::zeros({56}, DType::kF32);
        }},
-      {"whole numbers", data, {"q_proj.lora_A.weight", "want F64, F32, F16 or BF16"},
+      {"whole numbers",
+       data,
+       {"q_proj.lora_A.weight", "want F64, F32, F16 or BF16"},
        [](AdapterFolder& f) {
-         f[layer("self_attn.q_proj.lora_A.weight")] = Tensor::from_i32({3, 40}, std::vector<int32_t>(120));
+         f[layer("self_attn.q_proj.lora_A.weight")] =
+             Tensor::from_i32({3, 40}, std::vector<int32_t>(120));
        }},
-      {"NaN", data, {"q_proj.lora_B.weight", "NaN"},
+      {"NaN",
+       data,
+       {"q_proj.lora_B.weight", "NaN"},
        [](AdapterFolder& f) {
          f[layer("self_attn.q_proj.lora_B.weight")].as<double>()[5] =
              std::numeric_limits<double>::quiet_NaN();
        }},
-      {"a saved module without tensors", data, {"modules_to_save", "norm"},
+      {"a saved module without tensors",
+       data,
+       {"modules_to_save", "norm"},
        key("modules_to_save", Json::array({"norm"}))},
       {"no adapter", data, {"holds no adapter"}, [](AdapterFolder& f) { f.tensors.clear(); }},
   };
@@ -106,17 +147,25 @@ std::vector<Case> expert_cases() {
   const ErrorKind data = ErrorKind::kData;
   const std::string experts = layer("mlp.experts");
   return {
-      {"other experts", data, {"experts.lora_A.weight", "want 12 rows", "got [10, 22]"},
+      {"other experts",
+       data,
+       {"experts.lora_A.weight", "want 12 rows", "got [10, 22]"},
        [=](AdapterFolder& f) {
          f[experts + ".lora_A.weight"] = Tensor::zeros({10, 22}, DType::kF32);
        }},
-      {"experts of another width", data, {"experts.lora_B.weight", "want [40, 12]"},
+      {"experts of another width",
+       data,
+       {"experts.lora_B.weight", "want [40, 12]"},
        [=](AdapterFolder& f) {
          f[experts + ".lora_B.weight"] = Tensor::zeros({41, 12}, DType::kF32);
        }},
-      {"half a pair of experts", data, {"experts.base_layer.lora_B.weight", "without"},
+      {"half a pair of experts",
+       data,
+       {"experts.base_layer.lora_B.weight", "without"},
        [=](AdapterFolder& f) { f.take(experts + ".base_layer.lora_A.weight"); }},
-      {"experts twice", data, {"mlp.experts.0.down_proj has two adapters"},
+      {"experts twice",
+       data,
+       {"mlp.experts.0.down_proj has two adapters"},
        [=](AdapterFolder& f) {
          f[experts + ".0.down_proj.lora_A.weight"] = Tensor::zeros({2, 22}, DType::kF32);
          f[experts + ".0.down_proj.lora_B.weight"] = Tensor::zeros({40, 2}, DType::kF32);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Adapters over tiny models compute what PEFT computes: log-probabilities, gradients of A and B, and
-// both after a step of AdamW.
+// Adapters over tiny models compute what PEFT computes: log-probabilities, gradients of A and B,
+// and both after a step of AdamW.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -53,8 +53,7 @@ class GoldenAdapter : public ::testing::TestWithParam<std::string> {
     for (const auto& [name, shape] : adapter.tensors)
       options.weights[name] = adapter.read(name).to_doubles();
     return run_layout(
-        RunPlan(config, 1), [&](int64_t, int64_t) { return row_of(ids_); }, options,
-        Group::self());
+        RunPlan(config, 1), [&](int64_t, int64_t) { return row_of(ids_); }, options, Group::self());
   }
 
   // In PEFT's order: rows of B are those of the weight there.
@@ -77,8 +76,8 @@ class GoldenAdapter : public ::testing::TestWithParam<std::string> {
       const Shape& shape = adapter.tensors.at(name);
       const Values values = in_their_order(name, got.at(name), shape);
       const size_t step = gradient["step"].get<size_t>();
-      const Values want = (key == "gradients" ? gradient["entries"] : folder_.golden[key][name])
-                              .get<Values>();
+      const Values want =
+          (key == "gradients" ? gradient["entries"] : folder_.golden[key][name]).get<Values>();
       const double largest =
           key == "gradients" ? std::max(gradient["largest"].get<double>(), 1e-9) : 1.0;
       for (size_t i = 0; i < want.size(); ++i) {

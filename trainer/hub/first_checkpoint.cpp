@@ -83,8 +83,7 @@ Manifest write_first_checkpoint(const std::string& command, const RunPaths& path
   make_folders(directory);
   for (size_t i = 0; i < files.size(); ++i) {
     write_file(directory, files[i], static_cast<int64_t>(i), manifest);
-    if (files.size() > 1)
-      log::info(command, ": file ", i + 1, " of ", files.size(), " is written");
+    if (files.size() > 1) log::info(command, ": file ", i + 1, " of ", files.size(), " is written");
   }
   std::sort(manifest.tensors.begin(), manifest.tensors.end(),
             [](const ManifestTensor& a, const ManifestTensor& b) { return a.name < b.name; });

@@ -55,15 +55,17 @@ Parts open_parts(const MergeOptions& options) {
 // w [rows, columns] += scale * b [rows, rank] a [rank, columns].
 void add_product(const Tensor& w, const Tensor& b, const Tensor& a, double scale) {
   const int64_t rows = w.dim(0), columns = w.dim(1), rank = a.dim(0);
-  ORTHANT_CHECK(a.dim(1) == columns && b.dim(0) == rows && b.dim(1) == rank, kInternal, "merge: ",
-                b.shape().text(), " times ", a.shape().text(), " is no ", w.shape().text());
+  ORTHANT_CHECK(a.dim(1) == columns && b.dim(0) == rows && b.dim(1) == rank, kInternal,
+                "merge: ", b.shape().text(), " times ", a.shape().text(), " is no ",
+                w.shape().text());
   double* to = w.as<double>();
   const double *left = b.as<double>(), *right = a.as<double>();
   parallel_for(rows, 1, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row)
       for (int64_t k = 0; k < rank; ++k) {
         const double factor = scale * left[row * rank + k];
-        for (int64_t c = 0; c < columns; ++c) to[row * columns + c] += factor * right[k * columns + c];
+        for (int64_t c = 0; c < columns; ++c)
+          to[row * columns + c] += factor * right[k * columns + c];
       }
   });
 }
@@ -226,10 +228,10 @@ MergeResult merge_model(const MergeOptions& options) {
     create_run_dir(paths);
     const RunLock lock(paths);
     keep_files({parts.manifest.directory + "/../.."}, paths);
-    result.tensors = std::ssize(write_first_checkpoint("merge", paths,
-                                                       head_of(parts, to_yaml(config)),
-                                                       merged.take_tensors(), options.shard_bytes)
-                                    .tensors);
+    result.tensors =
+        std::ssize(write_first_checkpoint("merge", paths, head_of(parts, to_yaml(config)),
+                                          merged.take_tensors(), options.shard_bytes)
+                       .tensors);
     replace_file(paths.config(), to_yaml(config));
     // One model after the other is in memory.
     const std::vector<double> apart = logits_of(options.model, options.adapter);

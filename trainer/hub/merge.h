@@ -21,8 +21,8 @@ struct MergeResult {
   // largest logit there.
   double difference = 0, largest = 0;
 };
-// Writes a run directory as import does of the merged model.  Sums are made in fp64 and rounded once,
-// to the base's dtype.  Memory: the largest tensor in fp64, and for the comparison the model.
+// Writes a run directory as import does of the merged model.  Sums are made in fp64 and rounded
+// once, to the base's dtype.  Memory: the largest tensor in fp64, and for the comparison the model.
 // Nothing is left behind where it fails.  Error(kConfig): no adapters, or two kinds of them;
 // Error(kData): an adapter that belongs to no weight of the base.  Not collective.
 MergeResult merge_model(const MergeOptions& options);

@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <deque>
 #include <memory>
 
 #include "base/error.h"
@@ -12,7 +11,7 @@
 #include "trainer/hub/hub_model.h"
 #include "trainer/hub/lora_of_modules.h"
 #include "trainer/hub/peft_config.h"
-#include "trainer/hub/wider.h"
+#include "trainer/hub/peft_file.h"
 
 namespace orthant {
 namespace {
@@ -21,57 +20,10 @@ constexpr int64_t kMaxConfigBytes = int64_t{1} << 26;
 constexpr const char *kWeight = ".weight", *kBase = ".base_layer.weight";
 constexpr const char *kA = ".lora_A.weight", *kB = ".lora_B.weight";
 
-// The tensors of the file, as types that are computed with.  The last four are kept: the experts of a
-// layer share so many.
-class File {
- public:
-  explicit File(const std::string& path) : reader_(path) {}
-
-  const SafetensorsReader& reader() const { return reader_; }
-  const SafetensorsEntry* find(const std::string& name) const { return reader_.find(name); }
-  std::string place_of(const std::string& name) const {
-    return concat(reader_.path(), ": tensor ", name);
-  }
-
-  DType dtype_of(const std::string& name) const {
-    const DType stored = find(name)->dtype;
-    const std::optional<DType> kept = kept_dtype(stored);
-    ORTHANT_CHECK(kept && stored != DType::kF8E4M3, kData, place_of(name),
-                  ": want F64, F32, F16 or BF16, got ", safetensors_dtype(stored));
-    return *kept;
-  }
-
-  const std::string& read(const std::string& name) {
-    for (const auto& [kept, bytes] : kept_)
-      if (kept == name) return bytes;
-    const SafetensorsEntry& entry = *find(name);
-    const DType dtype = dtype_of(name);
-    std::string bytes(static_cast<size_t>(entry.end - entry.begin), '\0');
-    reader_.read(entry, 0, bytes.data(), std::ssize(bytes));
-    if (entry.dtype == DType::kF16) bytes = f32_of_f16(bytes);
-    const int64_t bad = first_not_finite(bytes, dtype);
-    ORTHANT_CHECK(bad < 0, kData, place_of(name), ": element ", bad, " is NaN or infinite");
-    if (kept_.size() == kMostKept) kept_.pop_front();
-    return kept_.emplace_back(name, std::move(bytes)).second;
-  }
-
-  Tensor read(const PeftTensor& t) {
-    const DType dtype = dtype_of(t.source);
-    const Tensor tensor = Tensor::empty(t.shape, dtype);
-    gather_peft(t, size_of(dtype), read(t.source).data(), static_cast<char*>(tensor.data()));
-    return tensor;
-  }
-
- private:
-  static constexpr size_t kMostKept = 4;
-  SafetensorsReader reader_;
-  std::deque<std::pair<std::string, std::string>> kept_;  // names and bytes
-};
-
 // Finds out what is in the file, and what of it stands for which tensor of the model.
 class Plan {
  public:
-  Plan(File& file, const PeftRules& rules, const RunConfig& config, const std::string& label)
+  Plan(PeftFile& file, const PeftRules& rules, const RunConfig& config, const std::string& label)
       : file_(file), rules_(rules), model_(config.model), label_(label) {
     for (const auto& [name, shape] : logical_tensors(config)) weights_[name] = shape;
     if (model_.tie_word_embeddings) modules_["lm_head"] = weights_.at("model.embed_tokens.weight");
@@ -131,8 +83,8 @@ class Plan {
                        .experts = model_.n_routed_experts,
                        .width = gate->second[1],
                        .inner = gate->second[0]};
-      const bool is_gate_up = a.rank() == 2 && b.rank() == 2 && a[1] == pair.width &&
-                              b[0] == 2 * pair.inner;
+      const bool is_gate_up =
+          a.rank() == 2 && b.rank() == 2 && a[1] == pair.width && b[0] == 2 * pair.inner;
       if (!is_gate_up) pair.part = "down_proj";
       const PeftScale scale = rules_.of(name + (is_gate_up ? ".gate_up_proj" : ".down_proj"));
       check_rank(key + kA, 0, scale.rank * pair.experts);
@@ -158,8 +110,7 @@ class Plan {
   void add_parts(const PeftExperts& pair, double scale) {
     for (const PeftTensor& tensor : peft_expert_pairs(pair)) {
       const std::string module = module_of(tensor.name);
-      if (tensor.name.ends_with(kA))
-        add(module, {}, pair.part_rank, scale);
+      if (tensor.name.ends_with(kA)) add(module, {}, pair.part_rank, scale);
       take(tensor);
     }
   }
@@ -213,9 +164,8 @@ class Plan {
 
   void check_rank(const std::string& key, int dim, int64_t wanted) const {
     const Shape& shape = file_.find(key)->shape;
-    ORTHANT_CHECK(shape.rank() == 2 && shape[dim] == wanted, kData, file_.place_of(key),
-                  ": want ", wanted, " rows, by the rank that ", label_, " gives, got ",
-                  shape.text());
+    ORTHANT_CHECK(shape.rank() == 2 && shape[dim] == wanted, kData, file_.place_of(key), ": want ",
+                  wanted, " rows, by the rank that ", label_, " gives, got ", shape.text());
   }
 
   void check_shapes(const std::vector<PeftTensor>& tensors) const {
@@ -257,7 +207,7 @@ class Plan {
     ORTHANT_CHECK(!adapters_.empty(), kData, file_.reader().path(), ": holds no adapter");
   }
 
-  File& file_;
+  PeftFile& file_;
   const PeftRules& rules_;
   const ModelConfig& model_;
   std::string label_;
@@ -283,15 +233,17 @@ bool is_peft_folder(const std::string& path) { return path_exists(path + "/" + k
 StoredAdapter open_peft_adapter(const std::string& folder, const RunConfig& model) {
   const std::string label = folder + "/" + kPeftConfigFile;
   const PeftRules rules(read_text_file(label, kMaxConfigBytes), label);
-  const auto file = std::make_shared<File>(weights_file(folder));
+  const auto file = std::make_shared<PeftFile>(weights_file(folder));
   RunConfig config = model;
   config.model.num_nextn_predict_layers = 0;  // PEFT's models have no such layer
   Plan plan(*file, rules, config, label);
   StoredAdapter adapter{.path = folder, .lora = plan.lora(), .base_name = rules.config().base_name};
   const std::string note = folder + "/" + kBaseNoteFile;
   if (path_exists(note))
-    adapter.base_fingerprint = parse_base_note(read_text_file(note, kMaxConfigBytes), note).fingerprint;
-  const auto tensors = std::make_shared<const std::map<std::string, PeftTensor>>(plan.take_tensors());
+    adapter.base_fingerprint =
+        parse_base_note(read_text_file(note, kMaxConfigBytes), note).fingerprint;
+  const auto tensors =
+      std::make_shared<const std::map<std::string, PeftTensor>>(plan.take_tensors());
   for (const auto& [name, tensor] : *tensors) adapter.tensors[name] = tensor.shape;
   adapter.read = [file, tensors](const std::string& name) { return file->read(tensors->at(name)); };
   return adapter;

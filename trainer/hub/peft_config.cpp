@@ -18,15 +18,15 @@ using Json = nlohmann::json;
 
 // Keys that say where an adapter came from, or how it was drawn, or what the tensors say as well.
 const std::set<std::string> kSaysNothing = {
-    "auto_mapping", "base_model_name_or_path", "revision", "task_type", "inference_mode",
-    "peft_version", "layers_pattern", "layers_to_transform", "target_modules", "exclude_modules",
-    "target_parameters", "modules_to_save", "megatron_core", "qalora_group_size", "runtime_config",
+    "auto_mapping",    "base_model_name_or_path", "revision",
+    "task_type",       "inference_mode",          "peft_version",
+    "layers_pattern",  "layers_to_transform",     "target_modules",
+    "exclude_modules", "target_parameters",       "modules_to_save",
+    "megatron_core",   "qalora_group_size",       "runtime_config",
     "loftq_config"};
-const std::set<std::string> kRead = {"peft_type",     "r",
-                                     "lora_alpha",    "lora_dropout",
-                                     "use_rslora",    "rank_pattern",
-                                     "alpha_pattern", "bias",
-                                     "init_lora_weights"};
+const std::set<std::string> kRead = {"peft_type",     "r",          "lora_alpha",
+                                     "lora_dropout",  "use_rslora", "rank_pattern",
+                                     "alpha_pattern", "bias",       "init_lora_weights"};
 
 // False, nothing, or empty: a key with this changes no computation, known or not.
 bool is_neutral(const Json& value) {

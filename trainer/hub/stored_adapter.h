@@ -37,8 +37,8 @@ std::string base_name_of(const Manifest& base);
 // Warns where the adapter was trained over other weights than the base's, or it looks so.
 void warn_of_other_base(const StoredAdapter& adapter, const Manifest& base);
 
-// Adapters and whole modules from what is stored, other weights as they are.  The role is built with
-// the adapter's rules; every rank reads whole tensors, and keeps its part.
+// Adapters and whole modules from what is stored, other weights as they are.  The role is built
+// with the adapter's rules; every rank reads whole tensors, and keeps its part.
 WeightSource stored_weights(StoredAdapter adapter);
 
 }  // namespace orthant
