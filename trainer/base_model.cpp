@@ -14,6 +14,7 @@
 #include "trainer/hub/hub_folder.h"
 #include "trainer/hub/import.h"
 #include "trainer/hub/published_model.h"
+#include "trainer/hub/stored_adapter.h"
 #include "trainer/run/run_dir.h"
 #include "trainer/saved_model.h"
 #include "trainer/training_state.h"
@@ -50,8 +51,12 @@ Base base_of_run(const std::string& configuration, const std::string& where, con
   return base_of_config(config, where, tokenizer);
 }
 
+RunPaths own_run(const RunConfig& config) {
+  return {config.run.dir.empty() ? "runs/" + config.run.name : config.run.dir};
+}
+
 Base read_base(const RunConfig& config) {
-  const RunPaths own{config.run.dir.empty() ? "runs/" + config.run.name : config.run.dir};
+  const RunPaths own = own_run(config);
   const std::string& from = config.model.from;
   // The run itself, where it has begun.
   if (path_exists(own.config()))
@@ -90,6 +95,19 @@ YamlNode merged(YamlNode under, const YamlNode& over) {
   return under;
 }
 
+// The lora block that lora.from asks for; where the run has begun, the one that it has.
+YamlNode adapter_block(const RunConfig& config) {
+  const std::string where = "lora.from";
+  const RunPaths own = own_run(config);
+  RunConfig with = config;
+  with.lora = path_exists(own.config())
+                  ? parse_config<RunConfig>(read_text_file(own.config(), kMaxFileBytes), own.config())
+                        .config.lora
+                  : open_adapter(where, config.lora.from, config).lora;
+  YamlNode root = parse_yaml(to_yaml(with), where);
+  return std::move(*root.find("lora"));
+}
+
 void check_predicts_further(const Manifest& base, const ModelConfig& model) {
   ORTHANT_CHECK(base.find(concat("model.layers.", model.num_hidden_layers, ".enorm.weight")),
                 kConfig, "model.num_nextn_predict_layers: ", base.directory,
@@ -120,8 +138,14 @@ LoadedConfig<RunConfig> load_run_config(const std::string& path,
     tokenizer = {.kind = YamlNode::Kind::kScalar, .scalar = base.tokenizer};
   }
   LoadedConfig<RunConfig> with_base;
-  with_base.source = read_config(std::move(root), overrides, field_list(with_base.config));
-  return with_base;
+  with_base.source = read_config(root, overrides, field_list(with_base.config));
+  if (with_base.config.lora.from.empty()) return with_base;
+  // The block follows from the adapters, as the model's does from the base.
+  YamlNode& lora = entry_of(root, "lora").value;
+  lora = merged(adapter_block(with_base.config), lora);
+  LoadedConfig<RunConfig> with_adapters;
+  with_adapters.source = read_config(std::move(root), overrides, field_list(with_adapters.config));
+  return with_adapters;
 }
 
 namespace {
@@ -147,6 +171,15 @@ std::string other_place(const RunConfig& config) {
                                                             : "";
 }
 
+// Those of lora.from.
+WeightSource first_adapters(const RunConfig& config, const Manifest& base, bool is_first) {
+  StoredAdapter adapter = open_adapter("lora.from", config.lora.from, config);
+  check_rules_fit(adapter, config.lora);
+  if (is_first) warn_of_other_base(adapter, base);
+  log::info("lora.from: begins with the adapters of ", adapter.path);
+  return begun_adapters(std::move(adapter));
+}
+
 }  // namespace
 
 RunBeginning begin_from_base(const RunConfig& config, const AdapterBase* stored,
@@ -156,6 +189,8 @@ RunBeginning begin_from_base(const RunConfig& config, const AdapterBase* stored,
   ORTHANT_CHECK(!adapts || stored || !config.model.from.empty(), kConfig,
                 "lora.rank: adapters want a model to stand beside: model.from, a published model's "
                 "folder, a run directory or one of its checkpoints");
+  ORTHANT_CHECK(adapts || config.lora.from.empty(), kConfig,
+                "lora.from: adapters want a model to stand beside: model.from");
   // Without adapters, weights come with the run's own checkpoint.
   if (stored ? !adapts : config.model.from.empty()) return {random_weights(seed)};
   // All ranks take what the first one finds.
@@ -180,7 +215,10 @@ RunBeginning begin_from_base(const RunConfig& config, const AdapterBase* stored,
     return beginning;
   }
   beginning.base = stored ? *stored : base_at(manifest, config.run.dir);
-  beginning.weights = adapted_weights(std::move(manifest), random_adapters(seed));
+  WeightSource adapters = stored || config.lora.from.empty()
+                              ? random_adapters(seed)
+                              : first_adapters(config, manifest, world.rank() == 0);
+  beginning.weights = adapted_weights(std::move(manifest), std::move(adapters));
   return beginning;
 }
 

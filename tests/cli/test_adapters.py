@@ -102,6 +102,31 @@ class Adapters(CliTest):
         shutil.rmtree(self.base)
         self.assertEqual(orthant("generate", self.dir / "whole", *PROMPT).out, want)
 
+    def test_adapters_are_gone_on_with(self):
+        run, folder = self.tuned(), self.dir / "adapter"
+        self.check(orthant("export", run, folder), 0)
+        want = orthant("generate", run, *PROMPT).out
+        text = (self.dir / "tuned.yaml").read_text()
+        block = text[text.index("lora:"):text.index("batch:")]
+        for source in [folder, run]:
+            # Steps that change nothing to be seen; the run goes on without what it began with.
+            next_text = text.replace("/tuned", "/next").replace(block, f"lora: {{from: {source}}}\n").replace("0.02", "1e-30")
+            for steps, says in [(1, "begins with the adapters of"), (2, "step 2")]:
+                (self.dir / "next.yaml").write_text(next_text.replace("max_steps: 3", f"max_steps: {steps}"))
+                self.check(orthant("pretrain", self.dir / "next.yaml"), 0, says)
+                self.assertEqual(orthant("generate", self.dir / "next", *PROMPT).out, want)
+                if steps == 1:
+                    source.rename(self.dir / "away")
+            (self.dir / "away").rename(source)
+            self.assertIn("use_rslora: true", (self.dir / "next/config.yaml").read_text())
+            shutil.rmtree(self.dir / "next")
+        for keys, says in [("rank: 5", "down_proj: has rank 4 and factor 4, and the lora block says rank 5"), ("target_modules: [q_proj]", "down_proj: has rank 4"),
+                           ("target_modules: [q_proj, v_proj, down_proj, o_proj]", "o_proj.lora_A.weight")]:
+            (self.dir / "next.yaml").write_text(text.replace(block, f"lora: {{from: {folder}, {keys}}}\n").replace("/tuned", "/next"))
+            self.check(orthant("pretrain", self.dir / "next.yaml"), 64, "lora.from", says)
+            shutil.rmtree(self.dir / "next", ignore_errors=True)
+        self.check(orthant("pretrain", self.dir / "next.yaml", "model={from: ''}"), 64)
+
     def test_what_cannot_stand_beside_the_model_is_said(self):
         run = self.tuned()
         self.check(orthant("generate", self.base, *PROMPT, "--adapter", self.dir / "none"), 66, "none does not exist")

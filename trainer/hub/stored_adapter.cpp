@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/hub/stored_adapter.h"
 
+#include <cmath>
 #include <filesystem>
 #include <memory>
 
@@ -95,6 +96,39 @@ WeightSource stored_weights(StoredAdapter adapter) {
                   found->second.text());
     return adapter.read(tensor.name);
   });
+}
+
+WeightSource begun_adapters(StoredAdapter adapter) {
+  return [adapter = std::move(adapter)](Role& role) {
+    for (const auto& parameter : role.store().all())
+      for (const LogicalTensor& t : parameter->logical())
+        ORTHANT_CHECK(!is_adapter_tensor(t.name) || adapter.tensors.contains(t.name), kConfig,
+                      "lora.from: ", adapter.path, ": has no ", t.name,
+                      ", and the lora block gives that module an adapter");
+    stored_weights(adapter)(role);
+  };
+}
+
+void check_rules_fit(const StoredAdapter& adapter, const LoraConfig& rules) {
+  const LoraRules stored(adapter.lora), wanted(rules);
+  for (const auto& [name, shape] : adapter.tensors) {
+    const std::string module = module_of(name);
+    const auto is = stored.of(module), want = wanted.of(module);
+    const auto text = [](const std::optional<LoraRule>& rule) {
+      return rule ? concat("rank ", rule->rank, " and factor ", rule->scale) : "no adapter";
+    };
+    ORTHANT_CHECK(is_adapter_tensor(name) || wanted.saves(module), kConfig,
+                  "lora.from: ", adapter.path, ": ", name,
+                  ": replaces a weight of the base, and lora.modules_to_save does not name it");
+    ORTHANT_CHECK(
+        is.has_value() == want.has_value() && stored.saves(module) == wanted.saves(module), kConfig,
+        "lora.from: ", adapter.path, ": ", module, ": has ", text(is), ", and the lora block says ",
+        text(want));
+    ORTHANT_CHECK(
+        !is || (is->rank == want->rank && std::abs(is->scale - want->scale) <= 1e-9 * is->scale),
+        kConfig, "lora.from: ", adapter.path, ": ", module, ": has ", text(is),
+        ", and the lora block says ", text(want));
+  }
 }
 
 }  // namespace orthant
