@@ -13,6 +13,7 @@
 #include "trainer/hub/hub_config.h"
 #include "trainer/hub/hub_folder.h"
 #include "trainer/hub/import.h"
+#include "trainer/hub/merge.h"
 #include "trainer/hub/published_model.h"
 #include "trainer/hub/stored_adapter.h"
 #include "trainer/run/run_dir.h"
@@ -37,7 +38,8 @@ struct Base {
   std::string tokenizer;
 };
 
-Base base_of_config(const RunConfig& config, const std::string& where, std::string tokenizer) {
+Base base_of_config(RunConfig config, const std::string& where, std::string tokenizer) {
+  config.model.adapters.clear();  // its weights have them
   YamlNode root = parse_yaml(to_yaml(config), where);
   return {std::move(*root.find("model")), std::move(tokenizer)};
 }
@@ -100,10 +102,11 @@ YamlNode adapter_block(const RunConfig& config) {
   const std::string where = "lora.from";
   const RunPaths own = own_run(config);
   RunConfig with = config;
-  with.lora = path_exists(own.config())
-                  ? parse_config<RunConfig>(read_text_file(own.config(), kMaxFileBytes), own.config())
-                        .config.lora
-                  : open_adapter(where, config.lora.from, config).lora;
+  with.lora =
+      path_exists(own.config())
+          ? parse_config<RunConfig>(read_text_file(own.config(), kMaxFileBytes), own.config())
+                .config.lora
+          : open_adapter(where, config.lora.from, config).lora;
   YamlNode root = parse_yaml(to_yaml(with), where);
   return std::move(*root.find("lora"));
 }
@@ -150,8 +153,8 @@ LoadedConfig<RunConfig> load_run_config(const std::string& path,
 
 namespace {
 
-// The checkpoint that a run begins with; a published model is imported first.
-std::string first_checkpoint(const RunConfig& config) {
+// The checkpoint of model.from; a published model is imported first.
+std::string checkpoint_of_model(const RunConfig& config) {
   const std::string& from = config.model.from;
   if (is_run(from)) return find_checkpoint("model.from", from);
   const std::string imported = config.run.dir + "/base";
@@ -162,6 +165,26 @@ std::string first_checkpoint(const RunConfig& config) {
                   .predicts_further = config.model.num_nextn_predict_layers > 0});
   }
   return find_checkpoint("model.from", imported);
+}
+
+// The checkpoint that a run begins with: with adapters merged into it, of the model's own run and of
+// model.adapters, each time in a run directory of its own.
+std::string first_checkpoint(const RunConfig& config) {
+  std::string checkpoint = checkpoint_of_model(config);
+  std::vector<std::string> adapters;
+  if (!base_of_adapters(read_manifest(checkpoint)).place.empty()) adapters.emplace_back();
+  for (const MergedAdapter& adapter : config.model.adapters) adapters.push_back(adapter.path);
+  for (size_t i = 0; i < adapters.size(); ++i) {
+    const std::string merged = concat(config.run.dir, "/base-", i + 1);
+    if (!is_run(merged)) {
+      log::info("model.adapters: merging ", adapters[i].empty() ? config.model.from : adapters[i],
+                " into ", merged);
+      merge_model(
+          {.model = checkpoint, .run_dir = merged, .adapter = adapters[i], .may_untie = false});
+    }
+    checkpoint = find_checkpoint("model.adapters", merged);
+  }
+  return checkpoint;
 }
 
 // Where a base is looked for that is not where it was.

@@ -127,6 +127,24 @@ class Adapters(CliTest):
             shutil.rmtree(self.dir / "next", ignore_errors=True)
         self.check(orthant("pretrain", self.dir / "next.yaml", "model={from: ''}"), 64)
 
+    def test_new_adapters_train_over_merged_ones(self):
+        run, folder = self.tuned(), self.dir / "adapter"
+        self.check(orthant("export", run, folder), 0)
+        want = orthant("generate", run, *PROMPT).out
+        text = (self.dir / "tuned.yaml").read_text().replace("/tuned", "/next").replace("0.02", "1e-30").replace("max_steps: 3", "max_steps: 1")
+        for model in [f"{{from: {self.base}, adapters: [{folder}]}}", f"{{from: {self.base}, adapters: [{run}]}}", f"{{from: {run}}}"]:
+            (self.dir / "next.yaml").write_text(text.replace(f"{{from: {self.base}}}", model))
+            self.check(orthant("pretrain", self.dir / "next.yaml"), 0, "merging", "next/base-1")
+            self.assertEqual(orthant("generate", self.dir / "next", *PROMPT).out, want)
+            self.assertEqual({name.split(".")[-2] for name in self.weights("next") if "optimizer" not in name}, {"lora_A", "lora_B"})
+            self.check(orthant("merge", self.dir / "next", self.dir / "whole"), 0, "base-1")
+            self.assertEqual(orthant("generate", self.dir / "whole", *PROMPT).out, want)
+            self.check(orthant("export", self.dir / "next", self.dir / "second"), 0)
+            name = json.loads((self.dir / "second/adapter_config.json").read_text())["base_model_name_or_path"]
+            self.assertTrue(name.rstrip("/").endswith("next/base-1"), name)
+            for name in ["next", "whole", "second"]:
+                shutil.rmtree(self.dir / name)
+
     def test_what_cannot_stand_beside_the_model_is_said(self):
         run = self.tuned()
         self.check(orthant("generate", self.base, *PROMPT, "--adapter", self.dir / "none"), 66, "none does not exist")

@@ -183,7 +183,7 @@ Manifest head_of(const Parts& parts, const std::string& configuration) {
   // Weights of an imported base are written again in the dtype that they came in.
   const auto imported = parts.base.extra.find(kImportedKey);
   if (imported != parts.base.extra.end()) head.extra.insert(*imported);
-  head.extra["merged_into"] = concat(parts.base.directory, ", ", weights_fingerprint(parts.base));
+  head.extra[kMergedIntoKey] = concat(parts.base.directory, ", ", weights_fingerprint(parts.base));
   head.extra["merged_adapter"] = parts.adapter.path;
   return head;
 }
@@ -217,9 +217,13 @@ MergeResult merge_model(const MergeOptions& options) {
                      .merged = merged.merged(),
                      .replaced = merged.replaced(),
                      .was_untied = merged.is_untied()};
+  ORTHANT_CHECK(options.may_untie || !result.was_untied, kConfig, parts.adapter.path,
+                ": has adapters of head or embedding, which are one weight of the model and would "
+                "be two: orthant merge, and name what it makes with model.from");
   RunConfig config = parts.config;
   config.lora = {};
   config.model.from = "";
+  config.model.adapters.clear();
   if (result.was_untied) config.model.tie_word_embeddings = false;
   const RunPaths paths{options.run_dir};
   check_new_run(paths);

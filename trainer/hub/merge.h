@@ -7,10 +7,14 @@
 
 namespace orthant {
 
+// In a manifest's `extra`: the checkpoint that adapters were merged into, and its fingerprint.
+inline constexpr const char* kMergedIntoKey = "merged_into";
+
 struct MergeOptions {
-  std::string model;    // a run directory or one of its checkpoints
-  std::string run_dir;  // made; must not hold a checkpoint yet
-  std::string adapter;  // as of open_adapter; empty: those that the model trained
+  std::string model;      // a run directory or one of its checkpoints
+  std::string run_dir;    // made; must not hold a checkpoint yet
+  std::string adapter;    // as of open_adapter; empty: those that the model trained
+  bool may_untie = true;  // else Error(kConfig) where head and embedding would become two weights
   int64_t shard_bytes = int64_t{4} << 30;
 };
 struct MergeResult {

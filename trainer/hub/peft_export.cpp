@@ -11,6 +11,7 @@
 #include "checkpoint/file_io.h"
 #include "checkpoint/reader.h"
 #include "trainer/adapters.h"
+#include "trainer/hub/merge.h"
 #include "trainer/hub/peft_adapter.h"
 #include "trainer/hub/peft_plan.h"
 #include "trainer/hub/published_model.h"
@@ -106,7 +107,11 @@ ExportResult export_adapter(const ExportOptions& options, const Manifest& manife
   const AdapterBase place = base_of_adapters(manifest);
   const Manifest base = find_base(place, run.dir);
   StoredAdapter adapter = adapter_of_run("export", manifest);
-  adapter.base_name = config.model.from.empty() ? base_name_of(base) : config.model.from;
+  // A base that adapters were merged into is not what the configuration names.
+  adapter.base_name =
+      base.extra.contains(kMergedIntoKey)
+          ? std::filesystem::path(base.directory + "/../..").lexically_normal().string()
+          : config.model.from;
   ExportResult result{.tensors = std::ssize(adapter.tensors),
                       .files = 1,
                       .family = "adapters of " + config.model.model_type};
