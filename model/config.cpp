@@ -86,13 +86,13 @@ void ModelConfig::fields(FieldVisitor& v) {
     v.field("from", from, any_path(),
             "begin with this model: a published model's folder, a run directory or one of its "
             "checkpoints; other keys of the block stand over what it says; empty: a new model");
-    v.list(
-        "adapters",
-        "adapters that are merged into model.from first, one after the other: folders as PEFT "
-        "saves them, or run directories that trained some; new ones train beside what this gives",
-        adapters.size(), [this](size_t n) { adapters.resize(n); },
-        [this](size_t i, FieldVisitor& item) { adapters[i].fields(item); });
   });
+  v.list(
+      "adapters",
+      "adapters that are merged into model.from first, one after the other: folders as PEFT "
+      "saves them, or run directories that trained some; new ones train beside what this gives",
+      adapters.size(), [this](size_t n) { adapters.resize(n); },
+      [this](size_t i, FieldVisitor& item) { adapters[i].fields(item); });
   v.field(
       "model_type", model_type, TextRule{.choices = built_families(), .why_not = why_not_built},
       "family of a published config.json; mixtral: scores of the chosen experts are divided by "
