@@ -60,6 +60,11 @@ struct Command {
   std::function<std::function<int()>(Options&)> declare;
 };
 
+// Of --adapter.
+inline constexpr const char* kAdapterHelp =
+    "adapters to stand beside the model: a folder as PEFT saves one, or a run directory that "
+    "trained some";
+
 // All of them, in the order of --help (launch/command_list.cpp).
 std::vector<Command> all_commands();
 

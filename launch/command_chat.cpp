@@ -15,7 +15,7 @@ namespace orthant {
 namespace {
 
 struct Chat {
-  std::string model, system, precision;
+  std::string model, system, precision, adapter;
   SamplingConfig sampling{.max_new_tokens = 1000};
   int64_t seed = 1234;
   std::string mla = latent_form_names().of(LatentForm::kAbsorbed);
@@ -26,7 +26,8 @@ using Json = nlohmann::ordered_json;
 // Only what the model says goes to stdout.
 int run(const Chat& command) {
   if (!is_first_process()) return 0;
-  const SavedModel saved = load_saved_model("chat", command.model, command.precision);
+  const SavedModel saved =
+      load_saved_model("chat", command.model, command.precision, command.adapter);
   const Conversations conversations("chat", saved);
   const Decoder decoder =
       saved.role->pipeline().decoder({.latent = latent_form_names().at(command.mla)});
@@ -72,6 +73,7 @@ Command chat_command() {
             o.integer("--seed", c->seed, IntBounds{}, "the same seed gives the same answers");
             o.text("--mla", c->mla, one_of(latent_form_names().all()),
                    "how new tokens see the cache of latent attention, as of generate");
+            o.text("--adapter", c->adapter, any_path(), kAdapterHelp);
             o.text("--precision", c->precision, one_of({"fp64", "fp32", "bf16"}),
                    "of the weights; that of the run by default");
             return [c] { return run(*c); };

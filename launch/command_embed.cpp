@@ -11,14 +11,15 @@ namespace orthant {
 namespace {
 
 struct Embed {
-  std::string model, precision, pooling = "mean";
+  std::string model, precision, adapter, pooling = "mean";
   EmbedOptions options;
 };
 
 int run(Embed& command) {
   if (!is_first_process()) return 0;
   command.options.pooling = pooling_names().at(command.pooling);
-  const SavedModel model = load_saved_model("embed", command.model, command.precision);
+  const SavedModel model =
+      load_saved_model("embed", command.model, command.precision, command.adapter);
   const EmbedTotals totals = embed_file(model, command.options);
   log::info("embed: ", command.options.output, ": ", counted(totals.documents, "vector"), " of ",
             model.config.model.hidden_size, " numbers, ", with_thousands(totals.tokens), " tokens");
@@ -50,6 +51,7 @@ Command embed_command() {
         o.text("--pooling", c->pooling, one_of(pooling_names().all()),
                "the mean over all tokens, or the last or first one's state");
         o.flag("--normalize", c->options.normalize, "vectors of length 1");
+        o.text("--adapter", c->adapter, any_path(), kAdapterHelp);
         o.text("--precision", c->precision, one_of({"fp64", "fp32", "bf16"}),
                "of the weights; that of the run by default");
         return [c] { return run(*c); };

@@ -11,7 +11,7 @@ namespace orthant {
 namespace {
 
 struct Evaluate {
-  std::string model, precision;
+  std::string model, precision, adapter;
   EvaluationOptions options;
 };
 
@@ -36,8 +36,9 @@ void print(const EvaluationTotals& t) {
 
 int run(const Evaluate& command) {
   if (!is_first_process()) return 0;
-  print(evaluate_file(load_saved_model("evaluate", command.model, command.precision),
-                      command.options));
+  print(
+      evaluate_file(load_saved_model("evaluate", command.model, command.precision, command.adapter),
+                    command.options));
   return 0;
 }
 
@@ -60,6 +61,7 @@ Command evaluate_command() {
             o.require("--data");
             o.text("--log-probs", c->options.log_probs, any_path(),
                    "file to write each document's ids and log-probabilities into");
+            o.text("--adapter", c->adapter, any_path(), kAdapterHelp);
             o.text("--precision", c->precision, one_of({"fp64", "fp32", "bf16"}),
                    "of the weights; that of the run by default");
             return [c] { return run(*c); };

@@ -18,7 +18,7 @@ namespace orthant {
 namespace {
 
 struct Generate {
-  std::string model, prompt, prompt_file, prompts, output, precision;
+  std::string model, prompt, prompt_file, prompts, output, precision, adapter;
   std::vector<std::string> overrides;
   SamplingConfig sampling;
   std::vector<std::string> stop;
@@ -119,8 +119,8 @@ int run(const Generate& command) {
   // A launcher gives standard input to the first rank alone.
   const std::string prompt =
       is_file ? "" : first_rank_does(world, [&] { return prompt_of(command); });
-  const SavedModel saved =
-      load_saved_model("generate", command.model, {command.precision, command.overrides}, world);
+  const SavedModel saved = load_saved_model(
+      "generate", command.model, {command.precision, command.overrides, command.adapter}, world);
   if (is_file) {
     write_file(command, saved);
   } else {
@@ -176,6 +176,7 @@ Command generate_command() {
             "how new tokens see the cache of latent attention: keys and values made of it again, "
             "with the bits of training, or the latents themselves, with less work; compared: both, "
             "and how far they are apart");
+        o.text("--adapter", c->adapter, any_path(), kAdapterHelp);
         o.text("--precision", c->precision, one_of({"fp64", "fp32", "bf16"}),
                "of the weights; that of the run by default");
         return [c] { return run(*c); };

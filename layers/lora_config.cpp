@@ -87,6 +87,12 @@ void LoraConfig::fields(FieldVisitor& v) {
   v.field("init", init, init_names(),
           "first values of the A matrices: kaiming: uniform, up to 1 / sqrt(inputs); gaussian: "
           "normal, with deviation 1 / rank");
+  v.may_change_on_resume([&] {
+    v.field("from", from, any_path(),
+            "begin with these adapters and go on: a folder as PEFT saves one, or a run directory "
+            "that trained some; the block's other keys follow from them, or must agree; empty: "
+            "new ones");
+  });
   v.alias("r", "rank");
   v.alias("lora_rank", "rank");
   v.alias("lora_r", "rank");

@@ -33,6 +33,10 @@ int64_t ModelConfig::rotary_dim() const {
   return static_cast<int64_t>(static_cast<double>(head_dim) * partial_rotary_factor);
 }
 
+void MergedAdapter::fields(FieldVisitor& v) {
+  v.field("path", path, required_path(), "a PEFT folder or a run directory");
+}
+
 void Architecture::fields(FieldVisitor& v) {
   v.field("name", name, TextRule{.choices = built_architectures(), .why_not = why_not_built},
           "class of transformers");
@@ -83,6 +87,12 @@ void ModelConfig::fields(FieldVisitor& v) {
             "begin with this model: a published model's folder, a run directory or one of its "
             "checkpoints; other keys of the block stand over what it says; empty: a new model");
   });
+  v.list(
+      "adapters",
+      "adapters that are merged into model.from first, one after the other: folders as PEFT "
+      "saves them, or run directories that trained some; new ones train beside what this gives",
+      adapters.size(), [this](size_t n) { adapters.resize(n); },
+      [this](size_t i, FieldVisitor& item) { adapters[i].fields(item); });
   v.field(
       "model_type", model_type, TextRule{.choices = built_families(), .why_not = why_not_built},
       "family of a published config.json; mixtral: scores of the chosen experts are divided by "

@@ -27,6 +27,12 @@ struct Architecture {
   void fields(FieldVisitor& v);
 };
 
+// Adapters that are merged into what a model begins with.
+struct MergedAdapter {
+  std::string path;
+  void fields(FieldVisitor& v);
+};
+
 // How experts are chosen: of all; of the best groups, by their best expert; of those whose two best
 // are best together, by scores with a bias.
 enum class TopkMethod { kGreedy, kGroupLimitedGreedy, kNoAuxTc };
@@ -44,7 +50,8 @@ enum class LatentForm { kNaive, kAbsorbed, kCompared };
 const EnumNames<LatentForm>& latent_form_names();
 
 struct ModelConfig {
-  std::string from;  // what a run begins with (trainer/base_model.h)
+  std::string from;                     // what a run begins with (trainer/base_model.h)
+  std::vector<MergedAdapter> adapters;  // merged into it first
   std::string model_type = kCustomFamily;
   std::vector<Architecture> architectures;
   int64_t vocab_size = 257;

@@ -67,6 +67,17 @@ std::string weights_fingerprint(const Manifest& manifest) {
   return sum.hex();
 }
 
+AdapterBase base_of_adapters(const Manifest& manifest) {
+  AdapterBase base;
+  const auto read = [&](const char* key, std::string& value) {
+    const auto found = manifest.extra.find(key);
+    if (found != manifest.extra.end()) value = found->second;
+  };
+  read("base", base.place);
+  read("base_fingerprint", base.fingerprint);
+  return base;
+}
+
 AdapterBase base_at(const Manifest& manifest, const std::string& run_dir) {
   const auto absolute = [](const std::string& path) {
     return std::filesystem::absolute(path).lexically_normal().string();

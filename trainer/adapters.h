@@ -33,6 +33,8 @@ AdapterBase base_at(const Manifest& manifest, const std::string& run_dir);
 // more, or has other weights; `instead`, if any, is looked at then.
 Manifest find_base(const AdapterBase& base, const std::string& run_dir,
                    const std::string& instead = "");
+// As a checkpoint's `extra` says it; an empty place where it has none.
+AdapterBase base_of_adapters(const Manifest& manifest);
 // XXH3-128 of names, shapes and checksums of the weights.
 std::string weights_fingerprint(const Manifest& manifest);
 

@@ -14,7 +14,9 @@
 #include "trainer/hub/hub_config.h"
 #include "trainer/hub/hub_folder.h"
 #include "trainer/hub/import.h"
+#include "trainer/hub/merge.h"
 #include "trainer/hub/published_model.h"
+#include "trainer/hub/stored_adapter.h"
 #include "trainer/run/run_dir.h"
 #include "trainer/saved_model.h"
 #include "trainer/training_state.h"
@@ -38,7 +40,8 @@ struct Base {
   int64_t sequence_length = 0;
 };
 
-Base base_of_config(const RunConfig& config, const std::string& where, std::string tokenizer) {
+Base base_of_config(RunConfig config, const std::string& where, std::string tokenizer) {
+  config.model.adapters.clear();  // its weights have them
   YamlNode root = parse_yaml(to_yaml(config), where);
   return {std::move(*root.find("model")), std::move(tokenizer), config.batch.sequence_length};
 }
@@ -96,6 +99,19 @@ YamlNode merged(YamlNode under, const YamlNode& over) {
   return under;
 }
 
+// The lora block that lora.from asks for; where the run has begun, the one that it has.
+YamlNode adapter_block(const RunConfig& config) {
+  const std::string where = "lora.from";
+  const RunPaths own = own_run(config);
+  RunConfig with = config;
+  with.lora =
+      path_exists(own.config())
+          ? parse_any_run_config(read_text_file(own.config(), kMaxFileBytes), own.config()).lora
+          : open_adapter(where, config.lora.from, config).lora;
+  YamlNode root = parse_yaml(to_yaml(with), where);
+  return std::move(*root.find("lora"));
+}
+
 void check_predicts_further(const Manifest& base, const ModelConfig& model) {
   ORTHANT_CHECK(base.find(concat("model.layers.", model.num_hidden_layers, ".enorm.weight")),
                 kConfig, "model.num_nextn_predict_layers: ", base.directory,
@@ -129,8 +145,14 @@ LoadedConfig<Root> with_base(YamlNode root, const std::vector<std::string>& over
   if (takes_length && !loaded.source.given("batch.sequence_length"))
     set_scalar(root, "batch", "sequence_length", std::to_string(base.sequence_length));
   LoadedConfig<Root> made;
-  made.source = read_config(std::move(root), overrides, field_list(made.config));
-  return made;
+  made.source = read_config(root, overrides, field_list(made.config));
+  if (made.config.lora.from.empty()) return made;
+  // The block follows from the adapters, as the model's does from the base.
+  YamlNode& lora = entry_of(root, "lora").value;
+  lora = merged(adapter_block(made.config), lora);
+  LoadedConfig<Root> with_adapters;
+  with_adapters.source = read_config(std::move(root), overrides, field_list(with_adapters.config));
+  return with_adapters;
 }
 
 }  // namespace
@@ -185,8 +207,8 @@ BaseTexts base_texts(const RunConfig& config, const Tokenizer& tokenizer) {
 
 namespace {
 
-// The checkpoint that a run begins with; a published model is imported first.
-std::string first_checkpoint(const RunConfig& config) {
+// The checkpoint of model.from; a published model is imported first.
+std::string checkpoint_of_model(const RunConfig& config) {
   const std::string& from = config.model.from;
   if (is_run(from)) return find_checkpoint("model.from", from);
   const std::string imported = config.run.dir + "/base";
@@ -199,11 +221,40 @@ std::string first_checkpoint(const RunConfig& config) {
   return find_checkpoint("model.from", imported);
 }
 
+// The checkpoint that a run begins with: with adapters merged into it, of the model's own run and of
+// model.adapters, each time in a run directory of its own.
+std::string first_checkpoint(const RunConfig& config) {
+  std::string checkpoint = checkpoint_of_model(config);
+  std::vector<std::string> adapters;
+  if (!base_of_adapters(read_manifest(checkpoint)).place.empty()) adapters.emplace_back();
+  for (const MergedAdapter& adapter : config.model.adapters) adapters.push_back(adapter.path);
+  for (size_t i = 0; i < adapters.size(); ++i) {
+    const std::string merged = concat(config.run.dir, "/base-", i + 1);
+    if (!is_run(merged)) {
+      log::info("model.adapters: merging ", adapters[i].empty() ? config.model.from : adapters[i],
+                " into ", merged);
+      merge_model(
+          {.model = checkpoint, .run_dir = merged, .adapter = adapters[i], .may_untie = false});
+    }
+    checkpoint = find_checkpoint("model.adapters", merged);
+  }
+  return checkpoint;
+}
+
 // Where a base is looked for that is not where it was.
 std::string other_place(const RunConfig& config) {
   const std::string& from = config.model.from;
   return !from.empty() && path_exists(from) && is_run(from) ? find_checkpoint("model.from", from)
                                                             : "";
+}
+
+// Those of lora.from.
+WeightSource first_adapters(const RunConfig& config, const Manifest& base, bool is_first) {
+  StoredAdapter adapter = open_adapter("lora.from", config.lora.from, config);
+  check_rules_fit(adapter, config.lora);
+  if (is_first) warn_of_other_base(adapter, base);
+  log::info("lora.from: begins with the adapters of ", adapter.path);
+  return begun_adapters(std::move(adapter));
 }
 
 }  // namespace
@@ -215,6 +266,8 @@ RunBeginning begin_from_base(const RunConfig& config, const AdapterBase* stored,
   ORTHANT_CHECK(!adapts || stored || !config.model.from.empty(), kConfig,
                 "lora.rank: adapters want a model to stand beside: model.from, a published model's "
                 "folder, a run directory or one of its checkpoints");
+  ORTHANT_CHECK(adapts || config.lora.from.empty(), kConfig,
+                "lora.from: adapters want a model to stand beside: model.from");
   // Without adapters, weights come with the run's own checkpoint.
   if (stored ? !adapts : config.model.from.empty()) return {random_weights(seed)};
   // All ranks take what the first one finds.
@@ -239,7 +292,10 @@ RunBeginning begin_from_base(const RunConfig& config, const AdapterBase* stored,
     return beginning;
   }
   beginning.base = stored ? *stored : base_at(manifest, config.run.dir);
-  beginning.weights = adapted_weights(std::move(manifest), random_adapters(seed));
+  WeightSource adapters = stored || config.lora.from.empty()
+                              ? random_adapters(seed)
+                              : first_adapters(config, manifest, world.rank() == 0);
+  beginning.weights = adapted_weights(std::move(manifest), std::move(adapters));
   return beginning;
 }
 

@@ -13,6 +13,7 @@
 #include "trainer/finetune_config.h"
 #include "trainer/device.h"
 #include "trainer/hub/hub_folder.h"
+#include "trainer/hub/stored_adapter.h"
 #include "trainer/run/run_dir.h"
 #include "trainer/run_plan.h"
 #include "trainer/training_state.h"
@@ -77,24 +78,31 @@ std::string find_checkpoint(const std::string& command, const std::string& path)
 
 namespace {
 
+// The run's own, with the adapters that it trained.
 WeightSource weights_of_run(const SavedModel& saved) {
-  AdapterBase base;
-  const auto read = [&](const char* key, std::string& value) {
-    const auto found = saved.manifest.extra.find(key);
-    if (found != saved.manifest.extra.end()) value = found->second;
-  };
-  read("base", base.place);
-  read("base_fingerprint", base.fingerprint);
+  const AdapterBase base = base_of_adapters(saved.manifest);
   if (base.place.empty()) return checkpoint_weights(saved.manifest);
-  return adapted_weights(
-      find_base(base, paths_of(saved.manifest).dir),
-      checkpoint_weights(saved.manifest, "", [&saved](const std::string& name) {
-        return saved.manifest.find(name) != nullptr;
-      }));
+  return adapted_weights(find_base(base, paths_of(saved.manifest).dir),
+                         checkpoint_weights(saved.manifest, "", [&saved](const std::string& name) {
+                           return saved.manifest.find(name) != nullptr;
+                         }));
+}
+
+// With adapters from elsewhere, whose rules become the model's.
+WeightSource weights_with(const std::string& command, const std::string& path, SavedModel& saved,
+                          bool is_first) {
+  ORTHANT_CHECK(!saved.config.lora.is_on(), kConfig, command,
+                ": --adapter: ", saved.manifest.directory,
+                " has adapters of its own; orthant merge makes one model of them first");
+  StoredAdapter adapter = open_adapter(command, path, saved.config);
+  if (is_first) warn_of_other_base(adapter, saved.manifest);
+  saved.config.lora = adapter.lora;
+  return adapted_weights(saved.manifest, stored_weights(std::move(adapter)));
 }
 
 // The model on its ranks, with a pipeline's stages in order and nothing that trains.
-std::shared_ptr<Role> make_role(const std::string& command, SavedModel& saved, const Group& world) {
+std::shared_ptr<Role> make_role(const std::string& command, SavedModel& saved,
+                                const WeightSource& weights, const Group& world) {
   RunConfig& c = saved.config;
   c.parallel.resolve(world.size());
   c.parallel.pipeline_schedule = "1f1b";
@@ -111,9 +119,8 @@ std::shared_ptr<Role> make_role(const std::string& command, SavedModel& saved, c
                                         static_cast<int>(c.parallel.pipeline_parallel_size),
                                         c.parallel.pipeline_layers),
                  .adapters = lora_rules(c)}};
-  return std::make_shared<Role>(options,
-                                make_rank_groups(group, c.parallel, c.model.num_key_value_heads),
-                                weights_of_run(saved));
+  return std::make_shared<Role>(
+      options, make_rank_groups(group, c.parallel, c.model.num_key_value_heads), weights);
 }
 
 }  // namespace
@@ -122,7 +129,10 @@ SavedModel load_saved_model(const std::string& command, const std::string& path,
                             const SavedModelOptions& options, const Group& world) {
   SavedModel saved{.manifest = read_manifest(find_checkpoint(command, path))};
   saved.config = config_of(command, saved.manifest, options);
-  saved.role = make_role(command, saved, world);
+  const WeightSource weights =
+      options.adapter.empty() ? weights_of_run(saved)
+                              : weights_with(command, options.adapter, saved, world.rank() == 0);
+  saved.role = make_role(command, saved, weights, world);
   saved.model = saved.role->pipeline().stages().front().get();
   saved.tokenizer = saved_tokenizer(saved.manifest, saved.config);
   saved.end_ids = end_ids_of(paths_of(saved.manifest).hub(), saved.config.model.vocab_size);
@@ -138,8 +148,9 @@ SavedModel load_saved_model(const std::string& command, const std::string& path,
 }
 
 SavedModel load_saved_model(const std::string& command, const std::string& path,
-                            const std::string& precision) {
-  return load_saved_model(command, path, {.precision = precision}, Group::self());
+                            const std::string& precision, const std::string& adapter) {
+  return load_saved_model(command, path, {.precision = precision, .adapter = adapter},
+                          Group::self());
 }
 
 }  // namespace orthant

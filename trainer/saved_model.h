@@ -32,12 +32,13 @@ std::string find_checkpoint(const std::string& command, const std::string& path)
 struct SavedModelOptions {
   std::string precision = "";               // fp64, fp32 or bf16; empty: that of the run
   std::vector<std::string> overrides = {};  // parallel.KEY=VALUE: how the ranks share the model
+  std::string adapter = "";  // to stand beside the model: as of open_adapter; empty: the run's own
 };
 // Errors begin with the name of the command.  Collective.
 SavedModel load_saved_model(const std::string& command, const std::string& path,
                             const SavedModelOptions& options, const Group& world);
 // On this rank alone.
 SavedModel load_saved_model(const std::string& command, const std::string& path,
-                            const std::string& precision);
+                            const std::string& precision, const std::string& adapter = "");
 
 }  // namespace orthant

@@ -33,6 +33,17 @@ void set_masters(Role& role, const std::vector<CheckpointTensor>& tensors) {
   }
 }
 
+// What a rank holds of a whole tensor on the host.
+Tensor rectangle(const Tensor& whole, const LogicalTensor& logical) {
+  if (logical.is_whole()) return whole;
+  const Tensor part = Tensor::empty(logical.shape, whole.dtype());
+  const TensorSlice from[] = {whole_slice(logical.global_shape)};
+  for (const SliceCopy& run : plan_copies(from, {logical.begin, logical.shape}))
+    copy(whole.flat(run.from_offset, run.from_offset + run.length),
+         part.flat(run.to_offset, run.to_offset + run.length));
+  return part;
+}
+
 }  // namespace
 
 WeightSource random_weights(uint64_t seed) {
@@ -78,6 +89,22 @@ WeightSource adapted_weights(Manifest base, WeightSource adapters) {
           adapters = std::move(adapters)](Role& role) {
     of_base(role);
     adapters(role);
+  };
+}
+
+WeightSource given_weights(std::function<Tensor(const LogicalTensor& tensor)> whole) {
+  return [whole = std::move(whole)](Role& role) {
+    std::vector<CheckpointTensor> weights;
+    for (const auto& parameter : role.store().all()) {
+      for (const LogicalTensor& logical : parameter->logical()) {
+        const Tensor all = whole(logical);
+        if (!all.defined()) continue;
+        weights.push_back(piece_of(logical, {0, logical.shape.numel()}, rectangle(all, logical),
+                                   role.prefix()));
+      }
+    }
+    set_weights(role.store(), weights, role.prefix());
+    set_masters(role, weights);
   };
 }
 

@@ -27,3 +27,4 @@ HUB = {"target": "test_trainer", "filter": "*GoldenModel*:*HubImport*"}
 GGUF = {"target": "test_trainer", "filter": "GgufImport*"}
 GGUF_FILE = {"target": "test_checkpoint", "filter": "Gguf*"}
 CHAT = {"target": "test_data", "filter": "ChatTemplate*"}
+ADAPTERS = {"target": "test_trainer", "filter": "*GoldenAdapter*:*Peft*:*AnyAdapter*:*ExpertsApart*:*Merge*"}

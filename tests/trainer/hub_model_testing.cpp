@@ -19,7 +19,7 @@ std::vector<double> golden_weights(const std::string& name, int64_t count) {
   const auto has = [&](const char* part) { return name.find(part) != std::string::npos; };
   const bool is_norm = has("norm"), is_bias = has("e_score_correction_bias");
   const bool is_router = has("mlp.gate") || has("block_sparse_moe.gate");
-  const double scale = is_norm ? 0.5 : is_bias ? 0.2 : is_router ? 3.0 : 0.5;
+  const double scale = has("lora_") ? 0.25 : is_norm ? 0.5 : is_bias ? 0.2 : is_router ? 3.0 : 0.5;
   std::vector<double> values;
   for (int64_t i = 0; i < count; ++i) {
     uint64_t x = static_cast<uint64_t>(i) * 0x9E3779B97F4A7C15U + seed;

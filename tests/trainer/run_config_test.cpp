@@ -19,7 +19,7 @@ TEST(RunConfig, WhatMayChangeOnResume) {
   const std::set<std::string> of_run = {
       "run.name",           "run.dir",    "run.max_steps",         "run.resume",
       "run.accept_changes", "model.from", "model.mtp_loss_weight", "data.tokenizer",
-      "data.bad_lines"};
+      "data.bad_lines",     "lora.from"};
   const std::set<std::string> blocks = {"device",     "parallel", "evaluation",
                                         "checkpoint", "logging",  "generation"};
   RunConfig config;

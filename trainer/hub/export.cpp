@@ -15,6 +15,7 @@
 #include "trainer/finetune_config.h"
 #include "trainer/hub/hub_folder.h"
 #include "trainer/hub/hub_model.h"
+#include "trainer/hub/peft_export.h"
 #include "trainer/run/run_dir.h"
 #include "trainer/saved_model.h"
 #include "trainer/training_state.h"
@@ -211,6 +212,7 @@ ExportResult export_model(const ExportOptions& options) {
   const Manifest manifest = read_manifest(find_checkpoint("export", options.model));
   const RunConfig config =
       parse_any_run_config(manifest.configuration, manifest.directory + "/manifest.json");
+  if (config.lora.is_on()) return export_adapter(options, manifest);
   const DType dtype = config.precision == DType::kBF16 ? DType::kBF16 : DType::kF32;
   const RunPaths run{run_dir_of(manifest.directory)};
   const TokenIds ids = path_exists(run.hub() + "/config.json")

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A run's model becomes a folder that transformers opens.
+// A run's model becomes a folder that transformers opens; adapters become one that PEFT loads
+// (trainer/hub/peft_export.h).
 #pragma once
 
 #include <cstdint>

@@ -4,17 +4,16 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "base/checksum.h"
 #include "base/config/config.h"
 #include "base/durable_file.h"
 #include "base/error.h"
 #include "base/log.h"
-#include "checkpoint/commit.h"
 #include "checkpoint/directory.h"
 #include "checkpoint/file_io.h"
 #include "checkpoint/reader.h"
 #include "data/chat_template_files.h"
 #include "data/tokenizer.h"
+#include "trainer/hub/first_checkpoint.h"
 #include "trainer/hub/hub_folder.h"
 #include "trainer/hub/hub_model.h"
 #include "trainer/hub/wider.h"
@@ -24,86 +23,34 @@
 namespace orthant {
 namespace {
 
-// What is written of the folder: a tensor of the model, or one that is kept as it is.
-struct Item {
-  std::string name;  // in the checkpoint
-  DType dtype;
-  Shape shape;
-  const ImportTensor* tensor = nullptr;  // null: of HubModel::extra
-  std::string source;
-
-  int64_t bytes() const { return shape.numel() * size_of(dtype); }
-};
-
-std::vector<Item> items_of(const HubModel& model) {
-  std::vector<Item> items;
-  for (const ImportTensor& tensor : model.tensors())
-    items.push_back({tensor.name, tensor.dtype, tensor.shape, &tensor, tensor.source.name});
-  for (const std::string& name : model.extra()) {
-    const SafetensorsEntry& entry = *model.source().find(name);
-    items.push_back({kHubExtraPrefix + name, entry.dtype, entry.shape, nullptr, name});
-  }
-  return items;
-}
-
-// In the order of the model, as many to a file as it may hold; in a file wide types first, so that
-// all are aligned.
-std::vector<std::vector<Item>> files_of(std::vector<Item> items, int64_t most_bytes) {
-  std::vector<std::vector<Item>> files;
-  int64_t bytes = 0;
-  for (Item& item : items) {
-    if (files.empty() || (bytes > 0 && bytes + item.bytes() > most_bytes)) {
-      files.emplace_back();
-      bytes = 0;
-    }
-    bytes += item.bytes();
-    files.back().push_back(std::move(item));
-  }
-  for (std::vector<Item>& file : files)
-    std::stable_sort(file.begin(), file.end(), [](const Item& a, const Item& b) {
-      return size_of(a.dtype) > size_of(b.dtype);
-    });
-  return files;
-}
-
-std::string bytes_of(const HubModel& model, const Item& item) {
-  if (item.tensor) {
-    std::string bytes = model.read(*item.tensor);
-    const int64_t bad = first_not_finite(bytes, item.dtype);
-    ORTHANT_CHECK(bad < 0, kData, model.source().place_of(item.source), ": element ", bad, " of ",
-                  item.name, " is NaN or infinite; the file is damaged, or the model diverged");
-    return bytes;
-  }
-  std::string bytes(static_cast<size_t>(item.bytes()), '\0');
-  model.source().read(item.source, 0, bytes.data(), item.bytes());
+// A tensor of the model, as it is kept.
+std::string bytes_of(const HubModel& model, const ImportTensor& tensor) {
+  std::string bytes = model.read(tensor);
+  const int64_t bad = first_not_finite(bytes, tensor.dtype);
+  ORTHANT_CHECK(bad < 0, kData, model.source().place_of(tensor.source.name), ": element ", bad,
+                " of ", tensor.name,
+                " is NaN or infinite; the file is damaged, or the model diverged");
   return bytes;
 }
 
-// Writes one file of the checkpoint and enters it in the manifest.
-void write_file(const HubModel& model, const std::string& directory, const std::vector<Item>& items,
-                int64_t index, Manifest& manifest) {
-  std::vector<SafetensorsEntry> entries;
-  for (const Item& item : items)
-    entries.push_back({.name = item.name, .dtype = item.dtype, .shape = item.shape});
-  const std::string name = shard_name(index, manifest.world_size);
-  SafetensorsWriter file(directory + "/" + name, std::move(entries),
-                         {{"format", "orthant"},
-                          {"run_id", manifest.run_id},
-                          {"step", "0"},
-                          {"shard", concat(index, " of ", manifest.world_size)}});
-  for (const Item& item : items) {
-    const std::string bytes = bytes_of(model, item);
-    file.append(bytes.data(), static_cast<int64_t>(bytes.size()));
-    TensorSlice whole{.begin = std::vector<int64_t>(static_cast<size_t>(item.shape.rank()), 0),
-                      .shape = item.shape};
-    manifest.tensors.push_back(
-        {.name = item.name,
-         .dtype = item.dtype,
-         .global_shape = item.shape,
-         .slices = {{index, std::move(whole), xxh3_128_hex(bytes.data(), bytes.size())}}});
-  }
-  file.finish();
-  manifest.files.push_back({name, file.total_bytes(), file.checksum()});
+// One of HubModel::extra, as it came.
+FirstTensor extra_of(const HubModel& model, const std::string& name) {
+  const SafetensorsEntry& entry = *model.source().find(name);
+  const int64_t size = entry.shape.numel() * size_of(entry.dtype);
+  return {kHubExtraPrefix + name, entry.dtype, entry.shape, [&model, name, size] {
+            std::string bytes(static_cast<size_t>(size), '\0');
+            model.source().read(name, 0, bytes.data(), size);
+            return bytes;
+          }};
+}
+
+std::vector<FirstTensor> tensors_of(const HubModel& model) {
+  std::vector<FirstTensor> tensors;
+  for (const ImportTensor& tensor : model.tensors())
+    tensors.push_back({tensor.name, tensor.dtype, tensor.shape,
+                       [&model, &tensor] { return bytes_of(model, tensor); }});
+  for (const std::string& name : model.extra()) tensors.push_back(extra_of(model, name));
+  return tensors;
 }
 
 bool has_same_bytes(const TensorSource& source, const std::string& a, const std::string& b) {
@@ -131,34 +78,16 @@ void check_copies(const HubModel& model) {
                   "model.num_nextn_predict_layers: 0 does without the layer");
 }
 
-void check_destination(const RunPaths& paths) {
-  ORTHANT_CHECK(list_steps(paths.checkpoints()).empty() && !path_exists(paths.config()),
-                kCannotWrite, paths.dir,
-                ": is a run already; give a directory that is not there yet, or remove it");
-}
-
 Manifest write_checkpoint(const HubModel& model, const ImportOptions& options,
                           const Tokenizer& tokenizer, const RunPaths& paths) {
-  const std::vector<std::vector<Item>> files = files_of(items_of(model), options.shard_bytes);
   Manifest manifest{.run_id = model.hub().config.run.name,
-                    .world_size = std::ssize(files),
                     .layout = "imported",
                     .configuration = to_yaml(model.hub().config),
                     .extra = {{"tokenizer", tokenizer.name()}, {kImportedKey, options.folder}}};
   if (begins_with_bos(model.published(), tokenizer))
     manifest.extra[kBeginKey] = std::to_string(tokenizer.special_ids().bos);
-  const std::string id = "import";
-  const std::string directory = paths.checkpoints() + "/" + temporary_name(0, id);
-  remove_temporaries(paths.checkpoints());
-  make_folders(directory);
-  for (size_t i = 0; i < files.size(); ++i) {
-    write_file(model, directory, files[i], static_cast<int64_t>(i), manifest);
-    if (files.size() > 1) log::info("import: file ", i + 1, " of ", files.size(), " is written");
-  }
-  std::sort(manifest.tensors.begin(), manifest.tensors.end(),
-            [](const ManifestTensor& a, const ManifestTensor& b) { return a.name < b.name; });
-  commit_checkpoint({.directory = paths.checkpoints(), .id = id, .keep = 2, .manifest = manifest});
-  return manifest;
+  return write_first_checkpoint("import", paths, std::move(manifest), tensors_of(model),
+                                options.shard_bytes);
 }
 
 // Files that go with the weights.
@@ -191,7 +120,7 @@ ImportResult import_model(const ImportOptions& options) {
   ORTHANT_CHECK(tokenizer->vocab_size() <= vocab, kData, options.folder, ": its tokenizer has ",
                 tokenizer->vocab_size(), " tokens, and ", model.published().described_by,
                 " a vocabulary of ", vocab);
-  check_destination(paths);
+  check_new_run(paths);
   const bool is_new = !path_exists(options.run_dir);
   ImportResult result;
   try {

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Planted bugs: adapters in and out, merged models."""
+from mutant import ADAPTERS, Mutant
+
+MUTANTS = [
+    Mutant("experts' columns of B are expert-major too", "peft_expert_pairs",
+           ".first = first_row * b_columns + of.first * of.experts + e,\n                       .row_stride = b_columns,\n"
+           "                       .column_stride = of.experts});",
+           ".first = first_row * b_columns + e * of.rank + of.first,\n.row_stride = b_columns});", **ADAPTERS),
+    Mutant("up's rows come before gate's", "peft_expert_pairs", 'of.part == "up_proj" ? of.inner : 0', 'of.part == "gate_proj" ? of.inner : 0', **ADAPTERS),
+    Mutant("rows of B stay in the folder's rotary order", "peft_pair",
+           "pair[1].rotary = hub_tensor(model, module + \".weight\", weight).rotary;",
+           "pair[0].rotary = {.count = 0 * hub_tensor(model, module + \".weight\", weight).rotary.count};", **ADAPTERS),
+    Mutant("an embedding's A is not transposed", "peft_embedding_pair",
+           "  transposed.row_stride = 1;\n  transposed.column_stride = weight[0];\n", "", **ADAPTERS),
+    Mutant("rsLoRA divides by the rank", "PeftRules::of", "alpha / (config_.use_rslora ? std::sqrt(r) : r)", "alpha / (config_.use_rslora ? r : r)", **ADAPTERS),
+    Mutant("patterns are asked in the order of the alphabet", "trainer/hub/peft_config.cpp: Reader::each_pattern",
+           "ordered_[key].items()", "patterns->items()", **ADAPTERS),
+    Mutant("a key of a later version is taken", "trainer/hub/peft_config.cpp: Reader::check_kind",
+           "kSaysNothing.contains(key) || is_neutral(value)", "kSaysNothing.contains(key) || !is_neutral(value) || is_neutral(value)", **ADAPTERS),
+    Mutant("half a pair is no pair", "trainer/hub/peft_adapter.cpp: Plan::has_pair", "has_a == has_b", "has_a == has_b || !has_a || !has_b", **ADAPTERS),
+    Mutant("tensors that no module takes are dropped", "trainer/hub/peft_adapter.cpp: Plan::check_all_taken",
+           "taken_.contains(entry.name)", "(taken_.contains(entry.name) || taken_.size() > 0)", **ADAPTERS),
+    Mutant("gate and up of one pair have half of it each, shared or not", "trainer/hub/peft_adapter.cpp: Plan::is_block_diagonal",
+           "return is_zero(0, columns / 2) && is_zero(pair.inner, 0);", "return is_zero(0, columns / 2) || columns > 0;", **ADAPTERS),
+    Mutant("an export calls all layers' modules by their last parts", "trainer/hub/peft_plan.cpp: Plan::name_targets",
+           "shortest_names(targets_, modules);", "shortest_names(targets_, modules.empty() ? modules : std::set<std::string>{});", **ADAPTERS),
+    Mutant("gate and up may have other alphas", "trainer/hub/peft_plan.cpp: Plan::add_experts",
+           "up.rank == gate_rule.rank && up.scale == gate_rule.scale", "up.rank == gate_rule.rank", **ADAPTERS),
+    Mutant("a tied end is exported", "trainer/hub/peft_plan.cpp: Plan::check_kind", "!model_.tie_word_embeddings || !touches_ends()",
+           "!model_.tie_word_embeddings || !touches_ends() || touches_ends()", **ADAPTERS),
+    Mutant("a merge forgets the scale", "trainer/hub/merge.cpp: add_product", "scale * left[row * rank + k]", "(scale > 0 ? 1.0 : scale) * left[row * rank + k]", **ADAPTERS),
+    Mutant("a merge rounds the factors to the base's dtype", "trainer/hub/merge.cpp: Merged::add",
+           "add_product(w, adapter().read(b).to(DType::kF64),", "add_product(w, adapter().read(b).to(base.dtype).to(DType::kF64),", **ADAPTERS),
+    Mutant("a merged model stays tied", "merge_model", "if (result.was_untied) config.model.tie_word_embeddings = false;", "", **ADAPTERS),
+    Mutant("a failed merge leaves a run", "merge_model", "if (is_new) remove_tree(options.run_dir);", "if (!is_new) remove_tree(options.run_dir);", **ADAPTERS),
+    Mutant("an adapter over another base is not warned of", "warn_of_other_base", "if (found != adapter.base_fingerprint)", "if (found.empty())", **ADAPTERS),
+    Mutant("every rank takes the first rows of a whole tensor", "trainer/weight_source.cpp: rectangle",
+           "copy(whole.flat(run.from_offset, run.from_offset + run.length)", "copy(whole.flat(0 * run.from_offset, run.length)",
+           target="orthant", filter="test_adapters.py Adapters.test_every_command_that_runs_a_model_takes_one_also_on_ranks"),
+]
