@@ -114,6 +114,11 @@ TEST_F(PeftExportRefuses, ALayerForMultiTokenPrediction) {
   expect("multi-token prediction");
 }
 
+TEST_F(PeftExportRefuses, OtherKindsOfTensors) {
+  adapter_.tensors["model.layers.0.self_attn.q_proj.lora_magnitude_vector"] = {56};
+  expect("q_proj.lora_magnitude_vector: is nothing that a PEFT folder has");
+}
+
 TEST_F(PeftExportRefuses, OneEndOfATiedModel) {
   model_.model.tie_word_embeddings = true;
   adapter_.tensors["model.embed_tokens.lora_embedding_A"] = {517, 2};

@@ -38,6 +38,7 @@ class Plan {
     check_kind();
     for (const auto& [name, shape] : adapter.tensors) add(name);
     for (const auto& [layer, parts] : experts_) add_experts(layer, parts);
+    check_all_planned();
     folder_.config.base_name = adapter.base_name;
     folder_.config.use_rslora = adapter.lora.use_rslora;
     folder_.config.use_dora = adapter.lora.use_dora;
@@ -158,6 +159,14 @@ class Plan {
     pair.first = up.rank;
     append(peft_expert_pairs(pair));
     add_parameter(layer + ".gate_up_proj", pair.rank, up.scale);
+  }
+
+  void check_all_planned() const {
+    std::set<std::string> planned;
+    for (const PeftTensor& tensor : folder_.tensors) planned.insert(tensor.name);
+    for (const auto& [name, shape] : adapter_.tensors)
+      ORTHANT_CHECK(planned.contains(name), kConfig, name, ": is nothing that a PEFT folder has",
+                    kMergeFirst);
   }
 
   void add_parameter(const std::string& name, int64_t rank, double scale) {
