@@ -10,10 +10,12 @@
 #include "base/durable_file.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "checkpoint/directory.h"
 #include "checkpoint/file_io.h"
 #include "parallel/comm/transport.h"
 #include "trainer/device.h"
 #include "trainer/generate.h"
+#include "trainer/hub/export.h"
 #include "trainer/pretrain_engine.h"
 #include "trainer/pretrain_metrics.h"
 #include "trainer/pretrain_report.h"
@@ -216,6 +218,21 @@ void train(Finetuning& run) {
   run.outcome.sources = batches.rows().uses_at(run.sizes.samples_after(run.session.step()));
 }
 
+// RUN/adapter, for PEFT and for --adapter: the best, where held-out conversations say which is.
+// What PEFT cannot hold stays in the run alone.
+void export_best(const Finetuning& run) {
+  const RunPaths& paths = run.session.paths();
+  const int64_t step = run.state.best_step >= 0 ? run.state.best_step : run.session.step();
+  const std::string folder = paths.file("adapter");
+  try {
+    remove_tree(folder);
+    export_model({.model = concat(paths.checkpoints(), "/", step_name(step)), .folder = folder});
+    log::info("adapter: ", folder, ", of step ", step, ", opens in PEFT");
+  } catch (const Error& error) {
+    log::warn("adapter: no folder for PEFT: ", error.what());
+  }
+}
+
 }  // namespace
 
 FinetuneResult finetune(const FinetuneOptions& options, const Group& host_world) {
@@ -288,6 +305,7 @@ FinetuneResult finetune(const FinetuneOptions& options, const Group& host_world)
     add_answers_before(session, run.outcome.samples);
     report(run);
     log_outcome(session, run.outcome);
+    if (config.lora.is_on()) export_best(run);
   }
   return {.step = session.step()};
 }

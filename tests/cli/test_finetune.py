@@ -43,7 +43,8 @@ class Finetune(CliTest):
 
     def test_adapters_learn_and_checkpoints_hold_them_alone(self):
         path = self.config(run={"max_steps": 40}, evaluation={"interval": 20})
-        self.check(orthant("finetune", path), 0, "trains: 2", "are frozen", "the best so far", "The name is")
+        self.check(orthant("finetune", path), 0, "trains: 2", "are frozen", "the best so far", "The name is",
+                   "adapter: no folder for PEFT", "orthant merge")  # of the tied head
         losses = [m["validation_loss"] for m in self.metrics() if "validation_loss" in m]
         self.assertLess(losses[-1], 0.3)
         manifest = json.loads((self.newest() / "manifest.json").read_text())
@@ -101,6 +102,11 @@ class Finetune(CliTest):
                            "--lora-target", "q_proj,v_proj"), 0, "trains: ")
         self.assertIn("alpha: 16", (self.dir / "cli/config.yaml").read_text())
         self.assertEqual(len(self.metrics("cli")), 2)
+        config = json.loads((self.dir / "cli/adapter/adapter_config.json").read_text())
+        self.assertEqual((config["r"], config["lora_alpha"], sorted(config["target_modules"])), (8, 16, ["q_proj", "v_proj"]))
+        prompt = ("--prompt", "Once upon a time", "--temperature", 0, "--max-new-tokens", 12)
+        self.assertEqual(orthant("generate", self.dir / "cli/base", "--adapter", self.dir / "cli/adapter", *prompt).out,
+                         self.check(orthant("generate", self.dir / "cli", *prompt), 0).out)
         self.check(orthant("finetune", "--model", STORIES), 2, "--dataset")
 
     def test_a_flat_file_with_the_keys_of_other_tools(self):
