@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""LoRA beside PEFT over transformers, step by step in one run, on 2 threads: batch 8 x 512, rank 8, all-linear.
+
+  bench/lora.py --python PYTHON [--variants fp32-eager,bf16-eager,...] [--pairs 9] [--build build]
+
+PYTHON: one with torch, transformers and peft.  Programs take turns, so that a slow phase of the machine meets all.
+Prints medians, the medians of the pairs' ratios, and peak memory.  Needs -DORTHANT_BENCH=ON.
+"""
+import argparse
+import os
+import pathlib
+import statistics
+import subprocess
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TOKENS = 8 * 512
+ALL = "fp32-eager,bf16-eager,fp32-compiled,bf16-compiled"
+
+
+class Program:
+    def __init__(self, name, command):
+        self.name = name
+        env = dict(os.environ, OMP_NUM_THREADS="2")
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=env)
+
+    def step(self):
+        self.process.stdin.write("step\n")
+        self.process.stdin.flush()
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.name}: ended with {self.process.wait()}")
+        return float(line.split()[0])
+
+    def peak_mib(self):
+        for line in pathlib.Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM"):
+                return int(line.split()[1]) / 1024
+        return 0.0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--python", required=True)
+    parser.add_argument("--variants", default=ALL)
+    parser.add_argument("--pairs", type=int, default=9)
+    parser.add_argument("--build", default="build")
+    args = parser.parse_args()
+    programs = [Program("ours bf16", [f"{args.build}/bin/train_bench", "configs/bench-lora.yaml", "--serve"])]
+    for variant in args.variants.split(","):
+        programs.append(Program("PEFT " + variant, [args.python, "bench/peft_train.py", *variant.split("-")]))
+    for program in programs:
+        for _ in range(2):
+            program.step()
+    rows = [[program.step() for program in programs] for _ in range(args.pairs)]
+    print(f"{'':20} {'ms a step':>10} {'tokens/s':>9} {'ours faster':>12}   {'lowest':>6} {'highest':>7} {'peak MiB':>9}")
+    for i, program in enumerate(programs):
+        seconds = statistics.median(row[i] for row in rows)
+        ratios = [row[i] / row[0] for row in rows]
+        print(f"{program.name:20} {seconds * 1e3:10.0f} {TOKENS / seconds:9.0f} {statistics.median(ratios):12.2f}   "
+              f"{min(ratios):6.2f} {max(ratios):7.2f} {program.peak_mib():9.0f}")
+
+
+if __name__ == "__main__":
+    main()
