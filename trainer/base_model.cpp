@@ -10,6 +10,7 @@
 #include "checkpoint/file_io.h"
 #include "checkpoint/reader.h"
 #include "trainer/agree.h"
+#include "trainer/finetune_config.h"
 #include "trainer/hub/hub_config.h"
 #include "trainer/hub/hub_folder.h"
 #include "trainer/hub/import.h"
@@ -36,17 +37,18 @@ RunPaths run_of(const Manifest& manifest) { return {manifest.directory + "/../..
 struct Base {
   YamlNode model;
   std::string tokenizer;
+  int64_t sequence_length = 0;
 };
 
 Base base_of_config(RunConfig config, const std::string& where, std::string tokenizer) {
   config.model.adapters.clear();  // its weights have them
   YamlNode root = parse_yaml(to_yaml(config), where);
-  return {std::move(*root.find("model")), std::move(tokenizer)};
+  return {std::move(*root.find("model")), std::move(tokenizer), config.batch.sequence_length};
 }
 
 // With the tokenizer that the run kept, where it has files.
 Base base_of_run(const std::string& configuration, const std::string& where, const RunPaths& run) {
-  const RunConfig config = parse_config<RunConfig>(configuration, where).config;
+  const RunConfig config = parse_any_run_config(configuration, where);
   std::string tokenizer = config.data.tokenizer;
   for (const char* name : {"tokenizer.json", "tokenizer.model"})
     if (const std::string kept = run.file(name); path_exists(kept)) tokenizer = kept;
@@ -104,8 +106,7 @@ YamlNode adapter_block(const RunConfig& config) {
   RunConfig with = config;
   with.lora =
       path_exists(own.config())
-          ? parse_config<RunConfig>(read_text_file(own.config(), kMaxFileBytes), own.config())
-                .config.lora
+          ? parse_any_run_config(read_text_file(own.config(), kMaxFileBytes), own.config()).lora
           : open_adapter(where, config.lora.from, config).lora;
   YamlNode root = parse_yaml(to_yaml(with), where);
   return std::move(*root.find("lora"));
@@ -126,29 +127,82 @@ void keep_files(const RunPaths& base, const RunPaths& run) {
       replace_file(run.hub() + "/" + name, read_text_file(file, kMaxFileBytes));
 }
 
+void set_scalar(YamlNode& root, const char* block, const char* key, const std::string& value) {
+  entry_of(entry_of(root, block).value, key).value = {.kind = YamlNode::Kind::kScalar,
+                                                      .scalar = value};
+}
+
+// The configuration with what the base says; `takes_length`: of batch.sequence_length too.
+template <ConfigRoot Root>
+LoadedConfig<Root> with_base(YamlNode root, const std::vector<std::string>& overrides,
+                             const LoadedConfig<Root>& loaded, bool takes_length) {
+  Base base = read_base(loaded.config);
+  // Where the base came from itself is not where this run does.
+  std::erase_if(base.model.map, [](const YamlNode::Entry& entry) { return entry.key == "from"; });
+  YamlNode& model = entry_of(root, "model").value;
+  model = merged(std::move(base.model), model);
+  if (!loaded.source.given("data.tokenizer")) set_scalar(root, "data", "tokenizer", base.tokenizer);
+  if (takes_length && !loaded.source.given("batch.sequence_length"))
+    set_scalar(root, "batch", "sequence_length", std::to_string(base.sequence_length));
+  LoadedConfig<Root> made;
+  made.source = read_config(root, overrides, field_list(made.config));
+  if (made.config.lora.from.empty()) return made;
+  // The block follows from the adapters, as the model's does from the base.
+  YamlNode& lora = entry_of(root, "lora").value;
+  lora = merged(adapter_block(made.config), lora);
+  LoadedConfig<Root> with_adapters;
+  with_adapters.source = read_config(std::move(root), overrides, field_list(with_adapters.config));
+  return with_adapters;
+}
+
 }  // namespace
 
 LoadedConfig<RunConfig> load_run_config(const std::string& path,
                                         const std::vector<std::string>& overrides) {
   LoadedConfig<RunConfig> loaded = load_config<RunConfig>(path, overrides);
   if (loaded.config.model.from.empty()) return loaded;
-  Base base = read_base(loaded.config);
-  YamlNode root = load_yaml(path);
-  YamlNode& model = entry_of(root, "model").value;
-  model = merged(std::move(base.model), model);
-  if (!loaded.source.given("data.tokenizer")) {
-    YamlNode& tokenizer = entry_of(entry_of(root, "data").value, "tokenizer").value;
-    tokenizer = {.kind = YamlNode::Kind::kScalar, .scalar = base.tokenizer};
+  return with_base(load_yaml(path), overrides, loaded, /*takes_length=*/false);
+}
+
+LoadedConfig<FinetuneConfig> load_finetune_config(const std::string& path,
+                                                  const std::vector<std::string>& overrides) {
+  const YamlNode root = path.empty() ? parse_yaml("{}", "the command line") : load_yaml(path);
+  LoadedConfig<FinetuneConfig> loaded;
+  loaded.source = read_config(root, overrides, field_list(loaded.config));
+  ORTHANT_CHECK(!loaded.config.model.from.empty(), kConfig, path.empty() ? "" : path + ": ",
+                "model.from: want the model to fine-tune, a published model's folder or a run "
+                "directory, got nothing");
+  return with_base(root, overrides, loaded, /*takes_length=*/true);
+}
+
+RunConfig parse_any_run_config(const std::string& text, const std::string& where) {
+  YamlNode root = parse_yaml(text, where);
+  std::erase_if(root.map, [](const YamlNode::Entry& entry) { return entry.key == "finetune"; });
+  RunConfig config;
+  read_config(std::move(root), {}, field_list(config));
+  return config;
+}
+
+BaseTexts base_texts(const RunConfig& config, const Tokenizer& tokenizer) {
+  const RunPaths own = own_run(config);
+  const std::string& from = config.model.from;
+  const bool is_there = path_exists(from);
+  BaseTexts texts;
+  bool begins = false;
+  if (is_there && !is_run(from)) {
+    texts.folder = from;
+    begins = begins_with_bos(open_published(from), tokenizer);
+  } else {
+    const Manifest manifest = read_manifest(is_there ? find_checkpoint("model.from", from)
+                                                     : find_checkpoint("run.dir", own.dir));
+    texts.folder = run_of(manifest).hub();
+    const auto begin = manifest.extra.find(kBeginKey);
+    begins = begin != manifest.extra.end() && !begin->second.empty();
   }
-  LoadedConfig<RunConfig> with_base;
-  with_base.source = read_config(root, overrides, field_list(with_base.config));
-  if (with_base.config.lora.from.empty()) return with_base;
-  // The block follows from the adapters, as the model's does from the base.
-  YamlNode& lora = entry_of(root, "lora").value;
-  lora = merged(adapter_block(with_base.config), lora);
-  LoadedConfig<RunConfig> with_adapters;
-  with_adapters.source = read_config(std::move(root), overrides, field_list(with_adapters.config));
-  return with_adapters;
+  if (path_exists(own.hub())) texts.folder = own.hub();
+  if (begins) texts.begin = {tokenizer.special_ids().bos};
+  texts.end_ids = end_ids_of(texts.folder, config.model.vocab_size);
+  return texts;
 }
 
 namespace {

@@ -48,6 +48,13 @@ std::vector<PeftTensor> peft_pair(const ModelConfig& model, const std::string& m
   return pair;
 }
 
+PeftTensor peft_magnitude(const ModelConfig& model, const std::string& module,
+                          const std::string& source, const Shape& weight) {
+  PeftTensor tensor = whole_peft_tensor(module + ".lora_magnitude_vector", {weight[0]}, source);
+  tensor.rotary = hub_tensor(model, module + ".weight", weight).rotary;
+  return tensor;
+}
+
 std::vector<PeftTensor> peft_embedding_pair(const std::string& module, const Shape& weight,
                                             int64_t rank) {
   const std::string a = ".lora_embedding_A", b = ".lora_embedding_B";

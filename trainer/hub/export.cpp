@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "checkpoint/file_io.h"
 #include "checkpoint/reader.h"
+#include "trainer/finetune_config.h"
 #include "trainer/hub/hub_folder.h"
 #include "trainer/hub/hub_model.h"
 #include "trainer/hub/peft_export.h"
@@ -210,7 +211,7 @@ int64_t extra_layers(const Manifest& manifest, const ModelConfig& model) {
 ExportResult export_model(const ExportOptions& options) {
   const Manifest manifest = read_manifest(find_checkpoint("export", options.model));
   const RunConfig config =
-      parse_config<RunConfig>(manifest.configuration, manifest.directory + "/manifest.json").config;
+      parse_any_run_config(manifest.configuration, manifest.directory + "/manifest.json");
   if (config.lora.is_on()) return export_adapter(options, manifest);
   const DType dtype = config.precision == DType::kBF16 ? DType::kBF16 : DType::kF32;
   const RunPaths run{run_dir_of(manifest.directory)};

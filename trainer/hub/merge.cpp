@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <set>
 
 #include "base/config/config.h"
@@ -12,6 +13,7 @@
 #include "checkpoint/file_io.h"
 #include "checkpoint/reader.h"
 #include "trainer/adapters.h"
+#include "trainer/finetune_config.h"
 #include "trainer/hub/first_checkpoint.h"
 #include "trainer/hub/hub_folder.h"
 #include "trainer/hub/published_model.h"
@@ -36,7 +38,7 @@ struct Parts {
 Parts open_parts(const MergeOptions& options) {
   Parts parts{.manifest = read_manifest(find_checkpoint("merge", options.model))};
   const std::string where = parts.manifest.directory + "/manifest.json";
-  parts.config = parse_config<RunConfig>(parts.manifest.configuration, where).config;
+  parts.config = parse_any_run_config(parts.manifest.configuration, where);
   if (options.adapter.empty()) {
     ORTHANT_CHECK(parts.config.lora.is_on(), kConfig, "merge: ", options.model,
                   ": has no adapters of its own; name some with --adapter");
@@ -68,6 +70,16 @@ void add_product(const Tensor& w, const Tensor& b, const Tensor& a, double scale
           to[row * columns + c] += factor * right[k * columns + c];
       }
   });
+}
+
+// Brings each row to its magnitude, as DoRA does (layers/dora.h).
+void set_row_norms(const Tensor& w, const Tensor& magnitudes) {
+  const int64_t columns = w.dim(1);
+  for (int64_t row = 0; row < w.dim(0); ++row) {
+    double* begin = w.as<double>() + row * columns;
+    const double norm = std::sqrt(std::inner_product(begin, begin + columns, begin, 0.0));
+    for (int64_t c = 0; c < columns; ++c) begin[c] *= magnitudes.as<double>()[row] / norm;
+  }
 }
 
 Tensor transposed(const Tensor& matrix) {
@@ -128,6 +140,8 @@ class Merged {
     }
     const bool is_merged = left.erase(a) + left.erase(b) == 2;
     if (is_merged) ++merged_;
+    const std::string magnitude = module + ".lora_magnitude_vector";
+    const bool has_magnitude = is_merged && left.erase(magnitude) == 1;
     tensor.read = [=, this, &base] {
       Tensor w = is_replaced ? adapter().read(weight) : loaded(base);
       if (is_merged) {
@@ -135,6 +149,7 @@ class Merged {
         const Tensor right = adapter().read(a).to(DType::kF64);
         add_product(w, adapter().read(b).to(DType::kF64), is_embedding ? transposed(right) : right,
                     rules_.of(module)->scale);
+        if (has_magnitude) set_row_norms(w, adapter().read(magnitude).to(DType::kF64));
       }
       w = w.to(base.dtype);
       return std::string(static_cast<const char*>(w.data()), static_cast<size_t>(w.bytes()));

@@ -55,11 +55,8 @@ class Reader {
                     at("lora_dropout"), ": want a number in [0, 1), got ", json_excerpt(*dropout));
       config.dropout = dropout->get<double>();
     }
-    if (const Json* rslora = find("use_rslora")) {
-      ORTHANT_CHECK(rslora->is_boolean(), kData, at("use_rslora"), ": want true or false, got ",
-                    json_excerpt(*rslora));
-      config.use_rslora = rslora->get<bool>();
-    }
+    config.use_rslora = flag("use_rslora");
+    config.use_dora = flag("use_dora");
     each_pattern("rank_pattern", [&](const std::string& key, const Json& value) {
       config.ranks.emplace_back(key, rank_of(value, at("rank_pattern") + ": " + key));
     });
@@ -116,6 +113,13 @@ class Reader {
     ORTHANT_CHECK(value.is_number() && value > 0, kData, what, ": want a number above 0, got ",
                   json_excerpt(value));
     return value.get<double>();
+  }
+
+  bool flag(const char* key) const {
+    const Json* value = find(key);
+    ORTHANT_CHECK(!value || value->is_boolean(), kData, at(key), ": want true or false, got ",
+                  json_excerpt(*value));
+    return value && value->get<bool>();
   }
 
   std::vector<std::string> names(const char* key) const {
@@ -197,6 +201,7 @@ std::string peft_config_text(const PeftConfig& config) {
                                  {"lora_alpha", number(config.alpha)},
                                  {"lora_dropout", config.dropout},
                                  {"use_rslora", config.use_rslora},
+                                 {"use_dora", config.use_dora},
                                  {"target_modules", config.target_modules}};
   json["rank_pattern"] = nlohmann::ordered_json::object();
   for (const auto& [pattern, rank] : config.ranks) json["rank_pattern"][pattern] = rank;

@@ -20,7 +20,7 @@ struct PeftConfig {
   std::string base_name;
   int64_t rank = 8;
   double alpha = 8, dropout = 0;
-  bool use_rslora = false;
+  bool use_rslora = false, use_dora = false;
   // Of modules that are named like that, "(.*\.)?(PATTERN)": the first that matches holds.
   std::vector<std::pair<std::string, int64_t>> ranks;
   std::vector<std::pair<std::string, double>> alphas;
@@ -37,7 +37,7 @@ struct PeftScale {
 class PeftRules {
  public:
   // text: of the file; label: its name in messages.  Error(kData) naming the key: malformed, or of
-  // a kind whose computation is not W + s B A, such as "use_dora".
+  // a kind whose computation is not W + s B A, such as "use_qalora".
   PeftRules(const std::string& text, const std::string& label);
   ~PeftRules();
   PeftRules(const PeftRules&) = delete;

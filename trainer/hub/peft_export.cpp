@@ -11,6 +11,7 @@
 #include "checkpoint/file_io.h"
 #include "checkpoint/reader.h"
 #include "trainer/adapters.h"
+#include "trainer/finetune_config.h"
 #include "trainer/hub/merge.h"
 #include "trainer/hub/peft_adapter.h"
 #include "trainer/hub/peft_plan.h"
@@ -102,7 +103,7 @@ int64_t write_peft_folder(const StoredAdapter& adapter, const RunConfig& model,
 
 ExportResult export_adapter(const ExportOptions& options, const Manifest& manifest) {
   const RunConfig config =
-      parse_config<RunConfig>(manifest.configuration, manifest.directory + "/manifest.json").config;
+      parse_any_run_config(manifest.configuration, manifest.directory + "/manifest.json");
   const RunPaths run{manifest.directory + "/../.."};
   const AdapterBase place = base_of_adapters(manifest);
   const Manifest base = find_base(place, run.dir);

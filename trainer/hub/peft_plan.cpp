@@ -42,6 +42,7 @@ class Plan {
     folder_.config.base_name = adapter.base_name;
     folder_.config.use_rslora = adapter.lora.use_rslora;
     folder_.config.dropout = adapter.lora.dropout;
+    folder_.config.use_dora = adapter.lora.use_dora;
     name_targets();
     name_ranks();
   }
@@ -83,9 +84,18 @@ class Plan {
       return;
     }
     const Shape shape = weight_of(module);
+    const bool is_end = module == kEmbedding || module == "lm_head";
     const bool is_parameter = module.find(".mlp.") != std::string::npos && model_.is_moe();
     ORTHANT_CHECK(!is_parameter || rule->dropout == 0, kConfig, "lora.dropout: ", module,
                   ": PEFT has none in the feed-forward part of a model with experts", kMergeFirst);
+    ORTHANT_CHECK(!adapter_.lora.use_dora || !(is_parameter || is_end), kConfig,
+                  "lora.use_dora: ", module,
+                  is_end ? ": PEFT has it beside embeddings and the head too"
+                         : ": PEFT has none in the feed-forward part of a model with experts",
+                  kMergeFirst);
+    if (adapter_.lora.use_dora)
+      append(
+          {peft_magnitude(model_, module, kPeftPrefix + module + ".lora_magnitude_vector", shape)});
     append(module == kEmbedding ? peft_embedding_pair(module, shape, rule->rank)
                                 : peft_pair(model_, module, module, shape, rule->rank));
     scales_[is_parameter ? module + ".weight" : module] = {
@@ -122,6 +132,8 @@ class Plan {
                      .inner = gate[0]};
     const auto rule_of = [&](const char* part) {
       const LoraRule rule = *rules_.of(concat(layer, ".0.", part));
+      ORTHANT_CHECK(!adapter_.lora.use_dora, kConfig, "lora.use_dora: ", layer,
+                    ": PEFT has none on experts", kMergeFirst);
       ORTHANT_CHECK(rule.dropout == 0, kConfig, "lora.dropout: ", layer,
                     ": PEFT has none on experts", kMergeFirst);
       pair.part = part;

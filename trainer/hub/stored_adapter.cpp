@@ -11,6 +11,7 @@
 #include "checkpoint/file_io.h"
 #include "checkpoint/reader.h"
 #include "trainer/adapters.h"
+#include "trainer/finetune_config.h"
 #include "trainer/hub/hub_folder.h"
 #include "trainer/hub/peft_adapter.h"
 #include "trainer/saved_model.h"
@@ -39,7 +40,7 @@ std::string base_name_of(const Manifest& base) {
 
 StoredAdapter adapter_of_run(const std::string& command, const Manifest& manifest) {
   const RunConfig config =
-      parse_config<RunConfig>(manifest.configuration, manifest.directory + "/manifest.json").config;
+      parse_any_run_config(manifest.configuration, manifest.directory + "/manifest.json");
   ORTHANT_CHECK(config.lora.is_on(), kConfig, command, ": ", manifest.directory,
                 ": has no adapters; want a run that trained with lora.rank, or a folder with "
                 "adapter_config.json");
