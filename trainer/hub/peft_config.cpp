@@ -24,9 +24,11 @@ const std::set<std::string> kSaysNothing = {
     "exclude_modules", "target_parameters",       "modules_to_save",
     "megatron_core",   "qalora_group_size",       "runtime_config",
     "loftq_config"};
-const std::set<std::string> kRead = {"peft_type",     "r",          "lora_alpha",
-                                     "lora_dropout",  "use_rslora", "rank_pattern",
-                                     "alpha_pattern", "bias",       "init_lora_weights"};
+const std::set<std::string> kRead = {"peft_type",    "r",
+                                     "lora_alpha",   "lora_dropout",
+                                     "use_rslora",   "use_dora",
+                                     "rank_pattern", "alpha_pattern",
+                                     "bias",         "init_lora_weights"};
 
 // False, nothing, or empty: a key with this changes no computation, known or not.
 bool is_neutral(const Json& value) {
