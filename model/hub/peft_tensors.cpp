@@ -48,11 +48,9 @@ std::vector<PeftTensor> peft_pair(const ModelConfig& model, const std::string& m
   return pair;
 }
 
-PeftTensor peft_magnitudes(const ModelConfig& model, const std::string& module,
-                           const std::string& theirs, const Shape& weight) {
-  const char* name = ".lora_magnitude_vector";
-  PeftTensor tensor =
-      whole_peft_tensor(module + name, {weight[0]}, concat(kPeftPrefix, theirs, name));
+PeftTensor peft_magnitude(const ModelConfig& model, const std::string& module,
+                          const std::string& source, const Shape& weight) {
+  PeftTensor tensor = whole_peft_tensor(module + ".lora_magnitude_vector", {weight[0]}, source);
   tensor.rotary = hub_tensor(model, module + ".weight", weight).rotary;
   return tensor;
 }

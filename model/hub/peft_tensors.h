@@ -38,9 +38,9 @@ PeftTensor whole_peft_tensor(const std::string& name, const Shape& shape,
 // in] of the model, not of a routed expert in one of transformers' parameters.
 std::vector<PeftTensor> peft_pair(const ModelConfig& model, const std::string& module,
                                   const std::string& theirs, const Shape& weight, int64_t rank);
-// The magnitudes beside them, with DoRA.
-PeftTensor peft_magnitudes(const ModelConfig& model, const std::string& module,
-                           const std::string& theirs, const Shape& weight);
+// The magnitudes of its rows, with DoRA.
+PeftTensor peft_magnitude(const ModelConfig& model, const std::string& module,
+                          const std::string& source, const Shape& weight);
 // The embedding's, which has other names and whose A is transposed.
 std::vector<PeftTensor> peft_embedding_pair(const std::string& module, const Shape& weight,
                                             int64_t rank);

@@ -65,7 +65,15 @@ std::vector<Case> dense_cases() {
       {"another method", data, {"peft_type", "want LORA", "LOHA"}, key("peft_type", "LOHA")},
       {"no method", data, {"peft_type", "got none"}, key("peft_type", nullptr)},
       {"biases that train", data, {"bias", "lora_only"}, key("bias", "lora_only")},
-      {"DoRA", data, {"lora_magnitude_vector", "is missing"}, key("use_dora", true)},
+      {"DoRA beside the head", data, {"use_dora", "lm_head", "not built"}, key("use_dora", true)},
+      {"DoRA without magnitudes",
+       data,
+       {"down_proj.lora_magnitude_vector", "is missing"},
+       [](AdapterFolder& f) {
+         f.config["use_dora"] = true;
+         f.take("base_model.model.lm_head.lora_A.weight");
+         f.take("base_model.model.lm_head.lora_B.weight");
+       }},
       {"QALoRA", data, {"use_qalora", "not built"}, key("use_qalora", true)},
       {"activated LoRA",
        data,

@@ -123,7 +123,7 @@ TEST(PeftAdapter, GateAndUpThatShareTheirPairHaveAllOfItEach) {
   const StoredAdapter adapter = open_peft_adapter(folder.write(), model);
   for (const char* part : {"gate_proj", "up_proj", "down_proj"})
     EXPECT_EQ(
-        adapter.tensors.at(concat("model.layers.1.mlp.experts.5.", part, ".lora_A.weight"))[0], 3)
+        adapter.tensors.at(concat("model.layers.1.mlp.experts.5.", part, ".lora_A.weight"))[0], 4)
         << part;
   const Json hub = golden_model("mixtral");
   const SavedModel saved = load_saved_model("test", base_run(), "fp64", adapter_path());

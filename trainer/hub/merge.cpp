@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <set>
 
 #include "base/config/config.h"
@@ -71,17 +72,13 @@ void add_product(const Tensor& w, const Tensor& b, const Tensor& a, double scale
   });
 }
 
-// Rows of w get these norms; a row of zeros stays one.
-void bring_to_magnitudes(const Tensor& w, const Tensor& magnitudes) {
-  const std::vector<double> wanted = magnitudes.to_doubles();
-  for (size_t row = 0; row < wanted.size(); ++row) {
-    const std::span<double> values =
-        w.slice(static_cast<int64_t>(row), static_cast<int64_t>(row) + 1).span<double>();
-    double squares = 0;
-    for (const double value : values) squares += value * value;
-    if (squares == 0) continue;
-    const double factor = wanted[row] / std::sqrt(squares);
-    for (double& value : values) value *= factor;
+// Brings each row to its magnitude, as DoRA does (layers/dora.h).
+void set_row_norms(const Tensor& w, const Tensor& magnitudes) {
+  const int64_t columns = w.dim(1);
+  for (int64_t row = 0; row < w.dim(0); ++row) {
+    double* begin = w.as<double>() + row * columns;
+    const double norm = std::sqrt(std::inner_product(begin, begin + columns, begin, 0.0));
+    for (int64_t c = 0; c < columns; ++c) begin[c] *= magnitudes.as<double>()[row] / norm;
   }
 }
 
@@ -142,9 +139,9 @@ class Merged {
       b = module + ".lora_embedding_A";
     }
     const bool is_merged = left.erase(a) + left.erase(b) == 2;
-    const std::string magnitudes = module + ".lora_magnitude_vector";
-    const bool has_magnitudes = left.erase(magnitudes) > 0;
     if (is_merged) ++merged_;
+    const std::string magnitude = module + ".lora_magnitude_vector";
+    const bool has_magnitude = is_merged && left.erase(magnitude) == 1;
     tensor.read = [=, this, &base] {
       Tensor w = is_replaced ? adapter().read(weight) : loaded(base);
       if (is_merged) {
@@ -152,7 +149,7 @@ class Merged {
         const Tensor right = adapter().read(a).to(DType::kF64);
         add_product(w, adapter().read(b).to(DType::kF64), is_embedding ? transposed(right) : right,
                     rules_.of(module)->scale);
-        if (has_magnitudes) bring_to_magnitudes(w, adapter().read(magnitudes));
+        if (has_magnitude) set_row_norms(w, adapter().read(magnitude).to(DType::kF64));
       }
       w = w.to(base.dtype);
       return std::string(static_cast<const char*>(w.data()), static_cast<size_t>(w.bytes()));

@@ -57,21 +57,27 @@ class Plan {
       const PeftScale scale = rules_.of_weight(theirs);
       check_rank(key + kA, 0, scale.rank);
       add(module, peft_pair(model_, module, theirs, shape, scale.rank), scale.rank, scale.scale);
-      if (!rules_.config().use_dora) continue;
-      ORTHANT_CHECK(module != "lm_head", kData, label_,
-                    ": use_dora: magnitudes of the head are not built");
-      const std::string magnitudes = key + ".lora_magnitude_vector";
-      ORTHANT_CHECK(file_.find(magnitudes), kData, file_.reader().path(), ": ", magnitudes,
-                    ": is missing, which use_dora wants");
-      take(peft_magnitudes(model_, module, theirs, shape));
+      if (rules_.config().use_dora) add_magnitude(module, key, shape);
     }
+  }
+
+  void add_magnitude(const std::string& module, const std::string& key, const Shape& shape) {
+    check_has_no_dora(module == "lm_head", module);
+    const std::string name = ".lora_magnitude_vector";
+    ORTHANT_CHECK(file_.find(key + name), kData, file_.place_of(key + name), ": is missing, and ",
+                  label_, " says use_dora");
+    take(peft_magnitude(model_, module, key + name, shape));
+  }
+
+  void check_has_no_dora(bool is_without, const std::string& module) const {
+    ORTHANT_CHECK(!is_without || !rules_.config().use_dora, kData, label_, ": use_dora: ", module,
+                  ": is not built beside embeddings, the head and experts that share a pair");
   }
 
   void add_embedding(const std::string& module, const Shape& shape) {
     const std::string key = kPeftPrefix + module;
     if (!has_pair(key + ".lora_embedding_A", key + ".lora_embedding_B")) return;
-    ORTHANT_CHECK(!rules_.config().use_dora, kData, label_,
-                  ": use_dora: magnitudes of the embedding are not built");
+    check_has_no_dora(true, module);
     const PeftScale scale = rules_.of(module);
     check_rank(key + ".lora_embedding_A", 0, scale.rank);
     add(module, peft_embedding_pair(module, shape, scale.rank), scale.rank, scale.scale);
@@ -86,8 +92,7 @@ class Plan {
     for (const char* inside : {"", ".base_layer"}) {
       const std::string module = name + inside, key = kPeftPrefix + module;
       if (!has_pair(key + kA, key + kB)) continue;
-      ORTHANT_CHECK(!rules_.config().use_dora, kData, label_,
-                    ": use_dora: want no adapter of experts' parameters with it");
+      check_has_no_dora(true, module);
       const Shape &a = file_.find(key + kA)->shape, &b = file_.find(key + kB)->shape;
       PeftExperts pair{.layer = name,
                        .module = module,

@@ -24,9 +24,11 @@ const std::set<std::string> kSaysNothing = {
     "exclude_modules", "target_parameters",       "modules_to_save",
     "megatron_core",   "qalora_group_size",       "runtime_config",
     "loftq_config"};
-const std::set<std::string> kRead = {
-    "peft_type",    "r",        "lora_alpha",    "lora_dropout", "use_rslora",
-    "rank_pattern", "use_dora", "alpha_pattern", "bias",         "init_lora_weights"};
+const std::set<std::string> kRead = {"peft_type",    "r",
+                                     "lora_alpha",   "lora_dropout",
+                                     "use_rslora",   "use_dora",
+                                     "rank_pattern", "alpha_pattern",
+                                     "bias",         "init_lora_weights"};
 
 // False, nothing, or empty: a key with this changes no computation, known or not.
 bool is_neutral(const Json& value) {
@@ -77,13 +79,6 @@ class Reader {
     return found == json_.end() || found->is_null() ? nullptr : &*found;
   }
 
-  bool flag(const char* key) const {
-    const Json* value = find(key);
-    ORTHANT_CHECK(!value || value->is_boolean(), kData, at(key), ": want true or false, got ",
-                  value ? json_excerpt(*value) : std::string());
-    return value && value->get<bool>();
-  }
-
   void check_kind() const {
     const Json* type = find("peft_type");
     ORTHANT_CHECK(type && *type == "LORA", kData, at("peft_type"), ": want LORA, got ",
@@ -120,6 +115,13 @@ class Reader {
     ORTHANT_CHECK(value.is_number() && value > 0, kData, what, ": want a number above 0, got ",
                   json_excerpt(value));
     return value.get<double>();
+  }
+
+  bool flag(const char* key) const {
+    const Json* value = find(key);
+    ORTHANT_CHECK(!value || value->is_boolean(), kData, at(key), ": want true or false, got ",
+                  json_excerpt(*value));
+    return value && value->get<bool>();
   }
 
   std::vector<std::string> names(const char* key) const {

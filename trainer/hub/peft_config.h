@@ -37,7 +37,7 @@ struct PeftScale {
 class PeftRules {
  public:
   // text: of the file; label: its name in messages.  Error(kData) naming the key: malformed, or of
-  // a kind that is not built, such as "use_qalora".
+  // a kind whose computation is not W + s B A, such as "use_qalora".
   PeftRules(const std::string& text, const std::string& label);
   ~PeftRules();
   PeftRules(const PeftRules&) = delete;

@@ -41,8 +41,8 @@ class Plan {
     check_all_planned();
     folder_.config.base_name = adapter.base_name;
     folder_.config.use_rslora = adapter.lora.use_rslora;
-    folder_.config.use_dora = adapter.lora.use_dora;
     folder_.config.dropout = adapter.lora.dropout;
+    folder_.config.use_dora = adapter.lora.use_dora;
     name_targets();
     name_ranks();
   }
@@ -65,7 +65,8 @@ class Plan {
 
   Shape weight_of(const std::string& module) const {
     const auto found = weights_.find(module + ".weight");
-    return found == weights_.end() ? weights_.at(concat(kEmbedding, ".weight")) : found->second;
+    return found == weights_.end() ? weights_.at(std::string(kEmbedding) + ".weight")
+                                   : found->second;
   }
 
   void add(const std::string& name) {
@@ -83,16 +84,18 @@ class Plan {
       return;
     }
     const Shape shape = weight_of(module);
+    const bool is_end = module == kEmbedding || module == "lm_head";
     const bool is_parameter = module.find(".mlp.") != std::string::npos && model_.is_moe();
     ORTHANT_CHECK(!is_parameter || rule->dropout == 0, kConfig, "lora.dropout: ", module,
                   ": PEFT has none in the feed-forward part of a model with experts", kMergeFirst);
-    ORTHANT_CHECK(
-        !adapter_.lora.use_dora || !(is_parameter || module == kEmbedding || module == "lm_head"),
-        kConfig, "lora.use_dora: ", module,
-        ": PEFT has no magnitudes in the feed-forward part of a model with experts, and "
-        "its magnitudes of embeddings and heads are not built",
-        kMergeFirst);
-    if (adapter_.lora.use_dora) append({peft_magnitudes(model_, module, module, shape)});
+    ORTHANT_CHECK(!adapter_.lora.use_dora || !(is_parameter || is_end), kConfig,
+                  "lora.use_dora: ", module,
+                  is_end ? ": PEFT has it beside embeddings and the head too"
+                         : ": PEFT has none in the feed-forward part of a model with experts",
+                  kMergeFirst);
+    if (adapter_.lora.use_dora)
+      append(
+          {peft_magnitude(model_, module, kPeftPrefix + module + ".lora_magnitude_vector", shape)});
     append(module == kEmbedding ? peft_embedding_pair(module, shape, rule->rank)
                                 : peft_pair(model_, module, module, shape, rule->rank));
     scales_[is_parameter ? module + ".weight" : module] = {
@@ -129,10 +132,10 @@ class Plan {
                      .inner = gate[0]};
     const auto rule_of = [&](const char* part) {
       const LoraRule rule = *rules_.of(concat(layer, ".0.", part));
+      ORTHANT_CHECK(!adapter_.lora.use_dora, kConfig, "lora.use_dora: ", layer,
+                    ": PEFT has none on experts", kMergeFirst);
       ORTHANT_CHECK(rule.dropout == 0, kConfig, "lora.dropout: ", layer,
                     ": PEFT has none on experts", kMergeFirst);
-      ORTHANT_CHECK(!adapter_.lora.use_dora, kConfig, "lora.use_dora: ", layer,
-                    ": PEFT has no magnitudes on experts", kMergeFirst);
       pair.part = part;
       pair.part_rank = rule.rank;
       return rule;

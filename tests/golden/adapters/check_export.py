@@ -39,7 +39,7 @@ RUNS = {
     "olmoe": "{rank: 4}",
     "minimax_m2": "{rank: 4}",
     "glm4_moe_lite": "{rank: 4}",
-    "mistral": "{rank: 4}",
+    "mistral": "{rank: 4, use_dora: true}",
     "llama3_rope_tied": "{rank: 4, target_modules: [q_proj, embed_tokens, lm_head]}",  # orthant merge alone: PEFT cannot hold it
 }
 CONFIG = """\

@@ -32,7 +32,7 @@ ADAPTERS = {
     "qwen3_moe": ("qwen3_moe", True, dict(r=2, lora_alpha=3, target_modules=ATTENTION, target_parameters=EXPERTS, **DOUBLE)),
     "mixtral": ("mixtral", True, dict(r=2, lora_alpha=3, target_modules=ATTENTION, target_parameters=[*EXPERTS, "mlp.gate.weight"],
                                       **DOUBLE)),
-    "mixtral_shared": ("mixtral", False, dict(r=3, lora_alpha=3, target_modules=["o_proj"], target_parameters=EXPERTS, use_rslora=True)),
+    "mixtral_shared": ("mixtral", False, dict(r=4, lora_alpha=3, target_modules=["o_proj"], target_parameters=EXPERTS, use_rslora=True)),
     "deepseek_v2": ("deepseek_v2", True, dict(
         r=2, lora_alpha=3, target_modules=LATENT, **DOUBLE, target_parameters=[
             *EXPERTS, *[f"{part}.{p}_proj.weight" for part in ("shared_experts", "0.mlp") for p in ("gate", "up", "down")]])),
