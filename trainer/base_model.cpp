@@ -7,12 +7,13 @@
 #include "base/durable_file.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "checkpoint/directory.h"
 #include "checkpoint/file_io.h"
 #include "checkpoint/reader.h"
 #include "trainer/agree.h"
 #include "trainer/hub/hub_config.h"
 #include "trainer/hub/hub_folder.h"
-#include "trainer/hub/import.h"
+#include "trainer/hub/imported_base.h"
 #include "trainer/hub/published_model.h"
 #include "trainer/run/run_dir.h"
 #include "trainer/saved_model.h"
@@ -50,13 +51,29 @@ Base base_of_run(const std::string& configuration, const std::string& where, con
   return base_of_config(config, where, tokenizer);
 }
 
+// Where the model is: as model.from says, or as the run has imported it, where that is gone.
+std::string base_place(const std::string& run_dir, const std::string& from) {
+  return path_exists(from) ? from : imported_base(run_dir, from);
+}
+
+// A run that has begun is its own base.
+Base base_of_itself(const RunPaths& own, const std::string& from) {
+  const std::string yaml = read_text_file(own.config(), kMaxFileBytes);
+  Base base = base_of_run(yaml, own.config(), own);
+  const YamlNode* begun_from = base.model.find("from");
+  if (begun_from && begun_from->scalar != from)
+    log::warn("model.from: ", from, " is not looked at: ", own.dir, ", which began with ",
+              begun_from->scalar.empty() ? "random weights" : begun_from->scalar,
+              ", goes on with its own weights; give another run.dir to begin with ", from);
+  return base;
+}
+
 Base read_base(const RunConfig& config) {
   const RunPaths own{config.run.dir.empty() ? "runs/" + config.run.name : config.run.dir};
-  const std::string& from = config.model.from;
-  // The run itself, where it has begun.
-  if (path_exists(own.config()))
-    return base_of_run(read_text_file(own.config(), kMaxFileBytes), own.config(), own);
-  ORTHANT_CHECK(path_exists(from), kMissingInput, "model.from: ", from,
+  if (path_exists(own.config()) && !list_steps(own.checkpoints()).empty())
+    return base_of_itself(own, config.model.from);
+  const std::string from = base_place(own.dir, config.model.from);
+  ORTHANT_CHECK(!from.empty(), kMissingInput, "model.from: ", config.model.from,
                 " does not exist; want a published model's folder, a run directory, or one of its "
                 "checkpoints");
   if (is_run(from)) {
@@ -98,7 +115,10 @@ void check_predicts_further(const Manifest& base, const ModelConfig& model) {
                 "alone), a run that trained one, or 0");
 }
 
+// Those of an earlier start, which may have had another base, are none of this run's.
 void keep_files(const RunPaths& base, const RunPaths& run) {
+  remove_tree(run.hub());
+  for (const char* name : kHubFiles) remove_tree(run.file(name));
   make_folders(run.hub());
   for (const char* name : kHubFiles)
     if (const std::string file = base.hub() + "/" + name; path_exists(file))
@@ -128,16 +148,11 @@ namespace {
 
 // The checkpoint that a run begins with; a published model is imported first.
 std::string first_checkpoint(const RunConfig& config) {
-  const std::string& from = config.model.from;
-  if (is_run(from)) return find_checkpoint("model.from", from);
-  const std::string imported = config.run.dir + "/base";
-  if (!is_run(imported)) {
-    log::info("model.from: importing ", from, " into ", imported);
-    import_model({.folder = from,
-                  .run_dir = imported,
-                  .predicts_further = config.model.num_nextn_predict_layers > 0});
-  }
-  return find_checkpoint("model.from", imported);
+  const std::string from = base_place(config.run.dir, config.model.from);
+  return find_checkpoint("model.from",
+                         is_run(from) ? from
+                                      : import_base(config.run.dir, from,
+                                                    config.model.num_nextn_predict_layers > 0));
 }
 
 // Where a base is looked for that is not where it was.

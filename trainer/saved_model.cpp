@@ -6,6 +6,7 @@
 #include "base/config/config.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "checkpoint/file_io.h"
 #include "checkpoint/reader.h"
 #include "parallel/comm/transport.h"
 #include "tensor/plugin.h"
@@ -62,6 +63,9 @@ std::unique_ptr<Tokenizer> saved_tokenizer(const Manifest& manifest, const RunCo
 }
 
 std::string find_checkpoint(const std::string& command, const std::string& path) {
+  if (!path_exists(path + "/manifest.json") && !path_exists(RunPaths{path}.checkpoints()))
+    if (const std::string hint = import_hint(path); !hint.empty())
+      throw_error(ErrorKind::kMissingInput, concat(command, ": ", path, ": ", hint));
   ORTHANT_CHECK(access(path.c_str(), R_OK) == 0, kMissingInput, command, ": ", path,
                 " does not exist; want a run directory, such as runs/quickstart");
   if (access((path + "/manifest.json").c_str(), R_OK) == 0) return path;

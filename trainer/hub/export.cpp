@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "checkpoint/file_io.h"
+#include "checkpoint/new_folder.h"
 #include "checkpoint/reader.h"
 #include "trainer/hub/hub_folder.h"
 #include "trainer/hub/hub_model.h"
@@ -217,26 +218,26 @@ ExportResult export_model(const ExportOptions& options) {
                            : token_ids_of(*saved_tokenizer(manifest, config));
   const std::string text =
       hub_config_text(config.model, dtype, extra_layers(manifest, config.model), ids);
-  ORTHANT_CHECK(list_directory(options.folder).empty(), kCannotWrite, options.folder,
-                ": is not empty; give a folder that is not there yet");
-  make_folders(options.folder);
+  NewFolder made(options.folder);
+  const std::string& folder = made.temporary();
   // As they came with the model, or as the run kept its tokenizer.
   for (const char* name : kHubFiles)
     for (const std::string& kept : {run.hub() + "/" + name, run.file(name)})
-      if (path_exists(kept) && !path_exists(options.folder + "/" + name))
-        std::filesystem::copy_file(kept, options.folder + "/" + name);
-  replace_file(options.folder + "/config.json", text);
+      if (path_exists(kept) && !path_exists(folder + "/" + name))
+        std::filesystem::copy_file(kept, folder + "/" + name);
+  replace_file(folder + "/config.json", text);
   const HubConfig outside = parse_hub_config(
       text, {.label = options.folder + "/config.json", .name = "export", .tokenizer = "byte"});
-  FolderWriter writer(manifest, options.folder, items_of(manifest, config, outside.config.model));
+  FolderWriter writer(manifest, folder, items_of(manifest, config, outside.config.model));
   writer.write(options.shard_bytes);
-  check_folder(options.folder, writer.items());
+  check_folder(folder, writer.items());
   ExportResult result{.tensors = std::ssize(writer.items()),
                       .files = writer.files(),
                       .family = outside.config.model.model_type};
   for (const Item& item : writer.items()) result.bytes += item.bytes();
   for (const char* name : {"/tokenizer.json", "/tokenizer.model"})
-    result.has_tokenizer = result.has_tokenizer || path_exists(options.folder + name);
+    result.has_tokenizer = result.has_tokenizer || path_exists(folder + name);
+  made.commit();
   return result;
 }
 

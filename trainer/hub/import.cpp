@@ -12,7 +12,7 @@
 #include "checkpoint/commit.h"
 #include "checkpoint/directory.h"
 #include "checkpoint/file_io.h"
-#include "checkpoint/reader.h"
+#include "checkpoint/new_folder.h"
 #include "data/chat_template_files.h"
 #include "data/tokenizer.h"
 #include "trainer/hub/hub_folder.h"
@@ -131,9 +131,9 @@ void check_copies(const HubModel& model) {
                   "model.num_nextn_predict_layers: 0 does without the layer");
 }
 
-void check_destination(const RunPaths& paths) {
-  ORTHANT_CHECK(list_steps(paths.checkpoints()).empty() && !path_exists(paths.config()),
-                kCannotWrite, paths.dir,
+void check_no_run(const RunPaths& paths) {
+  ORTHANT_CHECK(!path_exists(paths.checkpoints()) && !path_exists(paths.config()), kCannotWrite,
+                paths.dir,
                 ": is a run already; give a directory that is not there yet, or remove it");
 }
 
@@ -144,12 +144,12 @@ Manifest write_checkpoint(const HubModel& model, const ImportOptions& options,
                     .world_size = std::ssize(files),
                     .layout = "imported",
                     .configuration = to_yaml(model.hub().config),
-                    .extra = {{"tokenizer", tokenizer.name()}, {kImportedKey, options.folder}}};
+                    .extra = {{"tokenizer", tokenizer.name()}, {kImportedKey, options.folder},
+                              {kSourceKey, source_of(options)}}};
   if (begins_with_bos(model.published(), tokenizer))
     manifest.extra[kBeginKey] = std::to_string(tokenizer.special_ids().bos);
   const std::string id = "import";
   const std::string directory = paths.checkpoints() + "/" + temporary_name(0, id);
-  remove_temporaries(paths.checkpoints());
   make_folders(directory);
   for (size_t i = 0; i < files.size(); ++i) {
     write_file(model, directory, files[i], static_cast<int64_t>(i), manifest);
@@ -168,6 +168,16 @@ void keep_files(const PublishedModel& published, const RunPaths& paths) {
     replace_file(paths.hub() + "/" + name, content);
 }
 
+Manifest write_run(const HubModel& model, const ImportOptions& options, const Tokenizer& tokenizer,
+                   const RunPaths& paths) {
+  keep_files(model.published(), paths);
+  for (const ModelFile& file : tokenizer.model_files())
+    replace_file(paths.file(file.name), file.content);
+  Manifest manifest = write_checkpoint(model, options, tokenizer, paths);
+  replace_file(paths.config(), to_yaml(model.hub().config));
+  return manifest;
+}
+
 // The run is of use without its template, so this refuses nothing.
 void check_chat_template(const RunPaths& paths) {
   try {
@@ -180,8 +190,13 @@ void check_chat_template(const RunPaths& paths) {
 
 }  // namespace
 
+std::string source_of(const ImportOptions& options) {
+  return identity_of(options.folder) + (options.predicts_further ? ", and predicts further" : "");
+}
+
 ImportResult import_model(const ImportOptions& options) {
   const RunPaths paths{options.run_dir};
+  check_no_run(paths);
   PublishedModel published = open_published(options.folder);
   const std::string tokenizer_path = published.is_gguf ? paths.hub() : options.folder;
   const HubModel model(std::move(published), tokenizer_path, options.predicts_further);
@@ -191,26 +206,14 @@ ImportResult import_model(const ImportOptions& options) {
   ORTHANT_CHECK(tokenizer->vocab_size() <= vocab, kData, options.folder, ": its tokenizer has ",
                 tokenizer->vocab_size(), " tokens, and ", model.published().described_by,
                 " a vocabulary of ", vocab);
-  check_destination(paths);
-  const bool is_new = !path_exists(options.run_dir);
-  ImportResult result;
-  try {
-    create_run_dir(paths);
-    const RunLock lock(paths);
-    keep_files(model.published(), paths);
-    for (const ModelFile& file : tokenizer->model_files())
-      replace_file(paths.file(file.name), file.content);
-    const Manifest manifest = write_checkpoint(model, options, *tokenizer, paths);
-    replace_file(paths.config(), to_yaml(model.hub().config));
-    result.tensors = std::ssize(model.tensors());
-    result.bytes = manifest.bytes();
-  } catch (...) {
-    if (is_new) remove_tree(options.run_dir);
-    throw;
-  }
+  NewFolder folder(options.run_dir);
+  const Manifest manifest = write_run(model, options, *tokenizer, {folder.temporary()});
+  folder.commit();
   check_chat_template(paths);
+  ImportResult result{.tensors = std::ssize(model.tensors()),
+                      .bytes = manifest.bytes(),
+                      .checkpoint = paths.checkpoints() + "/" + step_name(0)};
   for (const ImportTensor& tensor : model.tensors()) result.parameters += tensor.shape.numel();
-  result.checkpoint = paths.checkpoints() + "/" + step_name(0);
   return result;
 }
 

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/hub/published_model.h"
 
+#include <sys/stat.h>
+
 #include <filesystem>
 
+#include "base/checksum.h"
 #include "base/error.h"
 #include "checkpoint/file_io.h"
+#include "checkpoint/new_folder.h"
 #include "checkpoint/safetensors_folder.h"
 #include "data/tokenizer_json.h"
 #include "trainer/hub/gguf_model.h"
@@ -58,6 +62,35 @@ PublishedModel open_published(const std::string& path) {
       model.files[name] = read_text_file(path + "/" + name, kMaxKeptBytes);
   model.tensors = std::make_unique<SafetensorsFolder>(path);
   return model;
+}
+
+std::string import_hint(const std::string& path) {
+  std::error_code ignored;
+  const bool is_folder =
+      fs::is_directory(path, ignored) && (fs::exists(path + "/config.json") || !gguf_in(path).empty());
+  if (is_folder || (path.ends_with(".gguf") && fs::exists(path)))
+    return concat("is a published model: orthant import ", path,
+                  " RUN makes a run directory of it, which this command takes");
+  if (path_exists(unfinished_folder(path)))
+    return concat("its import was interrupted: orthant import FOLDER ", path, " makes it again");
+  return "";
+}
+
+std::string identity_of(const std::string& path) {
+  const auto state_of = [](const std::string& file) {
+    struct stat info {};
+    stat(file.c_str(), &info);
+    return concat(info.st_size, " ", info.st_mtim.tv_sec, " ", info.st_mtim.tv_nsec, "\n");
+  };
+  std::string files;
+  if (fs::is_directory(path)) {
+    for (const std::string& name : list_directory(path))
+      if (fs::is_regular_file(path + "/" + name)) files += name + " " + state_of(path + "/" + name);
+  } else {
+    files = state_of(path);
+  }
+  return concat(fs::weakly_canonical(path).string(), ", ",
+                xxh3_128_hex(files.data(), files.size()));
 }
 
 std::string PublishedModel::label_of(const std::string& file) const {
