@@ -49,7 +49,8 @@ class GgufCursor {
  private:
   void take(void* to, int64_t bytes, const std::string& what) {
     ORTHANT_CHECK(bytes <= left(), kData, file_.path(), ": ", what, ": want ", bytes,
-                  " bytes, but the header ends after ", left());
+                  " bytes, but the header ends after ", left(),
+                  end_ == file_.bytes() ? "; the file was cut: fetch it again" : "");
     auto* out = static_cast<char*>(to);
     while (bytes > 0) {
       if (at_ < begin_ || at_ >= begin_ + filled_) fill();

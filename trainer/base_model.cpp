@@ -29,7 +29,7 @@ bool is_run(const std::string& path) {
   return path_exists(path + "/manifest.json") || path_exists(RunPaths{path}.checkpoints());
 }
 
-RunPaths run_of(const Manifest& manifest) { return {manifest.directory + "/../.."}; }
+RunPaths run_of(const Manifest& manifest) { return run_of_checkpoint(manifest.directory); }
 
 // What the base says of the model and the tokenizer.
 struct Base {

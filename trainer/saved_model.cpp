@@ -36,9 +36,7 @@ RunConfig config_of(const std::string& command, const Manifest& manifest,
   return parse_config<RunConfig>(to_yaml(config), where, overrides).config;
 }
 
-RunPaths paths_of(const Manifest& manifest) {
-  return {manifest.directory + "/../.."};  // RUN/checkpoints/step-...
-}
+RunPaths paths_of(const Manifest& manifest) { return run_of_checkpoint(manifest.directory); }
 
 // A checkpoint is not tied to the device that it was trained on.
 Device device_for(const std::string& command, const RunConfig& config) {

@@ -2,25 +2,28 @@
 # SPDX-License-Identifier: Apache-2.0
 """import, export and generate that are killed, and the same command again."""
 import json
+import os
 import shutil
+import signal
 import subprocess
 import time
 import unittest
 
 from harness import ROOT, CliTest, command, environment, orthant
 
+# What races is tried more often by hand.
+TURNS = int(os.environ.get("ORTHANT_TURNS", 5))
 STORIES = ROOT / "tests/data/stories260k"
 
 
-def killed(arguments, seconds, ranks=0):
-    """The command, killed after so long; None where it was done before."""
+def killed(arguments, seconds, ranks=0, by=signal.SIGKILL):
+    """The exit code of the command, which gets the signal after so long."""
     process = subprocess.Popen(command(arguments, ranks), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
     try:
         return process.wait(timeout=seconds)
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        return None
+        process.send_signal(by)
+        return process.wait(timeout=60)
 
 
 class Interrupted(CliTest):
@@ -58,9 +61,9 @@ class Interrupted(CliTest):
         a, b = self.folder("a", chat_template__jinja="{{ messages }}"), self.folder("b", value=b"\x3c")
         whole = self.seconds_of("import", b, self.dir / "want")
         stopped = 0
-        for turn in range(20):
+        for turn in range(TURNS):
             run = self.dir / f"run{turn}"
-            stopped += killed(["import", a, run], whole * turn / 20) is None
+            stopped += killed(["import", a, run], whole * turn / TURNS) == -signal.SIGKILL
             if run.exists():  # whole, or not there
                 self.check(orthant("inspect", "checkpoint", run), 0)
                 continue
@@ -70,20 +73,20 @@ class Interrupted(CliTest):
             self.assertEqual(self.weights(run), self.weights("want"))
             names = lambda path: sorted(str(p.relative_to(path)) for p in path.rglob("*") if p.is_file())
             self.assertEqual(names(run), names(self.dir / "want"))
-        self.assertGreater(stopped, 5)
+        self.assertGreater(stopped, TURNS // 4)
         self.assertEqual(list(self.dir.glob("*.unfinished")), [])
 
     def test_a_killed_export_leaves_no_folder_and_is_done_again(self):
         self.check(orthant("import", self.folder(), self.dir / "run"), 0)
         whole = self.seconds_of("export", self.dir / "run", self.dir / "want")
         stopped = 0
-        for turn in range(20):
+        for turn in range(TURNS):
             out = self.dir / f"out{turn}"
-            stopped += killed(["export", self.dir / "run", out], whole * turn / 20) is None
+            stopped += killed(["export", self.dir / "run", out], whole * turn / TURNS) == -signal.SIGKILL
             if not out.exists():
                 self.check(orthant("export", self.dir / "run", out), 0)
             self.assertEqual({p.name: p.read_bytes() for p in out.iterdir()}, {p.name: p.read_bytes() for p in (self.dir / "want").iterdir()})
-        self.assertGreater(stopped, 5)
+        self.assertGreater(stopped, TURNS // 4)
         self.assertEqual(list(self.dir.glob("*.unfinished")), [])
 
     def test_what_is_in_the_way_is_refused(self):
@@ -120,7 +123,7 @@ class Interrupted(CliTest):
         self.folder("a")
         config = self.config_of_a_run()
         whole = self.seconds_of(*self.begin(config, "a"))
-        for turn in range(20):
+        for turn in range(TURNS):
             shutil.rmtree(self.dir / "run", ignore_errors=True)
             killed(self.begin(config, "a"), whole * (turn + 1) / 22)
             self.check(orthant(*self.begin(config, "a")), 0)
@@ -148,6 +151,94 @@ class Interrupted(CliTest):
         self.check(orthant(*self.begin(config, "b")), 0, "imported again")
         # A run that has begun goes on with its own weights, and says so.
         self.assertIn("goes on with its own weights", orthant(*self.begin(config, "a", "run.max_steps=2")).err)
+
+
+class Batches(CliTest):
+    def setUp(self):
+        super().setUp()
+        self.check(orthant("import", STORIES, self.dir / "stories"), 0)
+        self.prompts = self.dir / "prompts.jsonl"
+        words = ["Once", "The dog", "Lily", "A bird", "Tom and Tim", "One day"]
+        self.prompts.write_text("".join(json.dumps({"prompt": words[n % 6], "n": n, "seed": n}) + "\n" for n in range(120)) + "no JSON\n")
+
+    def words(self, out, *more):
+        return ["generate", self.dir / "stories", "--prompts", self.prompts, "--output", out, "--max-new-tokens", 60, "--max-sequences", 3,
+                "--samples", 2, "--bad-lines", "skip", *more]
+
+    def go_on_until_done(self, ranks, signals):
+        want, out = self.dir / f"want{ranks}.jsonl", self.dir / f"out{ranks}.jsonl"
+        begin = time.time()
+        self.check(orthant(*self.words(want), ranks=ranks), 0, "1 bad line was skipped")
+        whole = time.time() - begin
+        codes, went_on = [], 0
+        for turn in range(TURNS):
+            out.unlink(missing_ok=True)
+            code = None
+            while code != 0:
+                self.assertFalse(out.exists())
+                by = signals[len(codes) % len(signals)]
+                code = killed(self.words(out), whole * (0.2 + turn % 5 / 10), ranks, by)
+                self.assertIn(code, [0, 75] if by != signal.SIGKILL else [0, -signal.SIGKILL], turn)
+                codes.append(code)
+                if code and self.has_finished(out):
+                    went_on += 1
+                    if turn % 4 == 0:  # at once
+                        done = self.check(orthant(*self.words(out), ranks=ranks), 0)
+                        self.assertIn("goes on behind", done.err)
+                        code = 0
+            self.assertEqual(out.read_bytes(), want.read_bytes(), turn)
+            self.assertEqual([p.name for p in self.dir.glob(f"{out.name}?*")], [])
+        self.assertGreater(went_on, TURNS // 3)
+        return codes
+
+    def test_one_process_goes_on_behind_what_is_finished(self):
+        codes = self.go_on_until_done(0, [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGUSR1])
+        self.assertIn(75, codes)
+
+    def test_ranks_go_on_behind_what_is_finished(self):
+        codes = self.go_on_until_done(2, [signal.SIGTERM, signal.SIGKILL, signal.SIGINT])
+        self.assertIn(75, codes)
+
+    def has_finished(self, out):
+        journal = self.dir / f"{out.name}.partial.jsonl"
+        return journal.exists() and journal.read_bytes().count(b"\n") > 1
+
+    def begin(self, out):
+        """A batch that was stopped when something was finished."""
+        process = subprocess.Popen(command(self.words(out)), stderr=subprocess.PIPE, text=True, env=environment())
+        while not self.has_finished(out):
+            time.sleep(0.005)
+        process.send_signal(signal.SIGTERM)
+        err = process.communicate(timeout=60)[1]
+        self.assertEqual(process.returncode, 75, err)
+        self.assertRegex(err, r"stopped by a signal; [0-9]+ texts finished, in .*: the same command goes on behind")
+
+    def test_other_work_does_not_go_on_with_it(self):
+        out = self.dir / "out.jsonl"
+        self.begin(out)
+        self.check(orthant(*self.words(out, "--temperature", "0.5")), 73, "texts of other work")
+        lines = self.prompts.read_text()
+        self.prompts.write_text(lines.replace('"n": 0,', '"n": 5,'))
+        self.check(orthant(*self.words(out)), 73, "texts of other prompts")
+        # Lines behind those that are finished may change.
+        self.prompts.write_text(lines.replace("no JSON\n", ""))
+        self.check(orthant(*self.words(out)), 0, "goes on behind")
+        self.assertEqual(len(out.read_text().splitlines()), 240)
+
+    def test_embed_and_evaluate_leave_nothing(self):
+        self.prompts.write_text('{"text": "Once upon a time there was a little girl named Lily."}\n' * 3000)
+        for words in (["embed", "--output", self.dir / "out.jsonl"], ["embed", "--output", self.dir / "out.h5"],
+                      ["evaluate", "--log-probs", self.dir / "scores.jsonl"]):
+            process = subprocess.Popen(command([words[0], self.dir / "stories", "--data", self.prompts, *words[1:]]), stderr=subprocess.PIPE,
+                                       stdout=subprocess.DEVNULL, text=True, env=environment())
+            while not list(self.dir.glob("*.tmp.*")):
+                time.sleep(0.005)
+            process.send_signal(signal.SIGTERM)
+            err = process.communicate(timeout=60)[1]
+            self.assertEqual(process.returncode, 75, err)
+            self.assertIn("stopped by a signal before line", err)
+            self.assertEqual([p.name for p in self.dir.glob("*.tmp.*")], [])
+            self.assertFalse(words[2].exists())
 
 
 if __name__ == "__main__":

@@ -248,7 +248,7 @@ TEST(HubImport, NumbersThatOverflowEndAnEvaluation) {
   write_file("data.jsonl", "{\"tokens\": [1, 2, 3]}\n");
   const SavedModel saved = load_saved_model("test", run(), "");
   expect_error(ErrorKind::kNumeric, {"data.jsonl:1", "no probability"},
-               [&] { evaluate_file(saved, {.data = test_folder() + "/data.jsonl"}); });
+               [&] { evaluate_file(saved, {.documents = {.data = test_folder() + "/data.jsonl"}}); });
 }
 
 TEST(HubImport, AnyLongestSequenceIsPlannedWithoutItsTable) {

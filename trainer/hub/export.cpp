@@ -190,10 +190,6 @@ void check_folder(const std::string& folder, const std::vector<Item>& items) {
   }
 }
 
-std::string run_dir_of(const std::string& checkpoint) {
-  return std::filesystem::path(checkpoint).parent_path().parent_path().string();
-}
-
 // Behind the last, trained or kept.
 int64_t extra_layers(const Manifest& manifest, const ModelConfig& model) {
   int64_t last = model.num_all_layers() - 1;
@@ -212,7 +208,7 @@ ExportResult export_model(const ExportOptions& options) {
   const RunConfig config =
       parse_config<RunConfig>(manifest.configuration, manifest.directory + "/manifest.json").config;
   const DType dtype = config.precision == DType::kBF16 ? DType::kBF16 : DType::kF32;
-  const RunPaths run{run_dir_of(manifest.directory)};
+  const RunPaths run = run_of_checkpoint(manifest.directory);
   const TokenIds ids = path_exists(run.hub() + "/config.json")
                            ? token_ids_of(run.hub())
                            : token_ids_of(*saved_tokenizer(manifest, config));
