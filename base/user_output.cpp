@@ -23,7 +23,8 @@ bool is_of_the_system(const fs::path& folder) {
 }
 
 bool is_same_file(const std::string& a, const std::string& b) {
-  struct stat of_a {}, of_b {};
+  struct stat of_a {
+  }, of_b{};
   return stat(a.c_str(), &of_a) == 0 && stat(b.c_str(), &of_b) == 0 && S_ISREG(of_a.st_mode) &&
          of_a.st_dev == of_b.st_dev && of_a.st_ino == of_b.st_ino;
 }
@@ -49,8 +50,9 @@ void check_output(const std::string& option, const std::string& path,
                   const std::vector<std::string>& inputs) {
   if (path == kStandardOutput) return;
   for (const char* packed : {".gz", ".zst"})
-    ORTHANT_CHECK(!path.ends_with(packed), kUsage, option, ": ", path, ": is written plain; want a ",
-                  "name without ", packed, ", and pack the file afterwards");
+    ORTHANT_CHECK(!path.ends_with(packed), kUsage, option, ": ", path,
+                  ": is written plain; want a ", "name without ", packed,
+                  ", and pack the file afterwards");
   for (const std::string& input : inputs)
     ORTHANT_CHECK(!is_same_file(path, input), kUsage, option, ": ", path, ": is ", input,
                   ", which is read; give another file");

@@ -28,7 +28,8 @@ std::string settled(const std::string& path) {
 }
 
 void check_free(const std::string& path, const std::string& place) {
-  struct stat folder {}, parent {};
+  struct stat folder {
+  }, parent{};
   if (stat(place.c_str(), &folder) != 0) {
     ORTHANT_CHECK(!path_exists(place), kCannotWrite, path, ": is a link to nothing");
     return;
@@ -64,13 +65,13 @@ void NewFolder::take() {
   if (fd_ < 0) throw_cannot_write(temporary_, "open", errno);
   // A file system without locks has none that is held.
   const bool is_held = flock(fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-  struct stat ours {}, named {};
+  struct stat ours {
+  }, named{};
   const bool is_there = fstat(fd_, &ours) == 0 && stat(temporary_.c_str(), &named) == 0 &&
                         ours.st_ino == named.st_ino;
   ORTHANT_CHECK(!is_held && is_there, kCannotWrite, path_, ": another process is writing it");
   const std::vector<std::string> left = list_directory(temporary_);
-  if (!left.empty())
-    log::info(temporary_, ": was left by a process that was ended; it is cleared");
+  if (!left.empty()) log::info(temporary_, ": was left by a process that was ended; it is cleared");
   for (const std::string& name : left) remove_tree(temporary_ + "/" + name);
 }
 

@@ -46,8 +46,7 @@ SafetensorsFolder::SafetensorsFolder(const std::string& path) : path_(path) {
     ORTHANT_CHECK(is_whole || parts == 0, kMissingInput, path, ": has ", parts, " .safetensors ",
                   parts == 1 ? "file" : "files", ", and not ", kIndex,
                   ", which says what is in which; fetch it too");
-    ORTHANT_CHECK(is_whole, kMissingInput, path, ": has neither ",
-                  kWhole, " nor ", kIndex,
+    ORTHANT_CHECK(is_whole, kMissingInput, path, ": has neither ", kWhole, " nor ", kIndex,
                   "; weights in other files (.bin, .pt) are not read: save them as safetensors");
     add(kWhole);
     return;

@@ -57,8 +57,9 @@ Command embed_command() {
                ".jsonl, also .gz or .zst; a line is {\"text\": ...}, {\"tokens\": [...]} or "
                "{\"messages\": [...]}, with an \"id\" or not");
         o.require("--data");
-        o.text("--output", c->options.output, required_path(),
-               "the file to write: .jsonl, or .h5 (dataset embeddings, fp32); - is standard output");
+        o.text(
+            "--output", c->options.output, required_path(),
+            "the file to write: .jsonl, or .h5 (dataset embeddings, fp32); - is standard output");
         o.require("--output");
         o.text("--pooling", c->pooling, one_of(pooling_names().all()),
                "the mean over all tokens, or the last or first one's state");

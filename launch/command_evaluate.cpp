@@ -53,7 +53,9 @@ int run(Evaluate& command) {
   if (!options.log_probs.empty())
     check_output("evaluate: --log-probs", options.log_probs, {documents.data});
   WorkProgress progress({"evaluate", "line", count_lines(documents.data)});
-  options.progress = [&](const EvaluationTotals& t, int64_t lines) { progress.at(lines, t.tokens); };
+  options.progress = [&](const EvaluationTotals& t, int64_t lines) {
+    progress.at(lines, t.tokens);
+  };
   const SavedModel model = load_saved_model("evaluate", command.model, command.precision);
   const std::string text = totals_text(evaluate_file(model, options));
   // Standard output has the one or the other.

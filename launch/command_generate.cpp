@@ -64,8 +64,7 @@ void look_at(const Generate& command, const SavedModel& saved, const std::string
   const std::string where = command.prompt_file.empty() ? "--prompt" : "--prompt-file";
   PromptNotes notes("generate", *saved.tokenizer, saved.config.model.max_position_embeddings);
   notes.encode(prompt, command.special, where);
-  const GenerateOptions options{
-      .prompt = prompt, .special = command.special, .begin = saved.begin};
+  const GenerateOptions options{.prompt = prompt, .special = command.special, .begin = saved.begin};
   notes.length(std::ssize(prompt_tokens(*saved.tokenizer, options)), where);
 }
 
@@ -176,7 +175,8 @@ Command generate_command() {
                ".jsonl, also .gz or .zst; a line is {\"prompt\": ...}, {\"messages\": [...]} or "
                "{\"tokens\": [...]}, with what else is to be copied");
         o.text("--output", c->output, any_path(),
-               ".jsonl for the texts: the lines of --prompts with text and finish_reason; - is standard "
+               ".jsonl for the texts: the lines of --prompts with text and finish_reason; - is "
+               "standard "
                "output.  A file that was interrupted (exit code 75) is gone on with by the same "
                "command");
         o.needs("--prompts", "--output");

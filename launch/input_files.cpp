@@ -24,8 +24,9 @@ std::vector<std::string> input_files(const std::string& command,
 }
 
 void bad_lines_option(Options& options, std::string& policy) {
-  options.text("--bad-lines", policy, one_of(bad_lines_names().all()),
-               "whether a .jsonl line that cannot be used ends the work, or is left out and counted");
+  options.text(
+      "--bad-lines", policy, one_of(bad_lines_names().all()),
+      "whether a .jsonl line that cannot be used ends the work, or is left out and counted");
 }
 
 void special_option(Options& options, bool& special) {

@@ -11,6 +11,7 @@
 #include "checkpoint/file_io.h"
 #include "checkpoint/reader.h"
 #include "trainer/agree.h"
+#include "trainer/base_fit.h"
 #include "trainer/hub/hub_config.h"
 #include "trainer/hub/hub_folder.h"
 #include "trainer/hub/imported_base.h"
@@ -35,11 +36,13 @@ RunPaths run_of(const Manifest& manifest) { return run_of_checkpoint(manifest.di
 struct Base {
   YamlNode model;
   std::string tokenizer;
+  RunConfig config;
+  bool is_the_run = false;  // which has begun
 };
 
 Base base_of_config(const RunConfig& config, const std::string& where, std::string tokenizer) {
   YamlNode root = parse_yaml(to_yaml(config), where);
-  return {std::move(*root.find("model")), std::move(tokenizer)};
+  return {std::move(*root.find("model")), std::move(tokenizer), config};
 }
 
 // With the tokenizer that the run kept, where it has files.
@@ -65,6 +68,7 @@ Base base_of_itself(const RunPaths& own, const std::string& from) {
     log::warn("model.from: ", from, " is not looked at: ", own.dir, ", which began with ",
               begun_from->scalar.empty() ? "random weights" : begun_from->scalar,
               ", goes on with its own weights; give another run.dir to begin with ", from);
+  base.is_the_run = true;
   return base;
 }
 
@@ -141,6 +145,7 @@ LoadedConfig<RunConfig> load_run_config(const std::string& path,
   }
   LoadedConfig<RunConfig> with_base;
   with_base.source = read_config(std::move(root), overrides, field_list(with_base.config));
+  if (!base.is_the_run) check_fits_base(base.config, with_base.config);
   return with_base;
 }
 
@@ -149,10 +154,10 @@ namespace {
 // The checkpoint that a run begins with; a published model is imported first.
 std::string first_checkpoint(const RunConfig& config) {
   const std::string from = base_place(config.run.dir, config.model.from);
-  return find_checkpoint("model.from",
-                         is_run(from) ? from
-                                      : import_base(config.run.dir, from,
-                                                    config.model.num_nextn_predict_layers > 0));
+  return find_checkpoint(
+      "model.from",
+      is_run(from) ? from
+                   : import_base(config.run.dir, from, config.model.num_nextn_predict_layers > 0));
 }
 
 // Where a base is looked for that is not where it was.

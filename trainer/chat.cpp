@@ -16,10 +16,11 @@ ChatTemplates load_templates(const std::string& command, const std::string& fold
     return ChatTemplates::load(folder);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kMissingInput) throw;
-    throw_error(ErrorKind::kMissingInput,
-                concat(command, ": the model came without a chat template: ", folder, "/chat_template",
-                       ".jinja is not there; put one there in the form that the model was trained "
-                       "with, or import its chat-tuned version; generate goes on from any text"));
+    throw_error(
+        ErrorKind::kMissingInput,
+        concat(command, ": the model came without a chat template: ", folder, "/chat_template",
+               ".jinja is not there; put one there in the form that the model was trained "
+               "with, or import its chat-tuned version; generate goes on from any text"));
   }
 }
 

@@ -23,9 +23,9 @@ namespace orthant {
 
 // How a command reads the documents of a file.
 struct DocumentOptions {
-  std::string data;                      // .jsonl, also .gz or .zst
-  BadLines bad_lines = BadLines::kFail;  // kSkip: left out, and warned of at the end
-  bool special = false;                  // what spells a special token in a text becomes it
+  std::string data;                         // .jsonl, also .gz or .zst
+  BadLines bad_lines = BadLines::kFail;     // kSkip: left out, and warned of at the end
+  bool special = false;                     // what spells a special token in a text becomes it
   const std::atomic<bool>* stop = nullptr;  // set by a signal handler
 };
 

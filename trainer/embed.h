@@ -29,10 +29,11 @@ struct EmbedTotals {
 };
 struct EmbedOptions {
   DocumentOptions documents;
-  std::string output;  // .jsonl, or what is no file (base/user_output.h): {"line", "id" where the line has one, "embedding"}; or .h5
-                       // (data/embedding_file.h)
+  std::string
+      output;  // .jsonl, or what is no file (base/user_output.h): {"line", "id" where the line has one, "embedding"}; or .h5
+               // (data/embedding_file.h)
   Pooling pooling = Pooling::kMean;
-  bool normalize = false;  // to the length 1
+  bool normalize = false;                                                // to the length 1
   std::function<void(const EmbedTotals&, int64_t lines)> progress = {};  // after each line
 };
 // Whether it is one of .h5.  Error(kUsage): the name says nothing, or cannot be.

@@ -43,7 +43,7 @@ struct PromptFileOptions {
   bool log_probs = false;
   BadLines bad_lines = BadLines::kFail;  // kSkip: warned of at the end
   DecoderOptions decoder = {};
-  const std::atomic<bool>* stop = nullptr;  // set by a signal handler
+  const std::atomic<bool>* stop = nullptr;                            // set by a signal handler
   std::function<void(const PromptFileResult& so_far)> progress = {};  // with every token
 };
 // Error(kData) "FILE:LINE: ...": a line that is none of these; Error(kCannotWrite);

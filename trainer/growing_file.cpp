@@ -60,9 +60,10 @@ void GrowingFile::open_partial() {
   if (fd_ < 0) throw_cannot_write(path_, "write", errno);
   // A file system without locks has none that is held.
   const bool is_held = flock(fd_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK;
-  struct stat ours {}, named {};
-  const bool is_there = fstat(fd_, &ours) == 0 && stat(partial().c_str(), &named) == 0 &&
-                        ours.st_ino == named.st_ino;
+  struct stat ours {
+  }, named{};
+  const bool is_there =
+      fstat(fd_, &ours) == 0 && stat(partial().c_str(), &named) == 0 && ours.st_ino == named.st_ino;
   ORTHANT_CHECK(!is_held && is_there, kCannotWrite, path_, ": another process is writing it");
   if (ours.st_size == 0) unlink(journal().c_str());
   journal_fd_ = open(journal().c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
@@ -114,10 +115,8 @@ void GrowingFile::add(const std::string& text, const WorkDone& done) {
   if (straight_) return straight_->write(text);
   append(fd_, text);
   bytes_ += static_cast<int64_t>(text.size());
-  const Json state = {{"parts", done.parts},
-                      {"texts", done.texts},
-                      {"checksum", done.checksum},
-                      {"bytes", bytes_}};
+  const Json state = {
+      {"parts", done.parts}, {"texts", done.texts}, {"checksum", done.checksum}, {"bytes", bytes_}};
   append(journal_fd_, state.dump() + "\n");
   done_ = done;
 }

@@ -24,8 +24,8 @@ std::vector<Prompt> PromptReader::next(int64_t most) {
   while (std::ssize(prompts) < most && lines_.next(line)) {
     checksum_.update(line.data(), line.size() + 1);
     Prompt prompt{.line = line, .options = {}};
-    const bool is_used = skipped_.use(
-        lines_.where(), [&] { prompt.options = options_of(line, lines_.where()); });
+    const bool is_used =
+        skipped_.use(lines_.where(), [&] { prompt.options = options_of(line, lines_.where()); });
     if (!is_used) continue;
     prompts.push_back(std::move(prompt));
     at_prompt_ = checksum_.hex();
@@ -72,7 +72,8 @@ void PromptReader::set_text(const json& value, const std::string& line, const st
                   ": messages: want a list of {role, content}, got ", json_excerpt(messages));
     if (!conversations_) conversations_.emplace("generate", model_);
     // Once more with the keys in their order: templates may print them.
-    own.ids = conversations_->encode(nlohmann::ordered_json::parse(line)["messages"], /*asks=*/true);
+    own.ids =
+        conversations_->encode(nlohmann::ordered_json::parse(line)["messages"], /*asks=*/true);
   } else {
     own.ids = json_ids(value["tokens"], model_.config.model.vocab_size, where + ": tokens");
     ORTHANT_CHECK(!own.ids.empty(), kData, where, ": tokens: want one id at least, got none");

@@ -87,11 +87,10 @@ WeightSource weights_of_run(const SavedModel& saved) {
   read("base", base.place);
   read("base_fingerprint", base.fingerprint);
   if (base.place.empty()) return checkpoint_weights(saved.manifest);
-  return adapted_weights(
-      find_base(base, paths_of(saved.manifest).dir),
-      checkpoint_weights(saved.manifest, "", [&saved](const std::string& name) {
-        return saved.manifest.find(name) != nullptr;
-      }));
+  return adapted_weights(find_base(base, paths_of(saved.manifest).dir),
+                         checkpoint_weights(saved.manifest, "", [&saved](const std::string& name) {
+                           return saved.manifest.find(name) != nullptr;
+                         }));
 }
 
 // The model on its ranks, with a pipeline's stages in order and nothing that trains.

@@ -150,7 +150,8 @@ TEST_F(Embed, WritesAllOrNothing) {
       EXPECT_EQ(read_bytes(path), "older");
     }
   expect_error(ErrorKind::kUsage, {"out.npy", ".jsonl or .h5"}, [&] {
-    embed_file(saved_, {.documents = {.data = write_file("docs.jsonl", kLines)}, .output = "out.npy"});
+    embed_file(saved_,
+               {.documents = {.data = write_file("docs.jsonl", kLines)}, .output = "out.npy"});
   });
   for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(test_folder()))
     EXPECT_EQ(entry.path().string().find(".tmp"), std::string::npos) << entry.path();

@@ -16,6 +16,7 @@
 #include "trainer/hub/hub_folder.h"
 #include "trainer/hub/hub_model.h"
 #include "trainer/run/run_dir.h"
+#include "trainer/run/work_progress.h"
 #include "trainer/saved_model.h"
 #include "trainer/training_state.h"
 
@@ -102,7 +103,10 @@ std::vector<CheckpointTensor> load(const Manifest& manifest, const std::vector<I
 class FolderWriter {
  public:
   FolderWriter(const Manifest& manifest, std::string folder, std::vector<Item> items)
-      : manifest_(manifest), folder_(std::move(folder)), items_(std::move(items)) {}
+      : manifest_(manifest),
+        folder_(std::move(folder)),
+        items_(std::move(items)),
+        progress_({.command = "export", .noun = "tensor", .total = std::ssize(items_)}) {}
 
   void write(int64_t shard_bytes) {
     const auto parts = cut(items_, shard_bytes);
@@ -139,7 +143,10 @@ class FolderWriter {
       for (int64_t bytes = 0; last < end && (last == i || bytes < kBatchBytes); ++last)
         bytes += items_[last].bytes();
       const std::vector<CheckpointTensor> loaded = load(manifest_, items_, i, last);
-      for (size_t k = i; k < last; ++k) append(items_[k], loaded[k - i].data, file);
+      for (size_t k = i; k < last; ++k) {
+        append(items_[k], loaded[k - i].data, file);
+        progress_.at(static_cast<int64_t>(k) + 1);
+      }
       i = last;
     }
     file.finish();
@@ -170,6 +177,7 @@ class FolderWriter {
   std::vector<Item> items_;
   std::map<std::string, std::string> file_of_;
   int64_t files_ = 0;
+  WorkProgress progress_;
 };
 
 // The folder is what an import would take, and holds what was meant.

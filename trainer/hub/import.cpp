@@ -19,6 +19,7 @@
 #include "trainer/hub/hub_model.h"
 #include "trainer/hub/wider.h"
 #include "trainer/run/run_dir.h"
+#include "trainer/run/work_progress.h"
 #include "trainer/training_state.h"
 
 namespace orthant {
@@ -81,7 +82,7 @@ std::string bytes_of(const HubModel& model, const Item& item) {
 
 // Writes one file of the checkpoint and enters it in the manifest.
 void write_file(const HubModel& model, const std::string& directory, const std::vector<Item>& items,
-                int64_t index, Manifest& manifest) {
+                int64_t index, Manifest& manifest, WorkProgress& progress) {
   std::vector<SafetensorsEntry> entries;
   for (const Item& item : items)
     entries.push_back({.name = item.name, .dtype = item.dtype, .shape = item.shape});
@@ -101,6 +102,7 @@ void write_file(const HubModel& model, const std::string& directory, const std::
          .dtype = item.dtype,
          .global_shape = item.shape,
          .slices = {{index, std::move(whole), xxh3_128_hex(bytes.data(), bytes.size())}}});
+    progress.at(std::ssize(manifest.tensors));
   }
   file.finish();
   manifest.files.push_back({name, file.total_bytes(), file.checksum()});
@@ -144,15 +146,19 @@ Manifest write_checkpoint(const HubModel& model, const ImportOptions& options,
                     .world_size = std::ssize(files),
                     .layout = "imported",
                     .configuration = to_yaml(model.hub().config),
-                    .extra = {{"tokenizer", tokenizer.name()}, {kImportedKey, options.folder},
+                    .extra = {{"tokenizer", tokenizer.name()},
+                              {kImportedKey, options.folder},
                               {kSourceKey, source_of(options)}}};
   if (begins_with_bos(model.published(), tokenizer))
     manifest.extra[kBeginKey] = std::to_string(tokenizer.special_ids().bos);
   const std::string id = "import";
   const std::string directory = paths.checkpoints() + "/" + temporary_name(0, id);
   make_folders(directory);
+  int64_t total = 0;
+  for (const std::vector<Item>& items : files) total += std::ssize(items);
+  WorkProgress progress({.command = "import", .noun = "tensor", .total = total});
   for (size_t i = 0; i < files.size(); ++i) {
-    write_file(model, directory, files[i], static_cast<int64_t>(i), manifest);
+    write_file(model, directory, files[i], static_cast<int64_t>(i), manifest, progress);
     if (files.size() > 1) log::info("import: file ", i + 1, " of ", files.size(), " is written");
   }
   std::sort(manifest.tensors.begin(), manifest.tensors.end(),

@@ -37,7 +37,8 @@ std::string import_base(const std::string& run_dir, const std::string& from,
       .folder = from, .run_dir = base_of(run_dir), .predicts_further = predicts_further};
   if (noted(options.run_dir, kSourceKey) == source_of(options)) return options.run_dir;
   if (path_exists(options.run_dir))
-    log::info("model.from: ", options.run_dir, " is of another model, or unfinished: imported again");
+    log::info("model.from: ", options.run_dir,
+              " is of another model, or unfinished: imported again");
   remove_tree(options.run_dir);
   log::info("model.from: importing ", from, " into ", options.run_dir);
   import_model(options);

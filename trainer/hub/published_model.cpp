@@ -103,8 +103,8 @@ PublishedModel open_published(const std::string& path) {
 
 std::string import_hint(const std::string& path) {
   std::error_code ignored;
-  const bool is_folder =
-      fs::is_directory(path, ignored) && (fs::exists(path + "/config.json") || !gguf_in(path).empty());
+  const bool is_folder = fs::is_directory(path, ignored) &&
+                         (fs::exists(path + "/config.json") || !gguf_in(path).empty());
   if (is_folder || (path.ends_with(".gguf") && fs::exists(path)))
     return concat("is a published model: orthant import ", path,
                   " RUN makes a run directory of it, which this command takes");

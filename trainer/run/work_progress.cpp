@@ -27,10 +27,10 @@ std::string WorkProgress::line(int64_t done, int64_t tokens, double seconds) con
   else
     text += concat(" ", noun, "s");
   if (tokens > 0)
-    text += concat(", ", with_thousands(tokens), " tokens, ",
-                   with_thousands(static_cast<int64_t>(static_cast<double>(tokens) /
-                                                       std::max(seconds, 1e-9))),
-                   " tokens/s");
+    text += concat(
+        ", ", with_thousands(tokens), " tokens, ",
+        with_thousands(static_cast<int64_t>(static_cast<double>(tokens) / std::max(seconds, 1e-9))),
+        " tokens/s");
   if (total > 0 && done > begins_at)
     text += concat(", eta ", clock_text(seconds * static_cast<double>(total - done) /
                                         static_cast<double>(done - begins_at)));
