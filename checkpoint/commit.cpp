@@ -62,7 +62,7 @@ void remove_old(const CommitJob& job) {
   const std::vector<int64_t> steps = list_steps(job.directory);
   int64_t kept = 0;
   for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
-    if (*step > job.manifest.step) continue;
+    if (*step > job.manifest.step || *step == job.kept_step) continue;
     const std::string path = job.directory + "/" + step_name(*step);
     if (kept < job.keep) {
       if (looks_complete(path)) ++kept;

@@ -14,6 +14,7 @@ struct CommitJob {
   std::string directory;  // <run>/checkpoints
   std::string id;         // of this attempt
   int64_t keep = 2;
+  int64_t kept_step = -1;  // stays beside those
   Manifest manifest;
 };
 

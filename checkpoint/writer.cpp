@@ -83,6 +83,8 @@ struct CheckpointWriter::State {
   bool last_ok = true;
   double stall_seconds = 0;
 
+  int64_t kept_step = -1;
+
   std::string table;                 // this rank's, of the last save
   std::vector<ManifestTensor> plan;  // from everybody's tables
   std::vector<ShardItem> items;      // what this rank writes
@@ -125,6 +127,7 @@ CheckpointWriter::CheckpointWriter(Group world, std::string directory, Options o
 
 CheckpointWriter::~CheckpointWriter() = default;
 
+void CheckpointWriter::keep_step(int64_t step) { state_->kept_step = step; }
 bool CheckpointWriter::pending() const { return state_->phase != State::Phase::kIdle; }
 int64_t CheckpointWriter::last_step() const { return state_->last_step; }
 int64_t CheckpointWriter::failures_in_a_row() const { return state_->failures; }
@@ -256,7 +259,8 @@ void CheckpointWriter::State::start_commit(const std::vector<std::string>& resul
   for (const std::string& result : results) committed_bytes += shard_result_from(result).bytes;
   if (world.rank() != 0) return;  // its task stays done
   try {
-    task.start([job = CommitJob{directory, id, options.keep, make_manifest(results)}](
+    task.start([job = CommitJob{directory, id, options.keep, kept_step,
+                                  make_manifest(results)}](
                    const std::atomic<bool>&) { return commit_checkpoint(job); });
   } catch (const std::exception& error) {
     task.set_failed(error.what());

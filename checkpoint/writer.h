@@ -55,6 +55,9 @@ class CheckpointWriter {
   // the ranks that hold it. Error(kInternal) on all ranks when the slices do not hold every element
   // exactly once.
   void save(int64_t step, std::span<const CheckpointTensor> tensors, const CheckpointMeta& meta);
+  // The checkpoint of this step stays, whatever is newer, until another is told; -1: none.  Counted
+  // beside Options::keep.
+  void keep_step(int64_t step);
   // Completes a pending save when all ranks are ready; cheap otherwise.
   // Error(kCannotWrite) on all ranks after three failures in a row, or when ranks did not finish
   // within the timeout, naming them.

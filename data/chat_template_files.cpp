@@ -36,6 +36,7 @@ void ChatTemplates::add(const std::string& name, const std::string& source,
                         const std::string& label) {
   const bool is_new = templates_.try_emplace(name, source, label).second;
   ORTHANT_CHECK(is_new, kData, label, ": chat template '", name, "' is there twice");
+  sources_[name] = source;
 }
 
 void ChatTemplates::add_from_config(const ordered_json& config, const std::string& path) {
@@ -67,6 +68,11 @@ void ChatTemplates::read_special_tokens(const ordered_json& config, const std::s
                   ": want a text, or an object with the text \"content\"");
     special_tokens_[name] = text;
   }
+}
+
+void ChatTemplates::take_special_tokens(const std::string& folder) {
+  const std::string path = folder + "/tokenizer_config.json";
+  if (special_tokens_.empty() && fs::exists(path)) read_special_tokens(read_config(path), path);
 }
 
 ChatTemplates ChatTemplates::load(const std::string& path) {

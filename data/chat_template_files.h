@@ -27,6 +27,10 @@ class ChatTemplates {
   // bos_token, eos_token, ... of tokenizer_config.json, as variables of templates; empty without
   // that file.
   const nlohmann::ordered_json& special_tokens() const { return special_tokens_; }
+  // Those of another folder's tokenizer_config.json, where these came without any.
+  void take_special_tokens(const std::string& folder);
+  // The templates' texts by name, as they were read.
+  const std::map<std::string, std::string>& sources() const { return sources_; }
 
  private:
   void add(const std::string& name, const std::string& source, const std::string& label);
@@ -35,6 +39,7 @@ class ChatTemplates {
 
   std::string path_;
   std::map<std::string, ChatTemplate> templates_;
+  std::map<std::string, std::string> sources_;
   nlohmann::ordered_json special_tokens_ = nlohmann::ordered_json::object();
 };
 

@@ -8,6 +8,7 @@
 
 #include "base/checksum.h"
 #include "base/error.h"
+#include "base/function_ref.h"
 #include "data/byte_reader.h"
 
 namespace orthant {
@@ -63,16 +64,31 @@ class SentencePiece final : public Tokenizer {
 
   std::vector<int32_t> encode(std::string_view text, bool continues) const override {
     std::vector<int32_t> tokens;
-    while (!text.empty()) {
-      const size_t plain = byte_ids_[0] < 0 ? text.size() : plain_bytes(text);
-      append(continues, text.substr(0, plain), tokens);
-      text.remove_prefix(plain);
-      if (text.empty()) break;
-      tokens.push_back(byte_ids_[static_cast<unsigned char>(text[0])]);
-      text.remove_prefix(1);
-      continues = true;
-    }
+    for_each_run(text, continues, [&](std::string_view run, bool goes_on, int32_t byte) {
+      if (byte >= 0) return tokens.push_back(byte);
+      std::vector<int> ids;
+      const auto status = processor(goes_on).Encode(run, &ids);
+      ORTHANT_CHECK(status.ok(), kInternal, "SentencePiece: ", status.ToString());
+      tokens.insert(tokens.end(), ids.begin(), ids.end());
+    });
     return tokens;
+  }
+
+  PlacedIds encode_placed(std::string_view text, bool) const override {
+    PlacedIds placed;
+    for_each_run(text, false, [&](std::string_view run, bool goes_on, int32_t byte) {
+      const auto begin = static_cast<size_t>(run.data() - text.data());
+      const auto add = [&](int32_t id, size_t place) {
+        placed.ids.push_back(id);
+        placed.places.push_back(begin + place);
+      };
+      if (byte >= 0) return add(byte, 0);
+      const auto pieces = processor(goes_on).EncodeAsImmutableProto(run);
+      for (size_t i = 0; i < pieces.pieces_size(); ++i)
+        add(static_cast<int32_t>(pieces.pieces(static_cast<int>(i)).id()),
+            pieces.pieces(static_cast<int>(i)).begin());
+    });
+    return placed;
   }
 
  private:
@@ -87,13 +103,22 @@ class SentencePiece final : public Tokenizer {
     return at;
   }
 
-  void append(bool continues, std::string_view text, std::vector<int32_t>& tokens) const {
-    if (text.empty()) return;
-    std::vector<int> ids;
-    const auto status = (continues && rest_ ? rest_ : begin_)->Encode(text, &ids);
-    ORTHANT_CHECK(status.ok(), kInternal, "SentencePiece: ", status.ToString());
-    tokens.insert(tokens.end(), ids.begin(), ids.end());
+  // The text in runs that the library takes, and bytes that become the token `byte` by themselves.
+  void for_each_run(
+      std::string_view text, bool continues,
+      FunctionRef<void(std::string_view run, bool continues, int32_t byte)> take) const {
+    while (!text.empty()) {
+      const size_t plain = byte_ids_[0] < 0 ? text.size() : plain_bytes(text);
+      if (plain > 0) take(text.substr(0, plain), continues, -1);
+      text.remove_prefix(plain);
+      if (text.empty()) break;
+      take(text.substr(0, 1), true, byte_ids_[static_cast<unsigned char>(text[0])]);
+      text.remove_prefix(1);
+      continues = true;
+    }
   }
+
+  const Processor& processor(bool continues) const { return continues && rest_ ? *rest_ : *begin_; }
 
   void read_pieces() {
     byte_ids_.fill(-1);

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <filesystem>
+#include <numeric>
 
 #include "base/error.h"
 #include "data/sentencepiece.h"
@@ -30,6 +31,11 @@ class ByteTokenizer final : public Tokenizer {
     std::vector<int32_t> tokens(text.size());
     for (size_t i = 0; i < text.size(); ++i) tokens[i] = static_cast<unsigned char>(text[i]);
     return tokens;
+  }
+  PlacedIds encode_placed(std::string_view text, bool) const override {
+    PlacedIds placed{encode(text, false), std::vector<size_t>(text.size())};
+    std::iota(placed.places.begin(), placed.places.end(), size_t{0});
+    return placed;
   }
 
   std::string_view token_text(int32_t token) const override {

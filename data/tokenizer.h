@@ -44,6 +44,13 @@ struct EncodedPart {
   std::vector<Cut> first_cuts;
 };
 
+// The ids of a text, and the byte of it at which each begins: they do not decrease.  Where the
+// tokenizer rewrites text (NFC, a dummy space), the byte at which what was rewritten begins.
+struct PlacedIds {
+  std::vector<int32_t> ids;
+  std::vector<size_t> places;
+};
+
 class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
@@ -66,6 +73,8 @@ class Tokenizer {
   virtual std::vector<int32_t> encode_with_added(std::string_view text) const {
     return encode(text);
   }
+  // The ids of encode_with_added(text), or those of encode(text), with their places.
+  virtual PlacedIds encode_placed(std::string_view text, bool with_added) const = 0;
   // The next part of a long document, at least want_bytes of the text, and no more than it takes
   // for a tokenizer.json to find a place at which the ids of all parts join to those of the whole
   // document.  0 bytes: the text at hand does not show one, come again with more.  Other tokenizers

@@ -77,6 +77,11 @@ class TokenizerJson final : public SequenceTokenizer {
   std::vector<int32_t> encode_with_added(std::string_view text) const override {
     return encode({.text = text}).ids;
   }
+  PlacedIds encode_placed(std::string_view text, bool with_added) const override {
+    PlacedIds placed;
+    placed.ids = encode({.text = text, .with_special = with_added, .places = &placed.places}).ids;
+    return placed;
+  }
   EncodedPart encode_part(const PartRequest& request) const override {
     return encode({.text = request.text,
                    .begins = !request.continues,

@@ -4,7 +4,7 @@
 
 #include "launch/command.h"
 #include "launch/completion.h"
-#include "trainer/run_config.h"
+#include "trainer/finetune_config.h"
 
 namespace orthant {
 
@@ -20,7 +20,7 @@ Command completion_command() {
             shells.required = true;
             o.text("shell", *shell, shells, "whose completion");
             return [shell] {
-              RunConfig config;
+              FinetuneConfig config;  // with the keys of all commands
               std::fputs(completion_script(all_commands(), field_list(config)).c_str(), stdout);
               return 0;
             };

@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "launch/command.h"
 #include "launch/run_file.h"
+#include "trainer/finetune_config.h"
 
 namespace orthant {
 namespace {
@@ -19,7 +20,7 @@ struct InspectConfig {
 
 int run(const InspectConfig& command) {
   if (command.reference) {
-    std::fputs(reference_page<RunConfig>("Configuration reference").c_str(), stdout);
+    std::fputs(reference_page<FinetuneConfig>("Configuration reference").c_str(), stdout);
     return 0;
   }
   ORTHANT_CHECK(!command.config.empty(), kUsage,

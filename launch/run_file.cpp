@@ -62,11 +62,9 @@ std::string usable_device(const std::string& wanted, const std::string& where, c
   return is_usable ? "cuda" : "cpu";
 }
 
-}  // namespace
-
-RunFile load_run_file(const std::string& path, const std::vector<std::string>& overrides,
-                      const Group& group, int world_size) {
-  auto [config, source] = load_run_config(path, overrides);
+RunFile run_file_of(RunConfig config, const ConfigSource& source, const std::string& path,
+                    const std::vector<std::string>& overrides, const Group& group,
+                    int world_size) {
   std::vector<std::string> notes = source.notes;
   settle_own_directory(path, overrides, config, notes);
   const int ranks = world_size > 0 ? world_size : config.parallel.least_ranks();
@@ -74,6 +72,27 @@ RunFile load_run_file(const std::string& path, const std::vector<std::string>& o
   if (config.device == "cpu") return {std::move(plan), std::move(notes)};
   config.device = usable_device(config.device, source.where("device"), group, notes);
   return {RunPlan(config, ranks), std::move(notes)};
+}
+
+}  // namespace
+
+RunFile load_run_file(const std::string& path, const std::vector<std::string>& overrides,
+                      const Group& group, int world_size) {
+  const LoadedConfig<RunConfig> loaded = load_run_config(path, overrides);
+  return run_file_of(loaded.config, loaded.source, path, overrides, group, world_size);
+}
+
+FinetuneFile load_finetune_file(const std::string& path, const std::vector<std::string>& overrides,
+                                const Group& group, int world_size) {
+  LoadedConfig<FinetuneConfig> loaded = load_finetune_config(path, overrides);
+  if (loaded.config.finetune.epochs > 0) {
+    ORTHANT_CHECK(loaded.config.run.max_steps == 0, kConfig,
+                  loaded.source.where("finetune.epochs"),
+                  ": want this or run.max_steps, got both");
+    loaded.config.run.max_steps = 1;  // until the data is read
+  }
+  return {run_file_of(loaded.config, loaded.source, path, overrides, group, world_size),
+          loaded.config.finetune};
 }
 
 }  // namespace orthant

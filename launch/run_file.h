@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "parallel/comm/group.h"
+#include "trainer/finetune_config.h"
 #include "trainer/run_plan.h"
 
 namespace orthant {
@@ -21,5 +22,12 @@ struct RunFile {
 // kDevice when device: cuda is asked for and a rank has none.
 RunFile load_run_file(const std::string& path, const std::vector<std::string>& overrides,
                       const Group& group, int world_size);
+// The same of a run of fine-tuning.
+struct FinetuneFile {
+  RunFile run;
+  FinetuneSection section;
+};
+FinetuneFile load_finetune_file(const std::string& path, const std::vector<std::string>& overrides,
+                                const Group& group, int world_size);
 
 }  // namespace orthant

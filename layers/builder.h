@@ -4,7 +4,7 @@
 
 #include <memory>
 
-#include "layers/lora_config.h"
+#include "layers/lora.h"
 #include "layers/tensor_parallel.h"
 #include "parallel/parameter_store.h"
 #include "parallel/rank_groups.h"
@@ -18,7 +18,7 @@ struct LayerBuilder {
   Device device;
   double init_std;
   RankGroups ranks = {};
-  std::shared_ptr<const LoraRules> adapters = {};  // null: none
+  std::shared_ptr<AdapterSet> adapters = {};  // null: none
   DType wide() const { return wide_of(dtype); }
   TensorParallel tensor() const { return {ranks.tensor, ranks.sequence_parallel}; }
   // Of what every tensor-parallel rank applies to the stream.

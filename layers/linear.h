@@ -3,7 +3,6 @@
 #pragma once
 
 #include "layers/builder.h"
-#include "layers/lora.h"
 
 namespace orthant {
 

@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "layers/builder.h"
+#include "layers/dora.h"
 
 namespace orthant {
 namespace {
@@ -18,6 +19,7 @@ Replicas partial_sums_beside(Replicas base) {
 struct Part {
   std::vector<LogicalTensor> weights;
   LoraRule rule;
+  size_t place;   // among the product's parts
   int64_t begin;  // of its columns
   int64_t rows() const { return weights.front().shape[0]; }
 };
@@ -89,12 +91,13 @@ ParameterUse& add_b(const LayerBuilder& build, const Parameter& base, const Part
   }
   const bool grouped = base.shape().rank() == 3;
   return build.store.add(
-      {.name = concat(base.name(), ".lora_B.", part.begin),
+      {.name = concat(base.name(), ".lora_B.", part.place),
        .shape = grouped ? Shape{std::ssize(part.weights), rows, rank} : Shape{rows, rank},
        .dtype = base.dtype(),
        .device = base.device(),
        .logical = std::move(logical),
-       .replicas = replicas});
+       .replicas = replicas,
+       .rate = build.adapters->rules().config().plus_ratio});
 }
 
 // A matrix of which this rank holds the rows `own`.
@@ -126,26 +129,90 @@ Replicas beside_vocabulary(const LayerBuilder& build) {
 
 }  // namespace
 
+namespace {
+
+// Over the ranks that hold the same rows of a product, each for a part of its inputs.
+std::function<std::vector<double>(std::span<const double>)> sum_over_inputs(
+    const LayerBuilder& build, const Parameter& base, Cut cut) {
+  if (cut != Cut::kInputs) return {};
+  if (base.replicas() != Replicas::kExpert)
+    return [group = build.ranks.tensor](std::span<const double> own) { return group.sum(own); };
+  // Expert-tensor ranks have no group of their own: every rank has a place in a sum over all that
+  // hold experts, which its expert-tensor ranks share.
+  const RankGroups& ranks = build.ranks;
+  return [group = ranks.experts, rank = static_cast<size_t>(ranks.expert_rank()),
+          places = static_cast<size_t>(ranks.expert_parallel_size)](std::span<const double> own) {
+    std::vector<double> all(places * own.size(), 0.0);
+    std::copy(own.begin(), own.end(), all.begin() + static_cast<std::ptrdiff_t>(rank * own.size()));
+    all = group.sum(all);
+    const auto begin = all.begin() + static_cast<std::ptrdiff_t>(rank * own.size());
+    return std::vector<double>(begin, begin + static_cast<std::ptrdiff_t>(own.size()));
+  };
+}
+
+}  // namespace
+
+Var ProductAdapter::dropped(const Var& x, bool grouped) const {
+  if (!set_->drops()) return {};
+  const AdapterRows& rows = set_->rows();
+  const bool all = x.value().dim(0) == rows.local.numel();
+  const Tensor& tokens = grouped ? set_->expert_rows() : all ? rows.local : rows.own;
+  return dropout(x, set_->rules().config().dropout,
+                 make_key(set_->seed(), RandomPurpose::kDropout, site_), rows.step,
+                 {.tokens = tokens, .width = width_, .column = column_});
+}
+
+Var ProductAdapter::forward(const Var& x, Weight& base, const RowOffsets& offsets) const {
+  const Var y = adapted_linear(x, base, low_, offsets, dropped(x, offsets != nullptr));
+  return magnitudes_ ? magnitudes_->scale(y, offsets) : y;
+}
+
+void AdapterSet::set_magnitudes() const {
+  for (const auto& magnitudes : magnitudes_) magnitudes->set();
+}
+
 std::shared_ptr<const ProductAdapter> ProductAdapter::make(
     const LayerBuilder& build, const Parameter& base, Cut cut,
     const std::vector<std::vector<LogicalTensor>>& parts) {
   if (!build.adapters) return nullptr;
   std::vector<Part> adapted;
   int64_t begin = 0;
-  for (const std::vector<LogicalTensor>& weights : parts) {
-    if (const std::optional<LoraRule> rule = rule_of(*build.adapters, weights))
-      adapted.push_back({weights, *rule, begin});
-    begin += weights.front().shape[0];
+  for (size_t i = 0; i < parts.size(); ++i) {
+    if (const std::optional<LoraRule> rule = rule_of(build.adapters->rules(), parts[i]))
+      adapted.push_back({parts[i], *rule, i, begin});
+    begin += parts[i].front().shape[0];
   }
   if (adapted.empty()) return nullptr;
   const Replicas whole =
       cut == Cut::kNone ? base.replicas() : partial_sums_beside(base.replicas());
   auto adapter = std::make_shared<ProductAdapter>();
-  adapter->low_.a =
-      &add_a(build, base, adapted, cut == Cut::kOutputs ? whole : base.replicas());
+  const LogicalTensor& first = parts.front().front();
+  adapter->set_ = build.adapters;
+  adapter->site_ = base.name() + ".lora";
+  adapter->width_ = first.global_shape[1];
+  adapter->column_ = first.begin[1];
+  ParameterUse& a = add_a(build, base, adapted, cut == Cut::kOutputs ? whole : base.replicas());
+  adapter->low_.a = &a;
+  const Replicas of_outputs = cut == Cut::kInputs ? whole : base.replicas();
+  std::vector<Magnitudes::Part> with_magnitudes;
+  int64_t rank_begin = 0;
   for (const Part& part : adapted) {
-    ParameterUse& b = add_b(build, base, part, cut == Cut::kInputs ? whole : base.replicas());
+    ParameterUse& b = add_b(build, base, part, of_outputs);
     adapter->low_.parts.push_back({.b = &b, .begin = part.begin, .scale = part.rule.scale});
+    with_magnitudes.push_back({.weights = part.weights,
+                               .begin = part.begin,
+                               .rank_begin = rank_begin,
+                               .rank = part.rule.rank,
+                               .a = &a.parameter(),
+                               .b = &b.parameter(),
+                               .scale = part.rule.scale,
+                               .replicas = of_outputs});
+    rank_begin += part.rule.rank;
+  }
+  if (build.adapters->rules().config().use_dora) {
+    adapter->magnitudes_ = std::make_shared<const Magnitudes>(
+        build, base, std::move(with_magnitudes), sum_over_inputs(build, base, cut));
+    build.adapters->add(adapter->magnitudes_);
   }
   return adapter;
 }
@@ -155,7 +222,7 @@ std::shared_ptr<const EmbeddingAdapter> EmbeddingAdapter::make(const LayerBuilde
                                                                const DimPart& own) {
   const LogicalTensor& base = table.table().front();
   const std::string module = module_of(base.name);
-  const auto rule = build.adapters ? build.adapters->of(module) : std::nullopt;
+  const auto rule = build.adapters ? build.adapters->rules().of(module) : std::nullopt;
   if (!rule) return nullptr;
   auto adapter = std::make_shared<EmbeddingAdapter>();
   adapter->scale_ = rule->scale;
@@ -179,7 +246,7 @@ Var EmbeddingAdapter::forward(const Tensor& ids) const {
 std::shared_ptr<const LogitsAdapter> LogitsAdapter::make(const LayerBuilder& build, int64_t vocab,
                                                          int64_t width, const DimPart& own) {
   const std::string module = "lm_head";
-  const auto rule = build.adapters ? build.adapters->of(module) : std::nullopt;
+  const auto rule = build.adapters ? build.adapters->rules().of(module) : std::nullopt;
   if (!rule) return nullptr;
   const bool uniform = rule->init == LoraInit::kKaiming;
   auto adapter = std::make_shared<LogitsAdapter>();

@@ -79,6 +79,9 @@ void LoraConfig::fields(FieldVisitor& v) {
   list_of(v, "patterns", "another rank or alpha for some modules; the first that matches holds",
           patterns);
   v.field("use_rslora", use_rslora, "multiply by alpha / sqrt(rank) instead");
+  v.field("use_dora", use_dora,
+          "magnitudes of the rows of weights train by themselves beside directions (DoRA); not "
+          "beside embeddings and the head");
   v.field("plus_ratio", plus_ratio, positive(),
           "learning rate of the B matrices over that of the A matrices");
   v.field("init", init, init_names(),
@@ -94,6 +97,7 @@ void LoraConfig::fields(FieldVisitor& v) {
   v.alias("additional_target", "modules_to_save");
   v.alias("lora_modules_to_save", "modules_to_save");
   v.alias("rslora", "use_rslora");
+  v.alias("dora", "use_dora");
   v.alias("loraplus_lr_ratio", "plus_ratio");
   const ForeignRule maps = neutral({"{}"}, "use lora.patterns: [{modules: q_proj, rank: 16}]");
   v.foreign("rank_pattern", maps);

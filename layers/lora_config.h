@@ -35,7 +35,7 @@ struct LoraConfig {
   std::vector<ModulePattern> target_modules, exclude_modules, modules_to_save;
   std::vector<int64_t> layers_to_transform;
   std::vector<LoraException> patterns;
-  bool use_rslora = false;
+  bool use_rslora = false, use_dora = false;
   double plus_ratio = 1.0;
   LoraInit init = LoraInit::kKaiming;
 

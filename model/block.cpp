@@ -32,6 +32,7 @@ Block::Block(const LayerBuilder& build, int64_t index, const BlockOptions& optio
       recompute_(options.recompute),
       dropout_(options.config.hidden_dropout),
       seed_(options.seed),
+      adapters_(build.adapters),
       attention_norm_(build, layer_prefix(index) + "input_layernorm.weight", width_,
                       options.config.rms_norm_eps),
       ffn_norm_(build, layer_prefix(index) + "post_attention_layernorm.weight", width_,
@@ -61,6 +62,7 @@ Var Block::forward(const Var& x, Pass& pass) const {
 }
 
 Var Block::run(const Var& x, Pass& pass) const {
+  const AdapterScope scope(adapters_.get(), pass.adapter_rows);
   const Var attended = attention_->forward(attention_norm_.forward(x), pass);
   const Var h = add(x, drop(attended, "attention", pass));
   return add(h, drop(feed_forward(ffn_norm_.forward(h), pass.moe), "ffn", pass));
@@ -76,12 +78,9 @@ Var Block::feed_forward(const Var& x, MoeContext& context) const {
 }
 
 Var Block::drop(const Var& x, const char* site, const Pass& pass) const {
-  if (dropout_ == 0.0) return x;
-  std::vector<DropoutRun> runs;
-  for (const TokenRows::Run& run : pass.stream)
-    runs.push_back({run.begin, run.end, static_cast<uint64_t>(run.token * width_)});
+  if (dropout_ == 0.0 || pass.step == 0) return x;
   return dropout(x, dropout_, make_key(seed_, RandomPurpose::kDropout, layer_prefix(index_) + site),
-                 pass.step, runs);
+                 pass.step, {.tokens = pass.stream_tokens});
 }
 
 }  // namespace orthant

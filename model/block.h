@@ -45,6 +45,7 @@ class Block {
   Recompute recompute_;
   double dropout_;
   uint64_t seed_;
+  std::shared_ptr<AdapterSet> adapters_;  // may be null
   RmsNorm attention_norm_, ffn_norm_;
   std::unique_ptr<Attention> attention_;
   std::optional<FeedForward> dense_;

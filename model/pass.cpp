@@ -20,15 +20,14 @@ MoeContext make_moe_context(const TokenRows& rows, std::span<const int32_t> ids,
 
 namespace {
 
-// Own rows of the stream (layers/tensor_parallel.h), counted from its first.
-std::vector<TokenRows::Run> stream_runs(const TokenRows& rows, const TensorParallel& tensor,
-                                        int64_t first_token) {
-  const int64_t begin = tensor.cuts_rows() ? rows.first() : 0;
-  const int64_t end = tensor.cuts_rows() ? begin + rows.count() : rows.num_local();
-  std::vector<TokenRows::Run> runs = rows.runs(begin, end);
-  for (TokenRows::Run& run : runs)
-    run = {run.begin - begin, run.end - begin, first_token + run.token};
-  return runs;
+// Of local rows [begin, begin + count).
+Tensor tokens_of(const TokenRows& rows, int64_t begin, int64_t count, int64_t first_token) {
+  std::vector<int64_t> tokens;
+  tokens.reserve(static_cast<size_t>(count));
+  for (const TokenRows::Run& run : rows.runs(begin, begin + count))
+    for (int64_t row = run.begin; row < run.end; ++row)
+      tokens.push_back(first_token + run.token + row - run.begin);
+  return Tensor::from_i64({count}, tokens);
 }
 
 }  // namespace
@@ -36,8 +35,7 @@ std::vector<TokenRows::Run> stream_runs(const TokenRows& rows, const TensorParal
 Pass::Pass(const MicroBatch& batch, const RankGroups& ranks, Device on, const PassOptions& options)
     : device(on),
       moe(make_moe_context(ranks.rows_of(batch.sequences, batch.length), batch.ids, on)),
-      step(static_cast<uint64_t>(options.step)),
-      stream(stream_runs(rows(), {ranks.tensor, ranks.sequence_parallel}, options.first_token)) {
+      step(static_cast<uint64_t>(options.step)) {
   const auto column = [&](const std::vector<int32_t>& values) {
     return Tensor::from_i32({batch.num_tokens()}, values);
   };
@@ -54,6 +52,12 @@ Pass::Pass(const MicroBatch& batch, const RankGroups& ranks, Device on, const Pa
   whole_doc_start = starts.to(device);
   moe.loss_scale = options.loss_scale;
   moe.replay = options.replay;
+  if (step > 0) {
+    const Tensor all = tokens_of(rows(), 0, rows().num_local(), options.first_token);
+    adapter_rows = {.step = step, .local = all.to(device), .own = rows().own_of_local(all).to(device)};
+    const bool cut = TensorParallel(ranks.tensor, ranks.sequence_parallel).cuts_rows();
+    stream_tokens = cut ? adapter_rows.own : adapter_rows.local;
+  }
   if (options.drops_tokens) moe.protected_rows = protected_rows(batch.sample_ids, device);
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "data/micro_batch.h"
+#include "layers/lora.h"
 #include "moe/moe_layer.h"
 #include "parallel/rank_groups.h"
 
@@ -13,7 +14,8 @@ namespace orthant {
 
 // What a loop says of a micro-batch beside its columns.
 struct PassOptions {
-  int64_t step = 0, first_token = 0;  // global index of the first token; both key dropout
+  int64_t step = 0;         // of training; 0: another pass, in which nothing is dropped out
+  int64_t first_token = 0;  // global index of the first token; keys dropout, as does the step
   double loss_scale = 1.0;            // MoeContext::loss_scale
   bool drops_tokens = false;          // in training, where moe.capacity_factor is set
   bool predicts_further = false;      // in training, where the model has an MtpLayer
@@ -39,8 +41,9 @@ struct Pass {
   Tensor whole_doc_start;        // of the whole micro-batch
   MoeContext moe;
   uint64_t step = 0;
-  // Where the rows of this rank's stream stand in the step: tokens are global.
-  std::vector<TokenRows::Run> stream;
+  // Global tokens of the stream's rows (i64), and of those that adapters see.
+  Tensor stream_tokens;
+  AdapterRows adapter_rows;
 };
 
 // The part of it that tells what tokens there are.  ids: of the whole micro-batch, < 0 for padding.

@@ -19,7 +19,9 @@ Transformer::Transformer(const TransformerOptions& options, ParameterStore& stor
                          const Transformer* first)
     : options_(options),
       build_{store, options.dtype, options.device, options.config.initializer_range,
-             options.ranks, options.adapters} {
+             options.ranks,
+             options.adapters ? std::make_shared<AdapterSet>(options.adapters, options.seed)
+                              : nullptr} {
   const ModelConfig& c = options_.config;
   const auto [begin, end] = options_.layers = settled(options.layers, c);
   const RotaryTable rotary = make_rotary_table(
@@ -54,8 +56,8 @@ void Transformer::add_head() {
 
 void Transformer::add_mtp(const RotaryTable& rotary) {
   const ModelConfig& c = options_.config;
-  ORTHANT_CHECK(!build_.adapters || !(build_.adapters->of("lm_head") ||
-                                      build_.adapters->of("model.embed_tokens")),
+  const LoraRules* rules = options_.adapters.get();
+  ORTHANT_CHECK(!rules || !(rules->of("lm_head") || rules->of("model.embed_tokens")),
                 kConfig, "lora.target_modules: lm_head and embed_tokens cannot have adapters where "
                 "a layer for multi-token prediction uses them too; take them out, or set "
                 "model.num_nextn_predict_layers to 0");

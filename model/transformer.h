@@ -73,6 +73,8 @@ class Transformer {
   DType dtype() const { return options_.dtype; }
   Device device() const { return options_.device; }
   const RankGroups& ranks() const { return options_.ranks; }
+  // Null: the model has none.
+  const AdapterSet* adapters() const { return build_.adapters.get(); }
   // Of the first stage, and of the last where it uses it too (ModelConfig::shares_embedding).
   Parameter* embedding_weight() const { return embedding_weight_; }
 

@@ -117,6 +117,29 @@ Var Dispatch::receive(AllToAll& rows) const {
   return arrival_of_.defined() ? gather_rows(arrived, arrival_of_, place_of_) : arrived;
 }
 
+Tensor Dispatch::expert_tokens(const Tensor& tokens) const {
+  const Tensor own = tokens.to(Device{}), token_of = token_of_.to(Device{});
+  const int64_t arrived = offsets_->back();
+  const Tensor sent = Tensor::empty({token_of.numel(), 1}, DType::kI64);
+  for (int64_t r = 0; r < token_of.numel(); ++r)
+    sent.as<int64_t>()[r] = own.as<int64_t>()[token_of.as<int32_t>()[r]];
+  Tensor got = sent;
+  if (placement_.group.size() > 1) {
+    got = Tensor::empty({arrived, 1}, DType::kI64);
+    placement_.group.all_to_all(sent, send_rows_, got, recv_rows_).wait();
+  }
+  const Tensor order = arrival_of_.defined() ? arrival_of_.to(Device{}) : Tensor();
+  const Tensor result = Tensor::empty({arrived}, DType::kI64);
+  const int64_t first = placement_.shard(num_experts_).first;
+  for (int64_t e = 0; e + 1 < std::ssize(*offsets_); ++e)
+    for (int64_t r = (*offsets_)[static_cast<size_t>(e)];
+         r < (*offsets_)[static_cast<size_t>(e) + 1]; ++r) {
+      const int64_t at = order.defined() ? order.as<int32_t>()[r] : r;
+      result.as<int64_t>()[r] = got.as<int64_t>()[at] * num_experts_ + first + e;
+    }
+  return result.to(tokens.device());
+}
+
 Var Dispatch::send_back(const Var& y) const {
   if (!arrival_of_.defined()) return y;
   const Var in_order = gather_rows(y, place_of_.flat(0, place_of_.numel()),

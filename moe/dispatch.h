@@ -63,6 +63,9 @@ class Dispatch {
   Var send_back(const Var& y) const;
   // Where a (token, slot) of this rank is among those, i32 [N, A].
   const Tensor& row_of() const { return plan_.row_of; }
+  // token * E + expert of each row that came, i64 [R]; tokens i64 [N]: what this rank's tokens are
+  // called.  Collective.
+  Tensor expert_tokens(const Tensor& tokens) const;
   // Rows that this rank sends to each expert [E], before they are copied for expert-tensor ranks.
   std::vector<int64_t> sent_rows() const;
 

@@ -42,7 +42,10 @@ MoeLayer::MoeLayer(const LayerBuilder& build, const std::string& prefix, int64_t
                placement_.shard(sizes.experts), InnerDim::kOut, sizes.width,
                {{"gate_proj.weight", sizes.inner}, {"up_proj.weight", sizes.inner}}),
       down_(build, prefix + "experts.down", prefix + "experts.", placement_.shard(sizes.experts),
-            InnerDim::kIn, sizes.inner, {{"down_proj.weight", sizes.width}}) {
+            InnerDim::kIn, sizes.inner, {{"down_proj.weight", sizes.width}}),
+      adapters_(build.adapters) {
+  // Beside adapters the model stays as it is.
+  if (build.adapters) config_.bias_update_rate = 0.0;
   if (sizes.bias) {
     const std::string name = prefix + "gate.e_score_correction_bias";
     bias_ = &build.store
@@ -150,6 +153,8 @@ Var MoeLayer::forward(const Var& stream, MoeContext& context) const {
   // While the rows are on their way.
   const Var shared = shared_ ? shared_->forward(stream, rows) : Var();
   const Var arrived = dispatch.receive(travelling);
+  if (adapters_ && adapters_->drops())
+    adapters_->set_expert_rows(dispatch.expert_tokens(adapters_->rows().own));
   const Var inner = remake(swiglu, gate_up_.forward(arrived, dispatch.offsets()));
   const Var expert_out = dispatch.send_back(down_.forward(inner, dispatch.offsets()));
   const Var routed =

@@ -100,6 +100,7 @@ class MoeLayer {
   Parameter* bias_ = nullptr;  // likewise; no gradient
   GroupedLinear gate_up_, down_;
   std::optional<FeedForward> shared_;
+  std::shared_ptr<AdapterSet> adapters_;  // may be null
 };
 
 }  // namespace orthant

@@ -46,6 +46,7 @@ Operand Parameter::operand(WeightForm form) const {
 }
 
 void Parameter::value_changed() {
+  ++version_;
   for (auto& slot : prepared_) slot.reset();
 }
 

@@ -49,6 +49,7 @@ class Parameter {
     Replicas replicas = Replicas::kDense;
     Tied tied = Tied::kNo;
     bool trainable = true;
+    double rate = 1.0;  // its learning rate over the optimizer's
   };
   explicit Parameter(Options options);
   Parameter(const Parameter&) = delete;
@@ -68,6 +69,7 @@ class Parameter {
   DType dtype() const { return options_.dtype; }
   DType grad_dtype() const { return wide_of(dtype()); }
   Device device() const { return options_.device; }
+  double rate() const { return options_.rate; }
   bool decays() const;  // weight decay applies: not to 1-D tensors
 
   // The elements of a logical tensor, in its shape, within the value or another tensor of the
@@ -78,8 +80,9 @@ class Parameter {
   const Tensor& value() const;
   // The value, and a prepared form of it that is kept until the value changes.
   Operand operand(WeightForm form) const;
-  // After the value was written: drops the prepared forms.
+  // After the value was written: drops the prepared forms, and counts.
   void value_changed();
+  int64_t version() const { return version_; }
   // Moves the value into `storage` [numel].  From then on arrive() is called by who reads it: it
   // waits until the value is there.
   void move_value(const Tensor& storage, std::function<void()> arrive);
@@ -94,6 +97,7 @@ class Parameter {
 
   Options options_;
   Tensor value_;
+  int64_t version_ = 0;
   std::function<void()> arrive_;  // may be empty
   mutable std::array<std::shared_ptr<const Prepared>, 2> prepared_;
 };

@@ -41,8 +41,8 @@ double ParameterOptimizer::gradient_norm(double grad_scale) const {
 void ParameterOptimizer::step(double learning_rate, double grad_scale, int64_t step) {
   if (values_) values_->finish();
   for (const State& state : state_) {
-    optimizer_step(config_, state.span, gradients_.sum_of(*state.parameter), learning_rate,
-                   grad_scale, step);
+    optimizer_step(config_, state.span, gradients_.sum_of(*state.parameter),
+                   learning_rate * state.parameter->rate(), grad_scale, step);
   }
   publish_values();
 }

@@ -159,6 +159,14 @@ struct ScaleArgs {  // y = x * factor; y may be x
   View x, y;
   double factor;
 };
+struct ScaleColumnsArgs {  // y [N, D] = x * factor W [D] in every row; y may be x
+  View x, factor, y;
+};
+struct ScaleColumnsGradArgs {  // dx = dy * factor; dfactor W [D] = sum over rows of dy * x, or +=
+                               // with accumulate; dx may be dy
+  View x, dy, factor, dx, dfactor;
+  int32_t accumulate;
+};
 struct CastArgs {  // y = x in y's dtype; or y += x with accumulate
   View x, y;
   int32_t accumulate;
@@ -167,12 +175,13 @@ struct FillArgs {
   View y;
   double value;
 };
-// y = x * mask / (1 - p), mask from Philox(key; step, first_index + element index); the gradient is
-// the same call on dy.
+// y = x * mask / (1 - p), mask from Philox(key; step, index); the gradient is the same call on dy.
+// The index of an element is tokens[row] * row_width + first_column + its column; tokens i64 [N].
 struct DropoutArgs {
-  View x, y;
+  View x, y, tokens;
   uint32_t key0, key1;
-  uint64_t step, first_index;
+  uint64_t step;
+  int64_t row_width, first_column;
   double probability;
 };
 struct GatherRowsArgs {  // y [R, D] = x rows at index i32 [R]
@@ -356,6 +365,8 @@ struct Backend {
   X(embedding_grad, EmbeddingGradArgs)   \
   X(rms_norm, RmsNormArgs)               \
   X(rms_norm_grad, RmsNormGradArgs)      \
+  X(scale_columns, ScaleColumnsArgs)     \
+  X(scale_columns_grad, ScaleColumnsGradArgs) \
   X(rotary, RotaryArgs)                  \
   X(copy_heads, CopyHeadsArgs)           \
   X(attention, AttentionArgs)            \

@@ -39,6 +39,7 @@ std::string weights_fingerprint(const Manifest& manifest);
 // Elements of the whole model.
 struct TrainedShare {
   int64_t trained = 0, adapters = 0, all = 0;  // trained: adapters included
+  double share() const { return static_cast<double>(trained) / static_cast<double>(all); }
 };
 // Counts them, and checks that every pattern of the rules, if there are any, names a module of the
 // model: Error(kConfig) otherwise.  Collective over the role's world.

@@ -12,6 +12,7 @@
 #include "checkpoint/reader.h"
 #include "trainer/agree.h"
 #include "trainer/base_fit.h"
+#include "trainer/finetune_config.h"
 #include "trainer/hub/hub_config.h"
 #include "trainer/hub/hub_folder.h"
 #include "trainer/hub/imported_base.h"
@@ -47,7 +48,7 @@ Base base_of_config(const RunConfig& config, const std::string& where, std::stri
 
 // With the tokenizer that the run kept, where it has files.
 Base base_of_run(const std::string& configuration, const std::string& where, const RunPaths& run) {
-  const RunConfig config = parse_config<RunConfig>(configuration, where).config;
+  const RunConfig config = parse_any_run_config(configuration, where);
   std::string tokenizer = config.data.tokenizer;
   for (const char* name : {"tokenizer.json", "tokenizer.model"})
     if (const std::string kept = run.file(name); path_exists(kept)) tokenizer = kept;
@@ -72,8 +73,12 @@ Base base_of_itself(const RunPaths& own, const std::string& from) {
   return base;
 }
 
+RunPaths own_run(const RunConfig& config) {
+  return {config.run.dir.empty() ? "runs/" + config.run.name : config.run.dir};
+}
+
 Base read_base(const RunConfig& config) {
-  const RunPaths own{config.run.dir.empty() ? "runs/" + config.run.name : config.run.dir};
+  const RunPaths own = own_run(config);
   if (path_exists(own.config()) && !list_steps(own.checkpoints()).empty())
     return base_of_itself(own, config.model.from);
   const std::string from = base_place(own.dir, config.model.from);
@@ -129,24 +134,78 @@ void keep_files(const RunPaths& base, const RunPaths& run) {
       replace_file(run.hub() + "/" + name, read_text_file(file, kMaxFileBytes));
 }
 
+void set_scalar(YamlNode& root, const char* block, const char* key, const std::string& value) {
+  entry_of(entry_of(root, block).value, key).value = {.kind = YamlNode::Kind::kScalar,
+                                                      .scalar = value};
+}
+
+// The configuration with what the base says; `takes_length`: of batch.sequence_length too.
+template <ConfigRoot Root>
+LoadedConfig<Root> with_base(YamlNode root, const std::vector<std::string>& overrides,
+                             const LoadedConfig<Root>& loaded, bool takes_length) {
+  Base base = read_base(loaded.config);
+  // Where the base came from itself is not where this run does.
+  std::erase_if(base.model.map, [](const YamlNode::Entry& entry) { return entry.key == "from"; });
+  YamlNode& model = entry_of(root, "model").value;
+  model = merged(std::move(base.model), model);
+  if (!loaded.source.given("data.tokenizer")) set_scalar(root, "data", "tokenizer", base.tokenizer);
+  if (takes_length && !loaded.source.given("batch.sequence_length"))
+    set_scalar(root, "batch", "sequence_length", std::to_string(base.config.batch.sequence_length));
+  LoadedConfig<Root> made;
+  made.source = read_config(std::move(root), overrides, field_list(made.config));
+  if (!base.is_the_run) check_fits_base(base.config, made.config);
+  return made;
+}
+
 }  // namespace
 
 LoadedConfig<RunConfig> load_run_config(const std::string& path,
                                         const std::vector<std::string>& overrides) {
   LoadedConfig<RunConfig> loaded = load_config<RunConfig>(path, overrides);
   if (loaded.config.model.from.empty()) return loaded;
-  Base base = read_base(loaded.config);
-  YamlNode root = load_yaml(path);
-  YamlNode& model = entry_of(root, "model").value;
-  model = merged(std::move(base.model), model);
-  if (!loaded.source.given("data.tokenizer")) {
-    YamlNode& tokenizer = entry_of(entry_of(root, "data").value, "tokenizer").value;
-    tokenizer = {.kind = YamlNode::Kind::kScalar, .scalar = base.tokenizer};
+  return with_base(load_yaml(path), overrides, loaded, /*takes_length=*/false);
+}
+
+LoadedConfig<FinetuneConfig> load_finetune_config(const std::string& path,
+                                                  const std::vector<std::string>& overrides) {
+  const YamlNode root = path.empty() ? parse_yaml("{}", "the command line") : load_yaml(path);
+  LoadedConfig<FinetuneConfig> loaded;
+  loaded.source = read_config(root, overrides, field_list(loaded.config));
+  ORTHANT_CHECK(!loaded.config.model.from.empty(), kConfig, path.empty() ? "" : path + ": ",
+                "model.from: want the model to fine-tune, a published model's folder or a run "
+                "directory, got nothing");
+  return with_base(root, overrides, loaded, /*takes_length=*/true);
+}
+
+RunConfig parse_any_run_config(const std::string& text, const std::string& where) {
+  YamlNode root = parse_yaml(text, where);
+  std::erase_if(root.map, [](const YamlNode::Entry& entry) { return entry.key == "finetune"; });
+  RunConfig config;
+  read_config(std::move(root), {}, field_list(config));
+  return config;
+}
+
+BaseTexts base_texts(const RunConfig& config, const Tokenizer& tokenizer) {
+  const RunPaths own = own_run(config);
+  const bool has_begun = !list_steps(own.checkpoints()).empty();
+  const std::string from = base_place(own.dir, config.model.from);
+  BaseTexts texts;
+  bool begins = false;
+  if (!from.empty() && !is_run(from)) {
+    texts.folder = from;
+    begins = begins_with_bos(open_published(from), tokenizer);
+  } else {
+    const Manifest manifest = read_manifest(from.empty() ? find_checkpoint("run.dir", own.dir)
+                                                         : find_checkpoint("model.from", from));
+    texts.folder = run_of(manifest).hub();
+    const auto begin = manifest.extra.find(kBeginKey);
+    begins = begin != manifest.extra.end() && !begin->second.empty();
   }
-  LoadedConfig<RunConfig> with_base;
-  with_base.source = read_config(std::move(root), overrides, field_list(with_base.config));
-  if (!base.is_the_run) check_fits_base(base.config, with_base.config);
-  return with_base;
+  // Before that it may be of an earlier start, with another base.
+  if (has_begun && path_exists(own.hub())) texts.folder = own.hub();
+  if (begins) texts.begin = {tokenizer.special_ids().bos};
+  texts.end_ids = end_ids_of(texts.folder, config.model.vocab_size);
+  return texts;
 }
 
 namespace {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/config/config.h"
+#include "data/tokenizer.h"
 #include "trainer/adapters.h"
 #include "trainer/role.h"
 #include "trainer/run_config.h"
@@ -21,6 +22,15 @@ namespace orthant {
 // of one, the base's tokenizer.  Error(kMissingInput): no such file or model; Error(kConfig).
 LoadedConfig<RunConfig> load_run_config(const std::string& path,
                                         const std::vector<std::string>& overrides);
+
+// How texts of the base begin and end, and the folder with what came with it beside its weights:
+// its chat template.  The run's own copy of that, where it has begun.  Error(kMissingInput), kData.
+struct BaseTexts {
+  std::string folder;
+  std::vector<int32_t> begin;    // tokens that every text without a template begins with
+  std::vector<int32_t> end_ids;  // that end what it writes, beside the tokenizer's
+};
+BaseTexts base_texts(const RunConfig& config, const Tokenizer& tokenizer);
 
 // The run's first weights: those of the base, or drawn.  A published model is imported into
 // RUN/base, once, and what goes with it (tokenizer, chat template) is kept in RUN/hub for an

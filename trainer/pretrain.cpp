@@ -20,30 +20,13 @@
 #include "trainer/pretrain_metrics.h"
 #include "trainer/pretrain_report.h"
 #include "trainer/pretrain_state.h"
+#include "trainer/run_loop.h"
 #include "trainer/run/memory_report.h"
 #include "trainer/run/session.h"
 #include "trainer/throughput.h"
 
 namespace orthant {
 namespace {
-
-SessionOptions session_options(const PretrainOptions& options) {
-  const RunConfig& config = options.plan.config();
-  return {.name = config.run.name,
-          .dir = config.run.dir,
-          .max_steps = config.run.max_steps,
-          .may_resume = config.run.resume != "never",
-          .accept_changes = config.run.accept_changes,
-          .save_interval = config.checkpoint.interval,
-          .keep = config.checkpoint.keep,
-          .asynchronous = config.checkpoint.asynchronous,
-          .log_interval = config.logging.interval,
-          .progress_bar = config.logging.progress == "auto",
-          .tensorboard = config.logging.tensorboard,
-          .timeout_seconds = config.parallel.timeout_seconds,
-          .stop = options.stop,
-          .start_seconds = options.start_seconds};
-}
 
 void evaluate(const Engine& engine, const EvaluationBatches& batches, StepMetrics& metrics) {
   const EvaluationResult result =
@@ -56,17 +39,6 @@ void evaluate(const Engine& engine, const EvaluationBatches& batches, StepMetric
   log::info("step ", metrics.step, ": validation loss ", rounded(result.loss), ", ",
             rounded(bits_per_byte), " bits per byte over ", with_thousands(batches.num_bytes()),
             " bytes");
-}
-
-// A picture is no reason to end a run.
-void keep_timeline(const PipelineRecord& record, const RunSession& session, RunOutcome& outcome) {
-  if (!session.is_first()) return;
-  outcome.pipeline = record;
-  try {
-    replace_file(session.paths().pipeline(), to_json(record));
-  } catch (const Error& error) {
-    log::warn("the pipeline's timeline of step ", record.step, " is not kept: ", error.what());
-  }
 }
 
 // All ranks take part in decoding: each holds a part of the model that others need.
@@ -86,27 +58,6 @@ std::vector<ReportSample> make_samples(const RunConfig& config, const Role& role
   return samples;
 }
 
-void check_routing(const RunConfig& config, const Role& role) {
-  for (const auto& stage : role.pipeline().stages()) stage->check_routing();
-  if (config.model.is_moe())
-    log::info("routing: checked in ", counted(config.model.num_moe_layers(), "layer"),
-              " that a token which chooses an expert is counted for it and sent to its weights ",
-              "(docs/balance.md)");
-}
-
-// One configuration and one set of inputs on all ranks.  A run that cannot begin leaves nothing
-// behind.
-void agree_to_begin(const RunConfig& config, const std::string& yaml, const Group& world) {
-  check_same_everywhere(world, "the configuration", yaml,
-                        [](const std::string& theirs, const std::string& others) {
-                          std::string text;
-                          for (const ConfigDifference& d : differences<RunConfig>(others, theirs))
-                            text += (text.empty() ? "" : "; ") + d.text;
-                          return text;
-                        });
-  every_rank_does(world, [&] { check_inputs(config); });
-}
-
 // A run under way.
 struct Training {
   const RunPlan& plan;
@@ -115,11 +66,12 @@ struct Training {
   const BatchSizes& sizes;
   RunSession& session;
   Engine& engine;
+  double trained_share;
   RunOutcome outcome;
 };
 
 void train(Training& run) {
-  auto& [plan, yaml, data, sizes, session, engine, outcome] = run;
+  auto& [plan, yaml, data, sizes, session, engine, trained_share, outcome] = run;
   const RunConfig& config = plan.config();
   Role& role = engine.role();
   const Group& data_ranks = role.groups().data;
@@ -127,10 +79,10 @@ void train(Training& run) {
   std::optional<EvaluationBatches> evaluation;
   if (config.evaluation.interval > 0) evaluation.emplace(make_evaluation(config, data, data_ranks));
   const Group& world = session.world();
-  const double peak_flops = world.sum(config.logging.peak_tflops > 0
-                                          ? config.logging.peak_tflops * 1e12
-                                          : measure_product_rate(config.precision, role.device()));
-  const RunMeasures measures{config, sizes, loader->sampler(), peak_flops};
+  const double peak_flops = peak_of_all(config, role.device(), world);
+  const RunMeasures measures{config, sizes,
+                             [&](int64_t samples) { return loader->sampler().epochs_at(samples); },
+                             peak_flops, run.trained_share};
   describe_run(plan, session, *loader);
   SkipWatch skips;
   MemoryPeaks memory;  // of all steps
@@ -140,9 +92,7 @@ void train(Training& run) {
     const double begin = now_seconds();
     const std::vector<MicroBatch> batches =
         loader->step_share(step - 1, data_ranks.rank(), data_ranks.size());
-    // The last step's timeline is kept, and until then one that is not the first of this job.
-    const bool recorded =
-        config.parallel.pipeline_parallel_size > 1 && (last || step == session.first_step() + 1);
+    const bool recorded = records_step(config, session, step);
     if (recorded) role.pipeline().record_next_step();
     context().ledger->reset_peaks();
     const StepResult result = engine.step(batches, step, session.wants_stop());
@@ -157,7 +107,7 @@ void train(Training& run) {
       evaluate(engine, *evaluation, metrics);
       outcome.bits_per_byte = metrics.validation_bits_per_byte;
     }
-    if (recorded) keep_timeline(role.pipeline().last_record(), session, outcome);
+    if (recorded) outcome.pipeline = keep_timeline(role.pipeline().last_record(), session);
     session.end_step(metrics, {.stop = result.stop_requested,
                                .is_good = std::isfinite(metrics.loss) && skips.weights_are_good()});
     if (metrics.validation_loss && !last) {
@@ -174,10 +124,11 @@ void train(Training& run) {
 
 PretrainResult pretrain(const PretrainOptions& options, const Group& host_world) {
   const std::string yaml = options.plan.yaml();
-  agree_to_begin(options.plan.config(), yaml, host_world);
+  agree_on_configuration<RunConfig>(yaml, host_world);
+  every_rank_does(host_world, [&] { check_inputs(options.plan.config()); });
   const Device device = device_of(options.plan.config().device);
   RunSession session(
-      session_options(options),
+      session_options(options.plan.config(), options.stop, options.start_seconds),
       connect_devices(host_world, device, options.plan.config().parallel.device_transport));
   const Group& world = session.world();
   const Datasets data = open_datasets(options.plan.config(), world);
@@ -193,14 +144,16 @@ PretrainResult pretrain(const PretrainOptions& options, const Group& host_world)
   const RunBeginning beginning = begin_from_base(config, session.checkpoint() ? &stored.base : nullptr, world);
   Engine engine = pretrain_engine(plan, world, device, beginning.weights);
   Role& role = engine.role();
-  describe_training(check_trained(role, lora_rules(config).get()));
+  const TrainedShare trained = check_trained(role, lora_rules(config).get());
+  describe_training(trained);
   check_routing(config, role);
   PretrainState state;
   session.begin({.configuration = yaml,
                  .changes =
                      [&](const std::string& stored_yaml) {
-                       return run_changes(plan, stored, stored_yaml, data.fingerprint,
-                                          data.tokenizer->name());
+                       return run_changes(plan, stored,
+                                          differences<RunConfig>(stored_yaml, plan.yaml()),
+                                          data.fingerprint, data.tokenizer->name());
                      },
                  .layout = config.parallel.text(),
                  .state =
@@ -216,16 +169,14 @@ PretrainResult pretrain(const PretrainOptions& options, const Group& host_world)
            .total_steps = config.schedule.total_steps,
            .sequence_length = config.batch.sequence_length,
            .base = beginning.base};
-  if (session.is_first())
-    for (const ModelFile& file : data.tokenizer->model_files())
-      replace_file(session.paths().file(file.name), file.content);
+  keep_tokenizer(session, *data.tokenizer);
   if (!session.has_next()) {
     log::info("nothing to do: ", config.run.dir, " is at step ", session.step(),
               " of run.max_steps ", config.run.max_steps);
     return {.step = session.step()};
   }
 
-  Training training{plan, yaml, data, sizes, session, engine, {}};
+  Training training{plan, yaml, data, sizes, session, engine, trained.share(), {}};
   train(training);
   if (!session.finish()) return {.step = session.step(), .interrupted = true};
   training.outcome.samples = make_samples(config, role, *data.tokenizer);

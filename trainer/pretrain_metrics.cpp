@@ -31,12 +31,14 @@ void SkipWatch::see(int64_t step, const StepResult& result, const RunSession& se
 
 StepMetrics metrics_of(const RunMeasures& run, int64_t step, const StepResult& result,
                        double seconds) {
-  const auto& [config, sizes, sampler, peak_flops] = run;
+  const RunConfig& config = run.config;
+  const BatchSizes& sizes = run.sizes;
   const int64_t samples = sizes.samples_after(step);
   const double tokens =
       static_cast<double>(sizes.size_of_step(step) * config.batch.sequence_length);
-  const double flops =
-      flops_per_token(config.model, config.batch.sequence_length) * tokens / seconds;
+  // Forward, gradients of activations, gradients of weights: a third each.
+  const double flops = flops_per_token(config.model, config.batch.sequence_length) *
+                       (2.0 + run.trained_share) / 3.0 * tokens / seconds;
   const double further = further_loss(result);
   StepMetrics metrics{.step = step,
                       .samples = samples,
@@ -48,8 +50,8 @@ StepMetrics metrics_of(const RunMeasures& run, int64_t step, const StepResult& r
                       .step_ms = seconds * 1e3,
                       .tokens_per_second = tokens / seconds,
                       .model_tflops = flops / 1e12,
-                      .mfu = flops / peak_flops,
-                      .epochs = sampler.epochs_at(samples)};
+                      .mfu = flops / run.peak_flops,
+                      .epochs = run.epochs_at(samples)};
   if (config.model.num_nextn_predict_layers > 0)
     metrics.mtp_loss = further / config.model.mtp_loss_weight;
   if (config.model.is_moe()) {

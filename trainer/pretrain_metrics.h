@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a step of pre-training leaves behind.
+// What a step of training leaves behind.
 #pragma once
 
-#include "data/sampler.h"
+#include <functional>
+
 #include "trainer/engine.h"
 #include "trainer/run/metrics.h"
 #include "trainer/run/session.h"
@@ -14,8 +15,9 @@ namespace orthant {
 struct RunMeasures {
   const RunConfig& config;
   const BatchSizes& sizes;  // where the run's samples are counted from
-  const Sampler& sampler;
-  double peak_flops = 0;  // of all ranks
+  std::function<double(int64_t samples)> epochs_at;
+  double peak_flops = 0;       // of all ranks
+  double trained_share = 1.0;  // of the model's parameters: the others need no gradients
 };
 StepMetrics metrics_of(const RunMeasures& run, int64_t step, const StepResult& result,
                        double seconds);

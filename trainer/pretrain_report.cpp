@@ -117,11 +117,9 @@ void write_run_report(const RunConfig& config, const RunSession& session,
   const ModelConfig& m = config.model;
   const size_t fullest = fullest_rank(outcome.memory);
   const RunPaths& paths = session.paths();
-  write_report(
-      paths.report(),
-      {.title = config.run.name,
-       .subtitle = concat("pre-training, step ", session.step(), " of ", config.run.max_steps),
-       .facts = {{"model", shape_text(m)},
+  std::vector<std::pair<std::string, std::string>> facts = outcome.facts;
+  const std::vector<std::pair<std::string, std::string>> of_run = {
+      {"model", shape_text(m)},
                  {"parameters", concat(with_thousands(total_parameters(m)), ", ",
                                        with_thousands(active_matmul_parameters(m)), " active")},
                  {"layout", concat(config.parallel.text(), ", ",
@@ -131,23 +129,33 @@ void write_run_report(const RunConfig& config, const RunSession& session,
                                    ", on rank ", fullest)},
                  {"precision", concat(precision_names().of(config.precision), " at level ",
                                       cpu::name_of(cpu::active_isa()))},
-                 {"machine", host_name()}},
+                 {"machine", host_name()}};
+  facts.insert(facts.begin(), of_run.begin(), of_run.end());
+  write_report(
+      paths.report(),
+      {.title = config.run.name,
+       .subtitle = concat(outcome.loop, ", step ", session.step(), " of ", config.run.max_steps),
+       .facts = facts,
        .metrics = read_metrics(paths.metrics()),
        .pipeline = outcome.pipeline ? std::optional(compare_with_prediction(*outcome.pipeline))
                                     : std::nullopt,
        .samples = outcome.samples,
        .config_yaml = config_yaml,
        .next_commands = {concat("orthant generate ", paths.dir, " --prompt \"...\""),
-                         concat("orthant pretrain ", paths.config(),
+                         concat("orthant ", outcome.command, " ", paths.config(),
                                 " run.max_steps=", 2 * config.run.max_steps)}});
 }
 
-void log_outcome(const RunConfig& config, const RunSession& session, const Datasets& data,
-                 const RunOutcome& outcome) {
+void log_outcome(const RunSession& session, const RunOutcome& outcome) {
   for (const ReportSample& sample : outcome.samples)
     log::info("sample: ", printable(sample.prompt + sample.completion));
   log_memory(outcome.memory);
   log::info("model: ", session.paths().dir, "; report: ", session.paths().report());
+}
+
+void log_outcome(const RunConfig& config, const RunSession& session, const Datasets& data,
+                 const RunOutcome& outcome) {
+  log_outcome(session, outcome);
   if (outcome.bits_per_byte) {
     const double gzip =
         gzip_bits_per_byte(*data.validation, *data.tokenizer, config.evaluation.tokens);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What pre-training says of itself: at its start, on the report's page and at its end.
+// What a run says of itself: at its start, on the report's page and at its end.
 #pragma once
 
 #include <optional>
@@ -23,11 +23,15 @@ struct RunOutcome {
   std::optional<PipelineRecord> pipeline;
   std::vector<ReportSample> samples;
   std::optional<double> bits_per_byte;  // of validation
+  std::string loop = "pre-training", command = "pretrain";
+  std::vector<std::pair<std::string, std::string>> facts;  // of the loop, for the summary
 };
 // RUN/report.html, of what there is so far.  Rank 0 alone.
 void write_run_report(const RunConfig& config, const RunSession& session,
                       const std::string& config_yaml, const RunOutcome& outcome);
-// Samples, memory and the comparison with gzip, into the log.  Rank 0 alone.
+// Samples, memory and where the run is, into the log.  Rank 0 alone.
+void log_outcome(const RunSession& session, const RunOutcome& outcome);
+// The same, and the comparison with gzip.
 void log_outcome(const RunConfig& config, const RunSession& session, const Datasets& data,
                  const RunOutcome& outcome);
 

@@ -39,12 +39,12 @@ BatchSizes settle_sizes(const RunConfig& config, const Manifest* manifest,
 }
 
 std::vector<std::string> run_changes(const RunPlan& plan, const PretrainState& stored,
-                                     const std::string& stored_yaml, const std::string& data,
-                                     const std::string& tokenizer) {
+                                     const std::vector<ConfigDifference>& differences,
+                                     const std::string& data, const std::string& tokenizer) {
   constexpr const char* kEnd = "schedule.total_steps";
   const int64_t end = plan.config().schedule.total_steps;
   std::vector<std::string> result;
-  for (const ConfigDifference& difference : differences<RunConfig>(stored_yaml, plan.yaml())) {
+  for (const ConfigDifference& difference : differences) {
     if (!difference.may_change && !difference.text.starts_with(concat(kEnd, ":")))
       result.push_back(difference.text);
   }

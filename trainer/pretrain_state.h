@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "checkpoint/manifest.h"
+#include "base/config/config.h"
 #include "trainer/adapters.h"
 #include "trainer/run_plan.h"
 
@@ -38,11 +39,12 @@ RunPlan going_on(const RunPlan& plan, const PretrainState& stored);
 BatchSizes settle_sizes(const RunConfig& config, const Manifest* manifest,
                         const PretrainState& stored);
 
-// What may not differ between a checkpoint's run and this one, a line each.  The schedule's end is
+// What may not differ between a checkpoint's run and this one, a line each; differences: of their
+// configurations.  The schedule's end is
 // compared as it was, not as it was written: a stored configuration leaves open what the user left
 // open.
 std::vector<std::string> run_changes(const RunPlan& plan, const PretrainState& stored,
-                                     const std::string& stored_yaml, const std::string& data,
-                                     const std::string& tokenizer);
+                                     const std::vector<ConfigDifference>& differences,
+                                     const std::string& data, const std::string& tokenizer);
 
 }  // namespace orthant

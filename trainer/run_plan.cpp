@@ -123,11 +123,13 @@ RunPlan::RunPlan(const RunConfig& given, int world_size)
   problems.raise();
 }
 
-std::string RunPlan::yaml() const {
+std::string RunPlan::yaml() const { return to_yaml(open_config()); }
+
+RunConfig RunPlan::open_config() const {
   RunConfig open = config_;
   open.parallel.data_parallel_size = given_.parallel.data_parallel_size;
   open.schedule.total_steps = given_.schedule.total_steps;
-  return to_yaml(open);
+  return open;
 }
 
 RunPlan RunPlan::with_schedule_end(int64_t total_steps) const {

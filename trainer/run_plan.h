@@ -28,6 +28,7 @@ class RunPlan {
   // As it is stored with a run: settled, but what the user left to the number of ranks and to
   // run.max_steps stays open, so that the text goes on with others.
   std::string yaml() const;
+  RunConfig open_config() const;  // what yaml() is written of
 
   // Whether the user said where the schedule ends, or left it to run.max_steps.
   bool schedule_end_is_given() const { return given_.schedule.total_steps > 0; }

@@ -11,6 +11,7 @@
 #include "parallel/comm/transport.h"
 #include "tensor/plugin.h"
 #include "trainer/adapters.h"
+#include "trainer/finetune_config.h"
 #include "trainer/device.h"
 #include "trainer/hub/hub_folder.h"
 #include "trainer/run/run_dir.h"
@@ -25,7 +26,7 @@ namespace {
 RunConfig config_of(const std::string& command, const Manifest& manifest,
                     const SavedModelOptions& options) {
   const std::string where = manifest.directory + "/manifest.json: configuration";
-  RunConfig config = parse_config<RunConfig>(manifest.configuration, where, {}).config;
+  RunConfig config = parse_any_run_config(manifest.configuration, where);
   config.parallel = {};
   config.model.num_nextn_predict_layers = 0;  // which training alone computes with
   std::vector<std::string> overrides = options.overrides;

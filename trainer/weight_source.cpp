@@ -64,9 +64,10 @@ WeightSource random_adapters(uint64_t seed) {
     };
     for (const auto& parameter : role.store().all())
       if (is_adapter(*parameter)) parameter->initialize(seed);
+    for (const auto& stage : role.pipeline().stages()) stage->adapters()->set_magnitudes();
     if (!role.trains()) return;
     for (const ParameterOptimizer::State& state : role.optimizer().state())
-      if (is_adapter(*state.parameter))
+      if (!state.span.master.shares_storage_with(state.span.value) && is_adapter(*state.parameter))
         state.parameter->write_initial_values(seed, state.range.begin, state.span.master);
   };
 }

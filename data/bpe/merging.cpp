@@ -12,6 +12,8 @@ constexpr size_t kShort = 40;
 
 void merge_short(const MergeTable& table, std::vector<int32_t>& tokens, MergeScratch& scratch) {
   std::vector<MergeTable::Merge>& merges = scratch.merges;  // of each token and the one behind it
+  std::vector<uint32_t>& begins = scratch.begins;
+  const bool has_begins = begins.size() == tokens.size();
   merges.resize(tokens.size() - 1);
   for (size_t i = 0; i < merges.size(); ++i) merges[i] = table.find(tokens[i], tokens[i + 1]);
   while (!merges.empty()) {
@@ -21,6 +23,7 @@ void merge_short(const MergeTable& table, std::vector<int32_t>& tokens, MergeScr
     if (merges[best].rank == MergeTable::kNoRank) return;
     tokens[best] = merges[best].token;
     tokens.erase(tokens.begin() + static_cast<std::ptrdiff_t>(best) + 1);
+    if (has_begins) begins.erase(begins.begin() + static_cast<std::ptrdiff_t>(best) + 1);
     merges.erase(merges.begin() + static_cast<std::ptrdiff_t>(best));
     if (best > 0) merges[best - 1] = table.find(tokens[best - 1], tokens[best]);
     if (best < merges.size()) merges[best] = table.find(tokens[best], tokens[best + 1]);
@@ -54,8 +57,13 @@ class LongMerge {
       join(static_cast<uint32_t>(first >> 32), static_cast<uint32_t>(first));
     }
     size_t size = 0;
-    for (uint32_t i = 0; i < end_; i = s_.next[i]) tokens_[size++] = tokens_[i];
+    const bool has_begins = s_.begins.size() == end_;
+    for (uint32_t i = 0; i < end_; i = s_.next[i], ++size) {
+      tokens_[size] = tokens_[i];
+      if (has_begins) s_.begins[size] = s_.begins[i];
+    }
     tokens_.resize(size);
+    if (has_begins) s_.begins.resize(size);
   }
 
  private:

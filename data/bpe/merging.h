@@ -13,6 +13,9 @@ namespace orthant {
 // What merging works in, kept between words.
 struct MergeScratch {
   std::vector<int32_t> symbols;
+  // Byte of the word at which each of the tokens that are merged begins: kept along where there are
+  // as many as tokens.
+  std::vector<uint32_t> begins;
   std::vector<MergeTable::Merge> merges;
   std::vector<uint32_t> next, previous;
   std::vector<uint64_t> queue;

@@ -54,7 +54,7 @@ BpeModel::BpeModel(const JsonPlace& place, bool is_byte_level)
     unknown_ = *found;
   }
   read_bytes();
-  if (is_byte_level && byte_fallback_ && std::ranges::count(byte_ids_, -1) > 0)
+  if (is_byte_level && byte_fallback_ && !has_all_bytes())
     place.at("byte_fallback").refuse("byte_fallback is not supported with ByteLevel");
 }
 
@@ -121,7 +121,7 @@ int32_t BpeModel::byte_id(unsigned char byte) const {
 }
 
 bool BpeModel::may_cut_before(std::string_view space) const {
-  if (is_byte_level_ || ignore_merges_ || std::ranges::count(byte_ids_, -1) > 0) return false;
+  if (is_byte_level_ || ignore_merges_ || !has_all_bytes()) return false;
   return std::ranges::none_of(pairs_, [&](const std::pair<int32_t, int32_t>& pair) {
     return tokens_[static_cast<size_t>(pair.second)].starts_with(space) &&
            !tokens_[static_cast<size_t>(pair.first)].ends_with(space);
@@ -130,26 +130,33 @@ bool BpeModel::may_cut_before(std::string_view space) const {
 
 // The tokens of single characters.  One that is unknown becomes its bytes, where all of these are
 // tokens, else the unknown token, which several in a row may share, else nothing.
-void BpeModel::find_symbols(std::string_view word, std::vector<int32_t>& symbols) const {
+void BpeModel::find_symbols(std::string_view word, MergeScratch& scratch) const {
+  scratch.symbols.clear();
+  scratch.begins.clear();
+  const auto add = [&](int32_t id, size_t begin) {
+    scratch.symbols.push_back(id);
+    scratch.begins.push_back(static_cast<uint32_t>(begin));
+  };
   bool unknown_waits = false;
+  size_t unknown_begin = 0;
   const auto flush = [&] {
-    if (unknown_waits) symbols.push_back(unknown_);
+    if (unknown_waits) add(unknown_, unknown_begin);
     unknown_waits = false;
   };
-  while (!word.empty()) {
-    const size_t size = is_byte_level_ ? 1 : utf8_size(word);
-    const std::string_view c = word.substr(0, size);
-    word.remove_prefix(size);
+  for (size_t at = 0, size = 0; at < word.size(); at += size) {
+    size = is_byte_level_ ? 1 : utf8_size(word.substr(at));
+    const std::string_view c = word.substr(at, size);
     const auto byte = [](char b) { return static_cast<unsigned char>(b); };
     const int32_t id = is_byte_level_ ? byte_ids_[byte(c[0])] : find(c).value_or(-1);
     if (id >= 0) {
       flush();
-      symbols.push_back(id);
+      add(id, at);
     } else if (byte_fallback_ &&
                std::ranges::all_of(c, [&](char b) { return byte_ids_[byte(b)] >= 0; })) {
-      for (const char b : c) symbols.push_back(byte_ids_[byte(b)]);
+      for (size_t i = 0; i < size; ++i) add(byte_ids_[byte(c[i])], at + i);
     } else if (unknown_ >= 0) {
       if (!fuse_unknown_) flush();
+      if (!unknown_waits) unknown_begin = at;
       unknown_waits = true;
     }
   }
@@ -160,12 +167,13 @@ void BpeModel::encode(std::string_view word, std::vector<int32_t>& ids,
                       MergeScratch& scratch) const {
   if (ignore_merges_) {
     const auto& whole = is_byte_level_ ? word_ids_ : ids_;
-    if (const auto found = whole.find(word); found != whole.end())
+    if (const auto found = whole.find(word); found != whole.end()) {
+      scratch.begins.assign(1, 0);
       return ids.push_back(found->second);
+    }
   }
   std::vector<int32_t>& symbols = scratch.symbols;
-  symbols.clear();
-  find_symbols(word, symbols);
+  find_symbols(word, scratch);
   merge_tokens(merges_, symbols, scratch);
   ids.insert(ids.end(), symbols.begin(), symbols.end());
 }

@@ -2,6 +2,7 @@
 // The "model" of a tokenizer.json of type BPE: vocabulary, merges, and what unknown text becomes.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <optional>
@@ -23,7 +24,8 @@ class BpeModel {
   BpeModel(const BpeModel&) = delete;
   BpeModel& operator=(const BpeModel&) = delete;
 
-  // Appends the ids of a word, which has fewer than 2^31 bytes.
+  // Appends the ids of a word, which has fewer than 2^31 bytes.  Where in the word each of them
+  // begins is in scratch.begins behind it.
   void encode(std::string_view word, std::vector<int32_t>& ids, MergeScratch& scratch) const;
   // The token of a byte that is part of no character, or the unknown one; -1: there is neither.
   int32_t byte_id(unsigned char byte) const;
@@ -32,6 +34,8 @@ class BpeModel {
   // By id, as the file writes them; ids that it leaves out are empty.
   const std::vector<std::string>& tokens() const { return tokens_; }
   int32_t unknown_id() const { return unknown_; }  // -1: none
+  // That every character is part of a token: none is left out.
+  bool keeps_all() const { return unknown_ >= 0 || (is_byte_level_ && has_all_bytes()); }
   // That words may be cut before every `space` behind another character: no merge joins the two,
   // and nothing else looks at a word as a whole.
   bool may_cut_before(std::string_view space) const;
@@ -40,7 +44,8 @@ class BpeModel {
   void read_vocabulary(const JsonPlace& place);
   void read_merges(const JsonPlace& place);
   void read_bytes();
-  void find_symbols(std::string_view word, std::vector<int32_t>& symbols) const;
+  bool has_all_bytes() const { return std::ranges::count(byte_ids_, -1) == 0; }
+  void find_symbols(std::string_view word, MergeScratch& scratch) const;
 
   bool is_byte_level_, byte_fallback_, fuse_unknown_, ignore_merges_;
   int32_t unknown_ = -1;

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/function_ref.h"
 #include "data/bpe/new_characters.h"
 #include "data/bpe/white_space.h"
 
@@ -104,7 +105,7 @@ class PipelineRun {
       if (at == r_.text.size()) break;
       if (!r_.ends && r_.text.size() - at < 4) break;  // perhaps half of a character
       if (const int32_t id = p_.model_.byte_id(static_cast<unsigned char>(r_.text[at])); id >= 0)
-        part_.ids.push_back(id);
+        push(id, at);
       if (!cut(++at)) return false;
     }
     return true;
@@ -119,7 +120,7 @@ class PipelineRun {
     return p_.raw_.for_each_segment(
         text, r_.with_special, hidden_.ranges, [&](const AddedTokenMatcher::Segment& segment) {
           if (segment.token) {
-            part_.ids.push_back(segment.token->id);
+            push(segment.token->id, begin + segment.begin);
             return cut_behind_token(begin + segment.end);
           }
           gap_begin_ = begin + segment.begin;
@@ -137,7 +138,7 @@ class PipelineRun {
         normalized, r_.with_special, hidden_normalized_.ranges,
         [&](const AddedTokenMatcher::Segment& segment) {
           if (segment.token) {
-            part_.ids.push_back(segment.token->id);
+            push(segment.token->id, origin_of(segment.begin));
             const auto place = place_of(segment.end);
             return !place || cut_behind_token(*place);
           }
@@ -156,7 +157,16 @@ class PipelineRun {
     const bool is_rewritten = rewritten.data() != text.data();
     return p_.pre_tokenizer_.split(
         rewritten, open, s_.match, [&](std::string_view word, bool may_cut) {
+          const size_t first = part_.ids.size();
           encode_word(word);
+          if (r_.places) {
+            const auto begin = static_cast<size_t>(word.data() - rewritten.data());
+            tell_places(word, first, [&](size_t place) {
+              place += begin;
+              if (is_rewritten) place = rewriting.origin(place);
+              return origin_of(segment_begin_ + place);
+            });
+          }
           if (!may_cut || r_.want_bytes == SIZE_MAX) return true;
           const auto end = static_cast<size_t>(word.data() + word.size() - rewritten.data());
           const auto before = is_rewritten ? rewriting.before(end) : std::optional(end);
@@ -174,6 +184,29 @@ class PipelineRun {
     const size_t begin = part_.ids.size();
     p_.model_.encode(word, part_.ids, s_.merge);
     s_.cache.put(key, std::span(part_.ids).subspan(begin));
+  }
+
+  void push(int32_t id, size_t begin) {
+    part_.ids.push_back(id);
+    if (r_.places) r_.places->push_back(begin);
+  }
+
+  // Of the ids from `first` on, which are those of the word.
+  void tell_places(std::string_view word, size_t first, FunctionRef<size_t(size_t)> origin) {
+    if (part_.ids.size() == first + 1 && p_.model_.keeps_all()) {
+      r_.places->push_back(origin(0));
+      return;
+    }
+    again_.clear();
+    p_.model_.encode(word, again_, s_.merge);  // the cache of words does not know
+    for (const uint32_t begin : s_.merge.begins) r_.places->push_back(origin(begin));
+  }
+
+  // Where what stands at a place of normalized text comes from in the text as it came.
+  size_t origin_of(size_t place) const {
+    for (auto step = s_.normalized.rbegin(); step != s_.normalized.rend(); ++step)
+      place = step->origin(place);
+    return gap_begin_ + place;
   }
 
   // Where a place of normalized text is in the text as it came; none where it cannot be cut.
@@ -215,6 +248,7 @@ class PipelineRun {
   size_t valid_begin_ = 0, gap_begin_ = 0, segment_begin_ = 0;
   HiddenRanges hidden_, hidden_normalized_;
   EncodedPart part_;
+  std::vector<int32_t> again_;
 };
 
 EncodedPart Pipeline::encode(const Request& request, PipelineScratch& scratch) const {

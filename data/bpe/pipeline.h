@@ -34,6 +34,7 @@ class Pipeline {
     bool ends = true;              // nothing follows the text
     bool with_special = true;      // text that spells a special token becomes it
     size_t want_bytes = SIZE_MAX;  // stop at the first cut at or behind here
+    std::vector<size_t>* places = nullptr;  // gets the byte at which each id begins
   };
   // As Tokenizer::encode_part; with want_bytes behind the text and `ends`, all of it.
   EncodedPart encode(const Request& request, PipelineScratch& scratch) const;

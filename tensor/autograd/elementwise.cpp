@@ -77,21 +77,25 @@ Var columns(const Var& x, int64_t begin, int64_t end) {
 }
 
 Var dropout(const Var& x, double probability, PhiloxKey key, uint64_t step,
-            std::span<const DropoutRun> runs) {
+            const DropoutRows& rows) {
   if (probability == 0.0) return x;
-  const auto apply = [=, runs = std::vector(runs.begin(), runs.end())](const Tensor& from) {
+  ORTHANT_OP_CHECK("dropout",
+                   rows.tokens.dtype() == DType::kI64 &&
+                       (x.value().numel() == 0 || rows.tokens.numel() == x.value().rows()),
+                   x.value(), rows.tokens);
+  const auto apply = [=](const Tensor& from) {
     const Tensor to = Tensor::like(from);
-    for (const DropoutRun& run : runs) {
-      const Tensor part = from.slice(run.begin, run.end);
-      ops::call(&Backend::dropout, "dropout", {&from, &to},
-                DropoutArgs{.x = view_of(part),
-                            .y = view_of(to.slice(run.begin, run.end)),
-                            .key0 = key.k0,
-                            .key1 = key.k1,
-                            .step = step,
-                            .first_index = run.first_index,
-                            .probability = probability});
-    }
+    if (from.numel() == 0) return to;
+    ops::call(&Backend::dropout, "dropout", {&from, &to},
+              DropoutArgs{.x = view_of(from),
+                          .y = view_of(to),
+                          .tokens = view_of(rows.tokens),
+                          .key0 = key.k0,
+                          .key1 = key.k1,
+                          .step = step,
+                          .row_width = rows.width ? rows.width : from.dim(-1),
+                          .first_column = rows.column,
+                          .probability = probability});
     return to;
   };
   return record("dropout", {x}, apply(x.value()),

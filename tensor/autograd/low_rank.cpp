@@ -89,6 +89,13 @@ void scale_parts(const Tensor& h, const std::vector<Part>& parts) {
   }
 }
 
+// As rows also where there are no columns, which is a share that a rank may have.
+Tensor matrix(const Tensor& x) {
+  int64_t rows = 1;
+  for (int d = 0; d + 1 < x.rank(); ++d) rows *= x.dim(d);
+  return x.view({rows, x.dim(-1)});
+}
+
 void check(const Tensor& x, const Tensor& low_x, Weight& w, const LowRank& low,
            const std::vector<Part>& parts, const RowOffsets& offsets) {
   const int rank = offsets ? 3 : 2;
@@ -118,14 +125,14 @@ Var adapted_linear(const Var& x, Weight& w, const LowRank& low, const RowOffsets
                    const Var& given_low_x) {
   const bool own_input = given_low_x.defined();
   const Var& low_x = own_input ? given_low_x : x;
-  const Tensor xv = as_rows(x.value()), low_xv = as_rows(low_x.value());
+  const Tensor xv = matrix(x.value()), low_xv = matrix(low_x.value());
   const std::vector<Part> parts = parts_of(low);
   check(xv, low_xv, w, low, parts, offsets);
   const Product product(offsets);
   Shape shape = x.value().shape();
   shape[-1] = w.shape()[-2];
   const Tensor y = Tensor::empty(shape, xv.dtype(), xv.device());
-  const Tensor y_rows = as_rows(y);
+  const Tensor y_rows = matrix(y);
   product.forward(view_of(xv), w.operand(WeightForm::kForward), view_of(y_rows), false);
   const Tensor h = Tensor::empty({xv.dim(0), parts.back().rank_end}, xv.dtype(), xv.device());
   product.forward(view_of(low_xv), low.a->operand(WeightForm::kForward), view_of(h), false);
@@ -142,7 +149,7 @@ Var adapted_linear(const Var& x, Weight& w, const LowRank& low, const RowOffsets
   const Tensor kept_low_x = a.trainable() ? low_xv : Tensor();
   const Tensor kept_h = parts_train ? h : Tensor();
   auto back = [=, &w, &a, shape = x.value().shape()](const Tensor& dy_given) -> Grads {
-    const Tensor dy = as_rows(dy_given);
+    const Tensor dy = matrix(dy_given);
     const auto like = [&](const Shape& s) { return Tensor::empty(s, dy.dtype(), dy.device()); };
     const Tensor dh = like({dy.dim(0), parts.back().rank_end});
     for (const Part& part : parts) {
@@ -172,11 +179,11 @@ Var adapted_linear(const Var& x, Weight& w, const LowRank& low, const RowOffsets
     Tensor dx, low_dx;
     if (wants_dx) {
       dx = like(shape);
-      product.back(view_of(dy), w.operand(WeightForm::kDataGrad), view_of(as_rows(dx)), false);
+      product.back(view_of(dy), w.operand(WeightForm::kDataGrad), view_of(matrix(dx)), false);
     }
     if (wants_low_dx) {
       low_dx = own_input ? like(shape) : dx;
-      product.back(view_of(dh), a.operand(WeightForm::kDataGrad), view_of(as_rows(low_dx)),
+      product.back(view_of(dh), a.operand(WeightForm::kDataGrad), view_of(matrix(low_dx)),
                    !own_input);
     }
     return own_input ? Grads{dx, low_dx} : Grads{dx};

@@ -30,4 +30,16 @@ struct LowRank {
 Var adapted_linear(const Var& x, Weight& w, const LowRank& low, const RowOffsets& offsets = nullptr,
                    const Var& low_x = {});
 
+// x [N, D] with its columns times factors: from `begin` on by magnitude / norm, element by element,
+// the others by 1.  Gradients go to the magnitudes (in wide_of(x)); the norms are taken for
+// constants.  Liu et al., arXiv:2402.09353, section 4.3.  offsets: the magnitudes are grouped
+// [E, width], and a row has those of its group.
+struct ColumnScale {
+  Weight* magnitude = nullptr;  // [width], or [E, width]
+  Tensor norm;                  // of its shape
+  int64_t begin = 0;
+};
+Var scale_columns(const Var& x, std::vector<ColumnScale> scales,
+                  const RowOffsets& offsets = nullptr);
+
 }  // namespace orthant

@@ -94,13 +94,14 @@ Var add(const Var& a, const Var& b);
 Var scale(const Var& x, double factor);
 Var cast(const Var& x, DType dtype);
 // Zeroes elements with `probability` and scales the rest; the mask is a function of (key, step,
-// index): that of an element of rows [begin, end) is first_index + its place in the run.
-struct DropoutRun {
-  int64_t begin, end;
-  uint64_t first_index;
+// token, column): which token of the step a row is, and where its columns stand in a whole row.
+struct DropoutRows {
+  Tensor tokens;           // i64 [N]
+  int64_t width = 0;       // of a whole row; 0: that of x
+  int64_t column = 0;      // of x's first one
 };
 Var dropout(const Var& x, double probability, PhiloxKey key, uint64_t step,
-            std::span<const DropoutRun> runs);
+            const DropoutRows& rows);
 
 // Sum over labelled rows of -log softmax(x head^T)[label], [1] in wide_of(x).  labels i32 [N], < 0
 // = not counted; row_weights f32 or f64 [N], factors of the rows' losses: 1 when not given.  Works

@@ -45,6 +45,28 @@ void norm_grad(Trial& run, Size s, size_t i, bool accumulate) {
            .accumulate = accumulate});
 }
 
+void scale_columns(Trial& run, Size s, size_t i) {
+  CALL(run, scale_columns,
+       ScaleColumnsArgs{.x = run.in(Kind::kModel, {s.rows, s.cols}, normal(1), s.pad),
+                        .factor = run.in(Kind::kWide, {s.cols}, normal(2)),
+                        .y = run.out(numbered("y", i), Kind::kModel, {s.rows, s.cols},
+                                     Near::kModel, 2 * s.pad)});
+}
+
+void scale_columns_grad(Trial& run, Size s, size_t i, bool accumulate) {
+  const std::vector<int64_t> width{s.cols};
+  const std::string name = numbered("dfactor", i);
+  CALL(run, scale_columns_grad,
+       ScaleColumnsGradArgs{
+           .x = run.in(Kind::kModel, {s.rows, s.cols}, normal(1), s.pad),
+           .dy = run.in(Kind::kModel, {s.rows, s.cols}, normal(4), s.pad),
+           .factor = run.in(Kind::kWide, width, normal(2)),
+           .dx = run.out(numbered("dx", i), Kind::kModel, {s.rows, s.cols}, Near::kModel, s.pad),
+           .dfactor = accumulate ? run.inout(name, Kind::kWide, width, normal(5), Near::kWide)
+                                 : run.out(name, Kind::kWide, width, Near::kWide),
+           .accumulate = accumulate});
+}
+
 // Of each head the columns from `offset` to the end, but `after`.
 struct Part {
   int64_t offset = 0, after = 0;
@@ -126,14 +148,19 @@ void cast(Trial& run, Kind from, Kind to, bool accumulate, Near near) {
   }
 }
 
-void drop(Trial& run, double probability, uint64_t step, uint64_t first_index, int64_t pad) {
+void drop(Trial& run, double probability, uint64_t step, int64_t first_token, int64_t pad) {
   CALL(run, dropout,
        DropoutArgs{.x = run.in(Kind::kModel, {7, 33}, uniform(1, 1, 2), pad),
                    .y = run.out("y", Kind::kModel, {7, 33}, Near::kModel, 2 * pad),
+                   .tokens = run.in(Kind::kI64, {7},
+                                    [=](int64_t i) {
+                                      return static_cast<double>(first_token + i * i % 5);
+                                    }),
                    .key0 = 0x12345678,
                    .key1 = 0x9ABCDEF0,
                    .step = step,
-                   .first_index = first_index,
+                   .row_width = 33 + pad,
+                   .first_column = pad,
                    .probability = probability});
 }
 
@@ -175,6 +202,14 @@ void add_elementwise_cases(std::vector<ConformanceCase>& cases) {
   add("rms_norm_grad", "accumulated",
       for_sizes([](Trial& run, Size s, size_t i) { norm_grad(run, s, i, true); }));
   add("rms_norm_grad", "many rows", [](Trial& run) { norm_grad(run, {700, 17, 0}, 0, true); });
+
+  add("scale_columns", "sizes", for_sizes(scale_columns));
+  add("scale_columns_grad", "sizes",
+      for_sizes([](Trial& run, Size s, size_t i) { scale_columns_grad(run, s, i, false); }));
+  add("scale_columns_grad", "accumulated",
+      for_sizes([](Trial& run, Size s, size_t i) { scale_columns_grad(run, s, i, true); }));
+  add("scale_columns_grad", "many rows",
+      [](Trial& run) { scale_columns_grad(run, {700, 17, 0}, 0, true); });
 
   add("rotary", "some heads of a row", [](Trial& run) { rotate(run, 3, 6, 5, false); });
   add("rotary", "turned back", [](Trial& run) { rotate(run, 3, 6, 5, true); });
@@ -279,10 +314,10 @@ void add_elementwise_cases(std::vector<ConformanceCase>& cases) {
   add("fill", "integers", [](Trial& run) {
     CALL(run, fill, FillArgs{.y = run.out("y", Kind::kI32, {5, 3}, Near::kExact, 1), .value = -1});
   });
-  add("dropout", "from the first element", [](Trial& run) { drop(run, 0.5, 1, 0, 0); });
-  add("dropout", "rows apart, odd first element", [](Trial& run) { drop(run, 0.1, 3, 1001, 3); });
-  add("dropout", "large indices",
-      [](Trial& run) { drop(run, 0.9, uint64_t{1} << 33, (uint64_t{1} << 34) + 2, 0); });
+  add("dropout", "from the first token", [](Trial& run) { drop(run, 0.5, 1, 0, 0); });
+  add("dropout", "rows apart, from a column on", [](Trial& run) { drop(run, 0.1, 3, 1001, 3); });
+  add("dropout", "late tokens",
+      [](Trial& run) { drop(run, 0.9, uint64_t{1} << 33, (int64_t{1} << 34) + 2, 0); });
 }
 
 }  // namespace orthant::testing

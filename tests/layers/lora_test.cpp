@@ -24,7 +24,7 @@ std::shared_ptr<const LoraRules> rules_of(const std::string& yaml) {
 
 LayerBuilder adapted_builder(ParameterStore& store, const std::string& yaml) {
   LayerBuilder build = builder_of(store);
-  build.adapters = rules_of(yaml);
+  build.adapters = std::make_shared<AdapterSet>(rules_of(yaml), 5);
   return build;
 }
 
@@ -111,6 +111,63 @@ TEST(LoraTest, StandsBesideEveryExpert) {
   }
   expect_near(layer.forward(Var(x), offsets).value(), want);
   check_gradients(store, x, [&](const Var& in) { return layer.forward(in, offsets); });
+}
+
+// Rows of W + scale B A brought to the magnitudes; which begin as the rows' norms, so that the
+// product is the base's.
+TEST(LoraTest, DoraBringsRowsToTheirMagnitudes) {
+  for (const bool grouped : {false, true}) {
+    ParameterStore store;
+    const LayerBuilder build = adapted_builder(
+        store, "{rank: 2, alpha: 3, use_dora: true, exclude_modules: [k_proj]}");
+    const Tensor x = random_tensor({6, 5}, DType::kF64, "x");
+    std::function<Var(const Var&)> forward;
+    std::vector<std::string> modules = {"q_proj", "v_proj"};
+    if (grouped) {
+      const auto layer = std::make_shared<GroupedLinear>(
+          build, "w", "experts.", ExpertShard{.count = 2}, InnerDim::kOut, 5,
+          std::vector<WeightPart>{{"gate_proj.weight", 4}, {"k_proj.weight", 3}});
+      const RowOffsets offsets =
+          std::make_shared<const std::vector<int64_t>>(std::vector<int64_t>{0, 2, 6});
+      forward = [=](const Var& in) { return layer->forward(in, offsets); };
+      modules = {"experts.0.gate_proj", "experts.1.gate_proj"};
+    } else {
+      const auto layer = std::make_shared<Linear>(
+          build, "w", 5,
+          std::vector<WeightPart>{{"q_proj.weight", 4}, {"k_proj.weight", 2}, {"v_proj.weight", 3}},
+          MatrixOptions{.dtype = DType::kF64});
+      forward = [=](const Var& in) { return layer->forward(in); };
+    }
+    store.initialize(3);
+    const Values base = values_of(store, "w");
+    const auto product = [&](const Values& w) {
+      if (!grouped) return times_transposed(x.to_doubles(), w, 5, 9);
+      Values y = times_transposed(x.slice(0, 2).to_doubles(), w, 5, 7);
+      const Values rest = times_transposed(x.slice(2, 6).to_doubles(), w, 5, 7, 35);
+      y.insert(y.end(), rest.begin(), rest.end());
+      return y;
+    };
+    build.adapters->set_magnitudes();
+    expect_near(forward(Var(x)).value(), product(base), "at first");
+    fill_randomly(store);
+    Values w = values_of(store, "w");
+    for (const std::string& module : modules) {
+      const Values a = values_of_logical(store, module + ".lora_A.weight");
+      const Values b = values_of_logical(store, module + ".lora_B.weight");
+      const Values m = values_of_logical(store, module + ".lora_magnitude_vector");
+      const size_t first = module == "v_proj" ? 6 : module == "experts.1.gate_proj" ? 7 : 0;
+      for (size_t o = 0; o < m.size(); ++o) {
+        double norm = 0;
+        for (size_t i = 0; i < 5; ++i) {
+          double& value = w[(first + o) * 5 + i];
+          value += 1.5 * (b[o * 2] * a[i] + b[o * 2 + 1] * a[5 + i]);
+          norm += value * value;
+        }
+        for (size_t i = 0; i < 5; ++i) w[(first + o) * 5 + i] *= m[o] / std::sqrt(norm);
+      }
+    }
+    expect_near(forward(Var(x)).value(), product(w), "with adapters");
+  }
 }
 
 TEST(LoraTest, ExpertsOfALayerAreAdaptedAlike) {

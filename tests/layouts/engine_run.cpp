@@ -17,6 +17,9 @@ NamedValues make_initial_weights(const Variant& variant) {
     // Large enough to change choices.
     for (size_t i = 0; is_router_bias(name) && i < values.size(); ++i)
       values[i] = static_cast<double>(i * 5 % 8) / 64 - 0.0625;
+    // The half of an adapter that begins with zeros: otherwise the other has no gradient.
+    for (size_t i = 0; is_adapter_tensor(name) && i < values.size(); ++i)
+      if (values[i] == 0.0) values[i] = static_cast<double>(i * 5 % 16) / 128 - 0.0625;
     if (name.find("norm.weight") == std::string::npos && !name.ends_with("_proj.bias")) continue;
     // Multiples of 1/32: exact in bf16.
     for (size_t i = 0; i < values.size(); ++i)

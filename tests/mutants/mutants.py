@@ -2,12 +2,13 @@
 """All planted bugs: what people get wrong in distributed MoE training.  Each file has a subject."""
 import pathlib
 
+import bugs_conversations
 import bugs_layouts
 import bugs_models
 import bugs_programs
 import bugs_texts
 import bugs_training
 
-LISTS = [bugs_programs, bugs_texts, bugs_training, bugs_layouts, bugs_models]
+LISTS = [bugs_programs, bugs_texts, bugs_conversations, bugs_training, bugs_layouts, bugs_models]
 FILES = [pathlib.Path(bugs.__file__) for bugs in LISTS]
 MUTANTS = [mutant for bugs in LISTS for mutant in bugs.MUTANTS]

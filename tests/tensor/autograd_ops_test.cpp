@@ -41,6 +41,17 @@ LowRank two_parts(OpInputs& in) {
                     {.b = in.w[3].get(), .begin = 6, .scale = -0.5}}};
 }
 
+// Of columns [1, 4) and [5, 7).
+std::vector<ColumnScale> two_scales(OpInputs& in, const Shape& first, const Shape& second) {
+  const auto norm = [&](const Shape& shape, const char* name) {
+    const Tensor n = random_tensor(shape, DType::kF64, name);
+    for (double& value : n.span<double>()) value = 1.0 + value * value;
+    return n.to(wide_of(in.dtype));
+  };
+  return {{.magnitude = in.w[0].get(), .norm = norm(first, "n0"), .begin = 1},
+          {.magnitude = in.w[1].get(), .norm = norm(second, "n1"), .begin = 5}};
+}
+
 std::vector<OpCase> op_cases() {
   const AttentionShape gqa{
       .batch = 2, .heads = 4, .kv_heads = 2, .qk_dim = 6, .v_dim = 4, .scale = 0.4};
@@ -79,6 +90,19 @@ std::vector<OpCase> op_cases() {
            [](OpInputs& in) {
              return adapted_linear(in.x[0], *in.w[0], two_parts(in), offsets({0, 4, 4, 6, 9}));
            }},
+      {.name = "scale_columns",
+       .inputs = {{5, 7}},
+       .weights = {{3}, {2}},
+       .run = [](OpInputs& in) { return scale_columns(in.x[0], two_scales(in, {3}, {2})); },
+       .wide_weights = true},
+      {.name = "scale_columns_grouped",
+       .inputs = {{9, 7}},
+       .weights = {{4, 3}, {4, 2}},
+       .run =
+           [](OpInputs& in) {
+             return scale_columns(in.x[0], two_scales(in, {4, 3}, {4, 2}), offsets({0, 4, 4, 6, 9}));
+           },
+       .wide_weights = true},
       {.name = "embedding",
        .weights = {{6, 4}},
        .run =
@@ -167,8 +191,9 @@ std::vector<OpCase> op_cases() {
        .inputs = {{7, 5}},
        .run =
            [](OpInputs& in) {
-             const DropoutRun runs[] = {{0, 3, 11}, {3, 7, 900}};
-             return dropout(in.x[0], 0.4, {1, 2}, 3, runs);
+             const Tensor tokens = Tensor::from_i64(
+                 {7}, std::vector<int64_t>{11, 12, 13, 900, 901, 902, 903});
+             return dropout(in.x[0], 0.4, {1, 2}, 3, {.tokens = tokens, .width = 8, .column = 2});
            }},
       {.name = "head_loss",
        .inputs = {{5, 4}},

@@ -325,16 +325,17 @@ TEST_P(CpuKernels, CastRoundsToNearestAndAccumulates) {
 }
 
 TEST_P(CpuKernels, DropoutIsTheStatedFunctionOfTheElementIndex) {
-  for (const uint64_t first : {0ull, 1ull, 7ull, (1ull << 34) - 3}) {
-    Array x(model(), 9, 53, 3), y(model(), 9, 53, 1);
+  for (const int64_t first : {int64_t{0}, int64_t{1}, int64_t{7}, (int64_t{1} << 34) - 3}) {
+    Array x(model(), 9, 53, 3), y(model(), 9, 53, 1), tokens(DType::kI64, 1, 9);
     x.random(1, 1, 2);
-    const DropoutArgs args{x.view(), y.view(), 11, 12, 5, first, 0.3};
+    for (int64_t r = 0; r < 9; ++r) tokens.set(0, r, static_cast<double>(first + r * r % 7));
+    const DropoutArgs args{x.view(), y.view(), tokens.view1(), 11, 12, 5, 60, 4, 0.3};
     ok(table_.dropout(&call_, &args));
     int64_t kept = 0;
     expect_near(
         y,
         [&](int64_t r, int64_t c) {
-          const uint64_t i = first + static_cast<uint64_t>(r * 53 + c);
+          const auto i = static_cast<uint64_t>((first + r * r % 7) * 60 + 4 + c);
           const Philox4 words = philox({11, 12}, 5, i / 4);
           const bool keep = uniform_from(words.x[i % 4]) >= 0.3;
           kept += keep;
@@ -344,7 +345,8 @@ TEST_P(CpuKernels, DropoutIsTheStatedFunctionOfTheElementIndex) {
     EXPECT_NEAR(static_cast<double>(kept) / (9 * 53), 0.7, 0.1);
   }
   Array x(model(), 1, 8);
-  const DropoutArgs args{x.view(), x.view(), 1, 2, 3, 0, 1.0};
+  Array token(DType::kI64, 1, 1);
+  const DropoutArgs args{x.view(), x.view(), token.view1(), 1, 2, 3, 8, 0, 1.0};
   EXPECT_NE(table_.dropout(&call_, &args), 0);
 }
 
@@ -446,8 +448,9 @@ TEST_P(CpuKernels, ThreadsChangeNoBit) {
     return bytes;
   });
   expect_same_for_threads([&] {
-    Array y(model(), n, d);
-    const DropoutArgs args{x.view(), y.view(), 11, 12, 5, 3, 0.3};
+    Array y(model(), n, d), tokens(DType::kI64, 1, n);
+    for (int64_t r = 0; r < n; ++r) tokens.set(0, r, static_cast<double>(r));
+    const DropoutArgs args{x.view(), y.view(), tokens.view1(), 11, 12, 5, d, 3, 0.3};
     ok(table_.dropout(&call_, &args));
     return y.bytes();
   });

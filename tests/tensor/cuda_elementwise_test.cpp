@@ -54,20 +54,23 @@ TEST_P(CudaElementwise, Elementwise) {
 
 TEST_P(CudaElementwise, DropoutKeepsTheSameElements) {
   for (const double p : {0.0, 0.1, 0.9})
-    for (const uint64_t first : {uint64_t{0}, uint64_t{5}, (uint64_t{1} << 35) + 3})
+    for (const int64_t first : {int64_t{0}, int64_t{5}, (int64_t{1} << 35) + 3})
       for (const int64_t pad : {0, 1}) {
         const Array x = Array(model(), 7, 29, pad).random(1, 1, 2);
+        Array tokens(DType::kI64, 1, 7);
+        for (int64_t r = 0; r < 7; ++r) tokens.set(0, r, static_cast<double>(first + r * r % 5));
         compare("dropout", [&](const Backend& t, const BackendCall* call) {
           Array y(model(), 7, 29, 2 * pad);
-          const DropoutArgs args{x.view(), y.view(), 12, 34, (uint64_t{1} << 33) + 5, first, p};
+          const DropoutArgs args{x.view(), y.view(), tokens.view1(), 12, 34,
+                                 (uint64_t{1} << 33) + 5, 31, 2, p};
           ok(t.dropout(call, &args));
           return Arrays{y};
         });
       }
   for (const double p : {1.0, -0.1, 1 - 0x1p-40})
     expect_refused([&](const Backend& t, const BackendCall* call) {
-      Array x(model(), 1, 1);
-      const DropoutArgs args{x.view(), x.view(), 1, 2, 3, 4, p};
+      Array x(model(), 1, 1), token(DType::kI64, 1, 1);
+      const DropoutArgs args{x.view(), x.view(), token.view1(), 1, 2, 3, 4, 0, p};
       return t.dropout(call, &args);
     });
 }

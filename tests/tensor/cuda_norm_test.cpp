@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bodies of rms_norm and its gradient, on the host.
+// The bodies of rms_norm, scale_columns and their gradients, on the host.
 #include "tests/tensor/cuda_bodies.h"
 
 namespace orthant::testing {
@@ -36,6 +36,30 @@ TEST_P(CudaNorm, RmsNorm) {
               return Arrays{dx, dweight};
             },
             3);
+  }
+}
+
+TEST_P(CudaNorm, ScaleColumns) {
+  for (const auto& [n, d] : {std::pair{1, 1}, {3, 31}, {64, 40}, {130, 100}}) {
+    const Array x = Array(model(), n, d, 2).random(1), dy = Array(model(), n, d, 1).random(2);
+    const Array factor = Array(wide(), 1, d).random(3);
+    compare("scale_columns", [&](const Backend& t, const BackendCall* call) {
+      Array y(model(), n, d, 3);
+      const ScaleColumnsArgs args{x.view(), factor.view1(), y.view()};
+      ok(t.scale_columns(call, &args));
+      return Arrays{y};
+    });
+    for (const int accumulate : {0, 1})
+      compare(
+          "scale_columns_grad",
+          [&](const Backend& t, const BackendCall* call) {
+            Array dx(model(), n, d, 3), dfactor = Array(wide(), 1, d).random(5);
+            const ScaleColumnsGradArgs args{x.view(),  dy.view(),       factor.view1(),
+                                            dx.view(), dfactor.view1(), accumulate};
+            ok(t.scale_columns_grad(call, &args));
+            return Arrays{dx, dfactor};
+          },
+          3);
   }
 }
 

@@ -109,9 +109,12 @@ TEST_F(CudaReport, EveryOpListsItsViews) {
   expect_all_views<SoftmaxGradArgs>("softmax_grad", {v, v, v}, table_.softmax_grad, 3);
   expect_all_views<VocabSumsArgs>("vocab_sums", {v, v, v}, table_.vocab_sums, 3);
   expect_all_views<CrossEntropyArgs>("cross_entropy", {v, v, v, v, v}, table_.cross_entropy, 5);
+  expect_all_views<ScaleColumnsArgs>("scale_columns", {v, v, v}, table_.scale_columns, 3);
+  expect_all_views<ScaleColumnsGradArgs>("scale_columns_grad", {v, v, v, v, v},
+                                         table_.scale_columns_grad, 5);
   expect_all_views<CastArgs>("cast", {v, v}, table_.cast, 2);
   expect_all_views<FillArgs>("fill", {v}, table_.fill, 1);
-  expect_all_views<DropoutArgs>("dropout", {v, v}, table_.dropout, 2);
+  expect_all_views<DropoutArgs>("dropout", {v, v, v}, table_.dropout, 3);
   expect_all_views<GatherRowsArgs>("gather_rows", {v, v, v}, table_.gather_rows, 3);
   expect_all_views<CombineArgs>("combine", {v, v, v, v}, table_.combine, 4);
   expect_all_views<CombineGradArgs>("combine_grad", {v, v, v, v, v, v}, table_.combine_grad, 6);

@@ -13,6 +13,7 @@
 
 #include "tensor/cuda/kernels/activation_body.h"
 #include "tensor/cuda/kernels/attention_body.h"
+#include "tensor/cuda/kernels/column_scale_body.h"
 #include "tensor/cuda/kernels/cross_entropy_body.h"
 #include "tensor/cuda/kernels/drop_tokens_body.h"
 #include "tensor/cuda/kernels/element.h"
@@ -144,6 +145,8 @@ inline Backend serial_backend() {
   Backend table{};
   table.embedding = kernels::embedding<Exec>;
   table.embedding_grad = kernels::embedding_grad<Exec>;
+  table.scale_columns = kernels::scale_columns<Exec>;
+  table.scale_columns_grad = kernels::scale_columns_grad<Exec>;
   table.rms_norm = kernels::rms_norm<Exec>;
   table.rms_norm_grad = kernels::rms_norm_grad<Exec>;
   table.rotary = kernels::rotary<Exec>;

@@ -13,6 +13,7 @@
 #include "checkpoint/file_io.h"
 #include "checkpoint/new_folder.h"
 #include "checkpoint/reader.h"
+#include "trainer/finetune_config.h"
 #include "trainer/hub/hub_folder.h"
 #include "trainer/hub/hub_model.h"
 #include "trainer/run/run_dir.h"
@@ -214,7 +215,7 @@ int64_t extra_layers(const Manifest& manifest, const ModelConfig& model) {
 ExportResult export_model(const ExportOptions& options) {
   const Manifest manifest = read_manifest(find_checkpoint("export", options.model));
   const RunConfig config =
-      parse_config<RunConfig>(manifest.configuration, manifest.directory + "/manifest.json").config;
+      parse_any_run_config(manifest.configuration, manifest.directory + "/manifest.json");
   const DType dtype = config.precision == DType::kBF16 ? DType::kBF16 : DType::kF32;
   const RunPaths run = run_of_checkpoint(manifest.directory);
   const TokenIds ids = path_exists(run.hub() + "/config.json")

@@ -265,6 +265,9 @@ std::string samples(const std::vector<ReportSample>& samples) {
   for (const ReportSample& sample : samples) {
     html += concat("<div class=\"sample\"><span class=\"prompt\">", escape_html(sample.prompt),
                    "</span>", escape_html(sample.completion), "</div>\n");
+    if (sample.before)
+      html += concat("<div class=\"sample\"><small>before: </small>", escape_html(*sample.before),
+                     "</div>\n");
   }
   return html.empty() ? "" : concat("<h2>Samples</h2>\n", html);
 }

@@ -16,6 +16,7 @@ namespace orthant {
 struct ReportSample {
   std::string prompt;
   std::string completion;
+  std::optional<std::string> before = {};  // what it was before training
 };
 
 // All texts are plain; the report escapes them.

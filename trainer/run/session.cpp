@@ -187,6 +187,11 @@ void RunSession::note_saved() {
   }
 }
 
+void RunSession::remember(int64_t best_step, bool is_done) {
+  writer_->keep_step(best_step);
+  done_ = is_done;
+}
+
 void RunSession::end_step(const StepMetrics& metrics, const StepEnd& end) {
   const bool last = is_last(metrics.step);
   if (!progress_)
@@ -200,13 +205,15 @@ void RunSession::end_step(const StepMetrics& metrics, const StepEnd& end) {
   progress_->step(metrics);
   step_ = metrics.step;
   stopped_ = end.stop;
+  done_ = end.is_done;
   writer_->poll();
   note_saved();
   const bool due = options_.save_interval > 0 && step_ % options_.save_interval == 0;
   ORTHANT_CHECK(end.is_good || !last, kNumeric, "the run ended with loss ", metrics.loss,
                 " and gradient norm ", metrics.grad_norm,
                 "; lower optimizer.learning_rate or look at the data; ", saved_text());
-  if (end.is_good && (last || end.stop || due)) save(step_);
+  if (end.is_best) writer_->keep_step(step_);
+  if (end.is_good && (last || due || end.stop || end.is_best || end.is_done)) save(step_);
 }
 
 bool RunSession::finish() {
@@ -214,7 +221,7 @@ bool RunSession::finish() {
   ORTHANT_CHECK(writer_->finish(), kCannotWrite, "the last checkpoint, step ", step_,
                 ", could not be written to ", paths_.checkpoints());
   note_saved();
-  if (step_ >= options_.max_steps) return true;
+  if (step_ >= options_.max_steps || done_) return true;
   log::info("stopped by a signal after step ", step_,
             "; saved: the same command goes on from there");
   return false;

@@ -70,6 +70,8 @@ struct RunIdentity {
 struct StepEnd {
   bool stop = false;    // on all ranks or on none
   bool is_good = true;  // the weights are worth keeping
+  bool is_best = false; // saved, and kept until another one is best
+  bool is_done = false; // the run ends here, before max_steps; on all ranks or on none
 };
 
 class RunSession {
@@ -94,7 +96,9 @@ class RunSession {
   // Loads what is saved, where there is a checkpoint, and opens the records.  Error(kConfig) for a
   // run that differs.
   void begin(RunIdentity identity, std::vector<SavedTensors> saved);
-  bool has_next() const { return step_ < options_.max_steps && !stopped_; }
+  bool has_next() const { return step_ < options_.max_steps && !stopped_ && !done_; }
+  // Of a run that goes on: what its last job knew.  best_step: -1, none.
+  void remember(int64_t best_step, bool is_done);
   int64_t step() const { return step_; }  // done
   int64_t next_step() const { return step_ + 1; }
   int64_t first_step() const { return first_step_; }  // of this job
@@ -128,7 +132,7 @@ class RunSession {
   std::unique_ptr<Progress> progress_;
   int64_t step_ = 0, first_step_ = 1;
   int64_t saved_step_ = -1, noted_step_ = -1;
-  bool stopped_ = false;
+  bool stopped_ = false, done_ = false;
   double seconds_before_data_ = 0;
 };
 

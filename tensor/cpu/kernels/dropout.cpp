@@ -61,11 +61,11 @@ int dropout(const BackendCall* call, const DropoutArgs* args) {
   return with_dtype(call, "dropout", args->x.dtype, [&]<class M>(M) {
     const Rows<M> x = rows_of<M>(args->x), y = rows_of<M>(args->y);
     const Wide<M> factor = static_cast<Wide<M>>(1.0 / (1.0 - p));
-    for_elements(
-        y.rows, y.cols, x.is_flat() && y.is_flat(), [&](int64_t r, int64_t begin, int64_t end) {
-          const uint64_t first = args->first_index + static_cast<uint64_t>(r * y.cols + begin);
-          drop_span<M>(*args, x[r] + begin, y[r] + begin, first, end - begin, threshold, factor);
-        });
+    const int64_t* tokens = static_cast<const int64_t*>(args->tokens.data);
+    for_rows(y.rows, y.cols, [&](int64_t r) {
+      const int64_t first = tokens[r] * args->row_width + args->first_column;
+      drop_span<M>(*args, x[r], y[r], static_cast<uint64_t>(first), y.cols, threshold, factor);
+    });
     return 0;
   });
 }

@@ -25,6 +25,7 @@ namespace ORTHANT_ISA {
 void fill_activation(Backend& table);
 void fill_attention(Backend& table);
 void fill_attention_grad(Backend& table);
+void fill_column_scale(Backend& table);
 void fill_copy_heads(Backend& table);
 void fill_cross_entropy(Backend& table);
 void fill_dropout(Backend& table);

@@ -58,6 +58,7 @@ void fill_kernels(Backend& table) {
   fill_dropout(table);
   fill_elementwise(table);
   fill_embedding(table);
+  fill_column_scale(table);
   fill_norm(table);
   fill_optimizer(table);
   fill_rotary(table);

@@ -67,18 +67,21 @@ struct SumHeads {
   }
 };
 
-// Element i is kept when word j % 4 of philox(key, step, j / 4) is at least the threshold, where
-// j = first_index + i.
+// An element is kept when word j % 4 of philox(key, step, j / 4) is at least the threshold, where
+// j = tokens[row] * row_width + first_column + column.
 template <class M>
 struct Dropout {
   Rows<const M> x;
   Rows<M> y;
   PhiloxKey key;
-  uint64_t step, first_index;
+  uint64_t step;
+  const int64_t* tokens;
+  int64_t row_width, first_column;
   uint32_t threshold;
   Wide<M> factor;
   ORTHANT_HD void operator()(int64_t i) const {
-    const uint64_t j = first_index + static_cast<uint64_t>(i);
+    const int64_t first = tokens[i / x.cols] * row_width + first_column;
+    const uint64_t j = static_cast<uint64_t>(first + i % x.cols);
     const uint32_t word = philox(key, step, j / 4).x[j % 4];
     narrow(word >= threshold ? widen(x.at(i)) * factor : Wide<M>{0}, &y.at(i));
   }
@@ -162,7 +165,9 @@ int dropout(const BackendCall* call, const DropoutArgs* args) {
     const Rows<M> y = rows_of<M>(args->y);
     return exec.elements(y.numel(),
                          Dropout<M>{rows_of<const M>(args->x), y, PhiloxKey{args->key0, args->key1},
-                                    args->step, args->first_index, static_cast<uint32_t>(bound),
+                                    args->step, data_of<const int64_t>(args->tokens),
+                                    args->row_width, args->first_column,
+                                    static_cast<uint32_t>(bound),
                                     static_cast<Wide<M>>(1.0 / (1.0 - p))});
   });
 }
