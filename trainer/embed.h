@@ -29,12 +29,13 @@ struct EmbedTotals {
 };
 struct EmbedOptions {
   DocumentOptions documents;
-  std::string
-      output;  // .jsonl, or what is no file (base/user_output.h): {"line", "id" where the line has one, "embedding"}; or .h5
-               // (data/embedding_file.h)
+  // .jsonl, or what is no file (base/user_output.h): {"line", "id" where the line has one,
+  // "embedding"}; or .h5 (data/embedding_file.h).
+  std::string output;
   Pooling pooling = Pooling::kMean;
-  bool normalize = false;                                                // to the length 1
-  std::function<void(const EmbedTotals&, int64_t lines)> progress = {};  // after each line
+  bool normalize = false;  // to the length 1
+  // After each line.
+  std::function<void(const EmbedTotals&, int64_t lines)> progress = {};
 };
 // Whether it is one of .h5.  Error(kUsage): the name says nothing, or cannot be.
 bool is_hdf5_output(const std::string& path);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // The output of long work, which goes on where it was interrupted.
 //
-// OUTPUT.partial has what is finished.  OUTPUT.partial.jsonl says in its first line of what work, and
-// in each next one how far that is; both are on the disk before more is done.  At the end the first
-// takes the place of OUTPUT, which is there whole or not at all.  A device, a pipe or standard output (base/user_output.h)
-// gets the text as it comes, and nothing is kept.
+// OUTPUT.partial has what is finished.  OUTPUT.partial.jsonl says in its first line of what work,
+// and in each next one how far that is; both are on the disk before more is done.  At the end the
+// first takes the place of OUTPUT, which is there whole or not at all.  A device, a pipe or
+// standard output (base/user_output.h) gets the text as it comes, and nothing is kept.
 //
 // Invariants:
 //  (G1) A line of the journal comes after the text it counts was synchronised: bytes behind it are
