@@ -22,8 +22,8 @@ struct ImportResult {
 // Writes config.yaml, the tokenizer and a checkpoint of step 0; what export needs of the folder is
 // kept under hub/.  Memory: the largest tensor.  The directory appears complete or not at all
 // (checkpoint/new_folder.h).  A weight that is no number is refused; a chat template that cannot be
-// parsed is warned of.  Error(kMissingInput, kConfig, kData) of the folder (HubModel), Error(kCannotWrite) of the
-// directory.  Not collective: one process.
+// parsed is warned of.  Error(kMissingInput, kConfig, kData) of the folder (HubModel),
+// Error(kCannotWrite) of the directory.  Not collective: one process.
 ImportResult import_model(const ImportOptions& options);
 
 // What tells the import that these options mean from others; it stands in the manifest's `extra`
