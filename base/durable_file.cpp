@@ -22,16 +22,6 @@ std::string free_text(const std::string& path) {
   return concat(" (", human_bytes(bytes), " free)");
 }
 
-// 0, or the error number.
-int write_all(int fd, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t wrote = ::write(fd, text.data(), text.size());
-    if (wrote < 0 && errno != EINTR) return errno;
-    if (wrote > 0) text.remove_prefix(static_cast<size_t>(wrote));
-  }
-  return 0;
-}
-
 int sync_and_close(int fd) {
   int error = 0;
   do error = fsync(fd) == 0 ? 0 : errno;
@@ -41,6 +31,15 @@ int sync_and_close(int fd) {
 }
 
 }  // namespace
+
+int write_all(int fd, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t wrote = ::write(fd, text.data(), text.size());
+    if (wrote < 0 && errno != EINTR) return errno;
+    if (wrote > 0) text.remove_prefix(static_cast<size_t>(wrote));
+  }
+  return 0;
+}
 
 void throw_cannot_write(const std::string& path, std::string_view what, int error) {
   const bool space = error == ENOSPC || error == EDQUOT || error == EFBIG;

@@ -14,6 +14,9 @@ namespace orthant {
 // "PATH: cannot WHAT: REASON", with the free space where that is what lacks.
 [[noreturn]] void throw_cannot_write(const std::string& path, std::string_view what, int error);
 
+// All of the text; 0, or the error number.
+int write_all(int fd, std::string_view text);
+
 std::string folder_of(const std::string& path);  // "." for a bare name
 // Makes a folder and its parents; existing ones are fine.  `output`: what an error names instead.
 void make_folders(const std::string& path, const std::string& output = "");

@@ -93,6 +93,16 @@ size_t whole_characters(std::string_view text) {
   return text.size();
 }
 
+std::string plain_reason(std::string text) {
+  if (const size_t tag = text.find("] "); text.starts_with('[') && tag != std::string::npos)
+    text.erase(0, tag + 2);
+  constexpr size_t kMost = 160;
+  if (text.size() > kMost) text.replace(kMost, std::string::npos, "...");
+  for (char& c : text)
+    if (c < ' ' || c > '~') c = '?';
+  return text;
+}
+
 std::string valid_utf8(std::string_view text) {
   std::string result;
   while (!text.empty()) {

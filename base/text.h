@@ -50,6 +50,10 @@ size_t whole_characters(std::string_view text);
 // The text with every byte that is not part of valid UTF-8 replaced by U+FFFD.
 std::string valid_utf8(std::string_view text);
 
+// What a parser of JSON says is wrong, without the tag before it, cut short and in plain ASCII: it
+// quotes the input, which may be anything.
+std::string plain_reason(std::string text);
+
 // The candidate with the smallest edit distance to `name`, or "" when none is near enough to be a
 // typing error.  One with another number is none: who writes fp16 does not mean fp64.
 std::string nearest_name(std::string_view name, std::initializer_list<std::string_view> candidates);

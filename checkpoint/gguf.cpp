@@ -205,7 +205,8 @@ void GgufReader::check_layout(int64_t alignment) {
                   ": starts at byte ", tensor->begin, " of the data, want ", want,
                   tensor->begin > want ? " (a gap)" : " (an overlap, or not aligned)");
     ORTHANT_CHECK(tensor->end <= data_bytes, kData, path(), ": tensor ", tensor->name,
-                  ": ends at byte ", tensor->end, " of the data, but the file has ", data_bytes);
+                  ": ends at byte ", tensor->end, " of the data, but the file has ", data_bytes,
+                  "; it was cut: fetch it again");
     at = tensor->end;
   }
   ORTHANT_CHECK(data_bytes - at < alignment, kData, path(), ": the header describes ", at,

@@ -34,7 +34,7 @@ class GgufCursor {
     const auto value = number<uint64_t>(what);
     ORTHANT_CHECK(value <= static_cast<uint64_t>(left() / least_bytes), kData, file_.path(), ": ",
                   what, ": ", value, " of at least ", least_bytes, " bytes each, but ", left(),
-                  " are left of the ", end_, " that a header may have here");
+                  " are left of the ", end_, " that a header may have here", cut_hint());
     return static_cast<int64_t>(value);
   }
 
@@ -47,9 +47,13 @@ class GgufCursor {
   }
 
  private:
+  // Where it is the file that ends.
+  const char* cut_hint() const {
+    return end_ == file_.bytes() ? "; if the file was cut, fetch it again" : "";
+  }
   void take(void* to, int64_t bytes, const std::string& what) {
     ORTHANT_CHECK(bytes <= left(), kData, file_.path(), ": ", what, ": want ", bytes,
-                  " bytes, but the header ends after ", left());
+                  " bytes, but the header ends after ", left(), cut_hint());
     auto* out = static_cast<char*>(to);
     while (bytes > 0) {
       if (at_ < begin_ || at_ >= begin_ + filled_) fill();

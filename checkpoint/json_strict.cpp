@@ -33,7 +33,7 @@ json parse_json(std::string_view text, const std::string& what) {
   try {
     return json::parse(text.begin(), text.end(), check);
   } catch (const json::exception& error) {
-    throw Error(ErrorKind::kData, concat(what, ": malformed JSON: ", error.what()));
+    throw Error(ErrorKind::kData, concat(what, ": malformed JSON: ", plain_reason(error.what())));
   }
 }
 

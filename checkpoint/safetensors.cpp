@@ -16,6 +16,7 @@ using nlohmann::json;
 
 constexpr int64_t kMaxHeaderBytes = 100'000'000;  // as the reference implementation
 constexpr int64_t kLengthBytes = 8;
+constexpr const char* kWasCut = "; the file was cut: fetch it again";
 
 struct DTypeName {
   DType dtype;
@@ -100,7 +101,8 @@ SafetensorsReader::SafetensorsReader(const std::string& path) : file_(path) {
   for (size_t i = raw.size(); i-- > 0;) length = length << 8 | raw[i];
   const int64_t most = std::min(kMaxHeaderBytes, file_.bytes() - kLengthBytes);
   ORTHANT_CHECK(length <= static_cast<uint64_t>(most), kData, path, ": header of ", length,
-                " bytes, at most ", most, " are possible");
+                " bytes, at most ", most, " are possible",
+                length <= static_cast<uint64_t>(kMaxHeaderBytes) ? kWasCut : "");
   std::string text(length, '\0');
   file_.read(kLengthBytes, text.data(), static_cast<int64_t>(length));
   data_begin_ = kLengthBytes + static_cast<int64_t>(length);
@@ -136,7 +138,7 @@ void SafetensorsReader::parse_header(const std::string& text) {
   }
   const int64_t data_bytes = file_.bytes() - data_begin_;
   ORTHANT_CHECK(at == data_bytes, kData, path, ": the header describes ", at,
-                " bytes of data, the file has ", data_bytes);
+                " bytes of data, the file has ", data_bytes, at > data_bytes ? kWasCut : "");
 }
 
 const SafetensorsEntry* SafetensorsReader::find(const std::string& name) const {

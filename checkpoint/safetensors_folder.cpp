@@ -40,8 +40,13 @@ SafetensorsFolder::SafetensorsFolder(const std::string& path) : path_(path) {
                 path_exists(path) ? "something else" : "nothing");
   const std::string index = concat(path, "/", kIndex);
   if (!path_exists(index)) {
-    ORTHANT_CHECK(path_exists(concat(path, "/", kWhole)), kMissingInput, path, ": has neither ",
-                  kWhole, " nor ", kIndex,
+    int64_t parts = 0;
+    for (const std::string& name : list_directory(path)) parts += name.ends_with(".safetensors");
+    const bool is_whole = path_exists(concat(path, "/", kWhole));
+    ORTHANT_CHECK(is_whole || parts == 0, kMissingInput, path, ": has ", parts, " .safetensors ",
+                  parts == 1 ? "file" : "files", ", and not ", kIndex,
+                  ", which says what is in which; fetch it too");
+    ORTHANT_CHECK(is_whole, kMissingInput, path, ": has neither ", kWhole, " nor ", kIndex,
                   "; weights in other files (.bin, .pt) are not read: save them as safetensors");
     add(kWhole);
     return;

@@ -26,7 +26,7 @@ ordered_json read_config(const std::string& path) {
     ORTHANT_CHECK(config.is_object(), kData, path, ": want an object");
     return config;
   } catch (const ordered_json::exception& error) {
-    throw Error(ErrorKind::kData, concat(path, ": malformed JSON: ", valid_utf8(error.what())));
+    throw Error(ErrorKind::kData, concat(path, ": malformed JSON: ", plain_reason(error.what())));
   }
 }
 

@@ -70,7 +70,6 @@ struct EmbeddingFile::Impl {
 };
 
 EmbeddingFile::EmbeddingFile(const EmbeddingFileOptions& options) {
-  make_folders(folder_of(options.path), options.path);
   check_space(options);
   impl_ = std::make_unique<Impl>(options);
   on_hdf5_thread([&] { impl_->create(); });

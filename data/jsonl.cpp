@@ -9,18 +9,6 @@
 namespace orthant {
 namespace {
 
-// nlohmann's text without its tag, cut short and in plain ASCII: it quotes the input, which may be
-// anything.
-std::string plain_reason(std::string text) {
-  if (const size_t tag = text.find("] "); text.starts_with('[') && tag != std::string::npos)
-    text.erase(0, tag + 2);
-  constexpr size_t kMost = 160;
-  if (text.size() > kMost) text.replace(kMost, std::string::npos, "...");
-  for (char& c : text)
-    if (c < ' ' || c > '~') c = '?';
-  return text;
-}
-
 LineFaultKind kind_of(std::string_view reason) {
   if (reason.find("ill-formed UTF-8") != std::string_view::npos) return LineFaultKind::kNotUtf8;
   if (reason.find("surrogate U+") != std::string_view::npos) return LineFaultKind::kLoneSurrogate;

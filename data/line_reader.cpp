@@ -13,6 +13,14 @@ constexpr size_t kChunkBytes = size_t{1} << 16;
 
 std::string LineReader::where() const { return concat(path_, ":", number_); }
 
+int64_t count_lines(const std::string& path) {
+  LineReader lines(path);
+  std::string line;
+  int64_t count = 0;
+  while (lines.next(line)) ++count;
+  return count;
+}
+
 bool LineReader::next(std::string& line) {
   while (take(line)) {
     ++number_;

@@ -27,4 +27,7 @@ class LineReader {
   int64_t number_ = 0;
 };
 
+// Of lines that are not blank.
+int64_t count_lines(const std::string& path);
+
 }  // namespace orthant

@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cstring>
 #include <functional>
 #include <map>
 
@@ -54,6 +55,34 @@ std::string unknown_command(const CLI::App& app, const std::string& word) {
                 nearest.empty() ? "" : concat("; did you mean '", nearest, "'?"));
 }
 
+// The command that was asked for, as far as it was understood.
+const CLI::App& asked_for(const CLI::App& app) {
+  const CLI::App* asked = &app;
+  while (!asked->get_subcommands().empty()) asked = asked->get_subcommands().front();
+  return *asked;
+}
+
+// "orthant inspect corpus".
+std::string words_of(const CLI::App& app) {
+  return app.get_parent() ? concat(words_of(*app.get_parent()), " ", app.get_name())
+                          : app.get_name();
+}
+
+// "; did you mean --temperature?", where a word looks like an option that the command has not.
+std::string nearest_option(const CLI::App& asked, int argc, char** argv) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : asked.get_options())
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  for (int i = 1; i < argc && std::string_view(argv[i]) != "--"; ++i) {
+    const std::string word(argv[i], std::strcspn(argv[i], "="));
+    if (!word.starts_with("--") || std::find(names.begin(), names.end(), word) != names.end())
+      continue;
+    if (const std::string nearest = nearest_name_in(word, names); !nearest.empty())
+      return concat("; did you mean ", nearest, "?");
+  }
+  return "";
+}
+
 }  // namespace
 
 int run_cli(int argc, char** argv) {
@@ -75,7 +104,9 @@ int run_cli(int argc, char** argv) {
   } catch (const CLI::Success& done) {
     return app.exit(done);
   } catch (const CLI::ParseError& error) {
-    log::error(error.what(), "; see orthant --help");
+    const CLI::App& asked = asked_for(app);
+    log::error(error.what(), nearest_option(asked, argc, argv), "; see ", words_of(asked),
+               " --help");
     return static_cast<int>(ErrorKind::kUsage);
   }
   return run_guarded(chosen);

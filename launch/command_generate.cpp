@@ -3,15 +3,21 @@
 #include <iostream>
 #include <iterator>
 #include <memory>
+#include <optional>
 
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/user_output.h"
+#include "data/line_reader.h"
 #include "launch/command.h"
+#include "launch/input_files.h"
 #include "launch/process.h"
 #include "trainer/agree.h"
 #include "trainer/generate_file.h"
+#include "trainer/prompt_notes.h"
 #include "trainer/run/progress.h"
+#include "trainer/run/work_progress.h"
 #include "trainer/saved_model.h"
 
 namespace orthant {
@@ -23,7 +29,8 @@ struct Generate {
   SamplingConfig sampling;
   std::vector<std::string> stop;
   int64_t seed = 1234, samples = 1;
-  bool log_probs = false;
+  bool log_probs = false, special = false;
+  std::string bad_lines = bad_lines_names().of(BadLines::kFail);
   int64_t max_sequences = DecoderOptions{}.max_sequences;
   std::string mla = latent_form_names().of(LatentForm::kAbsorbed);
 
@@ -53,13 +60,23 @@ std::string prompt_of(const Generate& command) {
   return text;
 }
 
+void look_at(const Generate& command, const SavedModel& saved, const std::string& prompt) {
+  const std::string where = command.prompt_file.empty() ? "--prompt" : "--prompt-file";
+  PromptNotes notes("generate", *saved.tokenizer, saved.config.model.max_position_embeddings);
+  notes.encode(prompt, command.special, where);
+  const GenerateOptions options{.prompt = prompt, .special = command.special, .begin = saved.begin};
+  notes.length(std::ssize(prompt_tokens(*saved.tokenizer, options)), where);
+}
+
 // Samples one after another; the first as it comes.
 void write_samples(const Generate& command, const SavedModel& saved, const std::string& prompt) {
   const bool is_first = saved.role->groups().world.rank() == 0;
+  if (is_first) look_at(command, saved, prompt);
   if (is_first) write_out(prompt);
   std::vector<GenerateOptions> wanted;
   for (int64_t sample = 0; sample < command.samples; ++sample)
     wanted.push_back({.prompt = prompt,
+                      .special = command.special,
                       .begin = saved.begin,
                       .end_ids = saved.end_ids,
                       .sampling = command.sampling,
@@ -74,55 +91,57 @@ void write_samples(const Generate& command, const SavedModel& saved, const std::
   for (size_t i = 1; i < texts.size(); ++i) write_out(prompt + texts[i].text + "\n");
 }
 
-// What is shown while a file of prompts is worked on.
-class Progress {
- public:
-  void show(const PromptFileResult& so_far) {
-    constexpr double kInterval = 5.0;
-    const double now = now_seconds();
-    if (now - last_ < kInterval) return;
-    last_ = now;
-    log::info(
-        "generate: ", with_thousands(so_far.texts), " texts are written, ",
-        with_thousands(so_far.tokens), " tokens, ",
-        with_thousands(static_cast<int64_t>(static_cast<double>(so_far.tokens) / (now - begin_))),
-        " tokens/s");
-  }
-
- private:
-  const double begin_ = now_seconds();
-  double last_ = begin_;
-};
-
-void write_file(const Generate& command, const SavedModel& saved) {
-  Progress progress;
+void write_file(const Generate& command, const SavedModel& saved, int64_t num_prompts) {
   const Group& world = saved.role->groups().world;
-  PromptFileOptions options{
-      .prompts = command.prompts,
-      .output = command.output,
-      .each = {.sampling = command.sampling, .stop = command.stop, .seed = command.seed},
-      .samples = command.samples,
-      .log_probs = command.log_probs,
-      .decoder = command.decoder()};
+  PromptFileOptions options{.prompts = command.prompts,
+                            .output = command.output,
+                            .each = {.special = command.special,
+                                     .sampling = command.sampling,
+                                     .stop = command.stop,
+                                     .seed = command.seed},
+                            .samples = command.samples,
+                            .log_probs = command.log_probs,
+                            .bad_lines = bad_lines_names().at(command.bad_lines),
+                            .decoder = command.decoder()};
+  options.stop = &stop_requested;
+  std::optional<WorkProgress> progress;
   if (world.rank() == 0)
-    options.progress = [&](const PromptFileResult& so_far) { progress.show(so_far); };
+    options.progress = [&](const PromptFileResult& so_far) {
+      if (!progress)
+        progress.emplace(WorkProgressOptions{.command = "generate",
+                                             .noun = "text",
+                                             .total = num_prompts * command.samples,
+                                             .begins_at = so_far.were_there});
+      progress->at(so_far.texts, so_far.tokens);
+    };
+  const double began = now_seconds();
   const PromptFileResult result = generate_file(saved, options);
+  const auto tokens = static_cast<int64_t>(world.sum(static_cast<double>(result.tokens)));
   if (world.rank() == 0)
-    log::info("generate: ", counted(result.texts, "text"), " in ", command.output);
+    log::info("generate: ", counted(result.texts, "text"), " in ", command.output, ", ",
+              with_thousands(tokens), " tokens in ", clock_text(now_seconds() - began));
 }
 
 int run(const Generate& command) {
   for (const std::string& stop : command.stop)
     ORTHANT_CHECK(!stop.empty(), kUsage, "generate: --stop: want a text, got an empty one");
   const bool is_file = !command.prompts.empty();
+  // A device or pipe keeps nothing, so that a signal may end the process as it is used to.
+  if (is_file && output_place(command.output).is_replaced) install_signal_handlers();
   const Group world = start_ranks(600.0);
+  const int64_t num_prompts = is_file ? count_lines(command.prompts) : 0;
+  if (is_file)
+    first_rank_does(world, [&] {
+      check_output("generate: --output", command.output, {command.prompts});
+      return std::string();
+    });
   // A launcher gives standard input to the first rank alone.
   const std::string prompt =
       is_file ? "" : first_rank_does(world, [&] { return prompt_of(command); });
   const SavedModel saved = load_saved_model(
       "generate", command.model, {command.precision, command.overrides, command.adapter}, world);
   if (is_file) {
-    write_file(command, saved);
+    write_file(command, saved, num_prompts);
   } else {
     write_samples(command, saved, prompt);
   }
@@ -140,7 +159,7 @@ Command generate_command() {
           "orthant generate runs/quickstart --prompt-file question.txt --stop 'Q:' --stop 'A:'\n"
           "echo 'Once upon' | orthant generate runs/quickstart --prompt-file - --temperature 0\n"
           "orthant generate runs/smollm2 --prompts questions.jsonl --output answers.jsonl\n"
-          "mpirun -n 2 orthant generate runs/quickstart parallel.tensor_parallel_size=2 "
+          "orthant launch -n 2 -- generate runs/quickstart parallel.tensor_parallel_size=2 "
           "--prompt 'The day'",
       .declare = [](Options& o) {
         const auto c = std::make_shared<Generate>();
@@ -156,11 +175,16 @@ Command generate_command() {
                ".jsonl, also .gz or .zst; a line is {\"prompt\": ...}, {\"messages\": [...]} or "
                "{\"tokens\": [...]}, with what else is to be copied");
         o.text("--output", c->output, any_path(),
-               ".jsonl for the texts: the lines of --prompts with text and finish_reason");
+               ".jsonl for the texts: the lines of --prompts with text and finish_reason; - is "
+               "standard "
+               "output.  A file that was interrupted (exit code 75) is gone on with by the same "
+               "command");
         o.needs("--prompts", "--output");
         o.needs("--output", "--prompts");
         o.excludes("--prompts", "--prompt");
         o.excludes("--prompts", "--prompt-file");
+        bad_lines_option(o, c->bad_lines);
+        special_option(o, c->special);
         o.flag("--log-probs", c->log_probs,
                "with --output: the new tokens' ids, and each one's log-probability");
         o.needs("--log-probs", "--output");

@@ -24,8 +24,15 @@ std::vector<std::string> input_files(const std::string& command,
 }
 
 void bad_lines_option(Options& options, std::string& policy) {
-  options.text("--bad-lines", policy, one_of(bad_lines_names().all()),
-               "whether a .jsonl line without a text ends the work, or is left out and counted");
+  options.text(
+      "--bad-lines", policy, one_of(bad_lines_names().all()),
+      "whether a .jsonl line that cannot be used ends the work, or is left out and counted");
+}
+
+void special_option(Options& options, bool& special) {
+  options.flag("--special", special,
+               "what spells a special token in a text becomes it, where the tokenizer is a "
+               "tokenizer.json; else it stays text");
 }
 
 }  // namespace orthant

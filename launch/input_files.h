@@ -16,5 +16,7 @@ std::vector<std::string> input_files(const std::string& command,
 
 // --bad-lines.
 void bad_lines_option(Options& options, std::string& policy);
+// --special.
+void special_option(Options& options, bool& special);
 
 }  // namespace orthant

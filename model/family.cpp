@@ -74,9 +74,6 @@ constexpr std::array kFamilies = {
     Family{"gpt_neox", "GPTNeoXForCausalLM", kNone, "parallel blocks, biases and LayerNorm"},
 };
 
-constexpr const char* kRemedy =
-    "; to build what the other keys say, leave model_type and architectures out";
-
 }  // namespace
 
 std::vector<std::string> built_families() {
@@ -99,9 +96,11 @@ std::vector<std::string> built_architectures() {
 std::string why_not_built(const std::string& name) {
   for (const Family& family : kFamilies) {
     if (family.model_type == name || family.architecture == name)
-      return concat("it has ", family.missing, ", not built", kRemedy);
+      return concat(name, " has ", family.missing, ", which is not built");
   }
-  return concat("what this name implies is not known here", kRemedy);
+  return concat("what ", name,
+                " implies is not known here; where its blocks are those of another family, give "
+                "that one's name");
 }
 
 std::string family_of(const std::string& architecture) {

@@ -7,13 +7,15 @@
 #include "base/durable_file.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "checkpoint/directory.h"
 #include "checkpoint/file_io.h"
 #include "checkpoint/reader.h"
 #include "trainer/agree.h"
+#include "trainer/base_fit.h"
 #include "trainer/finetune_config.h"
 #include "trainer/hub/hub_config.h"
 #include "trainer/hub/hub_folder.h"
-#include "trainer/hub/import.h"
+#include "trainer/hub/imported_base.h"
 #include "trainer/hub/merge.h"
 #include "trainer/hub/published_model.h"
 #include "trainer/hub/stored_adapter.h"
@@ -31,19 +33,20 @@ bool is_run(const std::string& path) {
   return path_exists(path + "/manifest.json") || path_exists(RunPaths{path}.checkpoints());
 }
 
-RunPaths run_of(const Manifest& manifest) { return {manifest.directory + "/../.."}; }
+RunPaths run_of(const Manifest& manifest) { return run_of_checkpoint(manifest.directory); }
 
 // What the base says of the model and the tokenizer.
 struct Base {
   YamlNode model;
   std::string tokenizer;
-  int64_t sequence_length = 0;
+  RunConfig config;
+  bool is_the_run = false;  // which has begun
 };
 
 Base base_of_config(RunConfig config, const std::string& where, std::string tokenizer) {
   config.model.adapters.clear();  // its weights have them
   YamlNode root = parse_yaml(to_yaml(config), where);
-  return {std::move(*root.find("model")), std::move(tokenizer), config.batch.sequence_length};
+  return {std::move(*root.find("model")), std::move(tokenizer), config};
 }
 
 // With the tokenizer that the run kept, where it has files.
@@ -55,17 +58,34 @@ Base base_of_run(const std::string& configuration, const std::string& where, con
   return base_of_config(config, where, tokenizer);
 }
 
+// Where the model is: as model.from says, or as the run has imported it, where that is gone.
+std::string base_place(const std::string& run_dir, const std::string& from) {
+  return path_exists(from) ? from : imported_base(run_dir, from);
+}
+
+// A run that has begun is its own base.
+Base base_of_itself(const RunPaths& own, const std::string& from) {
+  const std::string yaml = read_text_file(own.config(), kMaxFileBytes);
+  Base base = base_of_run(yaml, own.config(), own);
+  const YamlNode* begun_from = base.model.find("from");
+  if (begun_from && begun_from->scalar != from)
+    log::warn("model.from: ", from, " is not looked at: ", own.dir, ", which began with ",
+              begun_from->scalar.empty() ? "random weights" : begun_from->scalar,
+              ", goes on with its own weights; give another run.dir to begin with ", from);
+  base.is_the_run = true;
+  return base;
+}
+
 RunPaths own_run(const RunConfig& config) {
   return {config.run.dir.empty() ? "runs/" + config.run.name : config.run.dir};
 }
 
 Base read_base(const RunConfig& config) {
   const RunPaths own = own_run(config);
-  const std::string& from = config.model.from;
-  // The run itself, where it has begun.
-  if (path_exists(own.config()))
-    return base_of_run(read_text_file(own.config(), kMaxFileBytes), own.config(), own);
-  ORTHANT_CHECK(path_exists(from), kMissingInput, "model.from: ", from,
+  if (path_exists(own.config()) && !list_steps(own.checkpoints()).empty())
+    return base_of_itself(own, config.model.from);
+  const std::string from = base_place(own.dir, config.model.from);
+  ORTHANT_CHECK(!from.empty(), kMissingInput, "model.from: ", config.model.from,
                 " does not exist; want a published model's folder, a run directory, or one of its "
                 "checkpoints");
   if (is_run(from)) {
@@ -120,7 +140,10 @@ void check_predicts_further(const Manifest& base, const ModelConfig& model) {
                 "alone), a run that trained one, or 0");
 }
 
+// Those of an earlier start, which may have had another base, are none of this run's.
 void keep_files(const RunPaths& base, const RunPaths& run) {
+  remove_tree(run.hub());
+  for (const char* name : kHubFiles) remove_tree(run.file(name));
   make_folders(run.hub());
   for (const char* name : kHubFiles)
     if (const std::string file = base.hub() + "/" + name; path_exists(file))
@@ -143,9 +166,10 @@ LoadedConfig<Root> with_base(YamlNode root, const std::vector<std::string>& over
   model = merged(std::move(base.model), model);
   if (!loaded.source.given("data.tokenizer")) set_scalar(root, "data", "tokenizer", base.tokenizer);
   if (takes_length && !loaded.source.given("batch.sequence_length"))
-    set_scalar(root, "batch", "sequence_length", std::to_string(base.sequence_length));
+    set_scalar(root, "batch", "sequence_length", std::to_string(base.config.batch.sequence_length));
   LoadedConfig<Root> made;
   made.source = read_config(root, overrides, field_list(made.config));
+  if (!base.is_the_run) check_fits_base(base.config, made.config);
   if (made.config.lora.from.empty()) return made;
   // The block follows from the adapters, as the model's does from the base.
   YamlNode& lora = entry_of(root, "lora").value;
@@ -185,21 +209,22 @@ RunConfig parse_any_run_config(const std::string& text, const std::string& where
 
 BaseTexts base_texts(const RunConfig& config, const Tokenizer& tokenizer) {
   const RunPaths own = own_run(config);
-  const std::string& from = config.model.from;
-  const bool is_there = path_exists(from);
+  const bool has_begun = !list_steps(own.checkpoints()).empty();
+  const std::string from = base_place(own.dir, config.model.from);
   BaseTexts texts;
   bool begins = false;
-  if (is_there && !is_run(from)) {
+  if (!from.empty() && !is_run(from)) {
     texts.folder = from;
     begins = begins_with_bos(open_published(from), tokenizer);
   } else {
-    const Manifest manifest = read_manifest(is_there ? find_checkpoint("model.from", from)
-                                                     : find_checkpoint("run.dir", own.dir));
+    const Manifest manifest = read_manifest(from.empty() ? find_checkpoint("run.dir", own.dir)
+                                                         : find_checkpoint("model.from", from));
     texts.folder = run_of(manifest).hub();
     const auto begin = manifest.extra.find(kBeginKey);
     begins = begin != manifest.extra.end() && !begin->second.empty();
   }
-  if (path_exists(own.hub())) texts.folder = own.hub();
+  // Before that it may be of an earlier start, with another base.
+  if (has_begun && path_exists(own.hub())) texts.folder = own.hub();
   if (begins) texts.begin = {tokenizer.special_ids().bos};
   texts.end_ids = end_ids_of(texts.folder, config.model.vocab_size);
   return texts;
@@ -209,16 +234,11 @@ namespace {
 
 // The checkpoint of model.from; a published model is imported first.
 std::string checkpoint_of_model(const RunConfig& config) {
-  const std::string& from = config.model.from;
-  if (is_run(from)) return find_checkpoint("model.from", from);
-  const std::string imported = config.run.dir + "/base";
-  if (!is_run(imported)) {
-    log::info("model.from: importing ", from, " into ", imported);
-    import_model({.folder = from,
-                  .run_dir = imported,
-                  .predicts_further = config.model.num_nextn_predict_layers > 0});
-  }
-  return find_checkpoint("model.from", imported);
+  const std::string from = base_place(config.run.dir, config.model.from);
+  return find_checkpoint(
+      "model.from",
+      is_run(from) ? from
+                   : import_base(config.run.dir, from, config.model.num_nextn_predict_layers > 0));
 }
 
 // The checkpoint that a run begins with: with adapters merged into it, of the model's own run and of
@@ -230,12 +250,11 @@ std::string first_checkpoint(const RunConfig& config) {
   for (const MergedAdapter& adapter : config.model.adapters) adapters.push_back(adapter.path);
   for (size_t i = 0; i < adapters.size(); ++i) {
     const std::string merged = concat(config.run.dir, "/base-", i + 1);
-    if (!is_run(merged)) {
-      log::info("model.adapters: merging ", adapters[i].empty() ? config.model.from : adapters[i],
-                " into ", merged);
-      merge_model(
-          {.model = checkpoint, .run_dir = merged, .adapter = adapters[i], .may_untie = false});
-    }
+    remove_tree(merged);  // of an earlier start, which may have had others
+    log::info("model.adapters: merging ", adapters[i].empty() ? config.model.from : adapters[i],
+              " into ", merged);
+    merge_model(
+        {.model = checkpoint, .run_dir = merged, .adapter = adapters[i], .may_untie = false});
     checkpoint = find_checkpoint("model.adapters", merged);
   }
   return checkpoint;

@@ -8,7 +8,7 @@ namespace orthant {
 namespace {
 
 std::string hub_of(const SavedModel& model) {
-  return RunPaths{model.manifest.directory + "/../.."}.hub();  // RUN/checkpoints/step-...
+  return run_of_checkpoint(model.manifest.directory).hub();
 }
 
 ChatTemplates load_templates(const std::string& command, const std::string& folder) {
@@ -16,10 +16,11 @@ ChatTemplates load_templates(const std::string& command, const std::string& fold
     return ChatTemplates::load(folder);
   } catch (const Error& error) {
     if (error.kind() != ErrorKind::kMissingInput) throw;
-    throw_error(ErrorKind::kMissingInput,
-                concat(command, ": the model came without a chat template (", error.what(),
-                       "); orthant import keeps that of a published model, and generate goes on ",
-                       "from any text"));
+    throw_error(
+        ErrorKind::kMissingInput,
+        concat(command, ": the model came without a chat template: ", folder, "/chat_template",
+               ".jinja is not there; put one there in the form that the model was trained "
+               "with, or import its chat-tuned version; generate goes on from any text"));
   }
 }
 

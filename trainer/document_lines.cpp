@@ -6,16 +6,30 @@
 
 namespace orthant {
 bool DocumentLines::next() {
-  if (!lines_.next(text_)) return false;
-  where_ = lines_.where();
-  value_ = parse_json(text_, where_);
-  ORTHANT_CHECK(value_.is_object(), kData, where_, ": want an object, got ", json_excerpt(value_));
-  return true;
+  bool is_object = false;
+  while (!is_object && lines_.next(text_)) {
+    ORTHANT_CHECK(!options_.stop || !options_.stop->load(), kInterrupted, command_,
+                  ": stopped by a signal before line ", lines_.number(), " of ", options_.data,
+                  ": nothing is kept, the same command begins again");
+    where_ = lines_.where();
+    is_object = use([&] {
+      value_ = parse_json(text_, where_);
+      ORTHANT_CHECK(value_.is_object(), kData, where_, ": want an object, got ",
+                    json_excerpt(value_));
+    });
+  }
+  return is_object;
 }
 
-std::vector<int32_t> DocumentLines::encode(const std::string& text) const {
+nlohmann::ordered_json DocumentLines::name() const {
+  nlohmann::ordered_json name = {{"line", line()}};
+  if (value_.contains("id")) name["id"] = value_["id"];
+  return name;
+}
+
+std::vector<int32_t> DocumentLines::encode(const std::string& text) {
   std::vector<int32_t> ids = model_.begin;
-  const std::vector<int32_t> own = model_.tokenizer->encode(text);
+  const std::vector<int32_t> own = notes_.encode(text, options_.special, where_);
   ids.insert(ids.end(), own.begin(), own.end());
   return ids;
 }

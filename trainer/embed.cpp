@@ -2,15 +2,12 @@
 #include "trainer/embed.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <cmath>
-#include <fstream>
 #include <memory>
 
-#include "base/durable_file.h"
 #include "base/error.h"
+#include "base/user_output.h"
 #include "data/embedding_file.h"
-#include "trainer/document_lines.h"
 #include "trainer/scoring.h"
 
 namespace orthant {
@@ -25,25 +22,16 @@ class Output {
 
 class JsonLines final : public Output {
  public:
-  explicit JsonLines(const std::string& path) : path_(path), replacement_(path) {
-    out_.open(replacement_.temporary(), std::ios::binary);
-  }
+  explicit JsonLines(const std::string& path) : out_(path) {}
   void add(const DocumentLines& document, const std::vector<double>& vector) override {
-    nlohmann::ordered_json line = {{"line", document.line()}};
-    if (document.value().contains("id")) line["id"] = document.value()["id"];
+    nlohmann::ordered_json line = document.name();
     line["embedding"] = vector;
-    out_ << line.dump() << '\n';
+    out_.write(line.dump() + "\n");
   }
-  void commit() override {
-    out_.close();
-    if (!out_) throw_cannot_write(path_, "write", errno);
-    replacement_.commit();
-  }
+  void commit() override { out_.commit(); }
 
  private:
-  std::string path_;
-  FileReplacement replacement_;
-  std::ofstream out_;
+  UserOutput out_;
 };
 
 class Hdf5File final : public Output {
@@ -58,25 +46,32 @@ class Hdf5File final : public Output {
   EmbeddingFile file_;
 };
 
-int64_t count_lines(const std::string& path) {
-  LineReader lines(path);
-  std::string line;
+// An empty text has none, whatever its model begins texts with.
+std::vector<int32_t> ids_of(DocumentLines& documents) {
+  const nlohmann::json& line = documents.value();
+  std::vector<int32_t> ids = documents.ids();
+  ORTHANT_CHECK(!ids.empty() && !(line.contains("text") && line["text"] == ""), kData,
+                documents.where(), ": an empty document has no embedding");
+  return ids;
+}
+
+// How many vectors there will be.
+int64_t count_documents(const SavedModel& model, const EmbedOptions& options) {
+  if (options.documents.bad_lines == BadLines::kFail) return count_lines(options.documents.data);
+  DocumentLines documents("embed", model, options.documents);
   int64_t count = 0;
-  while (lines.next(line)) ++count;
+  while (documents.next()) count += documents.use([&] { ids_of(documents); });
   return count;
 }
 
 std::unique_ptr<Output> open_output(const SavedModel& model, const EmbedOptions& options) {
-  const std::string& path = options.output;
-  if (path.ends_with(".jsonl")) return std::make_unique<JsonLines>(path);
-  ORTHANT_CHECK(path.ends_with(".h5") || path.ends_with(".hdf5"), kUsage, "embed: --output: ", path,
-                ": want a file that ends in .jsonl or .h5");
+  if (!is_hdf5_output(options.output)) return std::make_unique<JsonLines>(options.output);
   return std::make_unique<Hdf5File>(EmbeddingFileOptions{
-      .path = path,
-      .documents = count_lines(options.data),
+      .path = output_place(options.output).path,
+      .documents = count_documents(model, options),
       .width = model.config.model.hidden_size,
       .attributes = {{"model", model.manifest.directory},
-                     {"data", options.data},
+                     {"data", options.documents.data},
                      {"pooling", pooling_names().of(options.pooling)},
                      {"normalized", options.normalize ? "yes" : "no"},
                      {"precision", precision_names().of(model.config.precision)}}});
@@ -124,21 +119,35 @@ std::vector<double> pooled_hidden(const Transformer& model, std::span<const int3
   return pooled;
 }
 
+bool is_hdf5_output(const std::string& path) {
+  const bool is_hdf5 = path.ends_with(".h5") || path.ends_with(".hdf5");
+  const bool is_file = output_place(path).is_replaced;
+  ORTHANT_CHECK(is_hdf5 || path.ends_with(".jsonl") || !is_file, kUsage, "embed: --output: ", path,
+                ": want a file that ends in .jsonl or .h5");
+  ORTHANT_CHECK(is_file || !is_hdf5, kUsage, "embed: --output: ", path,
+                ": HDF5 wants a file, not a device or pipe");
+  return is_hdf5;
+}
+
 EmbedTotals embed_file(const SavedModel& model, const EmbedOptions& options) {
   const std::unique_ptr<Output> output = open_output(model, options);
-  DocumentLines documents("embed", model, options.data);
+  DocumentLines documents("embed", model, options.documents);
   EmbedTotals totals;
-  while (documents.next()) {
-    const std::vector<int32_t> ids = documents.ids();
-    ORTHANT_CHECK(!ids.empty(), kData, documents.where(), ": an empty document has no embedding");
-    std::vector<double> vector = pooled_hidden(*model.model, ids, options.pooling);
-    check_numbers(vector, documents.where());
-    if (options.normalize) normalize(vector, documents.where());
-    output->add(documents, vector);
-    ++totals.documents;
-    totals.tokens += std::ssize(ids);
+  for (int64_t done = 1; documents.next(); ++done) {
+    documents.use([&] {
+      const std::vector<int32_t> ids = ids_of(documents);
+      std::vector<double> vector = pooled_hidden(*model.model, ids, options.pooling);
+      check_numbers(vector, documents.where());
+      if (options.normalize) normalize(vector, documents.where());
+      output->add(documents, vector);
+      ++totals.documents;
+      totals.tokens += std::ssize(ids);
+    });
+    if (options.progress) options.progress(totals, done);
   }
-  ORTHANT_CHECK(totals.documents > 0, kData, options.data, ": has no line; want documents");
+  documents.tell();
+  ORTHANT_CHECK(totals.documents > 0, kData, options.documents.data,
+                ": has no line; want documents");
   output->commit();
   return totals;
 }

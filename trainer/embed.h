@@ -4,11 +4,13 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "base/enum_names.h"
+#include "trainer/document_lines.h"
 #include "trainer/saved_model.h"
 
 namespace orthant {
@@ -22,16 +24,21 @@ const EnumNames<Pooling>& pooling_names();
 std::vector<double> pooled_hidden(const Transformer& model, std::span<const int32_t> ids,
                                   Pooling pooling);
 
-struct EmbedOptions {
-  std::string data;    // .jsonl, also .gz or .zst: trainer/document_lines.h
-  std::string output;  // .jsonl: {"line", "id" where the line has one, "embedding"}; or .h5
-                       // (data/embedding_file.h)
-  Pooling pooling = Pooling::kMean;
-  bool normalize = false;  // to the length 1
-};
 struct EmbedTotals {
   int64_t documents = 0, tokens = 0;
 };
+struct EmbedOptions {
+  DocumentOptions documents;
+  // .jsonl, or what is no file (base/user_output.h): {"line", "id" where the line has one,
+  // "embedding"}; or .h5 (data/embedding_file.h).
+  std::string output;
+  Pooling pooling = Pooling::kMean;
+  bool normalize = false;  // to the length 1
+  // After each line.
+  std::function<void(const EmbedTotals&, int64_t lines)> progress = {};
+};
+// Whether it is one of .h5.  Error(kUsage): the name says nothing, or cannot be.
+bool is_hdf5_output(const std::string& path);
 // The output appears complete or not at all.  Error(kData) "FILE:LINE: ..."; Error(kNumeric) for
 // vectors that are no numbers; Error(kCannotWrite).
 EmbedTotals embed_file(const SavedModel& model, const EmbedOptions& options);

@@ -3,15 +3,13 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <optional>
 
-#include "base/durable_file.h"
 #include "base/error.h"
+#include "base/user_output.h"
 #include "checkpoint/json_strict.h"
-#include "trainer/document_lines.h"
 #include "trainer/scoring.h"
 
 namespace orthant {
@@ -21,24 +19,25 @@ using Json = nlohmann::json;
 
 class Evaluation {
  public:
-  Evaluation(const SavedModel& model, const EvaluationOptions& options)
-      : model_(model), options_(options), lines_("evaluate", model, options.data) {
-    if (options.log_probs.empty()) return;
-    replacement_.emplace(options.log_probs);
-    out_.open(replacement_->temporary(), std::ios::binary);
+  Evaluation(const SavedModel& model, const EvaluateOptions& options)
+      : model_(model), options_(options), lines_("evaluate", model, options.documents) {
+    if (!options.log_probs.empty()) out_.emplace(options.log_probs);
   }
 
   EvaluationTotals run() {
-    while (lines_.next()) {
-      if (lines_.value().contains("choices"))
-        question(lines_.value(), lines_.where());
-      else
-        document(lines_.where());
-      if (options_.progress) options_.progress(totals_);
+    for (int64_t done = 1; lines_.next(); ++done) {
+      lines_.use([&] {
+        if (lines_.value().contains("choices"))
+          question(lines_.value(), lines_.where());
+        else
+          document(lines_.where());
+      });
+      if (options_.progress) options_.progress(totals_, done);
     }
-    ORTHANT_CHECK(totals_.documents + totals_.questions > 0, kData, options_.data,
+    lines_.tell();
+    ORTHANT_CHECK(totals_.documents + totals_.questions > 0, kData, options_.documents.data,
                   ": has no line; want documents or questions");
-    finish();
+    if (out_) out_->commit();
     return totals_;
   }
 
@@ -63,7 +62,7 @@ class Evaluation {
       ++totals_.tokens;
       totals_.bytes += bytes_of(ids[i + 1], has_begin && i == 0);
     }
-    if (replacement_) out_ << Json{{"ids", ids}, {"log_probs", log_probs}}.dump() << '\n';
+    write({{"ids", ids}, {"log_probs", log_probs}});
   }
 
   // The answers' log-likelihoods behind the prompt.  White space at the prompt's end is the
@@ -93,9 +92,18 @@ class Evaluation {
     const auto best = [](const std::vector<double>& of) {
       return static_cast<size_t>(std::max_element(of.begin(), of.end()) - of.begin());
     };
+    const size_t chosen = best(sums);
     ++totals_.questions;
-    totals_.right += best(sums) == answer;
+    totals_.right += chosen == answer;
     totals_.right_per_byte += best(per_byte) == answer;
+    write({{"log_likelihoods", sums}, {"chosen", chosen}, {"answer", answer}});
+  }
+
+  void write(const nlohmann::ordered_json& scores) {
+    if (!out_) return;
+    nlohmann::ordered_json line = lines_.name();
+    line.update(scores);
+    out_->write(line.dump() + "\n");
   }
 
   static size_t answer_of(const Json& value, const Json& choices, const std::string& where) {
@@ -109,19 +117,11 @@ class Evaluation {
     return place;
   }
 
-  void finish() {
-    if (!replacement_) return;
-    out_.close();
-    if (!out_) throw_cannot_write(options_.log_probs, "write", errno);
-    replacement_->commit();
-  }
-
   const SavedModel& model_;
-  const EvaluationOptions& options_;
+  const EvaluateOptions& options_;
   DocumentLines lines_;
   EvaluationTotals totals_;
-  std::optional<FileReplacement> replacement_;
-  std::ofstream out_;
+  std::optional<UserOutput> out_;
 };
 
 }  // namespace
@@ -130,7 +130,7 @@ double EvaluationTotals::bits_per_byte() const {
   return nats / std::log(2.0) / static_cast<double>(bytes);
 }
 
-EvaluationTotals evaluate_file(const SavedModel& model, const EvaluationOptions& options) {
+EvaluationTotals evaluate_file(const SavedModel& model, const EvaluateOptions& options) {
   return Evaluation(model, options).run();
 }
 

@@ -13,6 +13,7 @@
 #include <functional>
 #include <string>
 
+#include "trainer/document_lines.h"
 #include "trainer/saved_model.h"
 
 namespace orthant {
@@ -27,12 +28,16 @@ struct EvaluationTotals {
   double bits_per_byte() const;
 };
 
-struct EvaluationOptions {
-  std::string data;       // .jsonl, also .gz or .zst
-  std::string log_probs;  // file to write a line into for each document; empty: none
-  std::function<void(const EvaluationTotals&)> progress = {};
+struct EvaluateOptions {
+  DocumentOptions documents;
+  // Where a line goes for each document, {"line", "id" where it has one, "ids", "log_probs"}, and
+  // for each question, {"line", "id", "log_likelihoods" of its choices, "chosen", "answer"}: places
+  // from 0.  Empty: none.
+  std::string log_probs;
+  // After each line; lines: how many by now.
+  std::function<void(const EvaluationTotals&, int64_t lines)> progress = {};
 };
 // Error(kData) "FILE:LINE: ...": a line that is none of these; Error(kCannotWrite).
-EvaluationTotals evaluate_file(const SavedModel& model, const EvaluationOptions& options);
+EvaluationTotals evaluate_file(const SavedModel& model, const EvaluateOptions& options);
 
 }  // namespace orthant

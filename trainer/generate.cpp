@@ -90,8 +90,10 @@ std::vector<int32_t> prompt_tokens(const Tokenizer& tokenizer, const GenerateOpt
   if (!options.ids.empty()) return options.ids;
   std::vector<int32_t> tokens = options.begin;
   const std::string& prompt = options.prompt;
-  for (const int32_t token : tokenizer.encode(prompt.empty() && tokens.empty() ? "\n" : prompt))
-    tokens.push_back(token);
+  const std::vector<int32_t> own =
+      options.special ? tokenizer.encode_with_added(prompt)
+                      : tokenizer.encode(prompt.empty() && tokens.empty() ? "\n" : prompt);
+  tokens.insert(tokens.end(), own.begin(), own.end());
   // A tokenizer that drops white space leaves nothing of a line break.
   if (tokens.empty()) tokens.push_back(tokenizer.end_of_document());
   return tokens;

@@ -14,6 +14,7 @@ namespace orthant {
 
 struct GenerateOptions {
   std::string prompt;
+  bool special = false;               // what spells a special token in the prompt becomes it
   std::vector<int32_t> begin = {};    // tokens before the prompt's
   std::vector<int32_t> ids = {};      // tokens to go on from, in place of a prompt
   std::vector<int32_t> end_ids = {};  // that end the text, beside the end of the document

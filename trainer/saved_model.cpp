@@ -3,9 +3,11 @@
 
 #include <unistd.h>
 
+#include "base/checksum.h"
 #include "base/config/config.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "checkpoint/file_io.h"
 #include "checkpoint/reader.h"
 #include "parallel/comm/transport.h"
 #include "tensor/plugin.h"
@@ -37,9 +39,7 @@ RunConfig config_of(const std::string& command, const Manifest& manifest,
   return parse_config<RunConfig>(to_yaml(config), where, overrides).config;
 }
 
-RunPaths paths_of(const Manifest& manifest) {
-  return {manifest.directory + "/../.."};  // RUN/checkpoints/step-...
-}
+RunPaths paths_of(const Manifest& manifest) { return run_of_checkpoint(manifest.directory); }
 
 // A checkpoint is not tied to the device that it was trained on.
 Device device_for(const std::string& command, const RunConfig& config) {
@@ -64,6 +64,9 @@ std::unique_ptr<Tokenizer> saved_tokenizer(const Manifest& manifest, const RunCo
 }
 
 std::string find_checkpoint(const std::string& command, const std::string& path) {
+  if (!path_exists(path + "/manifest.json") && !path_exists(RunPaths{path}.checkpoints()))
+    if (const std::string hint = import_hint(path); !hint.empty())
+      throw_error(ErrorKind::kMissingInput, concat(command, ": ", path, ": ", hint));
   ORTHANT_CHECK(access(path.c_str(), R_OK) == 0, kMissingInput, command, ": ", path,
                 " does not exist; want a run directory, such as runs/quickstart");
   if (access((path + "/manifest.json").c_str(), R_OK) == 0) return path;
@@ -97,6 +100,13 @@ WeightSource weights_with(const std::string& command, const std::string& path, S
   StoredAdapter adapter = open_adapter(command, path, saved.config);
   if (is_first) warn_of_other_base(adapter, saved.manifest);
   saved.config.lora = adapter.lora;
+  Checksum sum;
+  for (const auto& [name, shape] : adapter.tensors) {
+    const Tensor tensor = adapter.read(name);
+    sum.update(name.data(), name.size());
+    sum.update(tensor.data(), static_cast<size_t>(tensor.bytes()));
+  }
+  saved.adapter = sum.hex();
   return adapted_weights(saved.manifest, stored_weights(std::move(adapter)));
 }
 

@@ -20,6 +20,7 @@ struct SavedModel {
   std::unique_ptr<Tokenizer> tokenizer;
   std::vector<int32_t> begin;    // tokens that every text begins with
   std::vector<int32_t> end_ids;  // that end one, beside the tokenizer's end of a document
+  std::string adapter;           // XXH3-128 of adapters from elsewhere, "" without
 };
 
 // The tokenizer that a checkpoint's run kept beside its checkpoints.

@@ -59,12 +59,15 @@ class ReadVisitor : public FieldVisitor {
     if (node) {
       const bool known = rule.choices.empty() || std::find(rule.choices.begin(), rule.choices.end(),
                                                            node->scalar) != rule.choices.end();
+      if (!known && rule.why_not) {
+        faults_.add(node->place, join_path(path_, name),
+                    concat(rule.why_not(node->scalar), "; want ", wanted(rule)));
+        return;
+      }
       if (!known) {
         const std::string near = nearest_name_in(node->scalar, rule.choices);
         complain(name, *node, wanted(rule),
-                 rule.why_not   ? rule.why_not(node->scalar)
-                 : near.empty() ? ""
-                                : concat("did you mean '", near, "'?"));
+                 near.empty() ? "" : concat("did you mean '", near, "'?"));
         return;
       }
       value = rule.path ? home_expanded(name, *node) : node->scalar;

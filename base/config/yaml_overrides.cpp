@@ -19,7 +19,10 @@ std::vector<std::string> split_path(const std::string& path, const YamlPlace& pl
     } else if (word) {
       parts.back() += c;
     } else {
-      refuse_yaml(place, concat("a key has letters, digits, '_' and '-', got '", path, "'"));
+      const std::string hint =
+          c == '[' ? "; an item of a list is given by its number from 0, as in data.train.0.weight"
+                   : "";
+      refuse_yaml(place, concat("a key has letters, digits, '_' and '-', got '", path, "'", hint));
     }
   }
   const bool gap = std::any_of(parts.begin(), parts.end(), [](auto& part) { return part.empty(); });

@@ -127,7 +127,12 @@ generation: {{samples: 0}}
         self.assertLess(self.loss(), 3.0)
         self.assertIn("max_position_embeddings: 2048", (self.dir / "run/config.yaml").read_text())
         self.check(orthant("pretrain", self.config(), f"model.from={self.dir}/stories", f"run.dir={self.dir}/other", "model.hidden_size=32"),
-                   65, "model.embed_tokens.weight")
+                   64, "model.hidden_size: 32, and the base has 64", "model.embed_tokens.weight is [512, 64], and would be [512, 32]")
+        shutil.copytree(STORIES, self.dir / "folder")
+        self.check(orthant("pretrain", self.config(", num_hidden_layers: 4, rope_theta: 20000"), f"run.dir={self.dir}/fourth"),
+                   64, "model.num_hidden_layers: 4, and the base has 5")
+        self.assertFalse((self.dir / "fourth").exists())  # before the import
+        shutil.rmtree(self.dir / "folder")
         self.check(orthant("pretrain", self.config(), f"run.dir={self.dir}/third"), 66, "folder does not exist")
 
 

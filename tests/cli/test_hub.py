@@ -69,7 +69,7 @@ class Hub(CliTest):
         scored = [json.loads(line) for line in out.read_text().splitlines()]
         self.assertEqual(scored[1]["ids"], lines[1]["tokens"])
         self.assertEqual(scored[0]["ids"][0], 1)  # the first token
-        values = [p for line in scored for p in line["log_probs"]]
+        values = [p for line in scored for p in line.get("log_probs", [])]
         loss = -sum(values) / len(values)
         # 53 bytes of the text, and what the tokens stand for: the space before a document is no text.
         self.assertIn(f"predicted tokens {len(values)}, bytes {53 + len('Once upon a time')}", done.out)
@@ -119,7 +119,8 @@ class Hub(CliTest):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertEqual(len(done.stdout.splitlines()), 2, done.stdout)
         self.assertTrue(done.stdout.startswith(", there was"), done.stdout)
-        self.check(orthant("chat", self.imported()), 66, "came without a chat template")
+        done = self.check(orthant("chat", self.imported()), 66, "came without a chat template", f"{self.dir}/stories/hub/chat_template.jinja")
+        self.assertNotIn("/..", done.err)
 
     def test_a_chat_template_that_cannot_be_used_is_warned_of(self):
         folder = self.dir / "chatty"
@@ -165,8 +166,33 @@ class Hub(CliTest):
         self.check(orthant("import", broken, self.dir / "none"), 65, "broken.gguf: tensor output.weight", "ends at byte")
         self.assertFalse((self.dir / "none").exists())
 
+    def test_what_is_no_model_is_told_what_it_is(self):
+        refused = lambda path, *words, code=66: self.check(orthant("import", path, self.dir / "run"), code, *words)
+        refused(STORIES / "model.safetensors", "is a file of weights; give the folder that it is in")
+        refused("SomeOrg/SomeModel", "SomeOrg/SomeModel: does not exist", "hf download SomeOrg/SomeModel")
+        folder = self.dir / "folder"
+        folder.mkdir()
+        (folder / "adapter_config.json").write_text("{}")
+        refused(folder, "is an adapter to a model")
+        shutil.rmtree(folder)
+        shutil.copytree(STORIES, folder)
+        (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+        refused(folder, "has 1 .safetensors file, and not model.safetensors.index.json")
+        (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n")
+        refused(folder, "model.safetensors: is a Git LFS pointer", "git lfs pull", code=65)
+        for size in (20, 1000, 100_000):
+            (folder / "model.safetensors").write_bytes((STORIES / "model.safetensors").read_bytes()[:size])
+            refused(folder, "the file was cut: fetch it again", code=65)
+        for size in (60, 3000, 20_000):
+            (self.dir / "cut.gguf").write_bytes((ROOT / "tests/golden/gguf/tiny_llama.gguf").read_bytes()[:size])
+            refused(self.dir / "cut.gguf", "was cut", "fetch it again", code=65)
+        (self.dir / "text").write_text("")
+        done = self.check(orthant("import", STORIES, self.dir / "text/run"), 73, "text")
+        self.assertNotIn("run.dir", done.err)
+        self.assertFalse((self.dir / "run").exists())
+
     def test_bad_folders_leave_nothing_behind(self):
-        self.check(orthant("import", self.dir / "none", self.dir / "run"), 66, "config.json")
+        self.check(orthant("import", self.dir / "none", self.dir / "run"), 66, "does not exist")
         folder = self.dir / "broken"
         shutil.copytree(STORIES, folder)
         os.truncate(folder / "model.safetensors", 100_000)

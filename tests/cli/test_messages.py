@@ -15,7 +15,10 @@ class CommandLine(CliTest):
         self.check(orthant("pretran", "x.yaml"), 2, "pretran", "did you mean 'pretrain'", "--help")
 
     def test_unknown_option(self):
-        self.check(orthant("pretrain", self.config(), "--dryrun"), 2, "--dryrun")
+        self.check(orthant("pretrain", self.config(), "--dryrun"), 2, "--dryrun", "did you mean --dry-run?", "see orthant pretrain --help")
+        self.check(orthant("generate", "x", "--temprature=1"), 2, "did you mean --temperature?", "see orthant generate --help")
+        self.check(orthant("inspect", "corpus"), 2, "see orthant inspect corpus --help")
+        self.check(orthant("launch", "-n", "2", "--", "generate", "x", "--temprature=1"), 2, "did you mean --temperature?")
 
     def test_no_command(self):
         self.check(orthant(), 2, "subcommand")
@@ -38,6 +41,7 @@ class CommandLine(CliTest):
         self.check(orthant("pretrain", self.config(), "optimizer.learning_rate"), 64, "optimizer.learning_rate")
         self.check(orthant("pretrain", self.config(), "optimizer.learning_rate=fast"), 64, "command line", "fast")
         self.check(orthant("pretrain", self.config(), "optimizer.learning_rat=1"), 64, "did you mean", "learning_rate")
+        self.check(orthant("pretrain", self.config(), "data.train[0].weight=1"), 64, "data.train.0.weight")
 
     def test_bytes_of_an_override_that_could_not_be_saved(self):
         for override in (b"run.dir=" + os.fsencode(self.dir) + b"/caf\xe9", b"generation.prompt=\xff"):

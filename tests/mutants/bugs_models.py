@@ -42,7 +42,7 @@ MUTANTS = [
            target="orthant", filter="test_generate.py Generate.test_log_probabilities_are_those_of_evaluate_to_the_bit"),
     Mutant("a base's keys stand over the run's", "merged", "entry_of(under, entry.key) = entry;", "if (!under.find(entry.key)) entry_of(under, entry.key) = entry;",
            target="orthant", filter="test_generate.py From.test_a_run_begins_with_another_run_and_stands_over_what_it_says"),
-    Mutant("a run that goes on asks for its base", "read_base", "if (path_exists(own.config()))", "if (path_exists(from) && path_exists(own.config()))",
+    Mutant("a run that goes on asks for its base", "read_base", "if (path_exists(own.config()) && ", "if (path_exists(config.model.from) && path_exists(own.config()) && ",
            target="orthant", filter="test_generate.py From.test_a_run_begins_with_a_published_model_and_goes_on_without_it"),
     Mutant("the end of a sequence is written too", "DecodeRun::take",
            "      if (token < 0) continue;\n", "", filter="Decoding*"),

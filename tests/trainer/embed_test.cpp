@@ -61,7 +61,7 @@ class Embed : public ::testing::Test {
     return sum;
   }
   std::vector<nlohmann::json> embedded(const std::string& lines, EmbedOptions options = {}) {
-    options.data = write_file("docs.jsonl", lines);
+    options.documents.data = write_file("docs.jsonl", lines);
     options.output = test_folder() + "/out.jsonl";
     totals_ = embed_file(saved_, options);
     std::vector<nlohmann::json> result;
@@ -76,7 +76,7 @@ class Embed : public ::testing::Test {
 
 constexpr const char* kLines =
     "{\"text\": \"Once upon a time\", \"id\": \"first\"}\n\n"
-    "{\"tokens\": [1, 403, 407, 261, 378], \"id\": 7}\n{\"text\": \"\"}\n";
+    "{\"tokens\": [1, 403, 407, 261, 378], \"id\": 7}\n{\"text\": \"a\"}\n";
 
 TEST_F(Embed, WritesTheMeanOfTheTrainingPassInFullPrecision) {
   const auto lines = embedded(kLines);
@@ -91,10 +91,9 @@ TEST_F(Embed, WritesTheMeanOfTheTrainingPassInFullPrecision) {
   EXPECT_EQ(lines[1]["id"], 7);
   EXPECT_EQ(lines[1]["line"], 3);
   EXPECT_FALSE(lines[2].contains("id"));
-  // Of an empty text there is the token that every text begins with.
-  EXPECT_EQ(lines[2]["embedding"].get<Values>(), sum_of(saved_.begin, 0, 1));
   EXPECT_EQ(totals_.documents, 3);
-  EXPECT_EQ(totals_.tokens, std::ssize(ids) + 5 + 1);
+  EXPECT_EQ(totals_.tokens, std::ssize(ids) + 5 + std::ssize(saved_.begin) +
+                                std::ssize(saved_.tokenizer->encode("a")));
 }
 
 TEST_F(Embed, PoolsAndNormalizesAsAsked) {
@@ -109,6 +108,15 @@ TEST_F(Embed, PoolsAndNormalizesAsAsked) {
   const double length =
       std::sqrt(std::inner_product(plain.begin(), plain.end(), plain.begin(), 0.0));
   for (size_t i = 0; i < unit.size(); ++i) EXPECT_NEAR(unit[i] * length, plain[i], 1e-12);
+}
+
+TEST_F(Embed, LeavesOutBadLinesWhereItIsAskedTo) {
+  const DocumentOptions documents{
+      .data = write_file("docs.jsonl", "{\"text\": \"\"}\n{\"text\": \"a\"}\n{\n[1]\n"),
+      .bad_lines = BadLines::kSkip};
+  for (const char* name : {"/out.jsonl", "/out.h5"})
+    EXPECT_EQ(
+        embed_file(saved_, {.documents = documents, .output = test_folder() + name}).documents, 1);
 }
 
 // In windows: every token once, with half a window before it at least.
@@ -130,6 +138,7 @@ TEST_F(Embed, ReadsLongDocumentsInWindows) {
 TEST_F(Embed, WritesAllOrNothing) {
   const std::vector<std::pair<std::string, std::string>> bad = {
       {"{\"tokens\": []}", "docs.jsonl:3: an empty document"},
+      {"{\"text\": \"\"}", "docs.jsonl:3: an empty document"},
       {"{\"x\": 1}", "docs.jsonl:3: want text, tokens or messages"},
       {"{\"tokens\": [512]}", "docs.jsonl:3: tokens: want ids below 512, got 512"}};
   for (const char* output : {"out.jsonl", "out.h5"})
@@ -137,11 +146,12 @@ TEST_F(Embed, WritesAllOrNothing) {
       const std::string data = write_file("docs.jsonl", "{\"text\": \"a\"}\n\n" + line + "\n");
       const std::string path = write_file(output, "older");
       expect_error(ErrorKind::kData, {words},
-                   [&] { embed_file(saved_, {.data = data, .output = path}); });
+                   [&] { embed_file(saved_, {.documents = {.data = data}, .output = path}); });
       EXPECT_EQ(read_bytes(path), "older");
     }
   expect_error(ErrorKind::kUsage, {"out.npy", ".jsonl or .h5"}, [&] {
-    embed_file(saved_, {.data = write_file("docs.jsonl", kLines), .output = "out.npy"});
+    embed_file(saved_,
+               {.documents = {.data = write_file("docs.jsonl", kLines)}, .output = "out.npy"});
   });
   for ([[maybe_unused]] const auto& entry : std::filesystem::directory_iterator(test_folder()))
     EXPECT_EQ(entry.path().string().find(".tmp"), std::string::npos) << entry.path();

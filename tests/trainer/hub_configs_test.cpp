@@ -160,11 +160,14 @@ TEST(HubConfigs, TheFamilyIsSaidOnceOrTwiceButNotTwoWays) {
   EXPECT_THAT(fault(experts + "moe_intermediate_size: 8, model_type: llama"),
               HasSubstr("model.n_routed_experts: a llama model has none, got 4"));
   EXPECT_THAT(fault("model_type: unheard_of"),
-              HasSubstr("f.yaml:4:21: model.model_type: want one of custom, llama, mistral, "
-                        "mixtral, deepseek_v2, deepseek_v3, kimi_k2, glm4_moe, "
-                        "glm4_moe_lite, qwen2, qwen3, qwen3_moe, olmoe, minimax_m2, got "
-                        "'unheard_of'; what this name implies is not known here; to "
-                        "build what the other keys say, leave model_type and architectures out"));
+              HasSubstr("f.yaml:4:21: model.model_type: what unheard_of implies is not known "
+                        "here; where its blocks are those of another family, give that one's "
+                        "name; want one of custom, llama, mistral, mixtral, deepseek_v2, "
+                        "deepseek_v3, kimi_k2, glm4_moe, glm4_moe_lite, qwen2, qwen3, qwen3_moe, "
+                        "olmoe, minimax_m2"));
+  EXPECT_THAT(fault("model_type: gemma2"),
+              HasSubstr("f.yaml:4:21: model.model_type: gemma2 has four norms a layer, soft caps "
+                        "and GeGLU, which is not built; want one of custom, llama"));
 }
 
 TEST(HubConfigs, HeadsThatAreNormedAsOneAreNotShared) {

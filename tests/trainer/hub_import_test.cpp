@@ -247,8 +247,9 @@ TEST(HubImport, NumbersThatOverflowEndAnEvaluation) {
   import_model({.folder = folder.write(), .run_dir = run()});
   write_file("data.jsonl", "{\"tokens\": [1, 2, 3]}\n");
   const SavedModel saved = load_saved_model("test", run(), "");
-  expect_error(ErrorKind::kNumeric, {"data.jsonl:1", "no probability"},
-               [&] { evaluate_file(saved, {.data = test_folder() + "/data.jsonl"}); });
+  expect_error(ErrorKind::kNumeric, {"data.jsonl:1", "no probability"}, [&] {
+    evaluate_file(saved, {.documents = {.data = test_folder() + "/data.jsonl"}});
+  });
 }
 
 TEST(HubImport, AnyLongestSequenceIsPlannedWithoutItsTable) {

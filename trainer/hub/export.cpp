@@ -11,12 +11,14 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "checkpoint/file_io.h"
+#include "checkpoint/new_folder.h"
 #include "checkpoint/reader.h"
 #include "trainer/finetune_config.h"
 #include "trainer/hub/hub_folder.h"
 #include "trainer/hub/hub_model.h"
 #include "trainer/hub/peft_export.h"
 #include "trainer/run/run_dir.h"
+#include "trainer/run/work_progress.h"
 #include "trainer/saved_model.h"
 #include "trainer/training_state.h"
 
@@ -103,7 +105,10 @@ std::vector<CheckpointTensor> load(const Manifest& manifest, const std::vector<I
 class FolderWriter {
  public:
   FolderWriter(const Manifest& manifest, std::string folder, std::vector<Item> items)
-      : manifest_(manifest), folder_(std::move(folder)), items_(std::move(items)) {}
+      : manifest_(manifest),
+        folder_(std::move(folder)),
+        items_(std::move(items)),
+        progress_({.command = "export", .noun = "tensor", .total = std::ssize(items_)}) {}
 
   void write(int64_t shard_bytes) {
     const auto parts = cut(items_, shard_bytes);
@@ -140,7 +145,10 @@ class FolderWriter {
       for (int64_t bytes = 0; last < end && (last == i || bytes < kBatchBytes); ++last)
         bytes += items_[last].bytes();
       const std::vector<CheckpointTensor> loaded = load(manifest_, items_, i, last);
-      for (size_t k = i; k < last; ++k) append(items_[k], loaded[k - i].data, file);
+      for (size_t k = i; k < last; ++k) {
+        append(items_[k], loaded[k - i].data, file);
+        progress_.at(static_cast<int64_t>(k) + 1);
+      }
       i = last;
     }
     file.finish();
@@ -171,6 +179,7 @@ class FolderWriter {
   std::vector<Item> items_;
   std::map<std::string, std::string> file_of_;
   int64_t files_ = 0;
+  WorkProgress progress_;
 };
 
 // The folder is what an import would take, and holds what was meant.
@@ -189,10 +198,6 @@ void check_folder(const std::string& folder, const std::vector<Item>& items) {
     ORTHANT_CHECK(xxh3_128_hex(bytes.data(), bytes.size()) == item.checksum, kData, folder,
                   ": tensor ", item.name, ": other bytes are read than were written");
   }
-}
-
-std::string run_dir_of(const std::string& checkpoint) {
-  return std::filesystem::path(checkpoint).parent_path().parent_path().string();
 }
 
 // Behind the last, trained or kept.
@@ -214,32 +219,32 @@ ExportResult export_model(const ExportOptions& options) {
       parse_any_run_config(manifest.configuration, manifest.directory + "/manifest.json");
   if (config.lora.is_on()) return export_adapter(options, manifest);
   const DType dtype = config.precision == DType::kBF16 ? DType::kBF16 : DType::kF32;
-  const RunPaths run{run_dir_of(manifest.directory)};
+  const RunPaths run = run_of_checkpoint(manifest.directory);
   const TokenIds ids = path_exists(run.hub() + "/config.json")
                            ? token_ids_of(run.hub())
                            : token_ids_of(*saved_tokenizer(manifest, config));
   const std::string text =
       hub_config_text(config.model, dtype, extra_layers(manifest, config.model), ids);
-  ORTHANT_CHECK(list_directory(options.folder).empty(), kCannotWrite, options.folder,
-                ": is not empty; give a folder that is not there yet");
-  make_folders(options.folder);
+  NewFolder made(options.folder);
+  const std::string& folder = made.temporary();
   // As they came with the model, or as the run kept its tokenizer.
   for (const char* name : kHubFiles)
     for (const std::string& kept : {run.hub() + "/" + name, run.file(name)})
-      if (path_exists(kept) && !path_exists(options.folder + "/" + name))
-        std::filesystem::copy_file(kept, options.folder + "/" + name);
-  replace_file(options.folder + "/config.json", text);
+      if (path_exists(kept) && !path_exists(folder + "/" + name))
+        std::filesystem::copy_file(kept, folder + "/" + name);
+  replace_file(folder + "/config.json", text);
   const HubConfig outside = parse_hub_config(
       text, {.label = options.folder + "/config.json", .name = "export", .tokenizer = "byte"});
-  FolderWriter writer(manifest, options.folder, items_of(manifest, config, outside.config.model));
+  FolderWriter writer(manifest, folder, items_of(manifest, config, outside.config.model));
   writer.write(options.shard_bytes);
-  check_folder(options.folder, writer.items());
+  check_folder(folder, writer.items());
   ExportResult result{.tensors = std::ssize(writer.items()),
                       .files = writer.files(),
                       .family = outside.config.model.model_type};
   for (const Item& item : writer.items()) result.bytes += item.bytes();
   for (const char* name : {"/tokenizer.json", "/tokenizer.model"})
-    result.has_tokenizer = result.has_tokenizer || path_exists(options.folder + name);
+    result.has_tokenizer = result.has_tokenizer || path_exists(folder + name);
+  made.commit();
   return result;
 }
 

@@ -10,7 +10,7 @@ namespace orthant {
 
 struct ExportOptions {
   std::string model;   // a run directory, or one of its checkpoints
-  std::string folder;  // made; must be empty or not there
+  std::string folder;  // made; must be empty or not there; appears complete or not at all
   int64_t shard_bytes = int64_t{5} * 1000 * 1000 * 1000;
 };
 struct ExportResult {

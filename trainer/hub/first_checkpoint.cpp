@@ -11,6 +11,7 @@
 #include "checkpoint/directory.h"
 #include "checkpoint/file_io.h"
 #include "checkpoint/safetensors.h"
+#include "trainer/run/work_progress.h"
 
 namespace orthant {
 namespace {
@@ -37,7 +38,7 @@ std::vector<std::vector<FirstTensor>> files_of(std::vector<FirstTensor> tensors,
 
 // Writes one file of the checkpoint and enters it in the manifest.
 void write_file(const std::string& directory, const std::vector<FirstTensor>& tensors,
-                int64_t index, Manifest& manifest) {
+                int64_t index, Manifest& manifest, WorkProgress& progress) {
   std::vector<SafetensorsEntry> entries;
   for (const FirstTensor& tensor : tensors)
     entries.push_back({.name = tensor.name, .dtype = tensor.dtype, .shape = tensor.shape});
@@ -57,6 +58,7 @@ void write_file(const std::string& directory, const std::vector<FirstTensor>& te
          .dtype = tensor.dtype,
          .global_shape = tensor.shape,
          .slices = {{index, std::move(whole), xxh3_128_hex(bytes.data(), bytes.size())}}});
+    progress.at(std::ssize(manifest.tensors));
   }
   file.finish();
   manifest.files.push_back({name, file.total_bytes(), file.checksum()});
@@ -65,14 +67,16 @@ void write_file(const std::string& directory, const std::vector<FirstTensor>& te
 }  // namespace
 
 void check_new_run(const RunPaths& paths) {
-  ORTHANT_CHECK(list_steps(paths.checkpoints()).empty() && !path_exists(paths.config()),
-                kCannotWrite, paths.dir,
+  ORTHANT_CHECK(!path_exists(paths.checkpoints()) && !path_exists(paths.config()), kCannotWrite,
+                paths.dir,
                 ": is a run already; give a directory that is not there yet, or remove it");
 }
 
 Manifest write_first_checkpoint(const std::string& command, const RunPaths& paths,
                                 Manifest manifest, std::vector<FirstTensor> tensors,
                                 int64_t shard_bytes) {
+  WorkProgress progress(
+      {.command = command, .noun = "tensor", .total = std::ssize(tensors)});
   const std::vector<std::vector<FirstTensor>> files = files_of(std::move(tensors), shard_bytes);
   manifest.step = 0;
   manifest.world_size = std::ssize(files);
@@ -82,7 +86,7 @@ Manifest write_first_checkpoint(const std::string& command, const RunPaths& path
   remove_temporaries(paths.checkpoints());
   make_folders(directory);
   for (size_t i = 0; i < files.size(); ++i) {
-    write_file(directory, files[i], static_cast<int64_t>(i), manifest);
+    write_file(directory, files[i], static_cast<int64_t>(i), manifest, progress);
     if (files.size() > 1) log::info(command, ": file ", i + 1, " of ", files.size(), " is written");
   }
   std::sort(manifest.tensors.begin(), manifest.tensors.end(),

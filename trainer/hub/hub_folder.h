@@ -12,6 +12,8 @@ namespace orthant {
 
 // In a manifest's `extra`: the folder that its weights are of, bit by bit.
 inline constexpr const char* kImportedKey = "imported_from";
+// Likewise: what tells that folder, as it was, from others (source_of in trainer/hub/import.h).
+inline constexpr const char* kSourceKey = "imported_source";
 
 // Whether the model's texts begin with its bos token: as tokenizer_config.json says, or
 // tokenizer.json, or as SentencePiece models of transformers do.

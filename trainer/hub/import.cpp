@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "checkpoint/directory.h"
 #include "checkpoint/file_io.h"
-#include "checkpoint/reader.h"
+#include "checkpoint/new_folder.h"
 #include "data/chat_template_files.h"
 #include "data/tokenizer.h"
 #include "trainer/hub/first_checkpoint.h"
@@ -18,6 +18,7 @@
 #include "trainer/hub/hub_model.h"
 #include "trainer/hub/wider.h"
 #include "trainer/run/run_dir.h"
+#include "trainer/run/work_progress.h"
 #include "trainer/training_state.h"
 
 namespace orthant {
@@ -83,7 +84,9 @@ Manifest write_checkpoint(const HubModel& model, const ImportOptions& options,
   Manifest manifest{.run_id = model.hub().config.run.name,
                     .layout = "imported",
                     .configuration = to_yaml(model.hub().config),
-                    .extra = {{"tokenizer", tokenizer.name()}, {kImportedKey, options.folder}}};
+                    .extra = {{"tokenizer", tokenizer.name()},
+                              {kImportedKey, options.folder},
+                              {kSourceKey, source_of(options)}}};
   if (begins_with_bos(model.published(), tokenizer))
     manifest.extra[kBeginKey] = std::to_string(tokenizer.special_ids().bos);
   return write_first_checkpoint("import", paths, std::move(manifest), tensors_of(model),
@@ -95,6 +98,16 @@ void keep_files(const PublishedModel& published, const RunPaths& paths) {
   make_folders(paths.hub());
   for (const auto& [name, content] : published.files)
     replace_file(paths.hub() + "/" + name, content);
+}
+
+Manifest write_run(const HubModel& model, const ImportOptions& options, const Tokenizer& tokenizer,
+                   const RunPaths& paths) {
+  keep_files(model.published(), paths);
+  for (const ModelFile& file : tokenizer.model_files())
+    replace_file(paths.file(file.name), file.content);
+  Manifest manifest = write_checkpoint(model, options, tokenizer, paths);
+  replace_file(paths.config(), to_yaml(model.hub().config));
+  return manifest;
 }
 
 // The run is of use without its template, so this refuses nothing.
@@ -109,8 +122,13 @@ void check_chat_template(const RunPaths& paths) {
 
 }  // namespace
 
+std::string source_of(const ImportOptions& options) {
+  return identity_of(options.folder) + (options.predicts_further ? ", and predicts further" : "");
+}
+
 ImportResult import_model(const ImportOptions& options) {
   const RunPaths paths{options.run_dir};
+  check_new_run(paths);
   PublishedModel published = open_published(options.folder);
   const std::string tokenizer_path = published.is_gguf ? paths.hub() : options.folder;
   const HubModel model(std::move(published), tokenizer_path, options.predicts_further);
@@ -120,26 +138,14 @@ ImportResult import_model(const ImportOptions& options) {
   ORTHANT_CHECK(tokenizer->vocab_size() <= vocab, kData, options.folder, ": its tokenizer has ",
                 tokenizer->vocab_size(), " tokens, and ", model.published().described_by,
                 " a vocabulary of ", vocab);
-  check_new_run(paths);
-  const bool is_new = !path_exists(options.run_dir);
-  ImportResult result;
-  try {
-    create_run_dir(paths);
-    const RunLock lock(paths);
-    keep_files(model.published(), paths);
-    for (const ModelFile& file : tokenizer->model_files())
-      replace_file(paths.file(file.name), file.content);
-    const Manifest manifest = write_checkpoint(model, options, *tokenizer, paths);
-    replace_file(paths.config(), to_yaml(model.hub().config));
-    result.tensors = std::ssize(model.tensors());
-    result.bytes = manifest.bytes();
-  } catch (...) {
-    if (is_new) remove_tree(options.run_dir);
-    throw;
-  }
+  NewFolder folder(options.run_dir);
+  const Manifest manifest = write_run(model, options, *tokenizer, {folder.temporary()});
+  folder.commit();
   check_chat_template(paths);
+  ImportResult result{.tensors = std::ssize(model.tensors()),
+                      .bytes = manifest.bytes(),
+                      .checkpoint = paths.checkpoints() + "/" + step_name(0)};
   for (const ImportTensor& tensor : model.tensors()) result.parameters += tensor.shape.numel();
-  result.checkpoint = paths.checkpoints() + "/" + step_name(0);
   return result;
 }
 

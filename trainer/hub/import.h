@@ -9,7 +9,7 @@ namespace orthant {
 
 struct ImportOptions {
   std::string folder;                      // with config.json and weights, or a GGUF file
-  std::string run_dir;                     // made; must not hold a checkpoint yet
+  std::string run_dir;                     // made; must be empty or not there
   int64_t shard_bytes = int64_t{4} << 30;  // of a file of weights, at most where tensors allow
   // The layer for multi-token prediction becomes the model's, to be trained; else its tensors are
   // kept for an export.
@@ -20,10 +20,14 @@ struct ImportResult {
   std::string checkpoint;  // its directory
 };
 // Writes config.yaml, the tokenizer and a checkpoint of step 0; what export needs of the folder is
-// kept under hub/.  Memory: the largest tensor.  Nothing is left behind where it fails.  A weight
-// that is no number is refused; a chat template that cannot be parsed is warned of.
-// Error(kMissingInput, kConfig, kData) of the folder (HubModel), Error(kCannotWrite) of the
-// directory.  Not collective: one process.
+// kept under hub/.  Memory: the largest tensor.  The directory appears complete or not at all
+// (checkpoint/new_folder.h).  A weight that is no number is refused; a chat template that cannot be
+// parsed is warned of.  Error(kMissingInput, kConfig, kData) of the folder (HubModel),
+// Error(kCannotWrite) of the directory.  Not collective: one process.
 ImportResult import_model(const ImportOptions& options);
+
+// What tells the import that these options mean from others; it stands in the manifest's `extra`
+// under kSourceKey.
+std::string source_of(const ImportOptions& options);
 
 }  // namespace orthant

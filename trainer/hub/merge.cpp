@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/parallel_for.h"
 #include "checkpoint/file_io.h"
+#include "checkpoint/new_folder.h"
 #include "checkpoint/reader.h"
 #include "trainer/adapters.h"
 #include "trainer/finetune_config.h"
@@ -240,29 +241,23 @@ MergeResult merge_model(const MergeOptions& options) {
   config.model.from = "";
   config.model.adapters.clear();
   if (result.was_untied) config.model.tie_word_embeddings = false;
-  const RunPaths paths{options.run_dir};
-  check_new_run(paths);
-  const bool is_new = !path_exists(options.run_dir);
-  try {
-    create_run_dir(paths);
-    const RunLock lock(paths);
-    keep_files({parts.manifest.directory + "/../.."}, paths);
-    result.tensors =
-        std::ssize(write_first_checkpoint("merge", paths, head_of(parts, to_yaml(config)),
-                                          merged.take_tensors(), options.shard_bytes)
-                       .tensors);
-    replace_file(paths.config(), to_yaml(config));
-    // One model after the other is in memory.
-    const std::vector<double> apart = logits_of(options.model, options.adapter);
-    const std::vector<double> whole = logits_of(options.run_dir, "");
-    for (size_t i = 0; i < apart.size(); ++i) {
-      result.difference = std::max(result.difference, std::abs(apart[i] - whole[i]));
-      result.largest = std::max(result.largest, std::abs(apart[i]));
-    }
-  } catch (...) {
-    if (is_new) remove_tree(options.run_dir);
-    throw;
+  check_new_run({options.run_dir});
+  NewFolder folder(options.run_dir);
+  const RunPaths paths{folder.temporary()};
+  keep_files({parts.manifest.directory + "/../.."}, paths);
+  result.tensors =
+      std::ssize(write_first_checkpoint("merge", paths, head_of(parts, to_yaml(config)),
+                                        merged.take_tensors(), options.shard_bytes)
+                     .tensors);
+  replace_file(paths.config(), to_yaml(config));
+  // One model after the other is in memory.
+  const std::vector<double> apart = logits_of(options.model, options.adapter);
+  const std::vector<double> whole = logits_of(paths.dir, "");
+  for (size_t i = 0; i < apart.size(); ++i) {
+    result.difference = std::max(result.difference, std::abs(apart[i] - whole[i]));
+    result.largest = std::max(result.largest, std::abs(apart[i]));
   }
+  folder.commit();
   return result;
 }
 

@@ -33,4 +33,12 @@ struct PublishedModel {
 // Error(kMissingInput): no config.json, no weights; Error(kData): what is malformed.
 PublishedModel open_published(const std::string& path);
 
+// What to say of a path that holds no run: that it is a published model, or that its import was
+// interrupted, and what to do; "" where it is neither.
+std::string import_hint(const std::string& path);
+
+// What tells the model under a path, as it is now, from others: the path, and the names, sizes and
+// times of its files.
+std::string identity_of(const std::string& path);
+
 }  // namespace orthant

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <filesystem>
 #include <functional>
 
 #include "base/durable_file.h"
@@ -27,6 +28,16 @@ std::string RunPaths::log_file(int rank) const {
   std::string number = std::to_string(rank);
   if (number.size() < 5) number.insert(0, 5 - number.size(), '0');
   return concat(dir, "/logs/rank-", number, ".log");
+}
+
+RunPaths run_of_checkpoint(const std::string& checkpoint) {
+  namespace fs = std::filesystem;
+  const fs::path up = fs::path(checkpoint) / ".." / "..";
+  // Only the file system knows where a link goes.
+  if (fs::is_symlink(checkpoint)) return {up.string()};
+  std::string dir = up.lexically_normal().string();
+  while (dir.size() > 1 && dir.ends_with('/')) dir.pop_back();
+  return {dir};
 }
 
 void create_run_dir(const RunPaths& paths) {

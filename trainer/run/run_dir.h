@@ -23,6 +23,9 @@ struct RunPaths {
   std::string log_file(int rank) const;  // logs/rank-00003.log
 };
 
+// The run that a checkpoint, RUN/checkpoints/step-..., is of.
+RunPaths run_of_checkpoint(const std::string& checkpoint);
+
 // Makes the directory with checkpoints/ and logs/, parents included, and proves that files can be
 // written there.  Rank 0 calls it; safe to repeat.
 void create_run_dir(const RunPaths& paths);
