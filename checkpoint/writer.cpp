@@ -259,8 +259,7 @@ void CheckpointWriter::State::start_commit(const std::vector<std::string>& resul
   for (const std::string& result : results) committed_bytes += shard_result_from(result).bytes;
   if (world.rank() != 0) return;  // its task stays done
   try {
-    task.start([job = CommitJob{directory, id, options.keep, kept_step,
-                                  make_manifest(results)}](
+    task.start([job = CommitJob{directory, id, options.keep, kept_step, make_manifest(results)}](
                    const std::atomic<bool>&) { return commit_checkpoint(job); });
   } catch (const std::exception& error) {
     task.set_failed(error.what());

@@ -31,7 +31,8 @@ int run(Embed& command) {
   check_output("embed: --output", options.output, {documents.data});
   WorkProgress progress({"embed", "line", count_lines(documents.data)});
   options.progress = [&](const EmbedTotals& t, int64_t lines) { progress.at(lines, t.tokens); };
-  const SavedModel model = load_saved_model("embed", command.model, command.precision, command.adapter);
+  const SavedModel model =
+      load_saved_model("embed", command.model, command.precision, command.adapter);
   const EmbedTotals totals = embed_file(model, options);
   log::info("embed: ", options.output, ": ", counted(totals.documents, "vector"), " of ",
             model.config.model.hidden_size, " numbers, ", with_thousands(totals.tokens), " tokens");

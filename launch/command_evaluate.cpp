@@ -56,7 +56,7 @@ int run(Evaluate& command) {
   options.progress = [&](const EvaluationTotals& t, int64_t lines) {
     progress.at(lines, t.tokens);
   };
-  const SavedModel model = 
+  const SavedModel model =
       load_saved_model("evaluate", command.model, command.precision, command.adapter);
   const std::string text = totals_text(evaluate_file(model, options));
   // Standard output has the one or the other.

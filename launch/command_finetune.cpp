@@ -24,13 +24,17 @@ struct Finetune {
 
 // What a run without a file is, key by key; options and overrides stand over it.
 const std::vector<std::string>& defaults() {
-  static const std::vector<std::string> values = {
-      "run.name=finetune",           "lora.rank=8",
-      "batch.micro_batch_size=4",    "batch.global_batch_size=16",
-      "optimizer.learning_rate=2e-4", "optimizer.weight_decay=0",
-      "schedule.name=cosine",        "finetune.epochs=3",
-      "evaluation.interval=50",      "generation.temperature=0",
-      "generation.max_new_tokens=64"};
+  static const std::vector<std::string> values = {"run.name=finetune",
+                                                  "lora.rank=8",
+                                                  "batch.micro_batch_size=4",
+                                                  "batch.global_batch_size=16",
+                                                  "optimizer.learning_rate=2e-4",
+                                                  "optimizer.weight_decay=0",
+                                                  "schedule.name=cosine",
+                                                  "finetune.epochs=3",
+                                                  "evaluation.interval=50",
+                                                  "generation.temperature=0",
+                                                  "generation.max_new_tokens=64"};
   return values;
 }
 

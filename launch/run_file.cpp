@@ -63,8 +63,7 @@ std::string usable_device(const std::string& wanted, const std::string& where, c
 }
 
 RunFile run_file_of(RunConfig config, const ConfigSource& source, const std::string& path,
-                    const std::vector<std::string>& overrides, const Group& group,
-                    int world_size) {
+                    const std::vector<std::string>& overrides, const Group& group, int world_size) {
   std::vector<std::string> notes = source.notes;
   settle_own_directory(path, overrides, config, notes);
   const int ranks = world_size > 0 ? world_size : config.parallel.least_ranks();
@@ -86,8 +85,7 @@ FinetuneFile load_finetune_file(const std::string& path, const std::vector<std::
                                 const Group& group, int world_size) {
   LoadedConfig<FinetuneConfig> loaded = load_finetune_config(path, overrides);
   if (loaded.config.finetune.epochs > 0) {
-    ORTHANT_CHECK(loaded.config.run.max_steps == 0, kConfig,
-                  loaded.source.where("finetune.epochs"),
+    ORTHANT_CHECK(loaded.config.run.max_steps == 0, kConfig, loaded.source.where("finetune.epochs"),
                   ": want this or run.max_steps, got both");
     loaded.config.run.max_steps = 1;  // until the data is read
   }

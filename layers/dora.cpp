@@ -38,9 +38,7 @@ Tensor rows_of(const Parameter& weight, size_t expert, int64_t begin, int64_t co
   const int64_t rows = shape[-2], columns = shape[-1];
   const int64_t first = static_cast<int64_t>(expert) * rows + begin;
   const int64_t experts = shape.rank() == 3 ? shape[0] : 1;
-  return weight.value()
-      .view({experts * rows, columns})
-      .slice(first, first + count);
+  return weight.value().view({experts * rows, columns}).slice(first, first + count);
 }
 
 // Of each row of w, which is written to.
@@ -73,8 +71,7 @@ Magnitudes::Magnitudes(const LayerBuilder& build, const Parameter& base, std::ve
     weights_.push_back(&add_magnitudes(build, base, parts_[i], i));
 }
 
-void Magnitudes::add_square_sums(const Part& part, size_t expert,
-                                 std::vector<double>& sums) const {
+void Magnitudes::add_square_sums(const Part& part, size_t expert, std::vector<double>& sums) const {
   const int64_t rows = part.weights.front().shape[0];
   const Tensor w = rows_of(base_, expert, part.begin, rows).to(wide_of(base_.dtype())).clone();
   const Tensor a = rows_of(*part.a, expert, part.rank_begin, part.rank);

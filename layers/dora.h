@@ -20,8 +20,8 @@ class Magnitudes {
   // One part of a product and its adapter: the logical weights of all experts, or the one.
   struct Part {
     std::vector<LogicalTensor> weights;
-    int64_t begin = 0;                   // of its columns in the product's result
-    int64_t rank_begin = 0, rank = 0;    // of its rows in a
+    int64_t begin = 0;                 // of its columns in the product's result
+    int64_t rank_begin = 0, rank = 0;  // of its rows in a
     const Parameter *a = nullptr, *b = nullptr;
     double scale = 1.0;
     Replicas replicas = Replicas::kDense;  // of its magnitudes

@@ -9,8 +9,7 @@ Embedding::Embedding(const LayerBuilder& build, const std::string& name, int64_t
       own_(tensor_.part(vocab)),
       weight_(&add_matrix(build, name, width, {{name, vocab, own_}},
                           {.dtype = build.dtype, .tied = tied})) {
-  if (tied != Tied::kMirror)
-    adapter_ = EmbeddingAdapter::make(build, weight_->parameter(), own_);
+  if (tied != Tied::kMirror) adapter_ = EmbeddingAdapter::make(build, weight_->parameter(), own_);
 }
 
 Embedding::Embedding(const LayerBuilder& build, const std::string& name, int64_t vocab,

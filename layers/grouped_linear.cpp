@@ -28,9 +28,7 @@ GroupedLinear::GroupedLinear(const LayerBuilder& build, const std::string& stora
                               .device = build.device,
                               .logical = std::move(logical),
                               .replicas = Replicas::kExpert});
-  const Cut how = shard.num_parts == 1 ? Cut::kNone
-                  : cut == 0           ? Cut::kOutputs
-                                       : Cut::kInputs;
+  const Cut how = shard.num_parts == 1 ? Cut::kNone : cut == 0 ? Cut::kOutputs : Cut::kInputs;
   adapter_ = ProductAdapter::make(build, weight_->parameter(), how, by_part(parts.size()));
 }
 

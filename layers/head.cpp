@@ -19,9 +19,7 @@ Head::Head(const LayerBuilder& build, const std::string& name, int64_t vocab, in
       adapter_(LogitsAdapter::make(build, vocab, width, tensor_.part(vocab))) {}
 
 Head::Head(const LayerBuilder& build, const std::string& name, int64_t vocab, Parameter& weight)
-    : tensor_(build.tensor()),
-      vocab_(vocab),
-      weight_(&build.store.tie(name, weight)) {
+    : tensor_(build.tensor()), vocab_(vocab), weight_(&build.store.tie(name, weight)) {
   if (name == "lm_head")
     adapter_ = LogitsAdapter::make(build, vocab, weight.shape()[1], tensor_.part(vocab));
 }
@@ -41,9 +39,7 @@ HeadLoss Head::loss(const Var& x, const Tensor& labels, const Tensor& row_weight
   return head_loss(all, *weight_, labels, part, row_weights, adapter(all));
 }
 
-HeadAdapter Head::adapter(const Var& x) const {
-  return adapter_ ? adapter_->of(x) : HeadAdapter{};
-}
+HeadAdapter Head::adapter(const Var& x) const { return adapter_ ? adapter_->of(x) : HeadAdapter{}; }
 
 Tensor Head::logits(const Tensor& x) const {
   const NoGradScope no_grad;

@@ -47,8 +47,8 @@ LogicalTensor factor(const LogicalTensor& base, const char* name, const Shape& g
 }
 
 // A of all parts: [experts, ranks, in].
-ParameterUse& add_a(const LayerBuilder& build, const Parameter& base, const std::vector<Part>& parts,
-                    Replicas replicas) {
+ParameterUse& add_a(const LayerBuilder& build, const Parameter& base,
+                    const std::vector<Part>& parts, Replicas replicas) {
   const int64_t experts = std::ssize(parts.front().weights), in = base.shape()[-1];
   int64_t ranks = 0;
   for (const Part& part : parts) ranks += part.rule.rank;
@@ -183,8 +183,7 @@ std::shared_ptr<const ProductAdapter> ProductAdapter::make(
     begin += parts[i].front().shape[0];
   }
   if (adapted.empty()) return nullptr;
-  const Replicas whole =
-      cut == Cut::kNone ? base.replicas() : partial_sums_beside(base.replicas());
+  const Replicas whole = cut == Cut::kNone ? base.replicas() : partial_sums_beside(base.replicas());
   auto adapter = std::make_shared<ProductAdapter>();
   const LogicalTensor& first = parts.front().front();
   adapter->set_ = build.adapters;
@@ -227,9 +226,9 @@ std::shared_ptr<const EmbeddingAdapter> EmbeddingAdapter::make(const LayerBuilde
   auto adapter = std::make_shared<EmbeddingAdapter>();
   adapter->scale_ = rule->scale;
   // Other first values than beside a product, as in PEFT: rows of A are looked up, not multiplied.
-  adapter->a_ = &add_factor(
-      build, {module + ".lora_embedding_A", base.global_shape[0], rule->rank, own},
-      Replicas::kDense);
+  adapter->a_ =
+      &add_factor(build, {module + ".lora_embedding_A", base.global_shape[0], rule->rank, own},
+                  Replicas::kDense);
   adapter->b_ = &add_factor(build,
                             {.name = module + ".lora_embedding_B",
                              .rows = base.global_shape[1],
@@ -251,16 +250,16 @@ std::shared_ptr<const LogitsAdapter> LogitsAdapter::make(const LayerBuilder& bui
   const bool uniform = rule->init == LoraInit::kKaiming;
   auto adapter = std::make_shared<LogitsAdapter>();
   adapter->scale_ = rule->scale;
-  adapter->a_ = &add_factor(
-      build,
-      {.name = module + ".lora_A.weight",
-       .rows = rule->rank,
-       .columns = width,
-       .init_std = uniform ? 0.0 : 1.0 / static_cast<double>(rule->rank),
-       .init_bound = uniform ? 1.0 / std::sqrt(static_cast<double>(width)) : 0.0},
-      beside_vocabulary(build));
-  adapter->b_ = &add_factor(build, {module + ".lora_B.weight", vocab, rule->rank, own},
-                            Replicas::kDense);
+  adapter->a_ =
+      &add_factor(build,
+                  {.name = module + ".lora_A.weight",
+                   .rows = rule->rank,
+                   .columns = width,
+                   .init_std = uniform ? 0.0 : 1.0 / static_cast<double>(rule->rank),
+                   .init_bound = uniform ? 1.0 / std::sqrt(static_cast<double>(width)) : 0.0},
+                  beside_vocabulary(build));
+  adapter->b_ =
+      &add_factor(build, {module + ".lora_B.weight", vocab, rule->rank, own}, Replicas::kDense);
   return adapter;
 }
 

@@ -100,7 +100,7 @@ class ProductAdapter {
   std::shared_ptr<const AdapterSet> set_;
   LowRank low_;
   std::shared_ptr<const Magnitudes> magnitudes_;  // null without DoRA
-  std::string site_;  // keys dropout
+  std::string site_;                              // keys dropout
   int64_t width_ = 0, column_ = 0;  // of the product's input, and of this rank's part of it
 };
 

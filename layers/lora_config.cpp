@@ -67,8 +67,7 @@ void LoraConfig::fields(FieldVisitor& v) {
   v.field("alpha", alpha, non_negative(),
           "what adapters give is multiplied by alpha / rank; 0 = twice the rank");
   v.field("dropout", dropout, below_one(), "dropout on what adapters see, in training");
-  list_of(v, "target_modules", "modules that get an adapter; nothing = all-linear",
-          target_modules);
+  list_of(v, "target_modules", "modules that get an adapter; nothing = all-linear", target_modules);
   list_of(v, "exclude_modules", "modules that get none, though target_modules names them",
           exclude_modules);
   list_of(v, "modules_to_save",
@@ -119,8 +118,8 @@ class LoraRules::Matcher {
     try {
       expression_.emplace(pattern_, std::regex::ECMAScript | std::regex::optimize);
     } catch (const std::regex_error& error) {
-      throw_error(ErrorKind::kConfig, concat("'", pattern_, "' is no regular expression (",
-                                             error.what(), ")"));
+      throw_error(ErrorKind::kConfig,
+                  concat("'", pattern_, "' is no regular expression (", error.what(), ")"));
     }
   }
   bool operator()(const std::string& module) const {
@@ -137,8 +136,8 @@ class LoraRules::Matcher {
 
 void LoraConfig::validate() const {
   Problems problems;
-  problems.want(is_on() || (target_modules.empty() && exclude_modules.empty() &&
-                            patterns.empty() && modules_to_save.empty()),
+  problems.want(is_on() || (target_modules.empty() && exclude_modules.empty() && patterns.empty() &&
+                            modules_to_save.empty()),
                 "lora.rank: want the adapters' rank where lora names modules, got 0");
   problems.collect([&] { const LoraRules rules(*this); });
   problems.raise();
@@ -212,8 +211,6 @@ std::string module_of(const std::string& tensor) {
   return tensor.ends_with(suffix) ? tensor.substr(0, tensor.size() - suffix.size()) : tensor;
 }
 
-bool is_adapter_tensor(const std::string& name) {
-  return name.find(".lora_") != std::string::npos;
-}
+bool is_adapter_tensor(const std::string& name) { return name.find(".lora_") != std::string::npos; }
 
 }  // namespace orthant

@@ -54,7 +54,8 @@ Pass::Pass(const MicroBatch& batch, const RankGroups& ranks, Device on, const Pa
   moe.replay = options.replay;
   if (step > 0) {
     const Tensor all = tokens_of(rows(), 0, rows().num_local(), options.first_token);
-    adapter_rows = {.step = step, .local = all.to(device), .own = rows().own_of_local(all).to(device)};
+    adapter_rows = {
+        .step = step, .local = all.to(device), .own = rows().own_of_local(all).to(device)};
     const bool cut = TensorParallel(ranks.tensor, ranks.sequence_parallel).cuts_rows();
     stream_tokens = cut ? adapter_rows.own : adapter_rows.local;
   }

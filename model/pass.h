@@ -14,11 +14,11 @@ namespace orthant {
 
 // What a loop says of a micro-batch beside its columns.
 struct PassOptions {
-  int64_t step = 0;         // of training; 0: another pass, in which nothing is dropped out
-  int64_t first_token = 0;  // global index of the first token; keys dropout, as does the step
-  double loss_scale = 1.0;            // MoeContext::loss_scale
-  bool drops_tokens = false;          // in training, where moe.capacity_factor is set
-  bool predicts_further = false;      // in training, where the model has an MtpLayer
+  int64_t step = 0;               // of training; 0: another pass, in which nothing is dropped out
+  int64_t first_token = 0;        // global index of the first token; keys dropout, as does the step
+  double loss_scale = 1.0;        // MoeContext::loss_scale
+  bool drops_tokens = false;      // in training, where moe.capacity_factor is set
+  bool predicts_further = false;  // in training, where the model has an MtpLayer
   std::function<Tensor(int64_t layer)> replay = {};  // MoeContext::replay
 };
 

@@ -18,7 +18,10 @@ StageLayers settled(const StageLayers& layers, const ModelConfig& c) {
 Transformer::Transformer(const TransformerOptions& options, ParameterStore& store,
                          const Transformer* first)
     : options_(options),
-      build_{store, options.dtype, options.device, options.config.initializer_range,
+      build_{store,
+             options.dtype,
+             options.device,
+             options.config.initializer_range,
              options.ranks,
              options.adapters ? std::make_shared<AdapterSet>(options.adapters, options.seed)
                               : nullptr} {
@@ -57,8 +60,8 @@ void Transformer::add_head() {
 void Transformer::add_mtp(const RotaryTable& rotary) {
   const ModelConfig& c = options_.config;
   const LoraRules* rules = options_.adapters.get();
-  ORTHANT_CHECK(!rules || !(rules->of("lm_head") || rules->of("model.embed_tokens")),
-                kConfig, "lora.target_modules: lm_head and embed_tokens cannot have adapters where "
+  ORTHANT_CHECK(!rules || !(rules->of("lm_head") || rules->of("model.embed_tokens")), kConfig,
+                "lora.target_modules: lm_head and embed_tokens cannot have adapters where "
                 "a layer for multi-token prediction uses them too; take them out, or set "
                 "model.num_nextn_predict_layers to 0");
   const Embedding lookup =

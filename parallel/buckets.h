@@ -45,7 +45,8 @@ std::vector<int64_t> slice_bounds(std::span<const ElementRange> tensors, int ran
 // expert-tensor parallelism, expert_rows is `expert`.
 struct ReplicaGroups {
   Group dense, expert;
-  Group rows = {}, key_value = {}, expert_rows = {};  // undefined where no parameter is of that kind
+  Group rows = {}, key_value = {},
+        expert_rows = {};  // undefined where no parameter is of that kind
   const Group& of(Replicas replicas) const;
 };
 

@@ -30,11 +30,11 @@ enum class Tied { kNo, kOwner, kMirror };
 // Which ranks hold the same values of a parameter, add up their gradients of it and share its
 // optimizer state: a group of ReplicaGroups (parallel/buckets.h).
 enum class Replicas {
-  kDense,     // what tensor-parallel ranks cut
-  kAlike,     // what tensor-parallel ranks hold whole, each for all rows
-  kRows,      // what tensor-parallel ranks hold whole, each for rows of its own
-  kKeyValue,  // keys and values of heads that several tensor-parallel ranks have
-  kExpert,    // experts
+  kDense,       // what tensor-parallel ranks cut
+  kAlike,       // what tensor-parallel ranks hold whole, each for all rows
+  kRows,        // what tensor-parallel ranks hold whole, each for rows of its own
+  kKeyValue,    // keys and values of heads that several tensor-parallel ranks have
+  kExpert,      // experts
   kExpertRows,  // what expert-tensor ranks hold whole, each for its part of an expert
 };
 

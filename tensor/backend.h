@@ -358,40 +358,40 @@ struct Backend {
   int (*prepare)(const BackendCall*, const View* weight, WeightForm form, void** prepared);
   void (*release)(void* prepared);
   int64_t (*prepared_bytes)(const void* prepared);
-#define ORTHANT_OPS(X)                   \
-  X(matmul, MatmulArgs)                  \
-  X(grouped_matmul, GroupedMatmulArgs)   \
-  X(embedding, EmbeddingArgs)            \
-  X(embedding_grad, EmbeddingGradArgs)   \
-  X(rms_norm, RmsNormArgs)               \
-  X(rms_norm_grad, RmsNormGradArgs)      \
-  X(scale_columns, ScaleColumnsArgs)     \
+#define ORTHANT_OPS(X)                        \
+  X(matmul, MatmulArgs)                       \
+  X(grouped_matmul, GroupedMatmulArgs)        \
+  X(embedding, EmbeddingArgs)                 \
+  X(embedding_grad, EmbeddingGradArgs)        \
+  X(rms_norm, RmsNormArgs)                    \
+  X(rms_norm_grad, RmsNormGradArgs)           \
+  X(scale_columns, ScaleColumnsArgs)          \
   X(scale_columns_grad, ScaleColumnsGradArgs) \
-  X(rotary, RotaryArgs)                  \
-  X(copy_heads, CopyHeadsArgs)           \
-  X(attention, AttentionArgs)            \
-  X(attention_grad, AttentionGradArgs)   \
-  X(paged_attention, PagedAttentionArgs) \
-  X(swiglu, SwigluArgs)                  \
-  X(swiglu_grad, SwigluGradArgs)         \
-  X(softmax, SoftmaxArgs)                \
-  X(softmax_grad, SoftmaxGradArgs)       \
-  X(vocab_sums, VocabSumsArgs)           \
-  X(cross_entropy, CrossEntropyArgs)     \
-  X(add, BinaryArgs)                     \
-  X(scale, ScaleArgs)                    \
-  X(cast, CastArgs)                      \
-  X(fill, FillArgs)                      \
-  X(dropout, DropoutArgs)                \
-  X(gather_rows, GatherRowsArgs)         \
-  X(combine, CombineArgs)                \
-  X(combine_grad, CombineGradArgs)       \
-  X(router, RouterArgs)                  \
-  X(router_grad, RouterGradArgs)         \
-  X(drop_tokens, DropTokensArgs)         \
-  X(dispatch_plan, DispatchPlanArgs)     \
-  X(adamw, AdamwArgs)                    \
-  X(sgd, SgdArgs)                        \
+  X(rotary, RotaryArgs)                       \
+  X(copy_heads, CopyHeadsArgs)                \
+  X(attention, AttentionArgs)                 \
+  X(attention_grad, AttentionGradArgs)        \
+  X(paged_attention, PagedAttentionArgs)      \
+  X(swiglu, SwigluArgs)                       \
+  X(swiglu_grad, SwigluGradArgs)              \
+  X(softmax, SoftmaxArgs)                     \
+  X(softmax_grad, SoftmaxGradArgs)            \
+  X(vocab_sums, VocabSumsArgs)                \
+  X(cross_entropy, CrossEntropyArgs)          \
+  X(add, BinaryArgs)                          \
+  X(scale, ScaleArgs)                         \
+  X(cast, CastArgs)                           \
+  X(fill, FillArgs)                           \
+  X(dropout, DropoutArgs)                     \
+  X(gather_rows, GatherRowsArgs)              \
+  X(combine, CombineArgs)                     \
+  X(combine_grad, CombineGradArgs)            \
+  X(router, RouterArgs)                       \
+  X(router_grad, RouterGradArgs)              \
+  X(drop_tokens, DropTokensArgs)              \
+  X(dispatch_plan, DispatchPlanArgs)          \
+  X(adamw, AdamwArgs)                         \
+  X(sgd, SgdArgs)                             \
   X(sum_squares, SumSquaresArgs)
 #define ORTHANT_DECLARE_OP(op, Args) int (*op)(const BackendCall*, const Args*);
   ORTHANT_OPS(ORTHANT_DECLARE_OP)

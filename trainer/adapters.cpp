@@ -59,7 +59,8 @@ std::string weights_fingerprint(const Manifest& manifest) {
   Checksum sum;
   for (const ManifestTensor& tensor : manifest.tensors) {
     if (tensor.name.starts_with(kOptimizerPrefix)) continue;
-    std::string text = concat(tensor.name, ' ', tensor.global_shape.text(), ' ', name_of(tensor.dtype));
+    std::string text =
+        concat(tensor.name, ' ', tensor.global_shape.text(), ' ', name_of(tensor.dtype));
     for (const ManifestSlice& slice : tensor.slices)
       text += concat(' ', slice_key("", tensor.global_shape, slice.slice), ' ', slice.checksum);
     sum.update(text.data(), text.size());
@@ -131,10 +132,9 @@ void describe_training(const TrainedShare& share) {
   const double percent =
       std::round(1e4 * static_cast<double>(share.trained) / static_cast<double>(share.all)) / 100;
   log::info("trains: ", with_thousands(share.trained), " of ", with_thousands(share.all),
-            " parameters (", percent, "%): ", with_thousands(share.adapters),
-            " of adapters, ", with_thousands(share.trained - share.adapters),
-            " of the model; the other ", with_thousands(share.all - share.trained),
-            " are frozen");
+            " parameters (", percent, "%): ", with_thousands(share.adapters), " of adapters, ",
+            with_thousands(share.trained - share.adapters), " of the model; the other ",
+            with_thousands(share.all - share.trained), " are frozen");
 }
 
 }  // namespace orthant

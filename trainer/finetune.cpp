@@ -131,8 +131,8 @@ void add_answers_before(const RunSession& session, std::vector<ReportSample>& sa
 
 // Whether the run is to end here.  Collective.
 bool evaluate(Finetuning& run, const SupervisedEvaluation& batches, StepMetrics& metrics) {
-  const EvaluationResult result = run.engine.evaluate(
-      [&](int64_t i) { return batches.batch(i); }, batches.num_batches());
+  const EvaluationResult result =
+      run.engine.evaluate([&](int64_t i) { return batches.batch(i); }, batches.num_batches());
   metrics.validation_loss = result.loss;
   FinetuneState& state = run.state;
   const bool is_best = state.best_step < 0 || result.loss < state.best_loss;
@@ -160,11 +160,10 @@ void report(Finetuning& run) {
     run.outcome.facts.emplace_back(
         "trains", concat(std::round(run.trained_share * 1e4) / 100, "% of the parameters"));
   if (run.state.best_step >= 0)
-    run.outcome.facts.emplace_back(
-        "best checkpoint", concat("step ", run.state.best_step, ", validation loss ",
-                                  std::round(run.state.best_loss * 1e4) / 1e4));
-  if (run.session.is_first())
-    write_run_report(run.config, run.session, run.yaml, run.outcome);
+    run.outcome.facts.emplace_back("best checkpoint",
+                                   concat("step ", run.state.best_step, ", validation loss ",
+                                          std::round(run.state.best_loss * 1e4) / 1e4));
+  if (run.session.is_first()) write_run_report(run.config, run.session, run.yaml, run.outcome);
 }
 
 void train(Finetuning& run) {
@@ -256,8 +255,7 @@ FinetuneResult finetune(const FinetuneOptions& options, const Group& host_world)
   const FinetuneConfig config = with_section(plan.config(), options.section);
   const BatchSizes sizes = settle_sizes(config, session.checkpoint(), stored);
   const bool is_new = !session.checkpoint();
-  const RunBeginning beginning =
-      begin_from_base(config, is_new ? nullptr : &stored.base, world);
+  const RunBeginning beginning = begin_from_base(config, is_new ? nullptr : &stored.base, world);
   Engine engine = pretrain_engine(plan, world, device, beginning.weights);
   Role& role = engine.role();
   const TrainedShare trained = check_trained(role, lora_rules(config).get());

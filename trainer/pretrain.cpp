@@ -20,9 +20,9 @@
 #include "trainer/pretrain_metrics.h"
 #include "trainer/pretrain_report.h"
 #include "trainer/pretrain_state.h"
-#include "trainer/run_loop.h"
 #include "trainer/run/memory_report.h"
 #include "trainer/run/session.h"
+#include "trainer/run_loop.h"
 #include "trainer/throughput.h"
 
 namespace orthant {
@@ -141,7 +141,8 @@ PretrainResult pretrain(const PretrainOptions& options, const Group& host_world)
   const RunPlan plan = going_on(options.plan, stored);
   const RunConfig& config = plan.config();
   const BatchSizes sizes = settle_sizes(config, session.checkpoint(), stored);
-  const RunBeginning beginning = begin_from_base(config, session.checkpoint() ? &stored.base : nullptr, world);
+  const RunBeginning beginning =
+      begin_from_base(config, session.checkpoint() ? &stored.base : nullptr, world);
   Engine engine = pretrain_engine(plan, world, device, beginning.weights);
   Role& role = engine.role();
   const TrainedShare trained = check_trained(role, lora_rules(config).get());

@@ -120,16 +120,16 @@ void write_run_report(const RunConfig& config, const RunSession& session,
   std::vector<std::pair<std::string, std::string>> facts = outcome.facts;
   const std::vector<std::pair<std::string, std::string>> of_run = {
       {"model", shape_text(m)},
-                 {"parameters", concat(with_thousands(total_parameters(m)), ", ",
-                                       with_thousands(active_matmul_parameters(m)), " active")},
-                 {"layout", concat(config.parallel.text(), ", ",
-                                   counted(context().num_threads, "thread"), " a rank")},
-                 {"data", data_fact(outcome.sources)},
-                 {"memory", concat("at most ", held_text(outcome.memory[fullest].at_peak),
-                                   ", on rank ", fullest)},
-                 {"precision", concat(precision_names().of(config.precision), " at level ",
-                                      cpu::name_of(cpu::active_isa()))},
-                 {"machine", host_name()}};
+      {"parameters", concat(with_thousands(total_parameters(m)), ", ",
+                            with_thousands(active_matmul_parameters(m)), " active")},
+      {"layout",
+       concat(config.parallel.text(), ", ", counted(context().num_threads, "thread"), " a rank")},
+      {"data", data_fact(outcome.sources)},
+      {"memory",
+       concat("at most ", held_text(outcome.memory[fullest].at_peak), ", on rank ", fullest)},
+      {"precision", concat(precision_names().of(config.precision), " at level ",
+                           cpu::name_of(cpu::active_isa()))},
+      {"machine", host_name()}};
   facts.insert(facts.begin(), of_run.begin(), of_run.end());
   write_report(
       paths.report(),

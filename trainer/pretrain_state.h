@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "checkpoint/manifest.h"
 #include "base/config/config.h"
+#include "checkpoint/manifest.h"
 #include "trainer/adapters.h"
 #include "trainer/run_plan.h"
 

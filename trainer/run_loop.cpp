@@ -36,9 +36,8 @@ void check_routing(const RunConfig& config, const Role& role) {
 }
 
 double peak_of_all(const RunConfig& config, Device device, const Group& world) {
-  return world.sum(config.logging.peak_tflops > 0
-                       ? config.logging.peak_tflops * 1e12
-                       : measure_product_rate(config.precision, device));
+  return world.sum(config.logging.peak_tflops > 0 ? config.logging.peak_tflops * 1e12
+                                                  : measure_product_rate(config.precision, device));
 }
 
 void keep_tokenizer(const RunSession& session, const Tokenizer& tokenizer) {

@@ -99,8 +99,8 @@ WeightSource given_weights(std::function<Tensor(const LogicalTensor& tensor)> wh
       for (const LogicalTensor& logical : parameter->logical()) {
         const Tensor all = whole(logical);
         if (!all.defined()) continue;
-        weights.push_back(piece_of(logical, {0, logical.shape.numel()}, rectangle(all, logical),
-                                   role.prefix()));
+        weights.push_back(
+            piece_of(logical, {0, logical.shape.numel()}, rectangle(all, logical), role.prefix()));
       }
     }
     set_weights(role.store(), weights, role.prefix());

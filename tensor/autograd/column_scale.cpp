@@ -49,8 +49,8 @@ void give_gradients(const std::vector<ColumnScale>& scales, const Tensor& dfacto
       const double sum = all[static_cast<size_t>(at / width * columns + scale.begin + at % width)];
       own[i] = own[i] > 0 ? sum / own[i] : 0.0;
     }
-    const Tensor gradient = Tensor::from(scale.norm.shape(), own, dfactors.dtype(),
-                                         dfactors.device());
+    const Tensor gradient =
+        Tensor::from(scale.norm.shape(), own, dfactors.dtype(), dfactors.device());
     scale.magnitude->add_gradient([&](const Tensor& dm, bool accumulate) {
       accumulate ? ops::accumulate(gradient.view(dm.shape()), dm)
                  : copy(gradient.view(dm.shape()), dm);
@@ -63,8 +63,7 @@ void give_gradients(const std::vector<ColumnScale>& scales, const Tensor& dfacto
 Var scale_columns(const Var& x, std::vector<ColumnScale> scales, const RowOffsets& offsets) {
   const Tensor& xv = x.value();
   const int64_t groups = offsets ? std::ssize(*offsets) - 1 : 1;
-  const Tensor factors =
-      factors_of(scales, groups, xv.dim(-1), wide_of(xv.dtype()), xv.device());
+  const Tensor factors = factors_of(scales, groups, xv.dim(-1), wide_of(xv.dtype()), xv.device());
   const Tensor rows = xv.view({xv.rows(), xv.dim(-1)}), y = Tensor::like(rows);
   each_group(offsets, rows.dim(0), [&](int64_t e, int64_t begin, int64_t end) {
     if (begin == end) return;
@@ -95,8 +94,7 @@ Var scale_columns(const Var& x, std::vector<ColumnScale> scales, const RowOffset
                                          .dx = view_of(dx.slice(begin, end)),
                                          .dfactor = row_of(dfactors)});
         });
-        if (trains)
-          weight_grad([scales, dfactors] { give_gradients(scales, dfactors); });
+        if (trains) weight_grad([scales, dfactors] { give_gradients(scales, dfactors); });
         return {dx.view(dy_given.shape())};
       },
       trains);

@@ -36,8 +36,7 @@ struct HeadTerm {
   void add_gradients(int64_t begin, int64_t end, const Tensor& dlogits, const Tensor* dw,
                      bool accumulate) const {
     if (wants_dx) multiply_back(dlogits, *back, as_rows(dx).slice(begin, end));
-    if (dw)
-      multiply(dlogits, true, x.slice(begin, end), false, *dw, accumulate || begin > 0);
+    if (dw) multiply(dlogits, true, x.slice(begin, end), false, *dw, accumulate || begin > 0);
   }
   // f(dw, accumulate) where the weight's gradient is wanted, f(null, false) otherwise.
   void with_gradient(FunctionRef<void(const Tensor*, bool)> f) const {

@@ -42,8 +42,8 @@ class Product {
                                   .accumulate = accumulate});
       return;
     }
-    MatmulArgs args{.a = x, .b = view_of(w), .c = y, .accumulate = accumulate,
-                    .prepared_b = prepared};
+    MatmulArgs args{
+        .a = x, .b = view_of(w), .c = y, .accumulate = accumulate, .prepared_b = prepared};
     args.trans_b = form == ProductForm::kForward;
     if (form == ProductForm::kWeightGrad)
       args = {.a = y, .b = x, .c = view_of(w), .trans_a = true, .accumulate = accumulate};
@@ -108,10 +108,10 @@ void check(const Tensor& x, const Tensor& low_x, Weight& w, const LowRank& low,
                    !parts.empty() && parts.back().rank_end == low.a->shape()[-2],
                low_x, *low.a);
   for (const Part& part : parts)
-    check_weight("adapted_linear",
-                 part.b->shape().rank() == rank && part.b->dtype() == x.dtype() &&
-                     part.end <= w.shape()[-2],
-                 x, *part.b);
+    check_weight(
+        "adapted_linear",
+        part.b->shape().rank() == rank && part.b->dtype() == x.dtype() && part.end <= w.shape()[-2],
+        x, *part.b);
   if (!offsets) return;
   ORTHANT_CHECK(std::ssize(*offsets) == w.shape()[0] + 1 && offsets->back() == x.dim(0) &&
                     low.a->shape()[0] == w.shape()[0],

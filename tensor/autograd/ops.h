@@ -96,9 +96,9 @@ Var cast(const Var& x, DType dtype);
 // Zeroes elements with `probability` and scales the rest; the mask is a function of (key, step,
 // token, column): which token of the step a row is, and where its columns stand in a whole row.
 struct DropoutRows {
-  Tensor tokens;           // i64 [N]
-  int64_t width = 0;       // of a whole row; 0: that of x
-  int64_t column = 0;      // of x's first one
+  Tensor tokens;       // i64 [N]
+  int64_t width = 0;   // of a whole row; 0: that of x
+  int64_t column = 0;  // of x's first one
 };
 Var dropout(const Var& x, double probability, PhiloxKey key, uint64_t step,
             const DropoutRows& rows);

@@ -49,8 +49,8 @@ void scale_columns(Trial& run, Size s, size_t i) {
   CALL(run, scale_columns,
        ScaleColumnsArgs{.x = run.in(Kind::kModel, {s.rows, s.cols}, normal(1), s.pad),
                         .factor = run.in(Kind::kWide, {s.cols}, normal(2)),
-                        .y = run.out(numbered("y", i), Kind::kModel, {s.rows, s.cols},
-                                     Near::kModel, 2 * s.pad)});
+                        .y = run.out(numbered("y", i), Kind::kModel, {s.rows, s.cols}, Near::kModel,
+                                     2 * s.pad)});
 }
 
 void scale_columns_grad(Trial& run, Size s, size_t i, bool accumulate) {
@@ -152,10 +152,9 @@ void drop(Trial& run, double probability, uint64_t step, int64_t first_token, in
   CALL(run, dropout,
        DropoutArgs{.x = run.in(Kind::kModel, {7, 33}, uniform(1, 1, 2), pad),
                    .y = run.out("y", Kind::kModel, {7, 33}, Near::kModel, 2 * pad),
-                   .tokens = run.in(Kind::kI64, {7},
-                                    [=](int64_t i) {
-                                      return static_cast<double>(first_token + i * i % 5);
-                                    }),
+                   .tokens = run.in(
+                       Kind::kI64, {7},
+                       [=](int64_t i) { return static_cast<double>(first_token + i * i % 5); }),
                    .key0 = 0x12345678,
                    .key1 = 0x9ABCDEF0,
                    .step = step,
@@ -208,8 +207,9 @@ void add_elementwise_cases(std::vector<ConformanceCase>& cases) {
       for_sizes([](Trial& run, Size s, size_t i) { scale_columns_grad(run, s, i, false); }));
   add("scale_columns_grad", "accumulated",
       for_sizes([](Trial& run, Size s, size_t i) { scale_columns_grad(run, s, i, true); }));
-  add("scale_columns_grad", "many rows",
-      [](Trial& run) { scale_columns_grad(run, {700, 17, 0}, 0, true); });
+  add("scale_columns_grad", "many rows", [](Trial& run) {
+    scale_columns_grad(run, {700, 17, 0}, 0, true);
+  });
 
   add("rotary", "some heads of a row", [](Trial& run) { rotate(run, 3, 6, 5, false); });
   add("rotary", "turned back", [](Trial& run) { rotate(run, 3, 6, 5, true); });

@@ -103,8 +103,7 @@ void add_product_cases(std::vector<ConformanceCase>& cases) {
   products(
       "accumulated in the wide type",
       transposed({.m = 31, .n = 18, .k = 257, .pad_c = 2, .out = Kind::kWide, .accumulate = true}));
-  products("accumulated",
-           transposed({.m = 31, .n = 18, .k = 257, .pad_c = 2, .accumulate = true}));
+  products("accumulated", transposed({.m = 31, .n = 18, .k = 257, .pad_c = 2, .accumulate = true}));
   products("prepared weight", {{.m = 13, .n = 40, .k = 36, .trans_b = true, .prepared = true},
                                {.m = 13, .n = 36, .k = 40, .prepared = true},
                                {.m = 1, .n = 37, .k = 33, .trans_b = true, .prepared = true}});

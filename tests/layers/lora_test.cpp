@@ -65,11 +65,11 @@ TEST(LoraTest, StandsBesidePartsOfAFusedProduct) {
                      {{"q_proj.weight", 4}, {"k_proj.weight", 2}, {"v_proj.weight", 3}},
                      {.dtype = DType::kF64, .has_bias = true});
   EXPECT_FALSE(layer.is_plain());
-  EXPECT_THAT(names_in(store),
-              UnorderedElementsAre("q_proj.weight", "k_proj.weight", "v_proj.weight", "q_proj.bias",
-                                   "k_proj.bias", "v_proj.bias", "q_proj.lora_A.weight",
-                                   "v_proj.lora_A.weight", "q_proj.lora_B.weight",
-                                   "v_proj.lora_B.weight"));
+  EXPECT_THAT(
+      names_in(store),
+      UnorderedElementsAre("q_proj.weight", "k_proj.weight", "v_proj.weight", "q_proj.bias",
+                           "k_proj.bias", "v_proj.bias", "q_proj.lora_A.weight",
+                           "v_proj.lora_A.weight", "q_proj.lora_B.weight", "v_proj.lora_B.weight"));
   fill_randomly(store);
   store.freeze(is_base);
   const Tensor x = random_tensor({3, 5}, DType::kF64, "x");
@@ -118,8 +118,8 @@ TEST(LoraTest, StandsBesideEveryExpert) {
 TEST(LoraTest, DoraBringsRowsToTheirMagnitudes) {
   for (const bool grouped : {false, true}) {
     ParameterStore store;
-    const LayerBuilder build = adapted_builder(
-        store, "{rank: 2, alpha: 3, use_dora: true, exclude_modules: [k_proj]}");
+    const LayerBuilder build =
+        adapted_builder(store, "{rank: 2, alpha: 3, use_dora: true, exclude_modules: [k_proj]}");
     const Tensor x = random_tensor({6, 5}, DType::kF64, "x");
     std::function<Var(const Var&)> forward;
     std::vector<std::string> modules = {"q_proj", "v_proj"};
@@ -242,7 +242,8 @@ TEST(LoraRulesTest, NamesModulesAsPeftDoes) {
   const std::string q = "model.layers.3.self_attn.q_proj", gate = "model.layers.3.mlp.gate";
   const std::string expert = "model.layers.3.mlp.experts.11.gate_proj";
   for (const std::string& module : {q, expert}) EXPECT_TRUE(adapted("{rank: 1}", module));
-  for (const std::string& module : {gate, std::string("lm_head"), std::string("model.embed_tokens")})
+  for (const std::string& module :
+       {gate, std::string("lm_head"), std::string("model.embed_tokens")})
     EXPECT_FALSE(adapted("{rank: 1}", module)) << module;
   EXPECT_TRUE(adapted("{rank: 1, target_modules: [mlp.gate]}", gate));
   EXPECT_FALSE(adapted("{rank: 1, target_modules: [proj]}", q));
@@ -252,9 +253,9 @@ TEST(LoraRulesTest, NamesModulesAsPeftDoes) {
   EXPECT_FALSE(adapted("{rank: 1, layers_to_transform: [2, 30]}", q));
   EXPECT_TRUE(adapted("{rank: 1, layers_to_transform: [3]}", q));
   EXPECT_FALSE(adapted("{rank: 1, modules_to_save: [q_proj]}", q));
-  const auto rules = rules_of("{rank: 1, target_modules: [q_proj, qproj], modules_to_save: [norm]}");
-  EXPECT_THAT(rules->unmatched({q, "model.norm"}),
-              ElementsAre("lora.target_modules: qproj"));
+  const auto rules =
+      rules_of("{rank: 1, target_modules: [q_proj, qproj], modules_to_save: [norm]}");
+  EXPECT_THAT(rules->unmatched({q, "model.norm"}), ElementsAre("lora.target_modules: qproj"));
   EXPECT_TRUE(rules->saves("model.norm"));
 }
 

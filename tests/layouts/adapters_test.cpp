@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 // Adapters beside everything that may have one, on the layouts of the grid: the same gradients and
 // weights as on one rank, with dropout and without; the base gets none.
+#include "trainer/adapters.h"
+
 #include <gtest/gtest.h>
 
 #include "tests/layouts/grid.h"
 #include "tests/layouts/worst.h"
-#include "trainer/adapters.h"
 #include "trainer/pretrain_engine.h"
 
 namespace orthant::testing {
@@ -76,8 +77,7 @@ TEST(AdaptersTest, SplitsHaveTheBitsOfOneRank) {
 TEST(AdaptersTest, CountsWhatTrains) {
   const Variant variant = adapted(find_variant("moe"), 0.0);
   const Engine engine = pretrain_engine(plan_of(variant, {}, 1), Group::self());
-  const TrainedShare share =
-      check_trained(engine.role(), lora_rules(variant.config).get());
+  const TrainedShare share = check_trained(engine.role(), lora_rules(variant.config).get());
   const ModelConfig& c = engine.role().config();
   int64_t want = 0, norms = 0, base = 0;
   for (const auto& parameter : engine.role().store().all()) {

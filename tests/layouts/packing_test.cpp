@@ -40,7 +40,8 @@ std::vector<MicroBatch> batches_of_rows(const RowsOfExamples& of) {
       std::vector<int32_t> ids;
       std::vector<uint8_t> trained;
       for (int i = 0; i < length; ++i) {
-        const double u = philox_uniform({1, static_cast<uint32_t>(example)}, 0, static_cast<uint64_t>(i));
+        const double u =
+            philox_uniform({1, static_cast<uint32_t>(example)}, 0, static_cast<uint64_t>(i));
         ids.push_back(static_cast<int32_t>(u * 61));
         trained.push_back(3 * i > length);
       }

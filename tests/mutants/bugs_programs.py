@@ -116,10 +116,10 @@ MUTANTS = [
            target="orthant", filter="test_run_directory.py RunDirectory.test_data_goes_on_behind_what_was_consumed"),
     Mutant("nobody is told that what is saved was loaded", "RunSession::resume", "    if (saved.loaded) saved.loaded();\n", "    (void)saved;\n",
            target="orthant", filter="test_resume.py Resume.test_stop_after_a_step_and_go_on"),
-    Mutant("a run that was asked to stop saves nothing", "RunSession::end_step", "(last || end.stop || due)", "(last || due)",
+    Mutant("a run that was asked to stop saves nothing", "RunSession::end_step", "(last || due || end.stop ||", "(last || due ||",
            target="orthant", filter="test_resume.py Resume.test_sigusr1_saves_and_leaves_with_75"),
     Mutant("the passes over the data are those of the step before", "metrics_of",
-           "sampler.epochs_at(samples)", "sampler.epochs_at(sizes.samples_after(step - 1))",
+           "run.epochs_at(samples)", "run.epochs_at(sizes.samples_after(step - 1))",
            target="orthant", filter="test_run_directory.py RunDirectory.test_epochs_follow_from_the_samples_on_every_layout_and_after_a_resume"),
     # What a user types.
     Mutant("keys of a block inside a block are completed without the outer one", "KeyWords::block",

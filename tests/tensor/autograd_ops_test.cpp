@@ -100,7 +100,8 @@ std::vector<OpCase> op_cases() {
        .weights = {{4, 3}, {4, 2}},
        .run =
            [](OpInputs& in) {
-             return scale_columns(in.x[0], two_scales(in, {4, 3}, {4, 2}), offsets({0, 4, 4, 6, 9}));
+             return scale_columns(in.x[0], two_scales(in, {4, 3}, {4, 2}),
+                                  offsets({0, 4, 4, 6, 9}));
            },
        .wide_weights = true},
       {.name = "embedding",
@@ -191,8 +192,8 @@ std::vector<OpCase> op_cases() {
        .inputs = {{7, 5}},
        .run =
            [](OpInputs& in) {
-             const Tensor tokens = Tensor::from_i64(
-                 {7}, std::vector<int64_t>{11, 12, 13, 900, 901, 902, 903});
+             const Tensor tokens =
+                 Tensor::from_i64({7}, std::vector<int64_t>{11, 12, 13, 900, 901, 902, 903});
              return dropout(in.x[0], 0.4, {1, 2}, 3, {.tokens = tokens, .width = 8, .column = 2});
            }},
       {.name = "head_loss",

@@ -61,8 +61,8 @@ TEST_P(CudaElementwise, DropoutKeepsTheSameElements) {
         for (int64_t r = 0; r < 7; ++r) tokens.set(0, r, static_cast<double>(first + r * r % 5));
         compare("dropout", [&](const Backend& t, const BackendCall* call) {
           Array y(model(), 7, 29, 2 * pad);
-          const DropoutArgs args{x.view(), y.view(), tokens.view1(), 12, 34,
-                                 (uint64_t{1} << 33) + 5, 31, 2, p};
+          const DropoutArgs args{
+              x.view(), y.view(), tokens.view1(), 12, 34, (uint64_t{1} << 33) + 5, 31, 2, p};
           ok(t.dropout(call, &args));
           return Arrays{y};
         });

@@ -75,8 +75,7 @@ void check_new_run(const RunPaths& paths) {
 Manifest write_first_checkpoint(const std::string& command, const RunPaths& paths,
                                 Manifest manifest, std::vector<FirstTensor> tensors,
                                 int64_t shard_bytes) {
-  WorkProgress progress(
-      {.command = command, .noun = "tensor", .total = std::ssize(tensors)});
+  WorkProgress progress({.command = command, .noun = "tensor", .total = std::ssize(tensors)});
   const std::vector<std::vector<FirstTensor>> files = files_of(std::move(tensors), shard_bytes);
   manifest.step = 0;
   manifest.world_size = std::ssize(files);

@@ -65,8 +65,7 @@ class Plan {
 
   Shape weight_of(const std::string& module) const {
     const auto found = weights_.find(module + ".weight");
-    return found == weights_.end() ? weights_.at(concat(kEmbedding, ".weight"))
-                                   : found->second;
+    return found == weights_.end() ? weights_.at(concat(kEmbedding, ".weight")) : found->second;
   }
 
   void add(const std::string& name) {

@@ -68,10 +68,10 @@ struct RunIdentity {
 };
 
 struct StepEnd {
-  bool stop = false;    // on all ranks or on none
-  bool is_good = true;  // the weights are worth keeping
-  bool is_best = false; // saved, and kept until another one is best
-  bool is_done = false; // the run ends here, before max_steps; on all ranks or on none
+  bool stop = false;     // on all ranks or on none
+  bool is_good = true;   // the weights are worth keeping
+  bool is_best = false;  // saved, and kept until another one is best
+  bool is_done = false;  // the run ends here, before max_steps; on all ranks or on none
 };
 
 class RunSession {

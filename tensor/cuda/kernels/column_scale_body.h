@@ -67,14 +67,12 @@ int scale_columns_grad(const BackendCall* call, const ScaleColumnsGradArgs* args
     if (const int status =
             exec.elements(num_blocks * x.cols, ScaleColumnsPartial<M>{x, dy, partials}))
       return status;
-    if (const int status =
-            exec.elements(x.cols, ScaleColumnsSum<T>{partials, num_blocks, x.cols,
-                                                     data_of<T>(args->dfactor),
-                                                     args->accumulate != 0}))
+    if (const int status = exec.elements(
+            x.cols, ScaleColumnsSum<T>{partials, num_blocks, x.cols, data_of<T>(args->dfactor),
+                                       args->accumulate != 0}))
       return status;
     const Rows<M> dx = rows_of<M>(args->dx);  // may be dy, which the sums have read
-    return exec.elements(dx.numel(),
-                         ScaleColumns<M>{dy, data_of<const T>(args->factor), dx});
+    return exec.elements(dx.numel(), ScaleColumns<M>{dy, data_of<const T>(args->factor), dx});
   });
 }
 

@@ -163,12 +163,11 @@ int dropout(const BackendCall* call, const DropoutArgs* args) {
   if (bound >= 0x1p32) return exec.fail("the probability is too close to 1");
   return with_dtype(exec, args->x.dtype, [&]<class M>(M) {
     const Rows<M> y = rows_of<M>(args->y);
-    return exec.elements(y.numel(),
-                         Dropout<M>{rows_of<const M>(args->x), y, PhiloxKey{args->key0, args->key1},
-                                    args->step, data_of<const int64_t>(args->tokens),
-                                    args->row_width, args->first_column,
-                                    static_cast<uint32_t>(bound),
-                                    static_cast<Wide<M>>(1.0 / (1.0 - p))});
+    return exec.elements(
+        y.numel(),
+        Dropout<M>{rows_of<const M>(args->x), y, PhiloxKey{args->key0, args->key1}, args->step,
+                   data_of<const int64_t>(args->tokens), args->row_width, args->first_column,
+                   static_cast<uint32_t>(bound), static_cast<Wide<M>>(1.0 / (1.0 - p))});
   });
 }
 
