@@ -2,7 +2,9 @@
 // Magnitudes beside adapters: the rows of the adapted weight are brought to norms that train by
 // themselves.  Liu et al., "DoRA", arXiv:2402.09353.
 //
-//   y = m / ||W + s B A|| * (x W^T + s (x A^T) B^T),  row by row of W; no gradient goes through the norm
+//   y = m / ||W + s B A|| * (x W^T + s (x A^T) B^T),  row by row of W
+//
+// No gradient goes through the norm.
 //
 //   MODULE.lora_magnitude_vector [out]
 #pragma once

@@ -24,7 +24,8 @@ struct LogicalTensor {
 // A tensor that this rank holds whole.
 LogicalTensor whole_tensor(std::string name, const Shape& shape, int64_t offset, double init_std);
 
-// Initial values of elements [first, first + part.numel()) of the rectangle: Philox numbers by (seed, name, index in the whole tensor), the same for every layout.
+// Initial values of elements [first, first + part.numel()) of the rectangle: Philox numbers by
+// (seed, name, index in the whole tensor), the same for every layout.
 void fill_initial(const LogicalTensor& tensor, int64_t first, const Tensor& part, uint64_t seed);
 
 }  // namespace orthant

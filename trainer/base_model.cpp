@@ -241,8 +241,8 @@ std::string checkpoint_of_model(const RunConfig& config) {
                    : import_base(config.run.dir, from, config.model.num_nextn_predict_layers > 0));
 }
 
-// The checkpoint that a run begins with: with adapters merged into it, of the model's own run and of
-// model.adapters, each time in a run directory of its own.
+// The checkpoint that a run begins with: with adapters merged into it, of the model's own run and
+// of model.adapters, each time in a run directory of its own.
 std::string first_checkpoint(const RunConfig& config) {
   std::string checkpoint = checkpoint_of_model(config);
   std::vector<std::string> adapters;

@@ -27,9 +27,9 @@ struct FinetuneConfig : RunConfig {
   void fields(FieldVisitor& v);
 };
 
-// As load_run_config (trainer/base_model.h), also without a file (path ""): the base's model and, where the configuration says
-// nothing of them, its tokenizer and batch.sequence_length.  Error(kConfig) also without
-// model.from; kMissingInput.
+// As load_run_config (trainer/base_model.h), also without a file (path ""): the base's model and,
+// where the configuration says nothing of them, its tokenizer and batch.sequence_length.
+// Error(kConfig) also without model.from; kMissingInput.
 LoadedConfig<FinetuneConfig> load_finetune_config(const std::string& path,
                                                   const std::vector<std::string>& overrides);
 

@@ -13,7 +13,8 @@ namespace orthant {
 // null: there are no groups.
 using RowOffsets = std::shared_ptr<const std::vector<int64_t>>;
 
-// b [rows, rank] of a part of the product's columns, those from `begin` on; grouped [E, rows, rank].
+// b [rows, rank] of a part of the product's columns, those from `begin` on; grouped
+// [E, rows, rank].
 struct LowRankPart {
   Weight* b = nullptr;
   int64_t begin = 0;

@@ -42,8 +42,8 @@ void warn_of_other_base(const StoredAdapter& adapter, const Manifest& base);
 WeightSource stored_weights(StoredAdapter adapter);
 // The same for adapters that train on: Error(kConfig) where the role has one that is not stored.
 WeightSource begun_adapters(StoredAdapter adapter);
-// That rules give the stored adapters their ranks and scales, and save what is whole: Error(kConfig)
-// naming a module otherwise.
+// That rules give the stored adapters their ranks and scales, and save what is whole:
+// Error(kConfig) naming a module otherwise.
 void check_rules_fit(const StoredAdapter& adapter, const LoraConfig& rules);
 
 }  // namespace orthant
