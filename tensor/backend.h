@@ -48,8 +48,8 @@ struct MatmulArgs {
   const void* prepared_b;  // of b [n, k] with trans_b (kForward) or b [k, n] without (kDataGrad);
                            // may be null
 };
-// Forward: y[r] = x[r] w_e^T.  DataGrad: y[r] = x[r] w_e.  WeightGrad: w_e = y_e^T x_e, w in W, y is
-// read.  += with accumulate.  Expert e owns rows [offsets[e], offsets[e + 1]); offsets is host
+// Forward: y[r] = x[r] w_e^T.  DataGrad: y[r] = x[r] w_e.  WeightGrad: w_e = y_e^T x_e, w in W, y
+// is read.  += with accumulate.  Expert e owns rows [offsets[e], offsets[e + 1]); offsets is host
 // memory, w is [E, out, in].
 enum class ProductForm : int32_t { kForward = 0, kDataGrad = 1, kWeightGrad = 2 };
 struct GroupedMatmulArgs {
