@@ -8,7 +8,8 @@ chats.jsonl, chats-test.jsonl      questions; every answer is "Answer: ..." and 
 stories.jsonl, stories-test.jsonl  beginnings of stories as plain text; every one goes on with "The name is NAME."
                                    and ends with "The end.", for models without a chat template
 
-The test files hold 64 prompts that are in no training row.  The same files every time.
+The test files hold 64 prompts that are in no training row, with the answer beside them, for orthant generate --prompts.
+The same files every time.
 """
 import itertools
 import json
@@ -47,6 +48,13 @@ def story(beginning, name):
     return {"prompt": beginning, "completion": f" The name is {name}. The end."}
 
 
+def asked(row):
+    """What generate is given of a row."""
+    if "prompt" in row:
+        return {"prompt": row["prompt"], "answer": row["completion"]}
+    return {"messages": row["messages"][:-1], "answer": row["messages"][-1]["content"]}
+
+
 def write(path, rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
@@ -57,7 +65,7 @@ def main():
     for name, rows in (("chats", [chat(*row) for row in questions()]),
                        ("stories", [story(*row) for row in beginnings()])):
         random.Random(7).shuffle(rows)
-        write(folder / f"{name}-test.jsonl", rows[:TEST])
+        write(folder / f"{name}-test.jsonl", [asked(row) for row in rows[:TEST]])
         write(folder / f"{name}.jsonl", rows[TEST:TEST + 1200])
     print(f"make_chats: {folder}: chats and stories, each with {TEST} rows for tests")
 
