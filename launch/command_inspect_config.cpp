@@ -18,6 +18,23 @@ struct InspectConfig {
   bool reference = false;
 };
 
+// The file with everything settled.
+std::string resolved(const InspectConfig& command, std::vector<std::string>& notes) {
+  const Group self = Group::self();
+  const auto ranks = static_cast<int>(command.ranks);
+  if (!load_yaml(command.config).find("finetune")) {
+    const RunFile file = load_run_file(command.config, command.overrides, self, ranks);
+    notes = file.notes;
+    return file.plan.yaml();
+  }
+  const FinetuneFile file = load_finetune_file(command.config, command.overrides, self, ranks);
+  notes = file.run.notes;
+  FinetuneConfig whole;
+  static_cast<RunConfig&>(whole) = file.run.plan.open_config();
+  whole.finetune = file.section;
+  return to_yaml(whole);
+}
+
 int run(const InspectConfig& command) {
   if (command.reference) {
     std::fputs(reference_page<FinetuneConfig>("Configuration reference").c_str(), stdout);
@@ -25,10 +42,10 @@ int run(const InspectConfig& command) {
   }
   ORTHANT_CHECK(!command.config.empty(), kUsage,
                 "inspect config: want a YAML file, or --reference");
-  const RunFile file = load_run_file(command.config, command.overrides, Group::self(),
-                                     static_cast<int>(command.ranks));
-  for (const std::string& note : file.notes) log::info(note);
-  std::fputs(file.plan.yaml().c_str(), stdout);
+  std::vector<std::string> notes;
+  const std::string yaml = resolved(command, notes);
+  for (const std::string& note : notes) log::info(note);
+  std::fputs(yaml.c_str(), stdout);
   return 0;
 }
 

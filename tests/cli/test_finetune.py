@@ -116,6 +116,9 @@ class Finetune(CliTest):
                         "num_train_epochs: 1\nper_device_train_batch_size: 4\nlr_scheduler_type: cosine\nval_size: 0.1\n")
         self.check(orthant("finetune", path), 0, "lora_rank", "lora.rank", "trains: ")
         self.assertIn("rank: 2", (self.dir / "flat/config.yaml").read_text())
+        told = self.check(orthant("inspect", "config", self.config(finetune={"patience": 3})), 0).out
+        for words in ("patience: 3", "rank: 4", "max_steps: 8"):
+            self.assertIn(words, told)
 
     def test_epochs_say_how_many_steps(self):
         self.check(orthant("finetune", self.config(run={"max_steps": 0}, finetune={"epochs": 2})), 0)
