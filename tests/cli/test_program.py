@@ -17,6 +17,8 @@ SCALED = ["run.max_steps=2", "schedule.total_steps=2", "schedule.warmup_steps=1"
           "batch.sequence_length=32", "generation.samples=1", "generation.max_new_tokens=4"]
 WIDTHS = {"quickstart": [], "shakespeare": [], "longer-stories": [f"model.from={ROOT}/tests/data/stories260k"],
           "bench-dense": ["model.hidden_size=48", "model.intermediate_size=64", "model.vocab_size=512"],
+          "bench-lora": ["lora.rank=0", "model.hidden_size=48", "model.intermediate_size=64", "model.vocab_size=512",
+                         "model.num_attention_heads=3", "model.num_key_value_heads=1", "model.num_hidden_layers=2"],
           "bench-moe": ["model.hidden_size=64", "model.vocab_size=512", "model.moe_intermediate_size=32"],
           "long-context": ["parallel.context_parallel_size=2", "model.hidden_size=64", "model.vocab_size=512"],
           "balance-v2": ["data.tokenizer=byte"], "balance-v3": ["data.tokenizer=byte"]}
@@ -44,11 +46,27 @@ class Start(CliTest):
 class Configurations(CliTest):
     def test_every_configuration_trains(self):
         for path in sorted((ROOT / "configs").glob("*.yaml")):
+            if "\nfinetune:" in path.read_text():
+                continue
             with self.subTest(path.name):
                 run = self.dir / path.stem
                 result = orthant("pretrain", path, *SCALED, *WIDTHS[path.stem], f"run.dir={run}", f"data.train={self.dir}/text.txt",
                                  ranks=2 if path.stem in ("quickstart", "long-context") else 0)
                 self.check(result, 0, "report.html")
+                self.assertEqual(len((run / "metrics.jsonl").read_text().splitlines()), 2)
+
+
+    def test_every_configuration_of_fine_tuning_trains(self):
+        rows = [{"prompt": f"Once upon a time, number {i}", "completion": " was here."} for i in range(40)]
+        (self.dir / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        paths = [path for path in sorted((ROOT / "configs").glob("*.yaml")) if "\nfinetune:" in path.read_text()]
+        self.assertGreaterEqual(len(paths), 4)
+        for path in paths:
+            with self.subTest(path.name):
+                run = self.dir / path.stem
+                self.check(orthant("finetune", path, f"model.from={ROOT}/tests/data/stories260k", f"data.train={self.dir}/rows.jsonl",
+                                   "data.validation_fraction=0.3", "finetune.epochs=0", "run.max_steps=2", "evaluation.interval=2",
+                                   f"run.dir={run}"), 0, "report.html")
                 self.assertEqual(len((run / "metrics.jsonl").read_text().splitlines()), 2)
 
 
