@@ -9,7 +9,7 @@ namespace orthant {
 namespace {
 
 TEST(EmbeddingFile, HoldsRowsLinesAndWhatWasGiven) {
-  const std::string path = test_folder() + "/new/e.h5";
+  const std::string path = test_folder() + "/e.h5";
   constexpr int64_t kRows = 5000, kWidth = 70;  // in several writes
   EmbeddingFile file({path, kRows, kWidth, {{"pooling", "mean"}}});
   std::vector<double> row(kWidth);

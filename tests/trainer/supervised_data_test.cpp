@@ -64,7 +64,7 @@ TEST(FinetuneConfig, TakesWhatTheBaseSays) {
 TEST(FinetuneConfig, NeedsTheBaseNoMoreWhereTheRunHasBegun) {
   const Setting setting;
   const FinetuneConfig config = setting.load({"batch.sequence_length=40"});
-  std::filesystem::create_directories(config.run.dir);
+  std::filesystem::create_directories(config.run.dir + "/checkpoints/step-00000001");
   write_bytes(config.run.dir + "/config.yaml", to_yaml(config));
   std::filesystem::remove_all(setting.model);
   const FinetuneConfig again = setting.load();
