@@ -174,8 +174,8 @@ class Batches(CliTest):
         for turn in range(TURNS):
             out.unlink(missing_ok=True)
             code = None
-            while code != 0:
-                self.assertFalse(out.exists())
+            # What was killed behind its last rename is done too.
+            while code != 0 and not out.exists():
                 by = signals[len(codes) % len(signals)]
                 code = killed(self.words(out), whole * (0.2 + turn % 5 / 10), ranks, by)
                 self.assertIn(code, [0, 75] if by != signal.SIGKILL else [0, -signal.SIGKILL], turn)

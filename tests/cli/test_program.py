@@ -155,7 +155,7 @@ class Run(CliTest):
                 (f"[{{path: {self.dir}/text.txt, weight: 0}}]", 64, "weight"),
                 (f"[{{path: {self.dir}/text.txt, weight: 1}}, {{path: {self.dir}/no.h5}}]", 66, "no.h5"),
                 (f"[{{path: {self.dir}/text.txt, weight: 1}}, {{path: {self.dir}/c.h5, weight: 1.0e-5}}]", 64, "c.h5: weight 1e-05"),
-                (f"[{{path: {self.dir}/text.txt, wait: 1}}]", 64, "keys here: path, format, weight")]:
+                (f"[{{path: {self.dir}/text.txt, zebra: 1}}]", 64, "keys here: path, format, weight")]:
             self.check(orthant("pretrain", self.config(), f"data.train={sources}", f"run.dir={self.dir}/other"), code, words)
 
     def test_redacted_text_is_told_and_not_shared(self):
