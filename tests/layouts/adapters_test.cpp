@@ -39,10 +39,12 @@ INSTANTIATE_TEST_SUITE_P(Parts, Adapters, ::testing::Range<size_t>(0, kParts));
 TEST_P(Adapters, Fp64EqualsOneRank) {
   static const GridCover cover = pairwise_layouts(8);
   Worst worst(1e-10);
-  for (size_t i = GetParam(); i < cover.layouts.size(); i += kParts) {
+  // Every other layout: on all of them the model itself is proved (grid_test.cpp).
+  const size_t first = 2 * GetParam() + GetParam() % 2;
+  for (size_t i = first; i < cover.layouts.size(); i += 2 * kParts) {
     const GridLayout& layout = cover.layouts[i];
-    const Variant variant = adapted(layout.variant(), i / kParts % 2 == 0 ? 0.25 : 0.0,
-                                    /*dora=*/i / kParts % 3 == 0);
+    const Variant variant = adapted(layout.variant(), i / 2 % 2 == 0 ? 0.25 : 0.0,
+                                    /*dora=*/i % 3 == 0);
     SCOPED_TRACE(layout.text());
     LayoutOptions options = layout.options();
     options.gradients = true;
