@@ -41,6 +41,9 @@ struct MatrixOptions {
   Replicas replicas = Replicas::kDense;
   Tied tied = Tied::kNo;
   bool has_bias = false;  // of a Linear: "NAME.bias" beside each "NAME.weight", 0 at first
+  // Of a Linear: names its input for adapters' dropout, where a layout may have one product or two
+  // on the same input.  Empty: the storage's name.
+  std::string input = {};
 };
 
 // Adds a weight [sum of the parts' own rows, own columns] to the store.

@@ -29,7 +29,8 @@ GroupedLinear::GroupedLinear(const LayerBuilder& build, const std::string& stora
                               .logical = std::move(logical),
                               .replicas = Replicas::kExpert});
   const Cut how = shard.num_parts == 1 ? Cut::kNone : cut == 0 ? Cut::kOutputs : Cut::kInputs;
-  adapter_ = ProductAdapter::make(build, weight_->parameter(), how, by_part(parts.size()));
+  adapter_ =
+      ProductAdapter::make(build, weight_->parameter(), how, by_part(parts.size()), storage_name);
 }
 
 // The logical tensors of each part, by expert.

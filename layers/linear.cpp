@@ -19,8 +19,8 @@ Linear::Linear(const LayerBuilder& build, const std::string& storage_name, int64
   if (options.has_bias) bias_ = &add_vector(build, storage_name + ".bias", parts, options);
   std::vector<std::vector<LogicalTensor>> modules;
   for (const LogicalTensor& part : weight_->parameter().table()) modules.push_back({part});
-  adapter_ =
-      ProductAdapter::make(build, weight_->parameter(), cut_of(build, parts, options), modules);
+  adapter_ = ProductAdapter::make(build, weight_->parameter(), cut_of(build, parts, options),
+                                  modules, options.input.empty() ? storage_name : options.input);
 }
 
 }  // namespace orthant

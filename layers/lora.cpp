@@ -173,7 +173,7 @@ void AdapterSet::set_magnitudes() const {
 
 std::shared_ptr<const ProductAdapter> ProductAdapter::make(
     const LayerBuilder& build, const Parameter& base, Cut cut,
-    const std::vector<std::vector<LogicalTensor>>& parts) {
+    const std::vector<std::vector<LogicalTensor>>& parts, const std::string& input) {
   if (!build.adapters) return nullptr;
   std::vector<Part> adapted;
   int64_t begin = 0;
@@ -187,7 +187,7 @@ std::shared_ptr<const ProductAdapter> ProductAdapter::make(
   auto adapter = std::make_shared<ProductAdapter>();
   const LogicalTensor& first = parts.front().front();
   adapter->set_ = build.adapters;
-  adapter->site_ = base.name() + ".lora";
+  adapter->site_ = input + ".lora";
   adapter->width_ = first.global_shape[1];
   adapter->column_ = first.begin[1];
   ParameterUse& a = add_a(build, base, adapted, cut == Cut::kOutputs ? whole : base.replicas());

@@ -87,9 +87,10 @@ class ProductAdapter {
   // base: the product's weight.  parts: the logical tensors that share its columns, in their order:
   // of each part one, or the same one of each of this rank's experts.  Null where no part has an
   // adapter.  Error(kConfig): only some experts have one, or not of one kind.
+  // input: keys dropout of what the adapters see.
   static std::shared_ptr<const ProductAdapter> make(
       const LayerBuilder& build, const Parameter& base, Cut cut,
-      const std::vector<std::vector<LogicalTensor>>& parts);
+      const std::vector<std::vector<LogicalTensor>>& parts, const std::string& input);
 
   // x w^T with what the adapters add.
   Var forward(const Var& x, Weight& base, const RowOffsets& offsets = nullptr) const;

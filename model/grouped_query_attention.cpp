@@ -63,13 +63,14 @@ GroupedQueryAttention::GroupedQueryAttention(const LayerBuilder& build, const st
              .scale = 1.0 / std::sqrt(static_cast<double>(c.head_dim))},
       rotary_(rotary),
       qkv_(build, prefix + "qkv", c.hidden_size, fused_parts(prefix, c, tensor_),
-           {.dtype = build.dtype, .has_bias = c.attention_bias}),
+           {.dtype = build.dtype, .has_bias = c.attention_bias, .input = prefix + "qkv"}),
       key_value_(copies_kv_heads(tensor_, c)
                      ? std::optional<Linear>(std::in_place, build, prefix + "kv", c.hidden_size,
                                              key_value_parts(prefix, c, tensor_),
                                              MatrixOptions{.dtype = build.dtype,
                                                            .replicas = Replicas::kKeyValue,
-                                                           .has_bias = c.attention_bias})
+                                                           .has_bias = c.attention_bias,
+                                                           .input = prefix + "qkv"})
                      : std::nullopt),
       out_(build, prefix + "o", c.num_attention_heads * c.v_head_dim,
            {{prefix + "o_proj.weight", c.hidden_size}},

@@ -49,6 +49,8 @@ MUTANTS = [
            "r * num_experts_ + first + e", target="test_layouts", filter="*Adapters.Fp64*"),
     Mutant("magnitudes see a rank's own inputs", "Magnitudes::norms", "if (sum_) sums = sum_(sums);", "",
            target="test_layouts", filter="*Adapters.Fp64*"),
+    Mutant("keys and values that tensor-parallel ranks copy drop out by themselves", "Linear::Linear",
+           "options.input.empty() ? storage_name : options.input", "storage_name", target="test_layouts", filter="*Adapters.Fp64*"),
     Mutant("evaluation drops out", "Block::drop", " || pass.step == 0", "", target="test_layouts", filter="AdaptersTest.Evaluation*"),
     Mutant("the base is saved with its adapters", "role_tensors", "  if (role.has_adapters()) return tensors;\n", "",
            target="orthant", filter="test_finetune.py Finetune.test_adapters_learn_and_checkpoints_hold_them_alone"),
