@@ -5,7 +5,8 @@
   bench/lora.py --python PYTHON [--variants fp32-eager,bf16-eager,...] [--pairs 9] [--build build]
 
 PYTHON: one with torch, transformers and peft.  Programs take turns, so that a slow phase of the machine meets all.
-Prints medians, the medians of the pairs' ratios, and peak memory.  Needs -DORTHANT_BENCH=ON.
+The others take 10 to 12 GiB each: name one at a time where memory is less.  Prints medians, the medians of the pairs'
+ratios, and peak memory.  Needs -DORTHANT_BENCH=ON.
 """
 import argparse
 import os
