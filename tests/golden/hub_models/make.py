@@ -5,41 +5,24 @@
   python3 -m venv VENV && VENV/bin/pip install torch==2.15.0 transformers==5.24.0
   VENV/bin/python make.py            writes NAME.json for every model below, beside this file
 
-No weights are kept: weight(name, i) below makes them of the tensor's name, here and in tests/trainer/hub_model_test.cpp.
+No weights are kept: hub_weights.py makes them of the tensor's name, and tests/trainer/hub_model_test.cpp does.
 The names are those of published folders, one tensor for each expert.
 """
 import json
 import pathlib
 import sys
 
-import numpy as np
 import torch
 import transformers
 
-HERE = pathlib.Path(__file__).parent
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from hub_weights import weights  # noqa: E402
+
 LENGTH = 48
 IDS = 5       # vocabulary entries whose log-probabilities are kept, of every position
 ENTRIES = 6   # of every gradient
-
-
-def weights(name, shape):
-    """Uniform in [-0.5, 0.5) times a scale; 1 is added to norms.  A function of the name and the index alone."""
-    seed = 14695981039346656037
-    for byte in name.encode():
-        seed = ((seed ^ byte) * 1099511628211) % 2**64
-    i = np.arange(int(np.prod(shape)), dtype=np.uint64)
-    x = i * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed)
-    x ^= x >> np.uint64(32)
-    x *= np.uint64(0xD6E8FEB86659FD93)
-    x ^= x >> np.uint64(32)
-    values = (x >> np.uint64(40)).astype(np.float64) / 2**24 - 0.5
-    if "norm" in name:
-        return (1 + 0.5 * values).reshape(shape)
-    if name.endswith("e_score_correction_bias"):
-        return (0.2 * values).reshape(shape)
-    scale = 3.0 if "mlp.gate" in name or "block_sparse_moe.gate" in name else 0.5
-    return (scale * values).reshape(shape)
-
 
 COMMON = dict(vocab_size=517, hidden_size=40, num_hidden_layers=3, max_position_embeddings=256, rms_norm_eps=1e-6,
               hidden_act="silu", attention_bias=False, bos_token_id=0, eos_token_id=1)
