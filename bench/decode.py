@@ -8,29 +8,12 @@ RUN: an imported model.  PYTHON: one with torch and transformers, which reads FO
 with llama_cpp, which reads FILE.  Prints medians of tokens a second, and of the pairs' ratios.  Needs -DORTHANT_BENCH=ON.
 """
 import argparse
-import os
-import pathlib
 import statistics
-import subprocess
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+from turns import Program
+
 CASES = [(1, 64), (1, 1024), (16, 64)]
 STEPS = 24
-
-
-class Program:
-    def __init__(self, name, command):
-        env = dict(os.environ, OMP_NUM_THREADS=os.environ.get("OMP_NUM_THREADS", "2"))
-        self.name = name
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=env)
-
-    def seconds(self, batch, length):
-        self.process.stdin.write(f"{batch} {length} {STEPS}\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"{self.name}: ended with {self.process.wait()}")
-        return float(line) / STEPS
 
 
 def main():
@@ -50,7 +33,8 @@ def main():
     print(f"{'batch':>6}{'length':>8}" + "".join(f"{p.name + ' tok/s':>20}" for p in programs) +
           "".join(f"{'ours / ' + p.name:>22}" for p in programs[1:]))
     for batch, length in CASES:
-        rows = [[program.seconds(batch, length) for program in programs] for _ in range(args.pairs)]
+        line = f"{batch} {length} {STEPS}"
+        rows = [[program.seconds(line) / STEPS for program in programs] for _ in range(args.pairs)]
         rates = [batch / statistics.median(column) for column in zip(*rows)]
         ratios = [statistics.median(row[i] / row[0] for row in rows) for i in range(1, len(programs))]
         print(f"{batch:6}{length:8}" + "".join(f"{rate:20.1f}" for rate in rates) + "".join(f"{ratio:22.2f}" for ratio in ratios))

@@ -10,7 +10,6 @@ prints medians of tokens a second.  RUN: what orthant import tests/data/stories2
 import argparse
 import json
 import os
-import pathlib
 import re
 import statistics
 import struct
@@ -21,7 +20,8 @@ import numpy
 import safetensors.numpy
 import sentencepiece
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+from turns import ROOT, Program
+
 STORIES = ROOT / "tests/data/stories260k"
 TOKENS = 256
 
@@ -75,18 +75,16 @@ def main():
     parser.add_argument("--pairs", type=int, default=7)
     parser.add_argument("--build", default="build")
     args = parser.parse_args()
-    env = dict(os.environ, OMP_NUM_THREADS="1")
+    os.environ["OMP_NUM_THREADS"] = "1"
     with tempfile.TemporaryDirectory() as work:
         write_model(f"{work}/model.bin")
         write_tokenizer(f"{work}/tokenizer.bin")
-        ours = subprocess.Popen([f"{args.build}/bin/decode_bench", args.run, "--serve"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=env)
+        ours = Program("ours", [f"{args.build}/bin/decode_bench", args.run, "--serve"])
         mine, theirs = [], []
         for _ in range(args.pairs):
-            ours.stdin.write(f"1 1 {TOKENS - 2}\n")
-            ours.stdin.flush()
-            mine.append((TOKENS - 2) / float(ours.stdout.readline()))
+            mine.append((TOKENS - 2) / ours.seconds(f"1 1 {TOKENS - 2}"))
             done = subprocess.run([args.llama2, f"{work}/model.bin", "-z", f"{work}/tokenizer.bin", "-t", "0", "-n", str(TOKENS)],
-                                  capture_output=True, env=env, check=True)
+                                  capture_output=True, check=True)
             theirs.append(float(re.search(rb"achieved tok/s: ([\d.]+)", done.stderr)[1]))
     ratio = statistics.median(a / b for a, b in zip(mine, theirs))
     print(f"ours {statistics.median(mine):.0f} tok/s, llama2.c {statistics.median(theirs):.0f}, ratio {ratio:.2f}")

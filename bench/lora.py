@@ -9,35 +9,12 @@ The others take 10 to 12 GiB each: name one at a time where memory is less.  Pri
 ratios, and peak memory.  Needs -DORTHANT_BENCH=ON.
 """
 import argparse
-import os
-import pathlib
 import statistics
-import subprocess
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+from turns import Program, take_turns
+
 TOKENS = 8 * 512
 ALL = "fp32-eager,bf16-eager,fp32-compiled,bf16-compiled"
-
-
-class Program:
-    def __init__(self, name, command):
-        self.name = name
-        env = dict(os.environ, OMP_NUM_THREADS="2")
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=env)
-
-    def step(self):
-        self.process.stdin.write("step\n")
-        self.process.stdin.flush()
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"{self.name}: ended with {self.process.wait()}")
-        return float(line.split()[0])
-
-    def peak_mib(self):
-        for line in pathlib.Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith("VmHWM"):
-                return int(line.split()[1]) / 1024
-        return 0.0
 
 
 def main():
@@ -50,10 +27,7 @@ def main():
     programs = [Program("ours bf16", [f"{args.build}/bin/train_bench", "configs/bench-lora.yaml", "--serve"])]
     for variant in args.variants.split(","):
         programs.append(Program("PEFT " + variant, [args.python, "bench/peft_train.py", *variant.split("-")]))
-    for program in programs:
-        for _ in range(2):
-            program.step()
-    rows = [[program.step() for program in programs] for _ in range(args.pairs)]
+    rows = take_turns(programs, args.pairs)
     print(f"{'':20} {'ms a step':>10} {'tokens/s':>9} {'ours faster':>12}   {'lowest':>6} {'highest':>7} {'peak MiB':>9}")
     for i, program in enumerate(programs):
         seconds = statistics.median(row[i] for row in rows)
