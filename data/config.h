@@ -46,10 +46,7 @@ struct DataConfig {
   bool is_supervised = false;
 
   void fields(FieldVisitor& v) {
-    v.list(
-        "train", "training data: a path, or a list of sources that are mixed by weight",
-        train.size(), [this](size_t n) { train.resize(n); },
-        [this](size_t i, FieldVisitor& item) { train[i].fields(item); });
+    v.list("train", train, "training data: a path, or a list of sources that are mixed by weight");
     v.field("validation", validation, any_path(),
             "corpus or text to evaluate on; empty: the validation split of the training data, of "
             "several sources that of the first one");

@@ -106,6 +106,7 @@ struct Factor {
   int64_t rows, columns;
   DimPart own = {};
   double init_std = 0, init_bound = 0;
+  double rate = 1.0;
 };
 
 ParameterUse& add_factor(const LayerBuilder& build, const Factor& f, Replicas replicas) {
@@ -119,17 +120,14 @@ ParameterUse& add_factor(const LayerBuilder& build, const Factor& f, Replicas re
                           .dtype = build.dtype,
                           .device = build.device,
                           .logical = {t},
-                          .replicas = replicas});
+                          .replicas = replicas,
+                          .rate = f.rate});
 }
 
 // Of what tensor-parallel ranks hold whole beside what they cut by the vocabulary.
 Replicas beside_vocabulary(const LayerBuilder& build) {
   return build.ranks.tensor.size() == 1 ? Replicas::kDense : Replicas::kRows;
 }
-
-}  // namespace
-
-namespace {
 
 // Over the ranks that hold the same rows of a product, each for a part of its inputs.
 std::function<std::vector<double>(std::span<const double>)> sum_over_inputs(
@@ -258,8 +256,13 @@ std::shared_ptr<const LogitsAdapter> LogitsAdapter::make(const LayerBuilder& bui
                    .init_std = uniform ? 0.0 : 1.0 / static_cast<double>(rule->rank),
                    .init_bound = uniform ? 1.0 / std::sqrt(static_cast<double>(width)) : 0.0},
                   beside_vocabulary(build));
-  adapter->b_ =
-      &add_factor(build, {module + ".lora_B.weight", vocab, rule->rank, own}, Replicas::kDense);
+  adapter->b_ = &add_factor(build,
+                            {.name = module + ".lora_B.weight",
+                             .rows = vocab,
+                             .columns = rule->rank,
+                             .own = own,
+                             .rate = build.adapters->rules().config().plus_ratio},
+                            Replicas::kDense);
   return adapter;
 }
 

@@ -9,7 +9,8 @@
 //
 // Tensor-parallel ranks that cut a product by its outputs hold A whole and cut B; those that cut it
 // by its inputs cut A and hold B whole.  What is held whole sees a part of the result each, so its
-// gradients are partial sums; no collective is added to the product's own.
+// gradients are partial sums; a step adds no collective to the product's own (the norms of DoRA are
+// summed once after each update).
 #pragma once
 
 #include <memory>

@@ -39,13 +39,6 @@ int64_t layer_of(const std::string& module) {
   return layer;
 }
 
-template <class Item>
-void list_of(FieldVisitor& v, const char* name, const char* help, std::vector<Item>& items) {
-  v.list(
-      name, help, items.size(), [&items](size_t n) { items.resize(n); },
-      [&items](size_t i, FieldVisitor& item) { items[i].fields(item); });
-}
-
 }  // namespace
 
 void ModulePattern::fields(FieldVisitor& v) {
@@ -67,22 +60,23 @@ void LoraConfig::fields(FieldVisitor& v) {
   v.field("alpha", alpha, non_negative(),
           "what adapters give is multiplied by alpha / rank; 0 = twice the rank");
   v.field("dropout", dropout, below_one(), "dropout on what adapters see, in training");
-  list_of(v, "target_modules", "modules that get an adapter; nothing = all-linear", target_modules);
-  list_of(v, "exclude_modules", "modules that get none, though target_modules names them",
-          exclude_modules);
-  list_of(v, "modules_to_save",
-          "modules that train whole beside the adapters: lm_head, embed_tokens, norms",
-          modules_to_save);
+  v.list("target_modules", target_modules, "modules that get an adapter; nothing = all-linear");
+  v.list("exclude_modules", exclude_modules,
+         "modules that get none, though target_modules names them");
+  v.list("modules_to_save", modules_to_save,
+         "modules that train whole beside the adapters: lm_head, embed_tokens, norms");
   v.field("layers_to_transform", layers_to_transform, at_least(0),
           "adapters in these layers alone; nothing = all");
-  list_of(v, "patterns", "another rank or alpha for some modules; the first that matches holds",
-          patterns);
+  v.list("patterns", patterns,
+         "another rank or alpha for some modules; the first that matches holds");
   v.field("use_rslora", use_rslora, "multiply by alpha / sqrt(rank) instead");
   v.field("use_dora", use_dora,
           "magnitudes of the rows of weights train by themselves beside directions (DoRA); not "
           "beside embeddings and the head");
-  v.field("plus_ratio", plus_ratio, positive(),
-          "learning rate of the B matrices over that of the A matrices");
+  v.field(
+      "plus_ratio", plus_ratio, positive(),
+      "learning rate of the B matrices over that of the A matrices (LoRA+); embeddings, where A "
+      "begins with 0, keep that of A");
   v.field("init", init, init_names(),
           "first values of the A matrices: kaiming: uniform, up to 1 / sqrt(inputs); gaussian: "
           "normal, with deviation 1 / rank");
@@ -173,7 +167,7 @@ std::optional<LoraRule> LoraRules::of(const std::string& module) const {
   const std::vector<int64_t>& layers = config_.layers_to_transform;
   if (!layers.empty() && std::find(layers.begin(), layers.end(), layer_of(module)) == layers.end())
     return std::nullopt;
-  LoraRule rule{.rank = config_.rank, .dropout = config_.dropout, .init = config_.init};
+  LoraRule rule{.rank = config_.rank, .init = config_.init};
   double alpha = config_.alpha;
   const auto other = std::find_if(exceptions_.begin(), exceptions_.end(), matches);
   if (other != exceptions_.end()) {

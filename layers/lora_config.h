@@ -50,7 +50,6 @@ struct LoraConfig {
 struct LoraRule {
   int64_t rank = 0;
   double scale = 1.0;  // alpha / rank, or alpha / sqrt(rank)
-  double dropout = 0;
   LoraInit init = LoraInit::kKaiming;
 };
 

@@ -87,22 +87,16 @@ void ModelConfig::fields(FieldVisitor& v) {
             "begin with this model: a published model's folder, a run directory or one of its "
             "checkpoints; other keys of the block stand over what it says; empty: a new model");
   });
-  v.list(
-      "adapters",
-      "adapters that are merged into model.from first, one after the other: folders as PEFT "
-      "saves them, or run directories that trained some; new ones train beside what this gives",
-      adapters.size(), [this](size_t n) { adapters.resize(n); },
-      [this](size_t i, FieldVisitor& item) { adapters[i].fields(item); });
+  v.list("adapters", adapters,
+         "adapters that are merged into model.from first, one after the other: folders as PEFT "
+         "saves them, or run directories that trained some; new ones train beside what this gives");
   v.field(
       "model_type", model_type, TextRule{.choices = built_families(), .why_not = why_not_built},
       "family of a published config.json; mixtral: scores of the chosen experts are divided by "
       "their sum, and experts have intermediate_size; qwen2: attention_bias; qwen3: use_qk_norm; "
       "deepseek_v3, glm4_moe: scoring_func sigmoid and topk_method noaux_tc; custom: what the "
       "other keys say");
-  v.list(
-      "architectures", "says the family where model_type does not", architectures.size(),
-      [this](size_t n) { architectures.resize(n); },
-      [this](size_t i, FieldVisitor& item) { architectures[i].fields(item); });
+  v.list("architectures", architectures, "says the family where model_type does not");
   v.field("vocab_size", vocab_size, at_least(2), "tokens of the vocabulary");
   v.field("hidden_size", hidden_size, at_least(1), "model width");
   v.field("intermediate_size", intermediate_size, at_least(0),
@@ -148,12 +142,9 @@ void ModelConfig::fields(FieldVisitor& v) {
   v.field("sliding_window", sliding_window, at_least(0),
           "tokens that a token of a sliding layer sees, itself included; 0 or null = no limit");
   v.field("use_sliding_window", use_sliding_window, "false: no layer slides");
-  v.list(
-      "layer_types",
-      "what each layer's tokens see; without it all layers slide where sliding_window is given, or "
-      "go by sliding_window_pattern",
-      layer_types.size(), [this](size_t n) { layer_types.resize(n); },
-      [this](size_t i, FieldVisitor& item) { layer_types[i].fields(item); });
+  v.list("layer_types", layer_types,
+         "what each layer's tokens see; without it all layers slide where sliding_window is given, "
+         "or go by sliding_window_pattern");
   v.field("sliding_window_pattern", sliding_window_pattern, at_least(0),
           "P = every P-th layer sees everything, the others slide; 0 = all slide");
   v.field("max_window_layers", max_window_layers, at_least(0),

@@ -4,9 +4,7 @@
 #include <cmath>
 #include <numbers>
 
-#include "base/clock.h"
 #include "base/config/config.h"
-#include "base/context.h"
 #include "base/durable_file.h"
 #include "base/error.h"
 #include "base/log.h"
@@ -15,15 +13,10 @@
 #include "trainer/base_model.h"
 #include "trainer/datasets.h"
 #include "trainer/device.h"
-#include "trainer/generate.h"
+#include "trainer/loop_report.h"
+#include "trainer/loop_state.h"
 #include "trainer/pretrain_engine.h"
-#include "trainer/pretrain_metrics.h"
-#include "trainer/pretrain_report.h"
-#include "trainer/pretrain_state.h"
-#include "trainer/run/memory_report.h"
-#include "trainer/run/session.h"
-#include "trainer/run_loop.h"
-#include "trainer/throughput.h"
+#include "trainer/step_loop.h"
 
 namespace orthant {
 namespace {
@@ -41,7 +34,6 @@ void evaluate(const Engine& engine, const EvaluationBatches& batches, StepMetric
             " bytes");
 }
 
-// All ranks take part in decoding: each holds a part of the model that others need.
 std::vector<ReportSample> make_samples(const RunConfig& config, const Role& role,
                                        const Tokenizer& tokenizer) {
   const GenerationConfig& g = config.generation;
@@ -49,75 +41,33 @@ std::vector<ReportSample> make_samples(const RunConfig& config, const Role& role
   for (int64_t i = 0; i < g.samples; ++i)
     wanted.push_back(
         {.prompt = g.prompt, .sampling = g.sampling, .seed = config.run.seed, .sample = i});
-  if (wanted.empty()) return {};
   std::vector<ReportSample> samples;
-  const Decoder decoder =
-      role.pipeline().decoder({.latent = g.mla, .max_sequences = g.max_sequences});
-  for (Generated& written : generate(decoder, tokenizer, wanted))
-    samples.push_back({g.prompt, std::move(written.text)});
+  for (std::string& text : write_samples(config, role, tokenizer, wanted))
+    samples.push_back({g.prompt, std::move(text)});
   return samples;
 }
 
-// A run under way.
-struct Training {
-  const RunPlan& plan;
-  const std::string& yaml;
-  const Datasets& data;
-  const BatchSizes& sizes;
-  RunSession& session;
-  Engine& engine;
-  double trained_share;
-  RunOutcome outcome;
-};
-
-void train(Training& run) {
-  auto& [plan, yaml, data, sizes, session, engine, trained_share, outcome] = run;
+// The steps that are left, towards `loop`.
+void train(const RunPlan& plan, const Datasets& data, StepLoop& loop) {
   const RunConfig& config = plan.config();
-  Role& role = engine.role();
-  const Group& data_ranks = role.groups().data;
-  const std::unique_ptr<Loader> loader = make_loader(config, data, sizes, data_ranks);
+  const Group& data_ranks = loop.engine.role().groups().data;
+  const std::unique_ptr<Loader> loader = make_loader(config, data, loop.sizes, data_ranks);
+  loop.batches = [&](int64_t step) {
+    return loader->step_share(step - 1, data_ranks.rank(), data_ranks.size());
+  };
+  loop.epochs_at = [&](int64_t samples) { return loader->sampler().epochs_at(samples); };
+  loop.uses_at = [&](int64_t samples) { return loader->uses_at(samples); };
   std::optional<EvaluationBatches> evaluation;
-  if (config.evaluation.interval > 0) evaluation.emplace(make_evaluation(config, data, data_ranks));
-  const Group& world = session.world();
-  const double peak_flops = peak_of_all(config, role.device(), world);
-  const RunMeasures measures{config, sizes,
-                             [&](int64_t samples) { return loader->sampler().epochs_at(samples); },
-                             peak_flops, run.trained_share};
-  describe_run(plan, session, *loader);
-  SkipWatch skips;
-  MemoryPeaks memory;  // of all steps
-  while (session.has_next()) {
-    const int64_t step = session.next_step();
-    const bool last = session.is_last(step);
-    const double begin = now_seconds();
-    const std::vector<MicroBatch> batches =
-        loader->step_share(step - 1, data_ranks.rank(), data_ranks.size());
-    const bool recorded = records_step(config, session, step);
-    if (recorded) role.pipeline().record_next_step();
-    context().ledger->reset_peaks();
-    const StepResult result = engine.step(batches, step, session.wants_stop());
-    const MemoryPeaks step_memory = context().ledger->peaks();
-    memory.merge(step_memory);
-    skips.see(step, result, session);
-    StepMetrics metrics = metrics_of(measures, step, result, now_seconds() - begin);
-    metrics.memory_peak_bytes = step_memory.total();
-    if (step % config.logging.interval == 0 || last)
-      metrics.memory = memory_metrics(gather_peaks(world, step_memory));
-    if (evaluation && (last || step % config.evaluation.interval == 0) && !result.stop_requested) {
-      evaluate(engine, *evaluation, metrics);
-      outcome.bits_per_byte = metrics.validation_bits_per_byte;
-    }
-    if (recorded) outcome.pipeline = keep_timeline(role.pipeline().last_record(), session);
-    session.end_step(metrics, {.stop = result.stop_requested,
-                               .is_good = std::isfinite(metrics.loss) && skips.weights_are_good()});
-    if (metrics.validation_loss && !last) {
-      outcome.memory = gather_peaks(world, memory);
-      outcome.sources = loader->uses_at(metrics.samples);
-      if (session.is_first()) write_run_report(config, session, yaml, outcome);
-    }
+  if (config.evaluation.interval > 0) {
+    evaluation.emplace(make_evaluation(config, data, data_ranks));
+    loop.evaluate = [&](StepMetrics& metrics) {
+      evaluate(loop.engine, *evaluation, metrics);
+      loop.outcome.bits_per_byte = metrics.validation_bits_per_byte;
+      return StepLoop::Verdict{};
+    };
   }
-  outcome.memory = gather_peaks(world, memory);
-  outcome.sources = loader->uses_at(sizes.samples_after(session.step()));
+  describe_run(plan, loop.session, *loader);
+  run_steps(loop);
 }
 
 }  // namespace
@@ -136,7 +86,7 @@ PretrainResult pretrain(const PretrainOptions& options, const Group& host_world)
                         [](const std::string& theirs, const std::string& others) {
                           return concat("its fingerprint is ", theirs, ", theirs ", others);
                         });
-  PretrainState stored;
+  LoopState stored;
   session.read([&](FieldVisitor& v) { stored.fields(v); });
   const RunPlan plan = going_on(options.plan, stored);
   const RunConfig& config = plan.config();
@@ -148,7 +98,7 @@ PretrainResult pretrain(const PretrainOptions& options, const Group& host_world)
   const TrainedShare trained = check_trained(role, lora_rules(config).get());
   describe_training(trained);
   check_routing(config, role);
-  PretrainState state;
+  LoopState state;
   session.begin({.configuration = yaml,
                  .changes =
                      [&](const std::string& stored_yaml) {
@@ -177,13 +127,13 @@ PretrainResult pretrain(const PretrainOptions& options, const Group& host_world)
     return {.step = session.step()};
   }
 
-  Training training{plan, yaml, data, sizes, session, engine, trained.share(), {}};
-  train(training);
+  StepLoop loop{config, yaml, sizes, session, engine, trained.share()};
+  train(plan, data, loop);
   if (!session.finish()) return {.step = session.step(), .interrupted = true};
-  training.outcome.samples = make_samples(config, role, *data.tokenizer);
+  loop.outcome.samples = make_samples(config, role, *data.tokenizer);
   if (session.is_first()) {
-    write_run_report(config, session, yaml, training.outcome);
-    log_outcome(config, session, data, training.outcome);
+    write_run_report(config, session, yaml, loop.outcome);
+    log_outcome(config, session, data, loop.outcome);
   }
   return {.step = session.step()};
 }

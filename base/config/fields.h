@@ -106,6 +106,13 @@ class FieldVisitor {
   virtual void list(std::string_view name, std::string_view help, size_t size,
                     const std::function<void(size_t)>& resize,
                     const std::function<void(size_t, FieldVisitor&)>& item) = 0;
+  // Of structs with a field list.
+  template <class Item>
+  void list(std::string_view name, std::vector<Item>& items, std::string_view help) {
+    list(
+        name, help, items.size(), [&items](size_t n) { items.resize(n); },
+        [&items](size_t i, FieldVisitor& item) { items[i].fields(item); });
+  }
   // What `fields` visits, blocks with all that is in them, may differ when a run is resumed; any
   // other field makes it another run.
   virtual void may_change_on_resume(const std::function<void()>& fields) { fields(); }

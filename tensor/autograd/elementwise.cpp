@@ -33,20 +33,6 @@ Var cast(const Var& x, DType dtype) {
 
 using ops::copy_columns;
 
-Var add_columns(const Var& y, const Var& part, int64_t begin) {
-  const Tensor &yv = y.value(), &pv = part.value();
-  const int64_t end = begin + pv.dim(-1);
-  ORTHANT_OP_CHECK("add_columns", yv.rows() == pv.rows() && end <= yv.dim(-1), yv, pv);
-  const Tensor sum = yv.clone();
-  copy_columns(pv, view_of(pv), ops::columns_of(sum, begin, end), /*accumulate=*/true);
-  return record("add_columns", {y, part}, sum,
-                [begin, end, shape = pv.shape()](const Tensor& dy) -> Grads {
-                  const Tensor dpart = Tensor::empty(shape, dy.dtype(), dy.device());
-                  copy_columns(dy, ops::columns_of(dy, begin, end), view_of(dpart));
-                  return {dy, dpart};
-                });
-}
-
 Var join_columns(const Var& a, const Var& b) {
   const Tensor &av = a.value(), &bv = b.value();
   ORTHANT_OP_CHECK("join_columns", av.rank() == 2 && bv.rank() == 2 && av.dim(0) == bv.dim(0), av,

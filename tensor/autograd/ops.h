@@ -25,8 +25,6 @@ Var add_bias(const Var& x, Weight& b);
 Var grouped_linear(const Var& x, Weight& w, std::shared_ptr<const std::vector<int64_t>> offsets);
 // table [V, D] rows at ids i32 [N]; an id < 0 gives zeros.
 Var embedding(const Tensor& ids, Weight& table);
-// y [N, A] with part [N, B] added to its columns [begin, begin + B).
-Var add_columns(const Var& y, const Var& part, int64_t begin);
 // [N, A] and [N, B] side by side.
 Var join_columns(const Var& a, const Var& b);
 // Columns [begin, end) of x [N, A].

@@ -4,7 +4,6 @@
 import json
 import shutil
 import subprocess
-import sys
 import unittest
 
 from harness import ROOT, CliTest, orthant
@@ -15,7 +14,7 @@ STORIES = ROOT / "tests/data/stories260k"
 class Finetune(CliTest):
     def setUp(self):
         super().setUp()
-        subprocess.run([sys.executable, ROOT / "launch/make_chats.py", self.dir / "chats"], check=True, capture_output=True)
+        subprocess.run([ROOT / "launch/make_chats.sh", self.dir / "chats"], check=True, capture_output=True)
         rows = (self.dir / "chats/stories.jsonl").read_text().splitlines()[:160]
         (self.dir / "rows.jsonl").write_text("\n".join(rows) + "\n")
 
@@ -90,11 +89,29 @@ class Finetune(CliTest):
         self.assertTrue((self.dir / f"run/checkpoints/step-{best:08}").exists())
         self.check(orthant("finetune", path), 0, "nothing to do", "where it ended early")
 
+    def test_the_best_is_kept_when_a_run_goes_on(self):
+        blocks = {"optimizer": {"learning_rate": 0.3}, "evaluation": {"interval": 1}, "checkpoint": {"interval": 1, "keep": 2}}
+        self.check(orthant("finetune", self.config(run={"max_steps": 4}, **blocks)), 0)
+        losses = {m["step"]: m["validation_loss"] for m in self.metrics()}
+        best = min(losses, key=losses.get)
+        self.assertLess(best, 4, losses)
+        self.check(orthant("finetune", self.config(run={"max_steps": 7}, **blocks)), 0, "resuming from step 4")
+        self.assertGreater(min(m["validation_loss"] for m in self.metrics()[4:]), losses[best])
+        names = sorted(path.name for path in (self.dir / "run/checkpoints").glob("step-*"))
+        self.assertEqual(names, [f"step-{step:08}" for step in (best, 6, 7)])
+
     def test_the_model_itself_trains_too(self):
+        path = self.config("adapters", run={"max_steps": 1})
+        self.check(orthant("finetune", path), 0)
         path = self.config(lora={"rank": 0, "target_modules": []})
         done = self.check(orthant("finetune", path), 0)
         self.assertNotIn("frozen", done.out + done.err)
         self.assertIn('"model.norm.weight"', (self.newest() / "manifest.json").read_text())
+        # What is frozen has no gradient: two of three products, and the adapters' part of the third.
+        adapters, whole = (self.metrics(name)[0] for name in ("adapters", "run"))
+        share = (adapters["model_tflops"] / adapters["tokens_per_second"]) / (whole["model_tflops"] / whole["tokens_per_second"])
+        self.assertGreater(share, 0.67)
+        self.assertLess(share, 0.75)
 
     def test_the_command_line_of_other_tools(self):
         self.check(orthant("finetune", "--model", STORIES, "--dataset", self.dir / "rows.jsonl", "--lora-alpha", 16,

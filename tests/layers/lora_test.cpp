@@ -235,6 +235,25 @@ TEST(LoraTest, BeginsAsTheBase) {
   EXPECT_EQ(run("{rank: 2, target_modules: [q_proj]}"), run("{rank: 3}"));
 }
 
+TEST(LoraTest, DrawsAAsItIsAsked) {
+  const auto squares = [](const std::string& yaml) {
+    ParameterStore store;
+    const LayerBuilder build = adapted_builder(store, yaml);
+    const Linear layer(build, "o", 64, {{"o_proj.weight", 2}}, {.dtype = DType::kF64});
+    const Embedding embedding(build, "e", 6, 64);
+    const Head head(build, "lm_head", 6, embedding.weight());
+    store.initialize(3);
+    double sum = 0;
+    for (const char* module : {"o_proj", "lm_head"})
+      for (const double v : values_of_logical(store, concat(module, ".lora_A.weight")))
+        sum += v * v;
+    return sum / (2 * 8 * 64);
+  };
+  const std::string rules = "{rank: 8, target_modules: [o_proj, lm_head], init: ";
+  EXPECT_NEAR(squares(rules + "kaiming}") * 3 * 64, 1.0, 0.1);
+  EXPECT_NEAR(squares(rules + "gaussian}") * 8 * 8, 1.0, 0.1);
+}
+
 TEST(LoraRulesTest, NamesModulesAsPeftDoes) {
   const auto adapted = [](const std::string& yaml, const std::string& module) {
     return rules_of(yaml)->of(module).has_value();

@@ -5,9 +5,11 @@
 
 #include <gtest/gtest.h>
 
+#include "parallel/comm/threads/run_ranks.h"
 #include "tests/layouts/grid.h"
 #include "tests/layouts/worst.h"
 #include "trainer/pretrain_engine.h"
+#include "trainer/weight_source.h"
 
 namespace orthant::testing {
 namespace {
@@ -94,6 +96,73 @@ TEST(AdaptersTest, CountsWhatTrains) {
   EXPECT_EQ(share.adapters, want);
   EXPECT_EQ(share.trained, want + norms);
   EXPECT_EQ(share.all, want + base);
+}
+
+// As a run begins that has just found its base.
+void begin(Role& role) {
+  random_weights(3)(role);
+  random_adapters(5)(role);
+}
+
+// One step with SGD: what B learned is its gradient, which dropout of this very product alone
+// changes while every B is 0.
+struct FirstStep {
+  double loss = 0;
+  NamedValues weights;
+};
+FirstStep first_step(Variant variant) {
+  variant.config.optimizer.grad_clip = 1e9;
+  Engine engine =
+      pretrain_engine(plan_of(variant, {.optimizer = "sgd"}, 1), Group::self(), Device{}, begin);
+  FirstStep result;
+  result.loss = engine.step(batches_of(variant, 1), 1).objective_loss;
+  for (const auto& parameter : engine.role().store().all())
+    for (const LogicalTensor& t : parameter->logical())
+      result.weights[t.name] = parameter->logical_part(parameter->value(), t).to_doubles();
+  return result;
+}
+
+TEST(AdaptersTest, TrainingDropsOutBesideEveryProduct) {
+  const FirstStep none = first_step(adapted(find_variant("moe"), 0.0));
+  const FirstStep some = first_step(adapted(find_variant("moe"), 0.25));
+  EXPECT_EQ(some.loss, none.loss);
+  for (const auto& [name, values] : none.weights) {
+    const bool drops = name.find("lora_B") != std::string::npos && name != "lm_head.lora_B.weight";
+    EXPECT_EQ(some.weights.at(name) != values, drops) << name;
+  }
+}
+
+// Magnitudes begin as the norms of the rows, also in what the optimizer goes on from.
+TEST(AdaptersTest, DoraBeginsAsTheBase) {
+  for (const char* precision : {"fp64", "bf16"}) {
+    const auto losses = [&](bool dora) {
+      const Variant variant = adapted(find_variant("moe"), 0.0, dora);
+      std::vector<double> result;
+      run_ranks(2, [&](const Group& world) {
+        const LayoutOptions options{.precision = precision, .learning_rate = 1e-12};
+        Engine engine = pretrain_engine(plan_of(variant, options, 2), world, Device{}, begin);
+        for (int64_t step = 1; step <= 2; ++step) {
+          const double loss = engine.step(own_batches(variant, world, 1), step).objective_loss;
+          if (world.rank() == 0) result.push_back(loss);
+        }
+      });
+      return result;
+    };
+    const std::vector<double> plain = losses(false), dora = losses(true);
+    for (size_t step = 0; step < 2; ++step) EXPECT_NEAR(dora[step], plain[step], 1e-9);
+  }
+}
+
+TEST(AdaptersTest, LoraPlusLearnsBFaster) {
+  Variant variant = adapted(find_variant("moe"), 0.0);
+  const FirstStep one = first_step(variant);
+  variant.config.lora.plus_ratio = 4;
+  const FirstStep four = first_step(variant);
+  for (auto [name, values] : one.weights) {
+    if (name.find("lora_B") != std::string::npos)
+      for (double& value : values) value *= 4;
+    EXPECT_EQ(four.weights.at(name), values) << name;
+  }
 }
 
 // Evaluation drops nothing out.

@@ -17,8 +17,6 @@ MUTANTS = [
     Mutant("recomputation goes on below what trains", "recompute",
            "has_weights = state.met_weights;", "has_weights = true;",
            target="test_tensor", filter="Autograd*Frozen*"),
-    Mutant("a branch gets no gradient beside a frozen product", "add_columns",
-           "                  return {dy, dpart};\n", "                  return {dy, Tensor()};\n", target="test_layers", filter="Adapter*"),
     # Frozen parameters.
     Mutant("frozen parameters have gradient buffers", "plan_buckets",
            "    if (!parameter.trainable()) continue;\n", "", target="test_parallel", filter="Freeze*"),

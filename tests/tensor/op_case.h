@@ -22,6 +22,10 @@ inline Tensor random_tensor(const Shape& shape, DType dtype, const std::string& 
   return Tensor::from(shape, values, dtype);
 }
 
+inline Tensor ints(const Shape& shape, std::vector<int32_t> values) {
+  return Tensor::from_i32(shape, values);
+}
+
 struct OpInputs {
   DType dtype = DType::kF64;
   std::vector<Var> x;

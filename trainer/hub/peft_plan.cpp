@@ -85,7 +85,7 @@ class Plan {
     const Shape shape = weight_of(module);
     const bool is_end = module == kEmbedding || module == "lm_head";
     const bool is_parameter = module.find(".mlp.") != std::string::npos && model_.is_moe();
-    ORTHANT_CHECK(!is_parameter || rule->dropout == 0, kConfig, "lora.dropout: ", module,
+    ORTHANT_CHECK(!is_parameter || adapter_.lora.dropout == 0, kConfig, "lora.dropout: ", module,
                   ": PEFT has none in the feed-forward part of a model with experts", kMergeFirst);
     ORTHANT_CHECK(!adapter_.lora.use_dora || !(is_parameter || is_end), kConfig,
                   "lora.use_dora: ", module,
@@ -133,7 +133,7 @@ class Plan {
       const LoraRule rule = *rules_.of(concat(layer, ".0.", part));
       ORTHANT_CHECK(!adapter_.lora.use_dora, kConfig, "lora.use_dora: ", layer,
                     ": PEFT has none on experts", kMergeFirst);
-      ORTHANT_CHECK(rule.dropout == 0, kConfig, "lora.dropout: ", layer,
+      ORTHANT_CHECK(adapter_.lora.dropout == 0, kConfig, "lora.dropout: ", layer,
                     ": PEFT has none on experts", kMergeFirst);
       pair.part = part;
       pair.part_rank = rule.rank;

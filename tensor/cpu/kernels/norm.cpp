@@ -1,13 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // RMS norm: y = x * rstd * weight, rstd = 1 / sqrt(mean(x^2) + eps).
 // Source: Zhang and Sennrich, "Root mean square layer normalization", arXiv:1910.07467.
-#include "tensor/cpu/kernels/kernels.h"
-#include "tensor/cpu/kernels/rows.h"
+#include "tensor/cpu/kernels/column_sums.h"
 
 namespace orthant::cpu::ORTHANT_ISA {
 namespace {
-
-constexpr int64_t kBlockRows = 64;  // rows per partial sum of dweight
 
 inline double sqrt_of(double x) { return __builtin_sqrt(x); }
 inline float sqrt_of(float x) { return __builtin_sqrtf(x); }
@@ -60,32 +57,11 @@ int rms_norm_grad(const BackendCall* call, const RmsNormGradArgs* args) {
     const Rows<M> x = rows_of<M>(args->x), dy = rows_of<M>(args->dy), dx = rows_of<M>(args->dx);
     const T* weight = static_cast<const T*>(args->weight.data);
     const T* rstd = static_cast<const T*>(args->rstd.data);
-    T* dweight = static_cast<T*>(args->dweight.data);
-    const int64_t cols = x.cols, num_blocks = (x.rows + kBlockRows - 1) / kBlockRows;
-    T* partials = static_cast<T*>(
-        scratch(Scratch::kShared, num_blocks * cols * static_cast<int64_t>(sizeof(T))));
-    if (num_blocks * cols > 0 && !partials) return fail(call, "rms_norm_grad", "out of memory");
-    parallel_for(num_blocks, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t block = begin; block < end; ++block) {
-        T* partial = partials + block * cols;
-        for (int64_t i = 0; i < cols; ++i) partial[i] = 0;
-        const int64_t last = min_of(x.rows, (block + 1) * kBlockRows);
-        for (int64_t r = block * kBlockRows; r < last; ++r)
-          norm_grad_row<M, T>(x[r], weight, dy[r], rstd[r], dx[r], partial, cols);
-      }
-    });
-    if (!dweight) return 0;
-    parallel_for(cols, max_of(64, kElementsPerPiece / max_of(1, num_blocks)),
-                 [&](int64_t begin, int64_t end) {
-                   if (!args->accumulate)
-                     for (int64_t i = begin; i < end; ++i) dweight[i] = 0;
-                   for (int64_t block = 0; block < num_blocks; ++block) {
-                     const T* partial = partials + block * cols;
-#pragma omp simd
-                     for (int64_t i = begin; i < end; ++i) dweight[i] += partial[i];
-                   }
-                 });
-    return 0;
+    return column_sums<T>(
+        call, "rms_norm_grad", x.rows, x.cols, static_cast<T*>(args->dweight.data),
+        args->accumulate != 0, [&](T* partial, int64_t r) {
+          norm_grad_row<M, T>(x[r], weight, dy[r], rstd[r], dx[r], partial, x.cols);
+        });
   });
 }
 

@@ -3,11 +3,9 @@
 // Source: Zhang and Sennrich, "Root mean square layer normalization", arXiv:1910.07467.
 #pragma once
 
-#include "tensor/cuda/kernels/element.h"
+#include "tensor/cuda/kernels/column_sums_body.h"
 
 namespace orthant::cuda::kernels {
-
-inline constexpr int64_t kNormBlockRows = 64;  // rows per partial sum of dweight
 
 template <class M>
 struct RmsNorm {
@@ -52,32 +50,13 @@ struct RmsNormDx {
   }
 };
 
-// Element (block, column) of the partial sums: 64 rows of dy * x * rstd, in order.
+// What a row adds to an element of dweight.
 template <class M>
-struct RmsNormPartial {
-  using T = Wide<M>;
+struct RmsNormTerm {
   Rows<const M> x, dy;
-  const T* rstd;
-  T* partials;
-  ORTHANT_HD void operator()(int64_t i) const {
-    const int64_t block = i / x.cols, col = i % x.cols;
-    const int64_t last = min_of(x.rows, (block + 1) * kNormBlockRows);
-    T sum = 0;
-    for (int64_t r = block * kNormBlockRows; r < last; ++r)
-      sum += widen(dy[r][col]) * (widen(x[r][col]) * rstd[r]);
-    partials[i] = sum;
-  }
-};
-template <class T>
-struct RmsNormDweight {
-  const T* partials;
-  int64_t num_blocks, cols;
-  T* dweight;
-  bool accumulate;
-  ORTHANT_HD void operator()(int64_t col) const {
-    T sum = accumulate ? dweight[col] : T{0};
-    for (int64_t block = 0; block < num_blocks; ++block) sum += partials[block * cols + col];
-    dweight[col] = sum;
+  const Wide<M>* rstd;
+  ORTHANT_HD Wide<M> operator()(int64_t row, int64_t col) const {
+    return widen(dy[row][col]) * (widen(x[row][col]) * rstd[row]);
   }
 };
 
@@ -101,15 +80,8 @@ int rms_norm_grad(const BackendCall* call, const RmsNormGradArgs* args) {
     const RmsNormDx<M> body{x, data_of<const T>(args->weight), rstd, dy, rows_of<M>(args->dx)};
     if (const int status = exec.rows(x.rows, body)) return status;
     if (!args->dweight.data) return 0;
-    const int64_t num_blocks = (x.rows + kNormBlockRows - 1) / kNormBlockRows;
-    T* partials = static_cast<T*>(exec.scratch(num_blocks * x.cols * kBytes<T>));
-    if (!partials) return 1;
-    if (const int status =
-            exec.elements(num_blocks * x.cols, RmsNormPartial<M>{x, dy, rstd, partials}))
-      return status;
-    return exec.elements(x.cols,
-                         RmsNormDweight<T>{partials, num_blocks, x.cols, data_of<T>(args->dweight),
-                                           args->accumulate != 0});
+    return column_sums(exec, x.rows, x.cols, RmsNormTerm<M>{x, dy, rstd}, data_of<T>(args->dweight),
+                       args->accumulate != 0);
   });
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "trainer/pretrain_state.h"
+#include "trainer/loop_state.h"
 
 #include "base/config/config.h"
 #include "base/log.h"
@@ -7,7 +7,7 @@
 
 namespace orthant {
 
-RunPlan going_on(const RunPlan& plan, const PretrainState& stored) {
+RunPlan going_on(const RunPlan& plan, const LoopState& stored) {
   const ScheduleConfig& schedule = plan.config().schedule;
   const int64_t end = stored.total_steps;
   if (plan.schedule_end_is_given() || end == 0 || end == schedule.total_steps) return plan;
@@ -22,7 +22,7 @@ RunPlan going_on(const RunPlan& plan, const PretrainState& stored) {
 }
 
 BatchSizes settle_sizes(const RunConfig& config, const Manifest* manifest,
-                        const PretrainState& stored) {
+                        const LoopState& stored) {
   BatchSizes sizes = config.batch.sizes();
   if (!manifest) return sizes;
   sizes.steps_before = manifest->step;
@@ -38,7 +38,7 @@ BatchSizes settle_sizes(const RunConfig& config, const Manifest* manifest,
   return sizes;
 }
 
-std::vector<std::string> run_changes(const RunPlan& plan, const PretrainState& stored,
+std::vector<std::string> run_changes(const RunPlan& plan, const LoopState& stored,
                                      const std::vector<ConfigDifference>& differences,
                                      const std::string& data, const std::string& tokenizer) {
   constexpr const char* kEnd = "schedule.total_steps";

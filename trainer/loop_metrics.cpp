@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "trainer/pretrain_metrics.h"
+#include "trainer/loop_metrics.h"
 
 #include "base/error.h"
 #include "base/log.h"

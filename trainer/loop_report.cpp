@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "trainer/pretrain_report.h"
+#include "trainer/loop_report.h"
 
 #include <unistd.h>
 
