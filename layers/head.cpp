@@ -16,12 +16,12 @@ Head::Head(const LayerBuilder& build, const std::string& name, int64_t vocab, in
       vocab_(vocab),
       weight_(&add_matrix(build, kStorage, width, {{name, vocab, tensor_.part(vocab)}},
                           {.dtype = build.dtype, .tied = tied})),
-      adapter_(LogitsAdapter::make(build, vocab, width, tensor_.part(vocab))) {}
+      adapters_(LogitsAdapter::make(build, vocab, width, tensor_.part(vocab))) {}
 
 Head::Head(const LayerBuilder& build, const std::string& name, int64_t vocab, Parameter& weight)
     : tensor_(build.tensor()), vocab_(vocab), weight_(&build.store.tie(name, weight)) {
   if (name == "lm_head")
-    adapter_ = LogitsAdapter::make(build, vocab, weight.shape()[1], tensor_.part(vocab));
+    adapters_ = LogitsAdapter::make(build, vocab, weight.shape()[1], tensor_.part(vocab));
 }
 
 HeadLoss Head::loss(const Var& x, const Tensor& labels, const Tensor& row_weights) const {
@@ -36,14 +36,20 @@ HeadLoss Head::loss(const Var& x, const Tensor& labels, const Tensor& row_weight
     };
   }
   const Var all = tensor_.enter(x, labels.numel());
-  return head_loss(all, *weight_, labels, part, row_weights, adapter(all));
+  // Of several adapters none trains.
+  const HeadAdapter adapter = adapters_.empty() ? HeadAdapter{} : adapters_.front().of(all);
+  return head_loss(all, *weight_, labels, part, row_weights, adapter);
 }
 
-HeadAdapter Head::adapter(const Var& x) const { return adapter_ ? adapter_->of(x) : HeadAdapter{}; }
+std::vector<HeadAdapter> Head::adapters(const Var& x) const {
+  std::vector<HeadAdapter> all;
+  for (const LogitsAdapter& adapter : adapters_) all.push_back(adapter.of(x));
+  return all;
+}
 
 Tensor Head::logits(const Tensor& x) const {
   const NoGradScope no_grad;
-  const Tensor own = head_logits(x, *weight_, adapter(Var(x)));
+  const Tensor own = head_logits(x, *weight_, adapters(Var(x)));
   return gather_replicated(Var(own), -1, tensor_.group(), tensor_.sizes(vocab_)).value();
 }
 

@@ -22,12 +22,12 @@ class Head {
   Parameter& weight() const { return weight_->parameter(); }
 
  private:
-  HeadAdapter adapter(const Var& x) const;
+  std::vector<HeadAdapter> adapters(const Var& x) const;
 
   TensorParallel tensor_;
   int64_t vocab_;
   ParameterUse* weight_;
-  std::shared_ptr<const LogitsAdapter> adapter_;  // may be null
+  std::vector<LogitsAdapter> adapters_;
 };
 
 }  // namespace orthant

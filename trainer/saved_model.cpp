@@ -3,6 +3,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "base/checksum.h"
 #include "base/config/config.h"
 #include "base/error.h"
@@ -63,6 +65,18 @@ std::unique_ptr<Tokenizer> saved_tokenizer(const Manifest& manifest, const RunCo
   return tokenizer;
 }
 
+int64_t adapter_number(const SavedModel& model, const std::string& name, const std::string& where,
+                       ErrorKind kind) {
+  if (name.empty()) return -1;
+  const std::vector<std::string>& names = model.adapter_names;
+  const auto found = std::find(names.begin(), names.end(), name);
+  if (found != names.end()) return found - names.begin();
+  std::string known;
+  for (const std::string& one : names) known += " " + one;
+  throw_error(kind, concat(where, ": want an adapter that --adapter NAME=DIR gives (",
+                           names.empty() ? "there is none" : "here:" + known, "), got ", name));
+}
+
 std::string find_checkpoint(const std::string& command, const std::string& path) {
   if (!path_exists(path + "/manifest.json") && !path_exists(RunPaths{path}.checkpoints()))
     if (const std::string hint = import_hint(path); !hint.empty())
@@ -92,27 +106,40 @@ WeightSource weights_of_run(const SavedModel& saved) {
 }
 
 // With adapters from elsewhere, whose rules become the model's.
-WeightSource weights_with(const std::string& command, const std::string& path, SavedModel& saved,
-                          bool is_first) {
+WeightSource weights_with(const std::string& command, const std::vector<AdapterPlace>& places,
+                          SavedModel& saved, NamedAdapters& adapters, bool is_first) {
   ORTHANT_CHECK(!saved.config.lora.is_on(), kConfig, command,
                 ": --adapter: ", saved.manifest.directory,
                 " has adapters of its own; orthant merge makes one model of them first");
-  StoredAdapter adapter = open_adapter(command, path, saved.config);
-  if (is_first) warn_of_other_base(adapter, saved.manifest);
-  saved.config.lora = adapter.lora;
+  std::vector<WeightSource> sources;
   Checksum sum;
-  for (const auto& [name, shape] : adapter.tensors) {
-    const Tensor tensor = adapter.read(name);
-    sum.update(name.data(), name.size());
-    sum.update(tensor.data(), static_cast<size_t>(tensor.bytes()));
+  for (const AdapterPlace& place : places) {
+    StoredAdapter adapter = open_adapter(command, place.path, saved.config);
+    if (is_first) warn_of_other_base(adapter, saved.manifest);
+    if (place.name.empty()) {
+      saved.config.lora = adapter.lora;
+    } else {
+      adapter = named_adapter(std::move(adapter), place.name);
+      saved.adapter_names.push_back(place.name);
+    }
+    adapters.push_back({place.name, std::make_shared<const LoraRules>(adapter.lora)});
+    for (const auto& [name, shape] : adapter.tensors) {
+      const Tensor tensor = adapter.read(name);
+      sum.update(name.data(), name.size());
+      sum.update(tensor.data(), static_cast<size_t>(tensor.bytes()));
+    }
+    sources.push_back(stored_weights(std::move(adapter)));
   }
   saved.adapter = sum.hex();
-  return adapted_weights(saved.manifest, stored_weights(std::move(adapter)));
+  return adapted_weights(saved.manifest, [sources = std::move(sources)](Role& role) {
+    for (const WeightSource& source : sources) source(role);
+  });
 }
 
 // The model on its ranks, with a pipeline's stages in order and nothing that trains.
 std::shared_ptr<Role> make_role(const std::string& command, SavedModel& saved,
-                                const WeightSource& weights, const Group& world) {
+                                const WeightSource& weights, const NamedAdapters& adapters,
+                                const Group& world) {
   RunConfig& c = saved.config;
   c.parallel.resolve(world.size());
   c.parallel.pipeline_schedule = "1f1b";
@@ -128,7 +155,7 @@ std::shared_ptr<Role> make_role(const std::string& command, SavedModel& saved,
                  .layers = split_stages(c.model, c.model.max_position_embeddings,
                                         static_cast<int>(c.parallel.pipeline_parallel_size),
                                         c.parallel.pipeline_layers),
-                 .adapters = lora_rules(c)}};
+                 .adapters = adapters}};
   return std::make_shared<Role>(
       options, make_rank_groups(group, c.parallel, c.model.num_key_value_heads), weights);
 }
@@ -139,10 +166,12 @@ SavedModel load_saved_model(const std::string& command, const std::string& path,
                             const SavedModelOptions& options, const Group& world) {
   SavedModel saved{.manifest = read_manifest(find_checkpoint(command, path))};
   saved.config = config_of(command, saved.manifest, options);
+  NamedAdapters adapters = only_adapter(lora_rules(saved.config));
   const WeightSource weights =
-      options.adapter.empty() ? weights_of_run(saved)
-                              : weights_with(command, options.adapter, saved, world.rank() == 0);
-  saved.role = make_role(command, saved, weights, world);
+      options.adapters.empty()
+          ? weights_of_run(saved)
+          : weights_with(command, options.adapters, saved, adapters, world.rank() == 0);
+  saved.role = make_role(command, saved, weights, adapters, world);
   saved.model = saved.role->pipeline().stages().front().get();
   saved.tokenizer = saved_tokenizer(saved.manifest, saved.config);
   saved.end_ids = end_ids_of(paths_of(saved.manifest).hub(), saved.config.model.vocab_size);
@@ -159,8 +188,9 @@ SavedModel load_saved_model(const std::string& command, const std::string& path,
 
 SavedModel load_saved_model(const std::string& command, const std::string& path,
                             const std::string& precision, const std::string& adapter) {
-  return load_saved_model(command, path, {.precision = precision, .adapter = adapter},
-                          Group::self());
+  SavedModelOptions options{.precision = precision};
+  if (!adapter.empty()) options.adapters = {{.name = "", .path = adapter}};
+  return load_saved_model(command, path, options, Group::self());
 }
 
 }  // namespace orthant
