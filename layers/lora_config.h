@@ -80,8 +80,8 @@ class LoraRules {
   std::vector<Matcher> targets_, excluded_, saved_, exceptions_;
 };
 
-// Adapters that stand beside one model, by name.  The one of a model that has no other needs no name,
-// and only that one trains.
+// Adapters that stand beside one model, by name.  The one of a model that has no other needs no
+// name, and only that one trains.
 struct NamedAdapter {
   std::string name;
   std::shared_ptr<const LoraRules> rules;
@@ -89,8 +89,9 @@ struct NamedAdapter {
 using NamedAdapters = std::vector<NamedAdapter>;
 // rules: may be null, then there is none.
 NamedAdapters only_adapter(std::shared_ptr<const LoraRules> rules);
-// The logical tensor `kind` ("lora_A.weight", "lora_embedding_B") of a module's adapter; with a name
-// it is called as in PEFT's models: "MODULE.lora_A.NAME.weight", "MODULE.lora_embedding_B.NAME".
+// The logical tensor `kind` ("lora_A.weight", "lora_embedding_B") of a module's adapter; with a
+// name it is called as in PEFT's models: "MODULE.lora_A.NAME.weight",
+// "MODULE.lora_embedding_B.NAME".
 std::string adapter_tensor(const std::string& module, const std::string& kind,
                            const std::string& name);
 

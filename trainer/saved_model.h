@@ -27,8 +27,8 @@ struct SavedModel {
   // Of adapters by name, as DecodeRequest::adapter counts them.
   std::vector<std::string> adapter_names;
 };
-// The number of one of them, -1 for "".  Error(kind), beginning with `where`, naming those that there
-// are.
+// The number of one of them, -1 for "".  Error(kind), beginning with `where`, naming those that
+// there are.
 int64_t adapter_number(const SavedModel& model, const std::string& name, const std::string& where,
                        ErrorKind kind = ErrorKind::kConfig);
 
