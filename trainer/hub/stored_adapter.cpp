@@ -121,6 +121,36 @@ StoredAdapter named_adapter(StoredAdapter adapter, const std::string& name) {
   return adapter;
 }
 
+void check_fits_base(const StoredAdapter& adapter, const Manifest& base) {
+  // What of a weight [out, in] a tensor beside it has as its first or last dimension.
+  struct Side {
+    const char* kind;
+    bool first, of_out;
+  };
+  constexpr Side kSides[] = {{"lora_A.weight", false, false},
+                             {"lora_B.weight", true, true},
+                             {"lora_embedding_A", true, true},
+                             {"lora_embedding_B", true, false},
+                             {"lora_magnitude_vector", true, true}};
+  for (const auto& [name, shape] : adapter.tensors) {
+    const std::string module = module_of(name);
+    const ManifestTensor* weight = base.find(module + ".weight");
+    if (!weight && module == "lm_head") weight = base.find("model.embed_tokens.weight");  // tied
+    ORTHANT_CHECK(weight, kData, adapter.path, ": ", name, ": the model has no ", module, " (",
+                  base.directory, ")");
+    const auto refuse = [&, &name = name, &shape = shape] {
+      throw_error(ErrorKind::kData, concat(adapter.path, ": ", name, " ", shape.text(),
+                                           ": does not fit the model's ", weight->name, " ",
+                                           weight->global_shape.text(), " (", base.directory, ")"));
+    };
+    if (!is_adapter_tensor(name) && shape != weight->global_shape) refuse();
+    for (const Side& side : kSides)
+      if (name.ends_with(side.kind) &&
+          shape[side.first ? 0 : -1] != weight->global_shape[side.of_out ? 0 : -1])
+        refuse();
+  }
+}
+
 void warn_of_other_base(const StoredAdapter& adapter, const Manifest& base) {
   if (!adapter.base_fingerprint.empty()) {
     const std::string found = weights_fingerprint(base);
