@@ -206,8 +206,8 @@ class Adapters(CliTest):
         self.check(orthant("generate", run, *PROMPT, "--adapter", run), 64, "has adapters of its own")
         # Another model: fewer layers, other widths.
         of_stories = [f"model.{key}" for key in ["hidden_size=64", "intermediate_size=172", "num_attention_heads=8",
-                                                 "num_key_value_heads=4", "num_hidden_layers=3", "n_routed_experts=0"]]
-        for keys, says in [(of_stories, "the model has no model.layers.3."), ([], "does not fit the model's model.layers.0.")]:
+                                                 "num_key_value_heads=4", "num_hidden_layers=3", "first_k_dense_replace=2"]]
+        for keys, says in [(of_stories, "the model has no model.layers.2.mlp.down_proj"), ([], "does not fit the model's model.layers.0.")]:
             small = self.dir / f"small-{len(keys)}"
             self.check(orthant("pretrain", self.config(), *keys, "run.max_steps=1", f"run.dir={small}"), 0)
             done = orthant("generate", small, *PROMPT, "--adapter", run)
