@@ -85,10 +85,11 @@ namespace {
 WeightSource weights_of_run(const SavedModel& saved) {
   const AdapterBase base = base_of_adapters(saved.manifest);
   if (base.place.empty()) return checkpoint_weights(saved.manifest);
-  return adapted_weights(find_base(base, paths_of(saved.manifest).dir),
-                         checkpoint_weights(saved.manifest, "", [&saved](const std::string& name) {
-                           return saved.manifest.find(name) != nullptr;
-                         }));
+  return adapted_weights(
+      find_base(base, paths_of(saved.manifest).dir),
+      checkpoint_weights(saved.manifest, "", [own = saved.manifest](const std::string& name) {
+        return own.find(name) != nullptr;
+      }));
 }
 
 // With adapters from elsewhere, whose rules become the model's.
@@ -111,8 +112,7 @@ WeightSource weights_with(const std::string& command, const std::string& path, S
 }
 
 // The model on its ranks, with a pipeline's stages in order and nothing that trains.
-std::shared_ptr<Role> make_role(const std::string& command, SavedModel& saved,
-                                const WeightSource& weights, const Group& world) {
+std::shared_ptr<Role> make_role(const std::string& command, SavedModel& saved, const Group& world) {
   RunConfig& c = saved.config;
   c.parallel.resolve(world.size());
   c.parallel.pipeline_schedule = "1f1b";
@@ -130,20 +130,17 @@ std::shared_ptr<Role> make_role(const std::string& command, SavedModel& saved,
                                         c.parallel.pipeline_layers),
                  .adapters = lora_rules(c)}};
   return std::make_shared<Role>(
-      options, make_rank_groups(group, c.parallel, c.model.num_key_value_heads), weights);
+      options, make_rank_groups(group, c.parallel, c.model.num_key_value_heads), saved.weights);
 }
 
 }  // namespace
 
-SavedModel load_saved_model(const std::string& command, const std::string& path,
-                            const SavedModelOptions& options, const Group& world) {
+SavedModel read_saved_model(const std::string& command, const std::string& path,
+                            const SavedModelOptions& options, bool is_first) {
   SavedModel saved{.manifest = read_manifest(find_checkpoint(command, path))};
   saved.config = config_of(command, saved.manifest, options);
-  const WeightSource weights =
-      options.adapter.empty() ? weights_of_run(saved)
-                              : weights_with(command, options.adapter, saved, world.rank() == 0);
-  saved.role = make_role(command, saved, weights, world);
-  saved.model = saved.role->pipeline().stages().front().get();
+  saved.weights = options.adapter.empty() ? weights_of_run(saved)
+                                          : weights_with(command, options.adapter, saved, is_first);
   saved.tokenizer = saved_tokenizer(saved.manifest, saved.config);
   saved.end_ids = end_ids_of(paths_of(saved.manifest).hub(), saved.config.model.vocab_size);
   const auto bos = saved.manifest.extra.find(kBeginKey);
@@ -154,6 +151,14 @@ SavedModel load_saved_model(const std::string& command, const std::string& path,
                   ", and the tokenizer's first token is ", token);
     saved.begin = {token};
   }
+  return saved;
+}
+
+SavedModel load_saved_model(const std::string& command, const std::string& path,
+                            const SavedModelOptions& options, const Group& world) {
+  SavedModel saved = read_saved_model(command, path, options, world.rank() == 0);
+  saved.role = make_role(command, saved, world);
+  saved.model = saved.role->pipeline().stages().front().get();
   return saved;
 }
 

@@ -14,7 +14,8 @@ namespace orthant {
 
 struct SavedModel {
   Manifest manifest;
-  RunConfig config;  // its parallel block: of the ranks that hold the model now
+  RunConfig config;      // its parallel block: of the ranks that hold the model now
+  WeightSource weights;  // of the role
   std::shared_ptr<Role> role;
   const Transformer* model = nullptr;  // the role's first stage: all of it without a pipeline
   std::unique_ptr<Tokenizer> tokenizer;
@@ -35,7 +36,11 @@ struct SavedModelOptions {
   std::vector<std::string> overrides = {};  // parallel.KEY=VALUE: how the ranks share the model
   std::string adapter = "";  // to stand beside the model: as of open_adapter; empty: the run's own
 };
-// Errors begin with the name of the command.  Collective.
+// All of it but the role, for a role beside others.  is_first: of the ranks that do so, which tells
+// what is told.  Errors begin with the name of the command, or of the key that names the model.
+SavedModel read_saved_model(const std::string& command, const std::string& path,
+                            const SavedModelOptions& options, bool is_first);
+// Errors likewise.  Collective.
 SavedModel load_saved_model(const std::string& command, const std::string& path,
                             const SavedModelOptions& options, const Group& world);
 // On this rank alone.
