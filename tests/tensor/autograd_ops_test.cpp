@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "tensor/autograd/low_rank.h"
+#include "tensor/autograd/soft_loss.h"
 #include "tests/tensor/op_case.h"
 
 namespace orthant::testing {
@@ -35,6 +36,41 @@ LowRank two_parts(OpInputs& in) {
   return {.a = in.w[1].get(),
           .parts = {{.b = in.w[2].get(), .begin = 1, .scale = 1.5},
                     {.b = in.w[3].get(), .begin = 6, .scale = -0.5}}};
+}
+
+// A teacher of 9 tokens at 5 rows; events: the 3 likeliest, or with one for all others (4), or 0 for
+// all tokens.
+SoftTargets soft_targets(int64_t events, DType dtype) {
+  SoftTargets targets;
+  if (events == 0) {
+    targets.logits = [dtype](int64_t begin, int64_t end) {
+      return random_tensor({5, 9}, wide_of(dtype), "teacher").slice(begin, end).clone();
+    };
+    return targets;
+  }
+  targets.ids = ints({5, 3}, {4, 1, 7, 0, 8, 2, -1, -1, -1, 6, 0, 3, 8, 7, 1});
+  targets.log_probs = random_tensor({5, events}, DType::kF64, "log_probs");
+  return targets;
+}
+
+OpCase soft_case(const std::string& name, int64_t events, double temperature, double forward,
+                 double reverse, double label_weight) {
+  return {.name = "head_loss_" + name,
+          .inputs = {{5, 4}},
+          .weights = {{9, 4}},
+          .run =
+              [=](OpInputs& in) {
+                SoftTargets targets = soft_targets(events, in.dtype);
+                targets.temperature = temperature;
+                targets.forward = forward;
+                targets.reverse = reverse;
+                targets.weight = 1 - label_weight;
+                targets.label_weight = label_weight;
+                return head_loss(in.x[0], *in.w[0], ints({5}, {0, 8, -1, 3, 3}), {}, {}, {},
+                                 &targets)
+                    .sum;
+              },
+          .is_loss = true};
 }
 
 // Of columns [1, 4) and [5, 7).
@@ -219,6 +255,12 @@ std::vector<OpCase> op_cases() {
                  .sum;
            },
        .is_loss = true},
+      soft_case("forward", 4, 1.0, 1, 0, 0.0),
+      soft_case("reverse", 4, 2.0, 0, 1, 0.0),
+      soft_case("mixed", 4, 0.7, 0.3, 0.7, 0.4),
+      soft_case("likeliest_alone", 3, 1.5, 0.5, 0.5, 0.25),
+      soft_case("whole_forward", 0, 2.0, 1, 0, 0.5),
+      soft_case("whole_mixed", 0, 1.5, 0.6, 0.4, 0.0),
       {.name = "join_columns",
        .inputs = {{3, 2}, {3, 5}},
        .run = [](OpInputs& in) { return join_columns(in.x[0], in.x[1]); }},
