@@ -98,6 +98,9 @@ const std::vector<Layout>& dense_layouts() {
       {"tp2", 2, {.tensor_parallel_size = 2}},
       {"tp2 without sp", 2, {.tensor_parallel_size = 2, .sequence_parallel = false}},
       {"pp2", 2, {.pipeline_parallel_size = 2}},
+      {"pp2 interleaved", 2, {.pipeline_parallel_size = 2, .pipeline_schedule = "interleaved"}},
+      // The last stage is on the first rank.
+      {"pp2 dualpipev", 2, {.pipeline_parallel_size = 2, .pipeline_schedule = "dualpipev"}},
       {"cp2", 2, {.context_parallel_size = 2}},
       {"cp2, dp2", 4, {.context_parallel_size = 2}},
       {"tp2 cp2 pp2",
@@ -156,6 +159,15 @@ TEST(DistillationLayouts, LikeliestTokensAlone) {
                  {dense_layouts()[0], dense_layouts()[2]});
 }
 
+TEST(DistillationLayouts, TheRestMakesADifference) {
+  const Lesson with{"dense_gqa", "moe", mixed(5)},
+      without{"dense_gqa", "moe", mixed(5, RestKind::kNone)};
+  const StepResult rest = run_lesson(with, {}, 1).steps.front(),
+                   none = run_lesson(without, {}, 1).steps.front();
+  EXPECT_EQ(rest.sums[Distillation::kLmLoss], none.sums[Distillation::kLmLoss]);
+  EXPECT_GT(std::abs(rest.objective_loss - none.objective_loss), 1e-3);
+}
+
 // More tokens than a rank's part of the vocabulary has.
 TEST(DistillationLayouts, MoreTokensThanAPartHas) {
   expect_layouts({"dense_gqa", "moe", mixed(50)}, {dense_layouts()[2], dense_layouts()[3]});
@@ -173,7 +185,7 @@ TEST(DistillationLayouts, ExpertsOfBoth) {
 
 TEST(DistillationLayouts, AdaptersLearnFromADenseTeacher) {
   expect_layouts({"moe", "dense_gqa", mixed(9), /*adapters=*/true},
-                 {dense_layouts()[0], dense_layouts()[2], dense_layouts()[5], expert_layouts()[0]});
+                 {dense_layouts()[0], dense_layouts()[2], dense_layouts()[7], expert_layouts()[0]});
 }
 
 TEST(DistillationLayouts, BesideMultiTokenPrediction) {

@@ -441,6 +441,39 @@ TEST(HeadLossTest, WeightsScaleRowsAndNothingElse) {
   EXPECT_THROW(head_loss(x, head, ints({2}, {0, 1}), {}, ints({2}, {1, 1})), Error);
 }
 
+// More rows than one chunk has, each with a teacher of its own; one after the other they give the
+// same.
+TEST(SoftLossTest, RowsHaveTheirOwnTeachers) {
+  constexpr int64_t kRows = 1500, kVocab = 6, kTokens = 2;
+  TensorWeight head(random_tensor({kVocab, 4}, DType::kF64, "head"));
+  const Tensor rows = random_tensor({kRows, 4}, DType::kF64, "rows");
+  std::vector<int32_t> ids, labels;
+  for (int64_t r = 0; r < kRows; ++r) {
+    ids.push_back(static_cast<int32_t>(r % kVocab));
+    ids.push_back(static_cast<int32_t>((r + 1 + r % 3) % kVocab));
+    labels.push_back(static_cast<int32_t>(r % 7) - 1);
+  }
+  SoftTargets targets{.temperature = 1.3, .forward = 0.4, .reverse = 0.6, .label_weight = 0.5};
+  targets.ids = ints({kRows, kTokens}, ids);
+  targets.log_probs = random_tensor({kRows, kTokens + 1}, DType::kF64, "log_probs");
+  const auto run = [&](int64_t begin, int64_t end) {
+    SoftTargets some = targets;
+    some.ids = targets.ids.slice(begin, end);
+    some.log_probs = targets.log_probs.slice(begin, end);
+    const Var x = Var::leaf(rows.slice(begin, end).clone());
+    const std::vector<int32_t> own(labels.begin() + begin, labels.begin() + end);
+    const HeadLoss loss = head_loss(x, head, ints({end - begin}, own), {}, {}, {}, &some);
+    backward(loss.sum, Tensor::from({1}, {{1.0}}, DType::kF64));
+    return std::pair(loss.losses.to_doubles(), x.grad().to_doubles());
+  };
+  const auto [losses, dx] = run(0, kRows);
+  for (const int64_t r : {0, 1, 1023, 1024, 1400, 1499}) {
+    const auto [loss, slope] = run(r, r + 1);
+    EXPECT_EQ(losses[static_cast<size_t>(r)], loss[0]) << r;
+    for (size_t i = 0; i < 4; ++i) EXPECT_EQ(dx[static_cast<size_t>(r) * 4 + i], slope[i]) << r;
+  }
+}
+
 // The balance and z losses enter at the router: the gradient of alpha-weighted sums by the logits.
 void expect_balance_gradient(ScoreKind score) {
   const Tensor logits = random_tensor({6, 5}, DType::kF64, "logits");

@@ -92,6 +92,18 @@ TEST(DistillationGolden, LossesAndGradientsAreTorchs) {
   }
 }
 
+TEST(DistillSection, SharesOfTheDivergences) {
+  DistillSection section;
+  const auto shares = [&](KlKind kl) {
+    section.kl = kl;
+    return std::pair(section.forward(), section.reverse());
+  };
+  section.mix = 0.3;
+  EXPECT_EQ(shares(KlKind::kForward), std::pair(1.0, 0.0));
+  EXPECT_EQ(shares(KlKind::kReverse), std::pair(0.0, 1.0));
+  EXPECT_EQ(shares(KlKind::kMixed), std::pair(0.3, 0.7));
+}
+
 // Of equal logits the lower id comes first, whoever has it.
 TEST(LikeliestTokens, TiesGoToTheLowerId) {
   const Tensor logits = Tensor::from({1, 5}, {{2.0, 7.0, 7.0, 2.0, 7.0}}, DType::kF64);
