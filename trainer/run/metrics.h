@@ -21,7 +21,7 @@ struct StepMetrics {
   int64_t tokens = 0;   // tokens consumed since the beginning of the run
   // lm_loss + balance_loss + model.mtp_loss_weight * mtp_loss, or what else a loop trains.
   double loss = 0;
-  double lm_loss = 0;   // mean over labelled tokens, nats
+  double lm_loss = 0;  // mean over labelled tokens, nats
   double grad_norm = 0;
   double learning_rate = 0;
   double step_ms = 0;
