@@ -18,8 +18,8 @@ struct LikeliestTokens {
 };
 
 // logits: [n, V of the part] of ids from `first` on, n = labels.size(); rows without a label stay
-// as they are.  gather: f64 rows of all parts [P * n, C] from this part's; empty: the logits are whole.
-// Into rows [begin, begin + n).  Collective over the parts.
+// as they are.  gather: f64 rows of all parts [P * n, C] from this part's; empty: the logits are
+// whole.  Into rows [begin, begin + n).  Collective over the parts.
 void find_likeliest(const Tensor& logits, int64_t first, double temperature,
                     std::span<const int32_t> labels,
                     const std::function<Tensor(const Tensor&)>& gather, int64_t begin,

@@ -152,8 +152,8 @@ struct CrossEntropyArgs {
   View logits, labels, sums, losses, dlogits;
   int64_t first_label;
 };
-// How far q = softmax(x) is from p = softmax(y) in each row of C columns: losses f64 [N] = forward *
-// KL(p | q) + reverse * KL(q | p); dx W [N, C] (optional) = its gradient by x.  x, y W [N, C];
+// How far q = softmax(x) is from p = softmax(y) in each row of C columns: losses f64 [N] = forward
+// * KL(p | q) + reverse * KL(q | p); dx W [N, C] (optional) = its gradient by x.  x, y W [N, C];
 // labels i32 [N]: one < 0 gives 0 and zeros.  Equal rows give 0, exactly.
 struct DivergenceArgs {
   View x, y, labels, losses, dx;

@@ -10,7 +10,7 @@ namespace orthant {
 
 enum class KlKind { kForward, kReverse, kMixed };
 const EnumNames<KlKind>& kl_kind_names();
-// What stands for the tokens that are not among the teacher's likeliest (tensor/autograd/soft_loss.h).
+// What stands for tokens that are not among the teacher's likeliest (tensor/autograd/soft_loss.h).
 enum class RestKind { kBucket, kNone };
 const EnumNames<RestKind>& rest_kind_names();  // bucket, none
 

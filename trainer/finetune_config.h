@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A run of supervised fine-tuning as its user describes it, with a teacher or without: what a run of
-// pre-training has, and blocks of its own.  data: conversations (docs/formats.md).
+// A run of supervised fine-tuning as its user describes it, with a teacher or without: what a run
+// of pre-training has, and blocks of its own.  data: conversations (docs/formats.md).
 #pragma once
 
 #include <string>

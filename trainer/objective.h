@@ -39,8 +39,8 @@ class Objective {
 };
 
 // In training the model's MtpLayer, where it has one, adds mtp_loss_weight times its rows' losses,
-// which are divided by the same number, as in arXiv:2412.19437, equation 24.  kFurtherLoss, the last
-// of the sums, is that of these products.
+// which are divided by the same number, as in arXiv:2412.19437, equation 24.  kFurtherLoss, the
+// last of the sums, is that of these products.
 inline constexpr const char* kFurtherLoss = "mtp_loss";
 void add_further_loss(const Transformer& last_stage, const Var& rows, Pass& pass,
                       const MicroBatch& batch, ObjectiveRows& result);

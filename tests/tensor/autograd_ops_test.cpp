@@ -38,8 +38,8 @@ LowRank two_parts(OpInputs& in) {
                     {.b = in.w[3].get(), .begin = 6, .scale = -0.5}}};
 }
 
-// A teacher of 9 tokens at 5 rows; events: the 3 likeliest, or with one for all others (4), or 0 for
-// all tokens.
+// A teacher of 9 tokens at 5 rows; events: the 3 likeliest, or with one for all others (4), or 0
+// for all tokens.
 SoftTargets soft_targets(int64_t events, DType dtype) {
   SoftTargets targets;
   if (events == 0) {
