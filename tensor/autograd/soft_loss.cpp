@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <span>
 
 #include "tensor/ops/call.h"
 #include "tensor/ops/elementwise.h"
@@ -19,12 +20,17 @@ namespace {
 // A label of no part, for a cross-entropy without one.
 constexpr int64_t kNowhere = std::numeric_limits<int64_t>::max() / 2;
 
-std::vector<int64_t> places_of_largest(const Tensor& rows) {
-  const std::vector<double> values = rows.to_doubles();
+template <class T>
+std::vector<int64_t> places_of_largest(std::span<const T> values, int64_t columns) {
   std::vector<int64_t> places;
-  for (auto row = values.begin(); row != values.end(); row += rows.dim(1))
-    places.push_back(std::max_element(row, row + rows.dim(1)) - row);
+  for (auto row = values.begin(); row != values.end(); row += columns)
+    places.push_back(std::max_element(row, row + columns) - row);
   return places;
+}
+std::vector<int64_t> places_of_largest(const Tensor& rows) {
+  const Tensor host = rows.to(Device{});
+  return host.dtype() == DType::kF64 ? places_of_largest<double>(host.span<double>(), host.dim(1))
+                                     : places_of_largest<float>(host.span<float>(), host.dim(1));
 }
 
 // elements[places[i]] = values[i]; a place < 0 is none.  [.., 1] all.
