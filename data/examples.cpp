@@ -50,6 +50,7 @@ void Examples::add(const Example& example, Origin origin) {
   trained_.insert(trained_.end(), example.trained.begin(), example.trained.end());
   begins_.push_back(ids_.size());
   origins_.push_back(origin);
+  trained_before_.push_back(trained_before_.back() + num_trained(size() - 1));
 }
 
 int64_t Examples::num_trained(int64_t i) const {

@@ -39,6 +39,9 @@ class Examples {
   // Places of a row that it takes: its last id is a label only.
   int64_t num_inputs(int64_t i) const { return static_cast<int64_t>(ids(i).size()) - 1; }
   int64_t num_trained(int64_t i) const;
+  int64_t num_trained_before(int64_t i) const {  // of the examples before it
+    return trained_before_[static_cast<size_t>(i)];
+  }
   std::string where(int64_t i) const;  // "FILE:LINE"
   // Over all of them:
   int64_t num_tokens() const { return static_cast<int64_t>(ids_.size()); }
@@ -56,6 +59,7 @@ class Examples {
   std::vector<int32_t> ids_;
   std::vector<uint8_t> trained_;
   std::vector<size_t> begins_{0};
+  std::vector<int64_t> trained_before_{0};
   std::vector<Origin> origins_;
   std::vector<std::string> files_;
 };

@@ -115,7 +115,7 @@ void throw_hdf5(ErrorKind kind, const std::string& where, const std::string& wha
   throw_error(kind, concat(where, ": ", what, hdf5_reason()));
 }
 
-Hdf5Id hdf5_open(const std::string& path) {
+Hdf5Id hdf5_open(const std::string& path, const char* wanted) {
   std::error_code code;
   ORTHANT_CHECK(std::filesystem::exists(path, code), kMissingInput, path, ": no such file");
   ORTHANT_CHECK(std::filesystem::is_regular_file(path, code), kData, path, ": is not a file");
@@ -127,7 +127,7 @@ Hdf5Id hdf5_open(const std::string& path) {
   ORTHANT_CHECK(file.is_open(), kData, path, ": cannot be opened: ", std::strerror(errno));
   file.read(head.data(), head.size());
   ORTHANT_CHECK(file.gcount() == 8 && head == kSignature, kData, path,
-                ": is not an HDF5 file; want a corpus made by 'orthant prepare'");
+                ": is not an HDF5 file; want ", wanted);
   const Hdf5Id access(H5Pcreate(H5P_FILE_ACCESS), H5Pclose);
   // Corpora appear by rename and are never written again, and locks fail on network file systems.
   H5Pset_file_locking(access, false, true);
@@ -171,7 +171,7 @@ Hdf5Array hdf5_open_array(hid_t parent, const std::string& name, hid_t type, int
   ORTHANT_CHECK(stored.valid() && space.valid() && creation.valid(), kData, where,
                 ": cannot read the description", hdf5_reason());
   ORTHANT_CHECK(H5Tequal(stored, type) > 0, kData, where, ": wrong type: want ", H5Tget_size(type),
-                "-byte little-endian integers as in the file's header, got ", H5Tget_size(stored),
+                "-byte little-endian numbers as in the file's header, got ", H5Tget_size(stored),
                 "-byte elements of class ", static_cast<int>(H5Tget_class(stored)));
   ORTHANT_CHECK(H5Pget_layout(creation) == H5D_CONTIGUOUS && H5Pget_nfilters(creation) == 0, kData,
                 where,

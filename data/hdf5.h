@@ -47,9 +47,10 @@ std::string hdf5_reason();
 // Throws Error(kind) "where: what (HDF5: reason)".
 [[noreturn]] void throw_hdf5(ErrorKind kind, const std::string& where, const std::string& what);
 
-// Opens a file for reading.  Error(kMissingInput), or Error(kData) when it is no HDF5 file or is
-// truncated.
-Hdf5Id hdf5_open(const std::string& path);
+// Opens a file for reading.  Error(kMissingInput), or Error(kData) when it is no HDF5 file (it says
+// what is wanted) or is truncated.
+Hdf5Id hdf5_open(const std::string& path,
+                 const char* wanted = "a corpus made by 'orthant prepare'");
 // Makes a new file that must not exist.  Its metadata carry checksums.  Error(kCannotWrite).
 Hdf5Id hdf5_create(const std::string& path);
 

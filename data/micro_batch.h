@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "tensor/tensor.h"
+
 namespace orthant {
 
 inline constexpr int32_t kIgnoredLabel = -1;
@@ -29,6 +31,8 @@ struct MicroBatch {
   std::vector<int64_t> sample_ids;
   // What an objective asks for beside these, by name: a number a token, or a sequence.
   std::map<std::string, std::vector<double>> token_columns, sequence_columns;
+  // The same of this rank's local rows alone (parallel/token_rows.h), as another role gave it.
+  std::map<std::string, Tensor> local_rows;
 
   int64_t num_tokens() const { return sequences * length; }
   int64_t num_labels() const;  // labels that count

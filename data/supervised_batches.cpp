@@ -37,6 +37,19 @@ int64_t place_example(MicroBatch& batch, int64_t row, int64_t at, std::span<cons
   return end;
 }
 
+int64_t place_example(MicroBatch& batch, int64_t row, int64_t at, const Examples& examples,
+                      int64_t example, int64_t first_label) {
+  const int64_t end =
+      place_example(batch, row, at, examples.ids(example), examples.trained(example));
+  std::vector<double>& numbers = batch.token_columns[kLabelNumbers];
+  numbers.resize(static_cast<size_t>(batch.num_tokens()), -1.0);
+  int64_t number = first_label + examples.num_trained_before(example);
+  for (int64_t i = row * batch.length + at; i < row * batch.length + end; ++i)
+    if (batch.labels[static_cast<size_t>(i)] >= 0)
+      numbers[static_cast<size_t>(i)] = static_cast<double>(number++);
+  return end;
+}
+
 SupervisedBatches::SupervisedBatches(std::vector<SupervisedSource> sources,
                                      const SupervisedOptions& options)
     : rows_(std::move(sources), checked(options).order), options_(options) {}
@@ -58,8 +71,8 @@ MicroBatch SupervisedBatches::micro_batch(int64_t first_row) const {
     batch.sample_ids[static_cast<size_t>(r)] = first_row + r;
     int64_t at = 0;
     for (const auto [source, example] : rows[static_cast<size_t>(r)]) {
-      const Examples& examples = *rows_.sources()[static_cast<size_t>(source)].examples;
-      at = place_example(batch, r, at, examples.ids(example), examples.trained(example));
+      const SupervisedSource& from = rows_.sources()[static_cast<size_t>(source)];
+      at = place_example(batch, r, at, *from.examples, example, from.first_label);
     }
   }
   return batch;
@@ -128,7 +141,7 @@ MicroBatch SupervisedEvaluation::batch(int64_t index) const {
     batch.sample_ids[static_cast<size_t>(r)] = row;
     int64_t at = 0;
     for (const int64_t example : rows_.row(row))
-      at = place_example(batch, r, at, examples_->ids(example), examples_->trained(example));
+      at = place_example(batch, r, at, *examples_, example, o.first_label);
   }
   return batch;
 }

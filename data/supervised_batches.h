@@ -15,6 +15,9 @@
 
 namespace orthant {
 
+// A token column: the number of each label over all sources, -1 where there is none.
+inline constexpr const char* kLabelNumbers = "label_numbers";
+
 struct SupervisedOptions {
   SupervisedOrder order;
   int64_t micro_batch_size = 0;
@@ -51,6 +54,7 @@ struct SupervisedEvaluationOptions {
   int64_t max_tokens = 0;  // stop behind the row with this many places; 0: all
   int64_t rank = 0;        // among the ranks that share the work
   int64_t num_ranks = 1;
+  int64_t first_label = 0;  // SupervisedSource::first_label
 };
 
 // Packed rows of all examples, in their order: each trained label exactly once.
@@ -78,5 +82,8 @@ class SupervisedEvaluation {
 // Puts an example into a row of a batch, at index `at` of the row; returns where it ends there.
 int64_t place_example(MicroBatch& batch, int64_t row, int64_t at, std::span<const int32_t> ids,
                       std::span<const uint8_t> trained);
+// The same with the numbers of its labels; first_label: of the first one of `examples`.
+int64_t place_example(MicroBatch& batch, int64_t row, int64_t at, const Examples& examples,
+                      int64_t example, int64_t first_label);
 
 }  // namespace orthant

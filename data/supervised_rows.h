@@ -23,7 +23,8 @@ namespace orthant {
 struct SupervisedSource {
   std::shared_ptr<const Examples> examples;
   double weight = 1.0;
-  std::string name = {};  // for people
+  std::string name = {};    // for people
+  int64_t first_label = 0;  // number of its first trained label, over all sources of the run
 };
 
 struct ExampleRef {

@@ -2,21 +2,14 @@
 #include <memory>
 
 #include "base/error.h"
-#include "base/log.h"
 #include "launch/command.h"
-#include "launch/process.h"
-#include "launch/run_file.h"
-#include "tensor/cpu/isa.h"
-#include "trainer/finetune.h"
-#include "trainer/supervised_data.h"
+#include "launch/supervised_run.h"
 
 namespace orthant {
 namespace {
 
 struct Finetune {
-  std::string config;
-  std::vector<std::string> overrides;
-  bool dry_run = false, quiet = false;
+  SupervisedRun run;
   // In place of a file, as other tools call them; what is empty was not given.
   std::string model, dataset, output_dir, lora_rank, lora_alpha, lora_dropout, lora_target;
   std::string learning_rate, epochs, max_steps, batch_size, length, precision, seed;
@@ -40,7 +33,7 @@ const std::vector<std::string>& defaults() {
 
 std::vector<std::string> overrides_of(const Finetune& command) {
   std::vector<std::string> all;
-  if (command.config.empty()) all = defaults();
+  if (command.run.config.empty()) all = defaults();
   const auto set = [&](const char* key, const std::string& value) {
     if (!value.empty()) all.push_back(concat(key, "=", value));
   };
@@ -59,44 +52,19 @@ std::vector<std::string> overrides_of(const Finetune& command) {
   set("batch.sequence_length", command.length);
   set("precision", command.precision);
   set("run.seed", command.seed);
-  all.insert(all.end(), command.overrides.begin(), command.overrides.end());
+  all.insert(all.end(), command.run.overrides.begin(), command.run.overrides.end());
   return all;
 }
 
-// What a run would do, without doing any of it.
-void print_plan(const FinetuneFile& file) {
-  FinetuneConfig config;
-  static_cast<RunConfig&>(config) = file.run.plan.open_config();
-  config.finetune = file.section;
-  std::printf("%s\n# plan\n", to_yaml(config).c_str());
-  const SupervisedData data = open_supervised_data(config, Group::self());
-  for (const std::string& line : summary_of(config, data)) std::printf("#   %s\n", line.c_str());
-}
-
-int run(const Finetune& command) {
-  const double start = process_start_seconds();
-  log::set_quiet(command.quiet);
-  ORTHANT_CHECK(!command.config.empty() || (!command.model.empty() && !command.dataset.empty()),
+int run(Finetune& command) {
+  ORTHANT_CHECK(!command.run.config.empty() || (!command.model.empty() && !command.dataset.empty()),
                 kUsage, "finetune: want a YAML file, or --model and --dataset");
-  const Group world = start_ranks(600.0);
-  const FinetuneFile file =
-      load_finetune_file(command.config, overrides_of(command), world, world.size());
-  const RunConfig& config = file.run.plan.config();
-  world.set_deadline_seconds(config.parallel.timeout_seconds);
-  world.set_check_collectives(config.parallel.check_collectives);
-  for (const std::string& note : file.run.notes) log::info(note);
-  if (command.dry_run) {
-    if (world.rank() == 0) print_plan(file);
-    return 0;
-  }
-  if (config.precision == DType::kBF16) log::info("level: ", cpu::text_of(cpu::isa_choice()));
-  install_signal_handlers();
-  const FinetuneResult result = finetune({.plan = file.run.plan,
-                                          .section = file.section,
-                                          .stop = &stop_requested,
-                                          .start_seconds = start},
-                                         world);
-  return result.interrupted ? static_cast<int>(ErrorKind::kInterrupted) : 0;
+  command.run.overrides = overrides_of(command);
+  command.run.check = [](const FinetuneConfig& config) {
+    ORTHANT_CHECK(!config.distill.is_on(), kConfig,
+                  "distill.teacher: fine-tuning has no teacher; orthant distill learns from one");
+  };
+  return run_supervised(command.run);
 }
 
 void declare_fields(Options& o, Finetune& c) {
@@ -136,13 +104,8 @@ Command finetune_command() {
           "docs/architecture.md.",
       .declare = [](Options& o) {
         const auto c = std::make_shared<Finetune>();
-        o.text("config", c->config, any_text(), "YAML file, for example configs/lora.yaml");
-        o.texts("overrides", c->overrides, any_text(),
-                "key.path=value, for example optimizer.learning_rate=3e-4");
+        declare_supervised(o, c->run, "configs/lora.yaml", any_text());
         declare_fields(o, *c);
-        o.flag("--dry-run", c->dry_run,
-               "print the resolved configuration and what the data holds, and train nothing");
-        o.flag("--quiet", c->quiet, "only warnings and errors on the console");
         return [c] { return run(*c); };
       }};
 }

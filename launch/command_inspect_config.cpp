@@ -22,17 +22,15 @@ struct InspectConfig {
 std::string resolved(const InspectConfig& command, std::vector<std::string>& notes) {
   const Group self = Group::self();
   const auto ranks = static_cast<int>(command.ranks);
-  if (!load_yaml(command.config).find("finetune")) {
+  const YamlNode root = load_yaml(command.config);
+  if (!root.find("finetune") && !root.find("distill")) {
     const RunFile file = load_run_file(command.config, command.overrides, self, ranks);
     notes = file.notes;
     return file.plan.yaml();
   }
   const FinetuneFile file = load_finetune_file(command.config, command.overrides, self, ranks);
   notes = file.run.notes;
-  FinetuneConfig whole;
-  static_cast<RunConfig&>(whole) = file.run.plan.open_config();
-  whole.finetune = file.section;
-  return to_yaml(whole);
+  return to_yaml(file.open_config());
 }
 
 int run(const InspectConfig& command) {

@@ -90,7 +90,7 @@ FinetuneFile load_finetune_file(const std::string& path, const std::vector<std::
     loaded.config.run.max_steps = 1;  // until the data is read
   }
   return {run_file_of(loaded.config, loaded.source, path, overrides, group, world_size),
-          loaded.config.finetune};
+          loaded.config};
 }
 
 }  // namespace orthant

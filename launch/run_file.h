@@ -22,10 +22,11 @@ struct RunFile {
 // kDevice when device: cuda is asked for and a rank has none.
 RunFile load_run_file(const std::string& path, const std::vector<std::string>& overrides,
                       const Group& group, int world_size);
-// The same of a run of fine-tuning.
+// The same of a run of fine-tuning, with a teacher or without.
 struct FinetuneFile {
   RunFile run;
-  FinetuneSection section;
+  FinetuneSections sections;
+  FinetuneConfig open_config() const { return {run.plan.open_config(), sections}; }
 };
 FinetuneFile load_finetune_file(const std::string& path, const std::vector<std::string>& overrides,
                                 const Group& group, int world_size);

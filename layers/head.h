@@ -3,6 +3,7 @@
 #pragma once
 
 #include "layers/builder.h"
+#include "layers/likeliest_tokens.h"
 
 namespace orthant {
 
@@ -16,12 +17,21 @@ class Head {
   Head(const LayerBuilder& build, const std::string& name, int64_t vocab, Parameter& weight);
   // x of the stream; labels i32 [N] and row_weights [N] (see head_loss) of all rows.  Loss and
   // losses are the same on every rank.
-  HeadLoss loss(const Var& x, const Tensor& labels, const Tensor& row_weights = {}) const;
+  // soft: likewise.
+  HeadLoss loss(const Var& x, const Tensor& labels, const Tensor& row_weights = {},
+                const SoftTargets* soft = nullptr) const;
   // x of all rows -> [N, vocab] in the wide type; no gradient.
   Tensor logits(const Tensor& x) const;
+  // All rows of the stream x, without a gradient.
+  Tensor all_rows(const Tensor& x, int64_t rows) const;
+  // Of rows with a label (i32 [N]): the `count` likeliest tokens.  x of all rows.
+  LikeliestTokens likeliest(const Tensor& x, const Tensor& labels, int64_t count,
+                            double temperature) const;
   Parameter& weight() const { return weight_->parameter(); }
 
  private:
+  VocabPart part() const;
+  Tensor all_columns(const Tensor& own) const;
   std::vector<HeadAdapter> adapters(const Var& x) const;
 
   TensorParallel tensor_;

@@ -152,6 +152,13 @@ struct CrossEntropyArgs {
   View logits, labels, sums, losses, dlogits;
   int64_t first_label;
 };
+// How far q = softmax(x) is from p = softmax(y) in each row of C columns: losses f64 [N] = forward
+// * KL(p | q) + reverse * KL(q | p); dx W [N, C] (optional) = its gradient by x.  x, y W [N, C];
+// labels i32 [N]: one < 0 gives 0 and zeros.  Equal rows give 0, exactly.
+struct DivergenceArgs {
+  View x, y, labels, losses, dx;
+  double forward, reverse;
+};
 struct BinaryArgs {  // y = a + b, same dtype; y may be a or b
   View a, b, y;
 };
@@ -332,7 +339,7 @@ struct BackendComm {
 };
 
 // Bumped with every change of this file; a plugin of another version is refused.
-inline constexpr int32_t kBackendVersion = 7;
+inline constexpr int32_t kBackendVersion = 8;
 
 struct Backend {
   int32_t version;
@@ -378,6 +385,7 @@ struct Backend {
   X(softmax_grad, SoftmaxGradArgs)            \
   X(vocab_sums, VocabSumsArgs)                \
   X(cross_entropy, CrossEntropyArgs)          \
+  X(divergence, DivergenceArgs)               \
   X(add, BinaryArgs)                          \
   X(scale, ScaleArgs)                         \
   X(cast, CastArgs)                           \

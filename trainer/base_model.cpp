@@ -58,9 +58,15 @@ Base base_of_run(const std::string& configuration, const std::string& where, con
   return base_of_config(config, where, tokenizer);
 }
 
-// Where the model is: as model.from says, or as the run has imported it, where that is gone.
+// Where the model is: as the key says, or as the run has imported it, where that is gone.
+std::string place_of(const std::string& from, const std::string& imported) {
+  return path_exists(from) ? from : imported_model(imported, from);
+}
 std::string base_place(const std::string& run_dir, const std::string& from) {
-  return path_exists(from) ? from : imported_base(run_dir, from);
+  return place_of(from, run_dir + "/base");
+}
+std::string teacher_place(const std::string& run_dir, const std::string& from) {
+  return place_of(from, run_dir + "/teacher");
 }
 
 // A run that has begun is its own base.
@@ -80,28 +86,31 @@ RunPaths own_run(const RunConfig& config) {
   return {config.run.dir.empty() ? "runs/" + config.run.name : config.run.dir};
 }
 
+// key: that says `from`; place: where that is, "" where it is not.
+Base base_at_place(const char* key, const std::string& from, const std::string& place) {
+  ORTHANT_CHECK(!place.empty(), kMissingInput, key, ": ", from,
+                " does not exist; want a published model's folder, a run directory, or one of its "
+                "checkpoints");
+  if (is_run(place)) {
+    const Manifest manifest = read_manifest(find_checkpoint(key, place));
+    return base_of_run(manifest.configuration, manifest.directory + "/manifest.json: configuration",
+                       run_of(manifest));
+  }
+  const PublishedModel published = open_published(place);
+  ORTHANT_CHECK(!published.is_gguf, kConfig, key, ": ", place, " is a GGUF file: orthant import ",
+                place, " RUN makes a run directory of it, which ", key, " takes");
+  const std::string where = published.label_of("config.json");
+  const HubConfig hub =
+      parse_hub_config(published.files.at("config.json"),
+                       {.label = where, .name = published.name, .tokenizer = place});
+  return base_of_config(hub.config, where, place);
+}
+
 Base read_base(const RunConfig& config) {
   const RunPaths own = own_run(config);
   if (path_exists(own.config()) && !list_steps(own.checkpoints()).empty())
     return base_of_itself(own, config.model.from);
-  const std::string from = base_place(own.dir, config.model.from);
-  ORTHANT_CHECK(!from.empty(), kMissingInput, "model.from: ", config.model.from,
-                " does not exist; want a published model's folder, a run directory, or one of its "
-                "checkpoints");
-  if (is_run(from)) {
-    const Manifest manifest = read_manifest(find_checkpoint("model.from", from));
-    return base_of_run(manifest.configuration, manifest.directory + "/manifest.json: configuration",
-                       run_of(manifest));
-  }
-  const PublishedModel published = open_published(from);
-  ORTHANT_CHECK(!published.is_gguf, kConfig, "model.from: ", from,
-                " is a GGUF file: orthant import ", from,
-                " RUN makes a run directory of it, which model.from takes");
-  const std::string where = published.label_of("config.json");
-  const HubConfig hub =
-      parse_hub_config(published.files.at("config.json"),
-                       {.label = where, .name = published.name, .tokenizer = from});
-  return base_of_config(hub.config, where, from);
+  return base_at_place("model.from", config.model.from, base_place(own.dir, config.model.from));
 }
 
 YamlNode::Entry& entry_of(YamlNode& map, const std::string& key) {
@@ -179,6 +188,25 @@ LoadedConfig<Root> with_base(YamlNode root, const std::vector<std::string>& over
   return with_adapters;
 }
 
+// The configuration of a model that begins with drawn weights, with what the teacher says of the
+// vocabulary and of lengths.
+LoadedConfig<FinetuneConfig> with_teacher(YamlNode root, const std::vector<std::string>& overrides,
+                                          const FinetuneConfig& config,
+                                          const ConfigSource& source) {
+  const std::string& from = config.distill.teacher.from;
+  const Base teacher =
+      base_at_place("distill.teacher.from", from, teacher_place(own_run(config).dir, from));
+  const auto set = [&](const char* block, const char* key, const std::string& value) {
+    if (!source.given(concat(block, ".", key))) set_scalar(root, block, key, value);
+  };
+  set("data", "tokenizer", teacher.tokenizer);
+  set("model", "vocab_size", std::to_string(teacher.config.model.vocab_size));
+  set("batch", "sequence_length", std::to_string(teacher.config.batch.sequence_length));
+  LoadedConfig<FinetuneConfig> made;
+  made.source = read_config(std::move(root), overrides, field_list(made.config));
+  return made;
+}
+
 }  // namespace
 
 LoadedConfig<RunConfig> load_run_config(const std::string& path,
@@ -193,6 +221,8 @@ LoadedConfig<FinetuneConfig> load_finetune_config(const std::string& path,
   const YamlNode root = path.empty() ? parse_yaml("{}", "the command line") : load_yaml(path);
   LoadedConfig<FinetuneConfig> loaded;
   loaded.source = read_config(root, overrides, field_list(loaded.config));
+  if (loaded.config.model.from.empty() && !loaded.config.distill.teacher.from.empty())
+    return with_teacher(root, overrides, loaded.config, loaded.source);
   ORTHANT_CHECK(!loaded.config.model.from.empty(), kConfig, path.empty() ? "" : path + ": ",
                 "model.from: want the model to fine-tune, a published model's folder or a run "
                 "directory, got nothing");
@@ -201,16 +231,20 @@ LoadedConfig<FinetuneConfig> load_finetune_config(const std::string& path,
 
 RunConfig parse_any_run_config(const std::string& text, const std::string& where) {
   YamlNode root = parse_yaml(text, where);
-  std::erase_if(root.map, [](const YamlNode::Entry& entry) { return entry.key == "finetune"; });
+  std::erase_if(root.map, [](const YamlNode::Entry& entry) {
+    return entry.key == "finetune" || entry.key == "distill";
+  });
   RunConfig config;
   read_config(std::move(root), {}, field_list(config));
   return config;
 }
 
-BaseTexts base_texts(const RunConfig& config, const Tokenizer& tokenizer) {
+BaseTexts base_texts(const FinetuneConfig& config, const Tokenizer& tokenizer) {
   const RunPaths own = own_run(config);
   const bool has_begun = !list_steps(own.checkpoints()).empty();
-  const std::string from = base_place(own.dir, config.model.from);
+  const std::string from = config.model.from.empty()
+                               ? teacher_place(own.dir, config.distill.teacher.from)
+                               : base_place(own.dir, config.model.from);
   BaseTexts texts;
   bool begins = false;
   if (!from.empty() && !is_run(from)) {
@@ -230,15 +264,33 @@ BaseTexts base_texts(const RunConfig& config, const Tokenizer& tokenizer) {
   return texts;
 }
 
+std::string teacher_checkpoint(const FinetuneConfig& config) {
+  constexpr const char* kKey = "distill.teacher.from";
+  const std::string& named = config.distill.teacher.from;
+  const std::string from = teacher_place(config.run.dir, named);
+  ORTHANT_CHECK(!from.empty(), kMissingInput, kKey, ": ", named, " does not exist");
+  return find_checkpoint(
+      kKey, is_run(from) ? from : import_into(kKey, config.run.dir + "/teacher", from));
+}
+
+std::string take_texts(const Manifest& other, const std::string& run_dir, const Group& world) {
+  first_rank_does(world, [&] {
+    keep_files(run_of(other), {run_dir});
+    return std::string();
+  });
+  const auto begin = other.extra.find(kBeginKey);
+  return begin == other.extra.end() ? "" : begin->second;
+}
+
 namespace {
 
 // The checkpoint of model.from; a published model is imported first.
 std::string checkpoint_of_model(const RunConfig& config) {
   const std::string from = base_place(config.run.dir, config.model.from);
-  return find_checkpoint(
-      "model.from",
-      is_run(from) ? from
-                   : import_base(config.run.dir, from, config.model.num_nextn_predict_layers > 0));
+  return find_checkpoint("model.from",
+                         is_run(from) ? from
+                                      : import_into("model.from", config.run.dir + "/base", from,
+                                                    config.model.num_nextn_predict_layers > 0));
 }
 
 // The checkpoint that a run begins with: with adapters merged into it, of the model's own run and
@@ -296,16 +348,11 @@ RunBeginning begin_from_base(const RunConfig& config, const AdapterBase* stored,
   });
   Manifest manifest = read_manifest(checkpoint);
   if (config.model.num_nextn_predict_layers > 0) check_predicts_further(manifest, config.model);
+  RunBeginning beginning;
   if (!stored) {
-    first_rank_does(world, [&] {
-      keep_files(run_of(manifest), {config.run.dir});
-      return std::string();
-    });
+    beginning.begins_with = take_texts(manifest, config.run.dir, world);
     log::info("model.from: begins with the weights of ", checkpoint);
   }
-  RunBeginning beginning;
-  const auto begin = manifest.extra.find(kBeginKey);
-  if (begin != manifest.extra.end()) beginning.begins_with = begin->second;
   if (!adapts) {
     beginning.weights = checkpoint_weights(std::move(manifest));
     return beginning;

@@ -18,6 +18,8 @@
 
 namespace orthant {
 
+struct FinetuneConfig;
+
 // A run's configuration from YAML and overrides, with the base's model and, where it says nothing
 // of one, the base's tokenizer.  Error(kMissingInput): no such file or model; Error(kConfig).
 LoadedConfig<RunConfig> load_run_config(const std::string& path,
@@ -25,12 +27,13 @@ LoadedConfig<RunConfig> load_run_config(const std::string& path,
 
 // How texts of the base begin and end, and the folder with what came with it beside its weights:
 // its chat template.  The run's own copy of that, where it has begun.  Error(kMissingInput), kData.
+// A model that begins with drawn weights has its teacher's.
 struct BaseTexts {
   std::string folder;
   std::vector<int32_t> begin;    // tokens that every text without a template begins with
   std::vector<int32_t> end_ids;  // that end what it writes, beside the tokenizer's
 };
-BaseTexts base_texts(const RunConfig& config, const Tokenizer& tokenizer);
+BaseTexts base_texts(const FinetuneConfig& config, const Tokenizer& tokenizer);
 
 // The run's first weights: those of the base, or drawn.  A published model is imported into
 // RUN/base, once, and what goes with it (tokenizer, chat template) is kept in RUN/hub for an
@@ -44,5 +47,12 @@ struct RunBeginning {
 // Error(kConfig): adapters without a base.  Collective.
 RunBeginning begin_from_base(const RunConfig& config, const AdapterBase* stored,
                              const Group& world);
+
+// The checkpoint of distill.teacher.from; a published model is imported into RUN/teacher first.  Of
+// one rank.  Error(kMissingInput).
+std::string teacher_checkpoint(const FinetuneConfig& config);
+// Texts of the run begin and end as those of another model do, whose files (chat template) become
+// the run's.  Returns RunBeginning::begins_with.  Collective.
+std::string take_texts(const Manifest& other, const std::string& run_dir, const Group& world);
 
 }  // namespace orthant

@@ -227,11 +227,18 @@ EvaluationResult Engine::evaluate(const std::function<MicroBatch(int64_t)>& batc
   return result;
 }
 
-std::vector<std::vector<double>> Engine::score(std::span<const MicroBatch> micro_batches) const {
+void EvaluationResult::add(const EvaluationResult& other) {
+  total += other.total;
+  count += other.count;
+  loss = count > 0 ? total / count : 0.0;
+  sums.resize(other.sums.size(), 0.0);
+  for (size_t i = 0; i < sums.size(); ++i) sums[i] += other.sums[i];
+}
+
+void Engine::forward(std::span<const MicroBatch> micro_batches,
+                     const std::function<void(const StageMicroBatch&)>& see) const {
   const Role& role = *role_;
   const RankGroups& groups = role.groups();
-  const std::vector<int64_t> first_token = sums_before(micro_batches, tokens_of);
-  std::vector<double> tokens(static_cast<size_t>(first_token.back()), 0.0);
   const StagePipeline::Work work{
       .num_micro_batches = static_cast<int>(micro_batches.size()),
       .shape_of = shapes_of(micro_batches),
@@ -241,19 +248,23 @@ std::vector<std::vector<double>> Engine::score(std::span<const MicroBatch> micro
             run.pass = Pass(*run.batch, groups, role.device());
           },
       .objective = objective_.get(),
-      .observe =
-          [&](const StageMicroBatch& run) {
-            if (!run.rows.losses.defined()) return;
-            const std::vector<double> rows = run.rows.losses.to_doubles();
-            const int64_t first = first_token[static_cast<size_t>(run.micro_batch)];
-            for (const TokenRows::Run& part : run.pass.rows().runs(0, run.pass.rows().num_local()))
-              std::copy(rows.begin() + part.begin, rows.begin() + part.end,
-                        tokens.begin() + first + part.token);
-          }};
-  {
-    const BetweenOpsScope moving([&] { groups.world.progress(); });
-    role.pipeline().evaluate(work);
-  }
+      .observe = see};
+  const BetweenOpsScope moving([&] { groups.world.progress(); });
+  role.pipeline().evaluate(work);
+}
+
+std::vector<std::vector<double>> Engine::score(std::span<const MicroBatch> micro_batches) const {
+  const RankGroups& groups = role_->groups();
+  const std::vector<int64_t> first_token = sums_before(micro_batches, tokens_of);
+  std::vector<double> tokens(static_cast<size_t>(first_token.back()), 0.0);
+  forward(micro_batches, [&](const StageMicroBatch& run) {
+    if (!run.rows.losses.defined()) return;
+    const std::vector<double> rows = run.rows.losses.to_doubles();
+    const int64_t first = first_token[static_cast<size_t>(run.micro_batch)];
+    for (const TokenRows::Run& part : run.pass.rows().runs(0, run.pass.rows().num_local()))
+      std::copy(rows.begin() + part.begin, rows.begin() + part.end,
+                tokens.begin() + first + part.token);
+  });
   // One stage and context rank has each token's; the others, zero.
   if (groups.losses.size() > 1) tokens = groups.losses.sum(tokens);
   std::vector<std::vector<double>> scores;

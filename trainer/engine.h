@@ -37,6 +37,8 @@ struct EvaluationResult {
   double total = 0;  // of the rows' losses: nats, for language modelling
   double count = 0;
   std::vector<double> sums;  // of Objective::sum_names()
+  // Of other micro-batches.
+  void add(const EvaluationResult& other);
 };
 
 struct EngineOptions {
@@ -60,6 +62,10 @@ class Engine {
   // Sum over this rank's micro-batches, all of one shape, and all ranks.  Collective.
   EvaluationResult evaluate(const std::function<MicroBatch(int64_t)>& batch,
                             int64_t num_batches) const;
+  // Forward alone, without gradients: `see` gets each micro-batch in every stage of this rank, with
+  // what the objective made of it in the last one.  Collective.
+  void forward(std::span<const MicroBatch> micro_batches,
+               const std::function<void(const StageMicroBatch&)>& see) const;
   // The loss of every token of every micro-batch of this data-parallel rank, on all ranks that
   // share it; no gradient.  -log p(label) for language modelling.  Collective.
   std::vector<std::vector<double>> score(std::span<const MicroBatch> micro_batches) const;

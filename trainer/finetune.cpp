@@ -18,6 +18,7 @@
 #include "trainer/pretrain_engine.h"
 #include "trainer/step_loop.h"
 #include "trainer/supervised_data.h"
+#include "trainer/teaching.h"
 
 namespace orthant {
 namespace {
@@ -28,21 +29,16 @@ struct FinetuneState : LoopState {
   int64_t best_step = -1;  // none yet
   int64_t without_gain = 0;
   bool is_done = false;  // the run ended before max_steps
+  std::string teacher;   // its fingerprint, where there is one
   void fields(FieldVisitor& v) {
     LoopState::fields(v);
-    v.field("best_loss", best_loss, any_real(), "the lowest validation loss");
+    v.field("best_loss", best_loss, any_real(), "the lowest loss of held-out conversations");
     v.field("best_step", best_step, at_least(-1), "when it was so low");
     v.field("without_gain", without_gain, at_least(0), "evaluations since then");
     v.field("is_done", is_done, "the run ended early");
+    v.field("teacher", teacher, any_text(), "fingerprint of the teacher's weights, if any");
   }
 };
-
-FinetuneConfig with_section(RunConfig config, const FinetuneSection& section) {
-  FinetuneConfig whole;
-  static_cast<RunConfig&>(whole) = std::move(config);
-  whole.finetune = section;
-  return whole;
-}
 
 // With the steps that finetune.epochs come to.
 RunPlan settle_epochs(const RunPlan& plan, const FinetuneSection& section,
@@ -114,25 +110,36 @@ std::vector<std::pair<std::string, std::string>> facts_of(double trained_share,
     facts.emplace_back("trains",
                        concat(std::round(trained_share * 1e4) / 100, "% of the parameters"));
   if (state.best_step >= 0)
-    facts.emplace_back("best checkpoint", concat("step ", state.best_step, ", validation loss ",
-                                                 std::round(state.best_loss * 1e4) / 1e4));
+    facts.emplace_back("best checkpoint",
+                       concat("step ", state.best_step, ", loss of held-out conversations ",
+                              std::round(state.best_loss * 1e4) / 1e4));
   return facts;
 }
 
+double rounded(double value) { return std::round(value * 1e4) / 1e4; }
+
 // Whether it is the best so far, and whether the run is to end.  Collective.
 StepLoop::Verdict evaluate(const StepLoop& loop, const SupervisedEvaluation& batches,
-                           int64_t patience, FinetuneState& state, StepMetrics& metrics) {
-  const EvaluationResult result =
-      loop.engine.evaluate([&](int64_t i) { return batches.batch(i); }, batches.num_batches());
+                           const Teacher* teacher, int64_t patience, FinetuneState& state,
+                           StepMetrics& metrics) {
+  const EvaluationResult result = evaluate_all(loop.engine, batches, teacher);
   metrics.validation_loss = result.loss;
+  std::string of_teacher;
+  if (teacher) {
+    metrics.validation_loss = result.sums[Distillation::kLmLoss] / result.count;
+    add_distillation(result.sums, result.count, "validation_", metrics);
+    of_teacher = concat(
+        ", distillation loss ", rounded(result.sums[Distillation::kDistillLoss] / result.count),
+        ", agreement ", rounded(100 * result.sums[Distillation::kAgreement] / result.count), "%");
+  }
   const bool is_best = state.best_step < 0 || result.loss < state.best_loss;
   if (is_best) {
     state.best_loss = result.loss;
     state.best_step = metrics.step;
   }
   state.without_gain = is_best ? 0 : state.without_gain + 1;
-  log::info("step ", metrics.step, ": validation loss ", std::round(result.loss * 1e4) / 1e4,
-            " over ", with_thousands(batches.num_labels()), " tokens",
+  log::info("step ", metrics.step, ": validation loss ", rounded(*metrics.validation_loss),
+            of_teacher, " over ", with_thousands(batches.num_labels()), " tokens",
             is_best ? ", the best so far" : "");
   state.is_done = patience > 0 && state.without_gain >= patience;
   if (state.is_done)
@@ -141,32 +148,38 @@ StepLoop::Verdict evaluate(const StepLoop& loop, const SupervisedEvaluation& bat
   return {is_best, state.is_done};
 }
 
-// The steps that are left.
-void train(const FinetuneConfig& config, const SupervisedData& data, FinetuneState& state,
-           StepLoop& loop) {
+// The steps that are left.  teacher: may be null.
+void train(const FinetuneConfig& config, const SupervisedData& data, const Teacher* teacher,
+           FinetuneState& state, StepLoop& loop) {
   const Group& data_ranks = loop.engine.role().groups().data;
   const SupervisedBatches batches =
       make_supervised_batches(config, data, loop.sizes, 2 * config.parallel.context_parallel_size);
   loop.batches = [&](int64_t step) {
-    return batches.step_share(step - 1, data_ranks.rank(), data_ranks.size());
+    std::vector<MicroBatch> share =
+        batches.step_share(step - 1, data_ranks.rank(), data_ranks.size());
+    if (teacher) teacher->look_at(share);
+    return share;
   };
   loop.epochs_at = [&](int64_t samples) { return batches.epochs_at(samples); };
   loop.uses_at = [&](int64_t samples) { return batches.rows().uses_at(samples); };
-  loop.add_metrics = [](const StepResult& result, StepMetrics& metrics) {
+  loop.add_metrics = [teacher](const StepResult& result, StepMetrics& metrics) {
     metrics.extra.emplace_back("trained_tokens", result.count);
+    if (!teacher) return;
+    metrics.lm_loss = result.sums[Distillation::kLmLoss] / result.count;
+    add_distillation(result.sums, result.count, "", metrics);
   };
   std::optional<SupervisedEvaluation> evaluation;
   if (config.evaluation.interval > 0) {
     evaluation.emplace(make_supervised_evaluation(config, data, data_ranks));
     loop.evaluate = [&](StepMetrics& metrics) {
       const StepLoop::Verdict verdict =
-          evaluate(loop, *evaluation, config.finetune.patience, state, metrics);
+          evaluate(loop, *evaluation, teacher, config.finetune.patience, state, metrics);
       loop.outcome.facts = facts_of(loop.trained_share, state);
       return verdict;
     };
   }
-  loop.outcome.loop = "fine-tuning";
-  loop.outcome.command = "finetune";
+  loop.outcome.loop = teacher ? "distillation" : "fine-tuning";
+  loop.outcome.command = teacher ? "distill" : "finetune";
   loop.outcome.facts = facts_of(loop.trained_share, state);
   run_steps(loop);
 }
@@ -186,16 +199,23 @@ void export_best(const RunSession& session, const FinetuneState& state) {
   }
 }
 
+std::vector<std::string> with_teacher(std::vector<std::string> changes, const std::string& stored,
+                                      const std::string& teacher) {
+  if (stored != teacher)
+    changes.push_back("distill.teacher: is not the one that the run began with");
+  return changes;
+}
+
 }  // namespace
 
 FinetuneResult finetune(const FinetuneOptions& options, const Group& host_world) {
-  const auto yaml_of = [&](const RunPlan& plan) {
-    return to_yaml(with_section(plan.open_config(), options.section));
+  const auto config_of = [&](const RunConfig& config) {
+    return FinetuneConfig(config, options.sections);
   };
+  const auto yaml_of = [&](const RunPlan& plan) { return to_yaml(config_of(plan.open_config())); };
   agree_on_configuration<FinetuneConfig>(yaml_of(options.plan), host_world);
-  const SupervisedData data =
-      open_supervised_data(with_section(options.plan.config(), options.section), host_world);
-  const RunPlan settled = settle_epochs(options.plan, options.section, data);
+  const SupervisedData data = open_supervised_data(config_of(options.plan.config()), host_world);
+  const RunPlan settled = settle_epochs(options.plan, options.sections.finetune, data);
   const std::string yaml = yaml_of(settled);
   const RunConfig& given = settled.config();
   const Device device = device_of(given.device);
@@ -206,20 +226,25 @@ FinetuneResult finetune(const FinetuneOptions& options, const Group& host_world)
   FinetuneState stored, state;
   session.read([&](FieldVisitor& v) { stored.fields(v); });
   const RunPlan plan = going_on(settled, stored);
-  const FinetuneConfig config = with_section(plan.config(), options.section);
+  const FinetuneConfig config = config_of(plan.config());
   const BatchSizes sizes = settle_sizes(config, session.checkpoint(), stored);
   const bool is_new = !session.checkpoint();
-  const RunBeginning beginning = begin_from_base(config, is_new ? nullptr : &stored.base, world);
-  Engine engine = pretrain_engine(plan, world, device, beginning.weights);
+  RunBeginning beginning = begin_from_base(config, is_new ? nullptr : &stored.base, world);
+  Teaching teaching(config, plan, data, world, device);
+  if (is_new && config.model.from.empty())
+    beginning.begins_with = take_texts(teaching.model(), config.run.dir, world);
+  Engine engine = pretrain_engine(plan, world, device, beginning.weights, teaching.objective());
   Role& role = engine.role();
+  teaching.begin(role);
   const TrainedShare trained = check_trained(role, lora_rules(config).get());
   check_routing(config, role);
   session.begin({.configuration = yaml,
                  .changes =
                      [&](const std::string& stored_yaml) {
-                       return run_changes(plan, stored,
-                                          differences<FinetuneConfig>(stored_yaml, yaml),
-                                          data.fingerprint, data.tokenizer->name());
+                       return with_teacher(
+                           run_changes(plan, stored, differences<FinetuneConfig>(stored_yaml, yaml),
+                                       data.fingerprint, data.tokenizer->name()),
+                           stored.teacher, teaching.fingerprint());
                      },
                  .layout = config.parallel.text(),
                  .state =
@@ -229,6 +254,7 @@ FinetuneResult finetune(const FinetuneOptions& options, const Group& host_world)
                      },
                  .samples_after = [&](int64_t step) { return sizes.samples_after(step); }},
                 {role.saved()});
+  state.teacher = teaching.fingerprint();
   static_cast<LoopState&>(state) = {
       .data_fingerprint = data.fingerprint,
       .tokenizer = data.tokenizer->name(),
@@ -250,7 +276,7 @@ FinetuneResult finetune(const FinetuneOptions& options, const Group& host_world)
   }
   if (is_new) keep_answers_before(answers(config, data, role), session);
   StepLoop loop{config, yaml, sizes, session, engine, trained.share()};
-  train(config, data, state, loop);
+  train(config, data, teaching.teacher(), state, loop);
   if (!session.finish()) return {.step = session.step(), .interrupted = true};
   loop.outcome.samples = answers(config, data, role);
   if (session.is_first()) {

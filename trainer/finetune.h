@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The loop of supervised fine-tuning: adapters beside a model, or all of it, towards the answers of
-// conversations.
+// conversations, or what a teacher says of them.
 #pragma once
 
 #include <atomic>
@@ -13,7 +13,7 @@ namespace orthant {
 
 struct FinetuneOptions {
   RunPlan plan;  // for the ranks of the group
-  FinetuneSection section;
+  FinetuneSections sections;
   // Set by a signal handler: save and leave at the end of the step.
   const std::atomic<bool>* stop = nullptr;
   double start_seconds = 0;  // now_seconds() when the process began

@@ -29,6 +29,8 @@ void FinetuneConfig::fields(FieldVisitor& v) {
   RunConfig::fields(v);
   v.block("finetune", "supervised fine-tuning (orthant finetune alone)",
           [this](FieldVisitor& inner) { finetune.fields(inner); });
+  v.block("distill", "learning from a teacher (orthant distill alone)",
+          [this](FieldVisitor& inner) { distill.fields(inner); });
   // Flat, as LLaMA-Factory, axolotl and transformers have them.
   for (const auto& [other, name] : {std::pair{"model_name_or_path", "model.from"},
                                     {"base_model", "model.from"},

@@ -34,7 +34,6 @@ std::string work_of(const SavedModel& model, const PromptFileOptions& options) {
       {"weights", weights_fingerprint(model.manifest)},
       {"base", base == model.manifest.extra.end() ? "" : base->second},
       {"adapter", model.adapter},
-      {"adapter_names", model.adapter_names},
       {"use", options.each.adapter},
       {"tokenizer", model.tokenizer->name()},
       {"precision", precision_names().of(model.config.precision)},

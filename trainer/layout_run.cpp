@@ -161,7 +161,9 @@ void add_state(const Role& role, LayoutRun& run) {
 LayoutRun run_layout(const RunPlan& plan, const MicroBatchSource& batches,
                      const LayoutRunOptions& options, const Group& world) {
   const RunConfig& config = plan.config();
-  Engine engine = pretrain_engine(plan, world);
+  LayoutEngine made =
+      options.make ? options.make(plan, world) : LayoutEngine{pretrain_engine(plan, world)};
+  Engine& engine = made.engine;
   Role& role = engine.role();
   if (!options.weights.empty()) load_weights(role, options.weights);
   const Group& data = role.groups().data;
@@ -171,6 +173,7 @@ LayoutRun run_layout(const RunPlan& plan, const MicroBatchSource& batches,
   const auto own_batches = [&](int64_t step) {
     std::vector<MicroBatch> result;
     for (int64_t i = 0; i < own; ++i) result.push_back(batches(step, first + i));
+    if (made.look_at) made.look_at(result);
     return result;
   };
   LayoutRun run;

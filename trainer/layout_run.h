@@ -18,12 +18,20 @@ namespace orthant {
 using RowChoices = std::vector<std::vector<int>>;
 using StepChoices = std::vector<std::vector<RowChoices>>;  // by step, then row of the step
 
+// What trains, and what looks at a step's micro-batches first: a teacher; empty: nothing.
+struct LayoutEngine {
+  Engine engine;
+  std::function<void(std::span<MicroBatch>)> look_at = {};
+};
+
 struct LayoutRunOptions {
   int64_t steps = 3;
   bool gradients = false;  // also of the first step's mean loss, before the first update
   // Initial weights by logical name; empty: as the configuration draws them.
   NamedValues weights;
   const StepChoices* replay = nullptr;  // expert choices to use instead of the router's
+  // Empty: pre-training's.
+  std::function<LayoutEngine(const RunPlan& plan, const Group& world)> make = {};
 };
 
 struct LayoutRun {

@@ -12,9 +12,10 @@ namespace {
 // checkpoint's.
 constexpr int64_t kMaxSkippedInARow = 10;
 
-// What multi-token prediction adds to the loss (LanguageModeling's only sum).
-double further_loss(const StepResult& result) {
-  return result.sums.empty() || result.count == 0 ? 0.0 : result.sums[0] / result.count;
+// What multi-token prediction adds to the loss (add_further_loss).
+double further_loss(const ModelConfig& model, const StepResult& result) {
+  if (model.num_nextn_predict_layers == 0 || result.sums.empty() || result.count == 0) return 0.0;
+  return result.sums.back() / result.count;
 }
 
 }  // namespace
@@ -39,7 +40,7 @@ StepMetrics metrics_of(const RunMeasures& run, int64_t step, const StepResult& r
   // Forward, gradients of activations, gradients of weights: a third each.
   const double flops = flops_per_token(config.model, config.batch.sequence_length) *
                        (2.0 + run.trained_share) / 3.0 * tokens / seconds;
-  const double further = further_loss(result);
+  const double further = further_loss(config.model, result);
   StepMetrics metrics{.step = step,
                       .samples = samples,
                       .tokens = samples * config.batch.sequence_length,

@@ -25,7 +25,21 @@ std::vector<double> further_weights(const MicroBatch& batch, double factor) {
   return further;
 }
 
+Tensor local_rows(const Pass& pass, const std::vector<double>& column) {
+  return pass.local(Tensor::from({std::ssize(column)}, column, DType::kF64));
+}
+
 }  // namespace
+
+void add_further_loss(const Transformer& last_stage, const Var& rows, Pass& pass,
+                      const MicroBatch& batch, ObjectiveRows& result) {
+  if (!pass.next_labels.defined()) return;
+  const double factor = last_stage.config().mtp_loss_weight;
+  HeadLoss further =
+      last_stage.mtp()->loss(rows, pass, local_rows(pass, further_weights(batch, factor)));
+  result.loss = add(result.loss, further.sum);
+  result.sums.push_back(std::move(further.losses));
+}
 
 double LanguageModeling::count(const MicroBatch& batch) const {
   const std::vector<double>* weights = weights_of(batch);
@@ -37,22 +51,16 @@ double LanguageModeling::count(const MicroBatch& batch) const {
 }
 
 std::vector<std::string> LanguageModeling::sum_names() const {
-  return predicts_further_ ? std::vector<std::string>{"mtp_loss"} : std::vector<std::string>();
+  return predicts_further_ ? std::vector<std::string>{kFurtherLoss} : std::vector<std::string>();
 }
 
 ObjectiveRows LanguageModeling::run(const Transformer& last_stage, const Var& rows, Pass& pass,
                                     const MicroBatch& batch) const {
-  const auto local = [&](const std::vector<double>& column) {
-    return pass.local(Tensor::from({batch.num_tokens()}, column, DType::kF64));
-  };
   const std::vector<double>* weights = weights_of(batch);
-  HeadLoss loss = last_stage.head().loss(rows, pass.labels, weights ? local(*weights) : Tensor());
+  HeadLoss loss =
+      last_stage.head().loss(rows, pass.labels, weights ? local_rows(pass, *weights) : Tensor());
   ObjectiveRows result{.loss = std::move(loss.sum), .losses = std::move(loss.losses), .sums = {}};
-  if (!predicts_further_ || !pass.next_labels.defined()) return result;
-  const double factor = last_stage.config().mtp_loss_weight;
-  HeadLoss further = last_stage.mtp()->loss(rows, pass, local(further_weights(batch, factor)));
-  result.loss = add(result.loss, further.sum);
-  result.sums = {std::move(further.losses)};
+  if (predicts_further_) add_further_loss(last_stage, rows, pass, batch, result);
   return result;
 }
 

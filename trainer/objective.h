@@ -6,6 +6,7 @@
 // mean of means, so that neither accumulation nor layout changes what is computed.
 #pragma once
 
+#include <map>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,8 @@ struct ObjectiveRows {
   Var loss;  // [1]: the sum of `losses`, and what else trains; backward starts here, with 1
   Tensor losses;
   std::vector<Tensor> sums;  // in the order of sum_names()
+  // What it hands to other loops of these rows, by name, for their MicroBatch::local_rows.
+  std::map<std::string, Tensor> made = {};
 };
 
 class Objective {
@@ -35,12 +38,17 @@ class Objective {
                             const MicroBatch& batch) const = 0;
 };
 
+// In training the model's MtpLayer, where it has one, adds mtp_loss_weight times its rows' losses,
+// which are divided by the same number, as in arXiv:2412.19437, equation 24.  kFurtherLoss, the
+// last of the sums, is that of these products.
+inline constexpr const char* kFurtherLoss = "mtp_loss";
+void add_further_loss(const Transformer& last_stage, const Var& rows, Pass& pass,
+                      const MicroBatch& batch, ObjectiveRows& result);
+
 // The mean of -log p(label) over labelled tokens.  Where the micro-batches have a token column
 // "weights", it is a weighted mean, and the number of labelled tokens is the sum of their weights.
 //
-// predicts_further: in training the model's MtpLayer adds mtp_loss_weight times its rows' losses,
-// which are divided by the same number, as in arXiv:2412.19437, equation 24.  The sum "mtp_loss" is
-// that of these products.
+// predicts_further: add_further_loss.
 class LanguageModeling final : public Objective {
  public:
   explicit LanguageModeling(bool predicts_further = false) : predicts_further_(predicts_further) {}

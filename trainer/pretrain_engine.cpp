@@ -37,15 +37,15 @@ EngineOptions engine_options(const RunPlan& plan) {
 }
 
 Engine pretrain_engine(const RunPlan& plan, const Group& world, Device device,
-                       const WeightSource& weights) {
+                       const WeightSource& weights, std::shared_ptr<const Objective> objective) {
   const RunConfig& config = plan.config();
   context().any_order = config.run.determinism == Determinism::kNone;
   const RankGroups groups =
       make_rank_groups(world, config.parallel, config.model.num_key_value_heads);
   const auto role = std::make_shared<Role>(role_options(plan, device), groups, weights);
-  const auto objective =
-      std::make_shared<LanguageModeling>(config.model.num_nextn_predict_layers > 0);
-  return Engine(role, objective, engine_options(plan));
+  if (!objective)
+    objective = std::make_shared<LanguageModeling>(config.model.num_nextn_predict_layers > 0);
+  return Engine(role, std::move(objective), engine_options(plan));
 }
 
 Engine pretrain_engine(const RunPlan& plan, const Group& world, Device device) {

@@ -55,7 +55,7 @@ GenerateOptions PromptReader::options_of(const std::string& line, const std::str
   ORTHANT_CHECK(given == 1, kData, where, ": want one of prompt, messages and tokens, got ",
                 json_excerpt(value));
   read_line_sampling(value, where, own);
-  if (!model_.adapter_names.empty() && value.contains("adapter")) {
+  if (model_.has_named_adapters() && value.contains("adapter")) {
     const json& name = value["adapter"];
     const std::string place = where + ": adapter";
     own.adapter = name.is_null()

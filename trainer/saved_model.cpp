@@ -68,13 +68,14 @@ std::unique_ptr<Tokenizer> saved_tokenizer(const Manifest& manifest, const RunCo
 int64_t adapter_number(const SavedModel& model, const std::string& name, const std::string& where,
                        ErrorKind kind) {
   if (name.empty()) return -1;
-  const std::vector<std::string>& names = model.adapter_names;
-  const auto found = std::find(names.begin(), names.end(), name);
-  if (found != names.end()) return found - names.begin();
   std::string known;
-  for (const std::string& one : names) known += " " + one;
+  for (size_t i = 0; i < model.adapters.size(); ++i) {
+    if (model.adapters[i].name == name) return static_cast<int64_t>(i);
+    known += " " + model.adapters[i].name;
+  }
   throw_error(kind, concat(where, ": want an adapter that --adapter NAME=DIR gives (",
-                           names.empty() ? "there is none" : "here:" + known, "), got ", name));
+                           model.has_named_adapters() ? "here:" + known : "there is none",
+                           "), got ", name));
 }
 
 std::string find_checkpoint(const std::string& command, const std::string& path) {
@@ -99,18 +100,20 @@ namespace {
 WeightSource weights_of_run(const SavedModel& saved) {
   const AdapterBase base = base_of_adapters(saved.manifest);
   if (base.place.empty()) return checkpoint_weights(saved.manifest);
-  return adapted_weights(find_base(base, paths_of(saved.manifest).dir),
-                         checkpoint_weights(saved.manifest, "", [&saved](const std::string& name) {
-                           return saved.manifest.find(name) != nullptr;
-                         }));
+  return adapted_weights(
+      find_base(base, paths_of(saved.manifest).dir),
+      checkpoint_weights(saved.manifest, "", [own = saved.manifest](const std::string& name) {
+        return own.find(name) != nullptr;
+      }));
 }
 
 // With adapters from elsewhere, whose rules become the model's.
 WeightSource weights_with(const std::string& command, const std::vector<AdapterPlace>& places,
-                          SavedModel& saved, NamedAdapters& adapters, bool is_first) {
+                          SavedModel& saved, bool is_first) {
   ORTHANT_CHECK(!saved.config.lora.is_on(), kConfig, command,
                 ": --adapter: ", saved.manifest.directory,
                 " has adapters of its own; orthant merge makes one model of them first");
+  saved.adapters.clear();
   std::vector<WeightSource> sources;
   Checksum sum;
   for (const AdapterPlace& place : places) {
@@ -121,9 +124,8 @@ WeightSource weights_with(const std::string& command, const std::vector<AdapterP
       saved.config.lora = adapter.lora;
     } else {
       adapter = named_adapter(std::move(adapter), place.name);
-      saved.adapter_names.push_back(place.name);
     }
-    adapters.push_back({place.name, std::make_shared<const LoraRules>(adapter.lora)});
+    saved.adapters.push_back({place.name, std::make_shared<const LoraRules>(adapter.lora)});
     for (const auto& [name, shape] : adapter.tensors) {
       const Tensor tensor = adapter.read(name);
       sum.update(name.data(), name.size());
@@ -138,9 +140,7 @@ WeightSource weights_with(const std::string& command, const std::vector<AdapterP
 }
 
 // The model on its ranks, with a pipeline's stages in order and nothing that trains.
-std::shared_ptr<Role> make_role(const std::string& command, SavedModel& saved,
-                                const WeightSource& weights, const NamedAdapters& adapters,
-                                const Group& world) {
+std::shared_ptr<Role> make_role(const std::string& command, SavedModel& saved, const Group& world) {
   RunConfig& c = saved.config;
   c.parallel.resolve(world.size());
   c.parallel.pipeline_schedule = "1f1b";
@@ -156,24 +156,21 @@ std::shared_ptr<Role> make_role(const std::string& command, SavedModel& saved,
                  .layers = split_stages(c.model, c.model.max_position_embeddings,
                                         static_cast<int>(c.parallel.pipeline_parallel_size),
                                         c.parallel.pipeline_layers),
-                 .adapters = adapters}};
+                 .adapters = saved.adapters}};
   return std::make_shared<Role>(
-      options, make_rank_groups(group, c.parallel, c.model.num_key_value_heads), weights);
+      options, make_rank_groups(group, c.parallel, c.model.num_key_value_heads), saved.weights);
 }
 
 }  // namespace
 
-SavedModel load_saved_model(const std::string& command, const std::string& path,
-                            const SavedModelOptions& options, const Group& world) {
+SavedModel read_saved_model(const std::string& command, const std::string& path,
+                            const SavedModelOptions& options, bool is_first) {
   SavedModel saved{.manifest = read_manifest(find_checkpoint(command, path))};
   saved.config = config_of(command, saved.manifest, options);
-  NamedAdapters adapters = only_adapter(lora_rules(saved.config));
-  const WeightSource weights =
-      options.adapters.empty()
-          ? weights_of_run(saved)
-          : weights_with(command, options.adapters, saved, adapters, world.rank() == 0);
-  saved.role = make_role(command, saved, weights, adapters, world);
-  saved.model = saved.role->pipeline().stages().front().get();
+  saved.adapters = only_adapter(lora_rules(saved.config));
+  saved.weights = options.adapters.empty()
+                      ? weights_of_run(saved)
+                      : weights_with(command, options.adapters, saved, is_first);
   saved.tokenizer = saved_tokenizer(saved.manifest, saved.config);
   saved.end_ids = end_ids_of(paths_of(saved.manifest).hub(), saved.config.model.vocab_size);
   const auto bos = saved.manifest.extra.find(kBeginKey);
@@ -184,6 +181,14 @@ SavedModel load_saved_model(const std::string& command, const std::string& path,
                   ", and the tokenizer's first token is ", token);
     saved.begin = {token};
   }
+  return saved;
+}
+
+SavedModel load_saved_model(const std::string& command, const std::string& path,
+                            const SavedModelOptions& options, const Group& world) {
+  SavedModel saved = read_saved_model(command, path, options, world.rank() == 0);
+  saved.role = make_role(command, saved, world);
+  saved.model = saved.role->pipeline().stages().front().get();
   return saved;
 }
 

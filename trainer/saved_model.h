@@ -17,17 +17,18 @@ namespace orthant {
 
 struct SavedModel {
   Manifest manifest;
-  RunConfig config;  // its parallel block: of the ranks that hold the model now
+  RunConfig config;      // its parallel block: of the ranks that hold the model now
+  WeightSource weights;  // of the role
   std::shared_ptr<Role> role;
   const Transformer* model = nullptr;  // the role's first stage: all of it without a pipeline
   std::unique_ptr<Tokenizer> tokenizer;
   std::vector<int32_t> begin;    // tokens that every text begins with
   std::vector<int32_t> end_ids;  // that end one, beside the tokenizer's end of a document
   std::string adapter;           // XXH3-128 of adapters from elsewhere, "" without
-  // Of adapters by name, as DecodeRequest::adapter counts them.
-  std::vector<std::string> adapter_names;
+  NamedAdapters adapters;        // as DecodeRequest::adapter counts them
+  bool has_named_adapters() const { return !adapters.empty() && !adapters.front().name.empty(); }
 };
-// The number of one of them, -1 for "".  Error(kind), beginning with `where`, naming those that
+// The number of an adapter by name, -1 for "".  Error(kind), beginning with `where`, naming those that
 // there are.
 int64_t adapter_number(const SavedModel& model, const std::string& name, const std::string& where,
                        ErrorKind kind = ErrorKind::kConfig);
@@ -46,7 +47,11 @@ struct SavedModelOptions {
   // with adapters by name only decodes.
   std::vector<AdapterPlace> adapters = {};
 };
-// Errors begin with the name of the command.  Collective.
+// All of it but the role, for a role beside others.  is_first: of the ranks that do so, which tells
+// what is told.  Errors begin with the name of the command, or of the key that names the model.
+SavedModel read_saved_model(const std::string& command, const std::string& path,
+                            const SavedModelOptions& options, bool is_first);
+// Errors likewise.  Collective.
 SavedModel load_saved_model(const std::string& command, const std::string& path,
                             const SavedModelOptions& options, const Group& world);
 // On this rank alone.

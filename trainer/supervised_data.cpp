@@ -56,13 +56,16 @@ SupervisedData read_all(const FinetuneConfig& config) {
   ExampleReader reader(encoder.texts(), *encoder.tokenizer(), encoder.options());
   const auto held_out = std::make_shared<Examples>();
   const bool holds_out = encoder.options().validation_fraction > 0;
-  std::string identity = config.data.packing ? "packed\n" : "single\n";
+  std::string identity = config.data.packing ? "packed\n" : "single\n", examples_identity;
+  int64_t labels = 0;
   for (const DataSource& source : config.data.train) {
     const auto examples = std::make_shared<Examples>();
     reader.read(source.path, row_format_names().at(source.format), *examples,
                 holds_out ? held_out.get() : nullptr);
     identity += concat(examples->fingerprint(), " ", source.weight, "\n");
-    data.train.push_back({examples, source.weight, source.path});
+    examples_identity += examples->fingerprint() + "\n";
+    data.train.push_back({examples, source.weight, source.path, labels});
+    labels += examples->num_trained();
   }
   if (!validation.empty()) {
     ExampleReader others(encoder.texts(), *encoder.tokenizer(), encoder.options());
@@ -74,6 +77,8 @@ SupervisedData read_all(const FinetuneConfig& config) {
   data.report.add(reader.report());
   if (held_out->size() > 0) data.validation = held_out;
   data.fingerprint = xxh3_128_hex(identity.data(), identity.size());
+  examples_identity += held_out->fingerprint();
+  data.examples = xxh3_128_hex(examples_identity.data(), examples_identity.size());
   return data;
 }
 
@@ -91,6 +96,19 @@ void check_found(const FinetuneConfig& config, const SupervisedData& data) {
                 "evaluation.interval: ", config.evaluation.interval,
                 " wants held-out conversations, but none are; set data.validation, a larger "
                 "data.validation_fraction, or evaluation.interval: 0");
+}
+
+SupervisedEvaluationOptions evaluation_options(const FinetuneConfig& config,
+                                               const SupervisedData& data, int64_t first_label,
+                                               const Group& group) {
+  const int64_t rows = config.evaluation.micro_batch_size;
+  return {.sequence_length = config.batch.sequence_length,
+          .micro_batch_size = rows > 0 ? rows : config.batch.micro_batch_size,
+          .pad = data.tokenizer->end_of_document(),
+          .max_tokens = config.evaluation.tokens,
+          .rank = group.rank(),
+          .num_ranks = group.size(),
+          .first_label = first_label};
 }
 
 }  // namespace
@@ -162,14 +180,15 @@ SupervisedBatches make_supervised_batches(const FinetuneConfig& config, const Su
 SupervisedEvaluation make_supervised_evaluation(const FinetuneConfig& config,
                                                 const SupervisedData& data, const Group& group) {
   ORTHANT_CHECK(data.validation != nullptr, kInternal, "evaluation: no conversation is held out");
-  const int64_t rows = config.evaluation.micro_batch_size;
-  return {data.validation,
-          {.sequence_length = config.batch.sequence_length,
-           .micro_batch_size = rows > 0 ? rows : config.batch.micro_batch_size,
-           .pad = data.tokenizer->end_of_document(),
-           .max_tokens = config.evaluation.tokens,
-           .rank = group.rank(),
-           .num_ranks = group.size()}};
+  return {data.validation, evaluation_options(config, data, data.first_held_out(), group)};
+}
+
+SupervisedEvaluation make_supervised_pass(const FinetuneConfig& config, const SupervisedData& data,
+                                          std::shared_ptr<const Examples> examples,
+                                          int64_t first_label, const Group& group) {
+  SupervisedEvaluationOptions options = evaluation_options(config, data, first_label, group);
+  options.max_tokens = 0;
+  return {std::move(examples), options};
 }
 
 std::vector<std::string> summary_of(const FinetuneConfig& config, const SupervisedData& data) {

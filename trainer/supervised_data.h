@@ -22,6 +22,15 @@ struct SupervisedData {
   int64_t conversations = 0;                   // rows that gave examples, held-out ones included
   DataReport report;
   std::string fingerprint;  // of everything that decides a sample, but for the seed and sizes
+  std::string examples;     // XXH3-128 of all examples, held-out ones too, in their order
+
+  // Of all examples; those held out are the last (SupervisedSource::first_label).
+  int64_t num_labels() const {
+    return first_held_out() + (validation ? validation->num_trained() : 0);
+  }
+  int64_t first_held_out() const {
+    return train.back().first_label + train.back().examples->num_trained();
+  }
 };
 
 // Everything that turns rows into examples, for one configuration.  Error(kMissingInput): no
@@ -57,6 +66,10 @@ SupervisedBatches make_supervised_batches(const FinetuneConfig& config, const Su
                                           const BatchSizes& sizes, int64_t length_multiple = 1);
 SupervisedEvaluation make_supervised_evaluation(const FinetuneConfig& config,
                                                 const SupervisedData& data, const Group& group);
+// All of some of the data's examples, once, in rows as evaluation has them.
+SupervisedEvaluation make_supervised_pass(const FinetuneConfig& config, const SupervisedData& data,
+                                          std::shared_ptr<const Examples> examples,
+                                          int64_t first_label, const Group& group);
 
 // "1,203 conversations, 2,310 examples of 411,034 tokens, 187,022 trained (45.5%); 412 rows an
 // epoch, 97.4% filled; the longest 2,043 tokens", in lines.

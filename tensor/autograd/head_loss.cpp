@@ -6,6 +6,7 @@
 #include "base/context.h"
 #include "tensor/autograd/ops.h"
 #include "tensor/autograd/products.h"
+#include "tensor/autograd/soft_loss.h"
 #include "tensor/ops/elementwise.h"
 
 namespace orthant {
@@ -59,8 +60,8 @@ struct HeadTerm {
 class HeadChunks {
  public:
   HeadChunks(const std::vector<HeadTerm>& terms, const Tensor& labels, const VocabPart& part,
-             const Tensor& row_weights)
-      : x_(terms.front().x), terms_(terms), labels_(labels), part_(part) {
+             const Tensor& row_weights, const SoftTargets* targets)
+      : x_(terms.front().x), terms_(terms), labels_(labels), part_(part), targets_(targets) {
     const Tensor& x = x_;
     const Operand& head = terms.front().forward;
     // The chunk depends on the head alone, so that a row's bits do not change with the batch.
@@ -70,8 +71,9 @@ class HeadChunks {
     logits_ =
         Tensor::empty({std::min(chunk_rows_, x.dim(0)), head.view().dim(0)}, wide(), x.device());
     unweighted_ = losses_ = Tensor::empty({x.dim(0), 1}, DType::kF64, x.device());
+    if (targets || row_weights.defined()) losses_ = Tensor::like(unweighted_);
+    if (targets) soft_ = Tensor::empty({x.dim(0), SoftLoss::kNumbers}, DType::kF64);
     if (!row_weights.defined()) return;
-    losses_ = Tensor::like(unweighted_);
     weights_ = row_weights.view(losses_.shape());
     std::vector<int32_t> places(static_cast<size_t>(logits_.dim(0)));
     std::iota(places.begin(), places.end(), 0);
@@ -80,6 +82,7 @@ class HeadChunks {
   DType wide() const { return wide_of(x_.dtype()); }
   Tensor losses() const { return losses_.view({x_.dim(0)}); }
   Tensor unweighted() const { return unweighted_.view({x_.dim(0)}); }
+  Tensor soft() const { return soft_; }
 
   // Calls gradient(begin, end, dlogits) for every chunk, where it is given.
   void run(const std::function<void(int64_t, int64_t, const Tensor&)>& gradient) {
@@ -92,7 +95,8 @@ class HeadChunks {
     for (int64_t begin = 0; begin < x_.dim(0); begin += chunk_rows_) {
       const int64_t end = std::min(x_.dim(0), begin + chunk_rows_);
       const Tensor dl = gradient ? dlogits.slice(0, end - begin) : Tensor();
-      run_chunk(begin, end, dl);
+      run_chunk(begin, end, by_label() ? dl : Tensor());
+      if (targets_) soften(begin, end, dl);
       weigh(begin, unweighted_.slice(begin, end), losses_.slice(begin, end));
       if (!gradient) continue;
       weigh(begin, dl, weighted.slice(0, end - begin));
@@ -127,6 +131,24 @@ class HeadChunks {
                           .first_label = part_.first});
   }
 
+  // Whether labels give a gradient.
+  bool by_label() const { return !targets_ || targets_->label_weight != 0; }
+
+  // From the labels' losses and gradient to the whole ones.
+  void soften(int64_t begin, int64_t end, const Tensor& dlogits) {
+    const double label_weight = targets_->label_weight;
+    if (dlogits.defined() && by_label()) ops::scale(dlogits, label_weight, dlogits);
+    const Tensor numbers =
+        SoftLoss(*targets_, part_, labels_)
+            .run(begin, end, logits_.slice(0, end - begin), dlogits, !by_label());
+    copy(numbers, soft_.slice(begin, end));
+    std::vector<double> losses = unweighted_.slice(begin, end).to_doubles();
+    for (size_t r = 0; r < losses.size(); ++r)
+      losses[r] = label_weight * losses[r] +
+                  targets_->weight * numbers.as<double>()[r * SoftLoss::kNumbers];
+    copy(Tensor::from({end - begin, 1}, losses, DType::kF64), losses_.slice(begin, end));
+  }
+
   // y = x, each row times the weight of row `begin` + its place.
   void weigh(int64_t begin, const Tensor& x, const Tensor& y) const {
     if (!weights_.defined()) return;
@@ -143,8 +165,9 @@ class HeadChunks {
   const std::vector<HeadTerm>& terms_;
   Tensor labels_;
   const VocabPart& part_;
+  const SoftTargets* targets_;  // null: labels alone
   int64_t chunk_rows_ = 0;
-  Tensor logits_, unweighted_, losses_;
+  Tensor logits_, unweighted_, losses_, soft_;
   Tensor weights_, places_;  // [N, 1]; i32 [chunk, 1] 0, 1, ...; undefined without weights
 };
 
@@ -168,7 +191,7 @@ std::vector<HeadTerm> terms_of(const Var& x, Weight& head, std::span<const HeadA
 }  // namespace
 
 HeadLoss head_loss(const Var& x, Weight& head, const Tensor& labels, const VocabPart& part,
-                   const Tensor& row_weights, const HeadAdapter& adapter) {
+                   const Tensor& row_weights, const HeadAdapter& adapter, const SoftTargets* soft) {
   const std::vector<HeadTerm> terms = terms_of(x, head, {&adapter, 1});
   const Tensor& xv = terms.front().x;
   const int64_t rows = xv.dim(0);
@@ -178,7 +201,8 @@ HeadLoss head_loss(const Var& x, Weight& head, const Tensor& labels, const Vocab
                    !row_weights.defined() || (row_weights.numel() == rows &&
                                               row_weights.dtype() == wide_of(row_weights.dtype())),
                    xv, row_weights);
-  HeadChunks chunks(terms, labels.view({rows}), part, row_weights);
+  ORTHANT_OP_CHECK("head_loss", !soft || !row_weights.defined(), xv, row_weights);
+  HeadChunks chunks(terms, labels.view({rows}), part, row_weights, soft);
   const HeadTerm &whole = terms.front(), &low = terms.back();
   const bool has_low = terms.size() > 1;
   whole.with_gradient([&](const Tensor* dw, bool accumulate) {
@@ -210,7 +234,7 @@ HeadLoss head_loss(const Var& x, Weight& head, const Tensor& labels, const Vocab
         return gradients;
       },
       whole.wants_dw || low.wants_dw);
-  return {std::move(result), chunks.losses(), chunks.unweighted()};
+  return {std::move(result), chunks.losses(), chunks.unweighted(), chunks.soft()};
 }
 
 Tensor head_logits(const Tensor& x, Weight& head, std::span<const HeadAdapter> adapters) {

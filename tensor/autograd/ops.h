@@ -108,22 +108,29 @@ Var dropout(const Var& x, double probability, PhiloxKey key, uint64_t step,
 struct HeadLoss {
   Var sum;            // of `losses`
   Tensor losses;      // f64 [N], by row
-  Tensor unweighted;  // the same without row_weights
+  Tensor unweighted;  // the same without row_weights: with soft targets, of the labels alone
+  Tensor soft;        // f64 [N, 2], with soft targets: SoftLoss::kNumbers
 };
 // A head whose rows are a part of the vocabulary: ids from `first` on.
 struct VocabPart {
   int64_t first = 0;
-  // The VocabSumsArgs::sums of all parts [P * n, 3], in order, from this part's [n, 3]; not given:
-  // the head is whole.  dx is then a partial sum.
-  std::function<Tensor(const Tensor& sums)> gather = {};
+  // f64 rows of all parts [P * n, C], in order, from this part's [n, C]; not given: the head is
+  // whole.  dx is then a partial sum.
+  std::function<Tensor(const Tensor& rows)> gather = {};
+  // The columns of all parts [n, V] from this part's.
+  std::function<Tensor(const Tensor& columns)> gather_columns = {};
 };
 // What an adapter adds to the logits: low [N, r] b^T.
 struct HeadAdapter {
   Var low = {};         // not given: nothing
   Weight* b = nullptr;  // [V, r]
 };
+// soft: a row's loss is then label_weight times that by its label plus the weighted divergence from
+// its soft targets; rows without a label have neither (tensor/autograd/soft_loss.h).
+struct SoftTargets;
 HeadLoss head_loss(const Var& x, Weight& head, const Tensor& labels, const VocabPart& part = {},
-                   const Tensor& row_weights = {}, const HeadAdapter& adapter = {});
+                   const Tensor& row_weights = {}, const HeadAdapter& adapter = {},
+                   const SoftTargets* soft = nullptr);
 // The logits themselves, [N, V] in wide_of(x), with all that is added; no gradient.
 Tensor head_logits(const Tensor& x, Weight& head, std::span<const HeadAdapter> adapters = {});
 

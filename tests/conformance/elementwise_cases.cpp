@@ -135,6 +135,21 @@ void cross_entropy_of_part(Trial& run) {
                         .first_label = first});
 }
 
+// Rows of another row's logits, some of them far from it, and one without a label.
+void divergence(Trial& run, int64_t rows, int64_t columns, double forward, double reverse,
+                bool grad) {
+  const Values labels = [](int64_t i) { return i % 4 == 2 ? -1.0 : 0.0; };
+  CALL(run, divergence,
+       DivergenceArgs{
+           .x = run.in(Kind::kWide, {rows, columns}, normal(1, 3.0), 3),
+           .y = run.in(Kind::kWide, {rows, columns}, normal(2, 3.0), 1),
+           .labels = run.in(Kind::kI32, {rows}, labels),
+           .losses = run.out("losses", Kind::kF64, {rows}, Near::kWide),
+           .dx = grad ? run.out("dx", Kind::kWide, {rows, columns}, Near::kWide, 2) : View{},
+           .forward = forward,
+           .reverse = reverse});
+}
+
 void cast(Trial& run, Kind from, Kind to, bool accumulate, Near near) {
   for (size_t i = 0; i < kSizes.size(); ++i) {
     const Size s = kSizes[i];
@@ -267,6 +282,13 @@ void add_elementwise_cases(std::vector<ConformanceCase>& cases) {
   add("vocab_sums", "and the cross-entropy of a part", cross_entropy_of_part);
   add("cross_entropy", "one row, large vocabulary",
       [](Trial& run) { cross_entropy(run, 1, 5003, true); });
+
+  add("divergence", "forward", [](Trial& run) { divergence(run, 9, 37, 1, 0, true); });
+  add("divergence", "reverse", [](Trial& run) { divergence(run, 9, 37, 0, 1, true); });
+  add("divergence", "both, losses only",
+      [](Trial& run) { divergence(run, 9, 37, 0.3, 0.7, false); });
+  add("divergence", "both, one row, many columns",
+      [](Trial& run) { divergence(run, 1, 5003, 0.3, 0.7, true); });
 
   add("add", "sizes", for_sizes([](Trial& run, Size s, size_t i) {
         CALL(run, add,

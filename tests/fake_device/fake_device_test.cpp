@@ -12,7 +12,7 @@
 #include "parallel/comm/transport.h"
 #include "tensor/plugin.h"
 #include "tests/fake_device/fake_control.h"
-#include "tests/layouts/engine_run.h"
+#include "tests/layouts/lesson.h"
 #include "trainer/device.h"
 #include "trainer/pretrain_engine.h"
 #include "trainer/throughput.h"
@@ -74,6 +74,25 @@ TEST(FakeDevice, TrainsOverTheDevicesOwnTransport) {
       for (const EngineRun& got : runs)
         EXPECT_EQ(first_bit_difference(bits_of(got), bits_of(want)), "");
       EXPECT_GT(fake_control().num_messages, 0);
+    }
+  }
+}
+
+TEST(FakeDevice, LearnsFromATeacherWithTheBitsOfTheCpu) {
+  for (const int64_t top_k : {7, 0}) {
+    for (const char* precision : {"fp64", "bf16"}) {
+      for (const int tensor_ranks : {1, 2}) {
+        SCOPED_TRACE(concat(top_k, " tokens, ", precision, ", ", tensor_ranks));
+        Lesson lesson{.learner = "dense_gqa", .teacher = "moe"};
+        lesson.section.top_k = top_k;
+        lesson.section.temperature = 1.5;
+        lesson.section.kl = KlKind::kMixed;
+        const LayoutOptions options{.precision = precision, .tensor_parallel_size = tensor_ranks};
+        const EngineRun want = run_lesson(lesson, options, tensor_ranks);
+        lesson.device = "cuda";
+        const EngineRun got = run_lesson(lesson, options, tensor_ranks);
+        EXPECT_EQ(first_bit_difference(bits_of(got), bits_of(want)), "");
+      }
     }
   }
 }

@@ -106,7 +106,7 @@ MUTANTS = [
            "all.ids = context.rows.gather(routes.ids);", "all.ids = context.rows.gather(routes.ids); for (int32_t& id : all.ids.span<int32_t>()) id = std::min(id, 0);", **GRID),
     Mutant("gathered rows stay in the order of ranks", "TokenRows::gather",
            "  if (context_ranks_ == 1) return all;\n", "  return all;\n", **GRID),
-    Mutant("labels are counted from 0 on every part of the vocabulary", "Head::loss",
+    Mutant("labels are counted from 0 on every part of the vocabulary", "Head::part",
            "    part.first = tensor_.part(vocab_).begin;\n", "", **GRID),
     Mutant("the embedding's ids are off by one part", "Embedding::forward",
            "id >= own_.begin && id < own_.begin + own_.size", "id > own_.begin && id < own_.begin + own_.size", **GRID),

@@ -23,7 +23,7 @@ MUTANTS = [
     Mutant("what a killed process left is a part of the next folder", "NewFolder::take",
            'remove_tree(temporary_ + "/" + name);', "static_cast<void>(name);",
            target="orthant", filter="test_interrupted.py Interrupted.test_a_killed_import_leaves_nothing_of_it_to_the_next"),
-    Mutant("a base of another model is begun with", "import_base", "if (noted(options.run_dir, kSourceKey) == source_of(options))", "if (noted(options.run_dir, kSourceKey))",
+    Mutant("a base of another model is begun with", "import_into", "if (noted(folder, kSourceKey) == source_of(options))", "if (noted(folder, kSourceKey))",
            target="orthant", filter="test_interrupted.py Interrupted.test_a_run_begins_with_the_model_that_is_named_now"),
     Mutant("a link is replaced in place of its file", "output_place", "if (!fs::is_symlink(at)) break;", "break;", target="test_base", filter="UserOutputs*"),
     Mutant("an input is written over", "check_output", "!is_same_file(path, input)", "!is_same_file(path, input) || !path.empty()", target="test_base", filter="UserOutputs*"),

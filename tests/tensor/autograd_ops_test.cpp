@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "tensor/autograd/low_rank.h"
+#include "tensor/autograd/soft_loss.h"
 #include "tests/tensor/op_case.h"
 
 namespace orthant::testing {
@@ -35,6 +36,41 @@ LowRank two_parts(OpInputs& in) {
   return {.a = in.w[1].get(),
           .parts = {{.b = in.w[2].get(), .begin = 1, .scale = 1.5},
                     {.b = in.w[3].get(), .begin = 6, .scale = -0.5}}};
+}
+
+// A teacher of 9 tokens at 5 rows; events: the 3 likeliest, or with one for all others (4), or 0
+// for all tokens.
+SoftTargets soft_targets(int64_t events, DType dtype) {
+  SoftTargets targets;
+  if (events == 0) {
+    targets.logits = [dtype](int64_t begin, int64_t end) {
+      return random_tensor({5, 9}, wide_of(dtype), "teacher").slice(begin, end).clone();
+    };
+    return targets;
+  }
+  targets.ids = ints({5, 3}, {4, 1, 7, 0, 8, 2, -1, -1, -1, 6, 0, 3, 8, 7, 1});
+  targets.log_probs = random_tensor({5, events}, DType::kF64, "log_probs");
+  return targets;
+}
+
+OpCase soft_case(const std::string& name, int64_t events, double temperature, double forward,
+                 double reverse, double label_weight) {
+  return {.name = "head_loss_" + name,
+          .inputs = {{5, 4}},
+          .weights = {{9, 4}},
+          .run =
+              [=](OpInputs& in) {
+                SoftTargets targets = soft_targets(events, in.dtype);
+                targets.temperature = temperature;
+                targets.forward = forward;
+                targets.reverse = reverse;
+                targets.weight = 1 - label_weight;
+                targets.label_weight = label_weight;
+                return head_loss(in.x[0], *in.w[0], ints({5}, {0, 8, -1, 3, 3}), {}, {}, {},
+                                 &targets)
+                    .sum;
+              },
+          .is_loss = true};
 }
 
 // Of columns [1, 4) and [5, 7).
@@ -238,6 +274,12 @@ std::vector<OpCase> op_cases() {
                  .sum;
            },
        .is_loss = true},
+      soft_case("forward", 4, 1.0, 1, 0, 0.0),
+      soft_case("reverse", 4, 2.0, 0, 1, 0.0),
+      soft_case("mixed", 4, 0.7, 0.3, 0.7, 0.4),
+      soft_case("likeliest_alone", 3, 1.5, 0.5, 0.5, 0.25),
+      soft_case("whole_forward", 0, 2.0, 1, 0, 0.5),
+      soft_case("whole_mixed", 0, 1.5, 0.6, 0.4, 0.0),
       {.name = "join_columns",
        .inputs = {{3, 2}, {3, 5}},
        .run = [](OpInputs& in) { return join_columns(in.x[0], in.x[1]); }},
@@ -416,6 +458,39 @@ TEST(HeadLossTest, WeightsScaleRowsAndNothingElse) {
   const Var x(random_tensor({2, 8}, DType::kF64, "x"));
   EXPECT_THROW(head_loss(x, head, ints({2}, {0, 1}), {}, Tensor::zeros({3}, DType::kF64)), Error);
   EXPECT_THROW(head_loss(x, head, ints({2}, {0, 1}), {}, ints({2}, {1, 1})), Error);
+}
+
+// More rows than one chunk has, each with a teacher of its own; one after the other they give the
+// same.
+TEST(SoftLossTest, RowsHaveTheirOwnTeachers) {
+  constexpr int64_t kRows = 1500, kVocab = 6, kTokens = 2;
+  TensorWeight head(random_tensor({kVocab, 4}, DType::kF64, "head"));
+  const Tensor rows = random_tensor({kRows, 4}, DType::kF64, "rows");
+  std::vector<int32_t> ids, labels;
+  for (int64_t r = 0; r < kRows; ++r) {
+    ids.push_back(static_cast<int32_t>(r % kVocab));
+    ids.push_back(static_cast<int32_t>((r + 1 + r % 3) % kVocab));
+    labels.push_back(static_cast<int32_t>(r % 7) - 1);
+  }
+  SoftTargets targets{.temperature = 1.3, .forward = 0.4, .reverse = 0.6, .label_weight = 0.5};
+  targets.ids = ints({kRows, kTokens}, ids);
+  targets.log_probs = random_tensor({kRows, kTokens + 1}, DType::kF64, "log_probs");
+  const auto run = [&](int64_t begin, int64_t end) {
+    SoftTargets some = targets;
+    some.ids = targets.ids.slice(begin, end);
+    some.log_probs = targets.log_probs.slice(begin, end);
+    const Var x = Var::leaf(rows.slice(begin, end).clone());
+    const std::vector<int32_t> own(labels.begin() + begin, labels.begin() + end);
+    const HeadLoss loss = head_loss(x, head, ints({end - begin}, own), {}, {}, {}, &some);
+    backward(loss.sum, Tensor::from({1}, {{1.0}}, DType::kF64));
+    return std::pair(loss.losses.to_doubles(), x.grad().to_doubles());
+  };
+  const auto [losses, dx] = run(0, kRows);
+  for (const int64_t r : {0, 1, 1023, 1024, 1400, 1499}) {
+    const auto [loss, slope] = run(r, r + 1);
+    EXPECT_EQ(losses[static_cast<size_t>(r)], loss[0]) << r;
+    for (size_t i = 0; i < 4; ++i) EXPECT_EQ(dx[static_cast<size_t>(r) * 4 + i], slope[i]) << r;
+  }
 }
 
 // The balance and z losses enter at the router: the gradient of alpha-weighted sums by the logits.

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The bodies of cross_entropy with its gradient, on the host.
+// The bodies of cross_entropy and divergence with their gradients, on the host.
 #include "tests/tensor/cuda_bodies.h"
 
 namespace orthant::testing {
@@ -58,6 +58,31 @@ TEST_P(CudaCrossEntropy, PartOfAVocabulary) {
     ok(t.cross_entropy(call, &args));
     return Arrays{losses, dlogits};
   });
+}
+
+TEST_P(CudaCrossEntropy, Divergence) {
+  const int64_t n = 5;
+  for (const int64_t columns : {1, 33, 1000, 9000}) {
+    const Array x = Array(wide(), n, columns, 2).random(1, -4, 4);
+    const Array y = Array(wide(), n, columns, 1).random(2, -4, 4);
+    Array labels(DType::kI32, 1, n);
+    labels.set(0, 2, -1);
+    for (const auto& [forward, reverse] : {std::pair(1.0, 0.0), {0.0, 1.0}, {0.25, 2.0}}) {
+      for (const bool wants_gradient : {true, false})
+        compare("divergence", [&](const Backend& t, const BackendCall* call) {
+          Array losses(DType::kF64, 1, n), dx = Array(wide(), n, columns, 3).constant(5);
+          const DivergenceArgs args{.x = x.view(),
+                                    .y = y.view(),
+                                    .labels = labels.view1(),
+                                    .losses = losses.view1(),
+                                    .dx = wants_gradient ? dx.view() : View{},
+                                    .forward = forward,
+                                    .reverse = reverse};
+          ok(t.divergence(call, &args));
+          return Arrays{losses, dx};
+        });
+    }
+  }
 }
 
 ORTHANT_INSTANTIATE_BODIES(CudaCrossEntropy);

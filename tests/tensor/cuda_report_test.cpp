@@ -109,6 +109,7 @@ TEST_F(CudaReport, EveryOpListsItsViews) {
   expect_all_views<SoftmaxGradArgs>("softmax_grad", {v, v, v}, table_.softmax_grad, 3);
   expect_all_views<VocabSumsArgs>("vocab_sums", {v, v, v}, table_.vocab_sums, 3);
   expect_all_views<CrossEntropyArgs>("cross_entropy", {v, v, v, v, v}, table_.cross_entropy, 5);
+  expect_all_views<DivergenceArgs>("divergence", {v, v, v, v, v}, table_.divergence, 5);
   expect_all_views<ScaleColumnsArgs>("scale_columns", {v, v, v}, table_.scale_columns, 3);
   expect_all_views<ScaleColumnsGradArgs>("scale_columns_grad", {v, v, v, v, v},
                                          table_.scale_columns_grad, 5);

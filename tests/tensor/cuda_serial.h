@@ -15,6 +15,7 @@
 #include "tensor/cuda/kernels/attention_body.h"
 #include "tensor/cuda/kernels/column_scale_body.h"
 #include "tensor/cuda/kernels/cross_entropy_body.h"
+#include "tensor/cuda/kernels/divergence_body.h"
 #include "tensor/cuda/kernels/drop_tokens_body.h"
 #include "tensor/cuda/kernels/element.h"
 #include "tensor/cuda/kernels/elementwise_body.h"
@@ -159,6 +160,7 @@ inline Backend serial_backend() {
   table.softmax_grad = kernels::softmax_grad<Exec>;
   table.vocab_sums = kernels::vocab_sums<Exec>;
   table.cross_entropy = kernels::cross_entropy<Exec>;
+  table.divergence = kernels::divergence<Exec>;
   table.add = kernels::add<Exec>;
   table.scale = kernels::scale<Exec>;
   table.cast = kernels::cast<Exec>;

@@ -19,7 +19,8 @@ namespace orthant {
 namespace {
 
 StepMetrics sample() {
-  StepMetrics m{.step = 100, .loss = 3.2141, .grad_norm = 0.814, .learning_rate = 3e-4};
+  StepMetrics m{.step = 100, .loss = 3.2141, .lm_loss = 3.2141, .grad_norm = 0.814};
+  m.learning_rate = 3e-4;
   m.step_ms = 500;
   m.tokens_per_second = 8190.4;
   m.model_tflops = 0.42;
@@ -47,6 +48,9 @@ TEST(ProgressText, LineShowsEverythingThatTheStepHas) {
       progress_line(m, 1000, -1),
       "step 100/1000 loss 3.214 lr 3.0e-4 gnorm 0.81 lm 3.190 val 3.500 tok/s 8,190 GFLOP/s 12.30 "
       "kl 0.01235 mem 30MiB eta -:--:--");
+  m = sample();
+  m.lm_loss = 2.5;  // a teacher's is the rest
+  EXPECT_NE(progress_line(m, 1000, 751).find(" gnorm 0.81 lm 2.500 tok/s "), std::string::npos);
   m = sample();
   m.epochs = 2.3071;
   EXPECT_NE(progress_line(m, 1000, 751).find(" gnorm 0.81 epochs 2.31 tok/s "), std::string::npos);

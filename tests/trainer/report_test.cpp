@@ -72,7 +72,7 @@ TEST(Report, LossMeansOneThing) {
     m.loss = m.lm_loss + 1.5;
   }
   const std::string html = render_report(input);
-  for (const char* text : {"<b>LM loss</b>", "<b>Loss (LM loss + balance loss)</b>", "<b>2.133</b>",
+  for (const char* text : {"<b>LM loss</b>", "<b>Loss (all that is trained)</b>", "<b>2.133</b>",
                            "last training LM loss", "last validation LM loss",
                            "<th>training LM loss</th>", "<th>validation LM loss</th>"}) {
     EXPECT_NE(html.find(text), std::string::npos) << text;

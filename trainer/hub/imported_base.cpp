@@ -14,8 +14,6 @@
 namespace orthant {
 namespace {
 
-std::string base_of(const std::string& run_dir) { return run_dir + "/base"; }
-
 // What its manifest says under a key; nothing where no import was completed.
 std::optional<std::string> noted(const std::string& base, const char* key) {
   const std::string checkpoint = RunPaths{base}.checkpoints() + "/" + step_name(0);
@@ -27,22 +25,21 @@ std::optional<std::string> noted(const std::string& base, const char* key) {
 
 }  // namespace
 
-std::string imported_base(const std::string& run_dir, const std::string& from) {
-  return noted(base_of(run_dir), kImportedKey) == from ? base_of(run_dir) : "";
+std::string imported_model(const std::string& folder, const std::string& from) {
+  return noted(folder, kImportedKey) == from ? folder : "";
 }
 
-std::string import_base(const std::string& run_dir, const std::string& from,
+std::string import_into(const std::string& key, const std::string& folder, const std::string& from,
                         bool predicts_further) {
   const ImportOptions options{
-      .folder = from, .run_dir = base_of(run_dir), .predicts_further = predicts_further};
-  if (noted(options.run_dir, kSourceKey) == source_of(options)) return options.run_dir;
-  if (path_exists(options.run_dir))
-    log::info("model.from: ", options.run_dir,
-              " is of another model, or unfinished: imported again");
-  remove_tree(options.run_dir);
-  log::info("model.from: importing ", from, " into ", options.run_dir);
+      .folder = from, .run_dir = folder, .predicts_further = predicts_further};
+  if (noted(folder, kSourceKey) == source_of(options)) return folder;
+  if (path_exists(folder))
+    log::info(key, ": ", folder, " is of another model, or unfinished: imported again");
+  remove_tree(folder);
+  log::info(key, ": importing ", from, " into ", folder);
   import_model(options);
-  return options.run_dir;
+  return folder;
 }
 
 }  // namespace orthant

@@ -119,6 +119,10 @@ void cut_back(const std::string& path, int64_t last_step) {
 
 }  // namespace
 
+bool has_other_losses(const StepMetrics& m) {
+  return m.balance_loss || m.mtp_loss || std::abs(m.loss - m.lm_loss) > 0;
+}
+
 std::string to_json_line(const StepMetrics& metrics) {
   std::string text = "{";
   const auto put = [&](std::string_view name, const std::string& value) {

@@ -19,8 +19,9 @@ struct StepMetrics {
   int64_t step = 0;     // optimizer steps done, from 1
   int64_t samples = 0;  // sequences consumed since the beginning of the run
   int64_t tokens = 0;   // tokens consumed since the beginning of the run
-  double loss = 0;      // lm_loss + balance_loss + model.mtp_loss_weight * mtp_loss
-  double lm_loss = 0;   // mean over labelled tokens, nats
+  // lm_loss + balance_loss + model.mtp_loss_weight * mtp_loss, or what else a loop trains.
+  double loss = 0;
+  double lm_loss = 0;  // mean over labelled tokens, nats
   double grad_norm = 0;
   double learning_rate = 0;
   double step_ms = 0;
@@ -51,6 +52,9 @@ struct StepMetrics {
   // Further numbers of other loops (RLHF: reward_mean, kl, ...), written after the rest.
   std::vector<std::pair<std::string, double>> extra;
 };
+
+// Whether more is trained than the language loss: `lm_loss` is a part of `loss`.
+bool has_other_losses(const StepMetrics& metrics);
 
 std::string to_json_line(const StepMetrics& metrics);  // without a newline
 

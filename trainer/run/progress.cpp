@@ -122,7 +122,7 @@ std::string prepare_progress_text(double fraction, double tokens_per_second) {
 std::string progress_line(const StepMetrics& m, int64_t max_steps, double eta_seconds) {
   std::string line = concat("step ", m.step, "/", max_steps, format(" loss %.3f", m.loss), " lr ",
                             short_exponent(m.learning_rate), format(" gnorm %.2f", m.grad_norm));
-  if (m.balance_loss || m.mtp_loss) line += format(" lm %.3f", m.lm_loss);
+  if (has_other_losses(m)) line += format(" lm %.3f", m.lm_loss);
   if (m.validation_loss) line += format(" val %.3f", *m.validation_loss);
   // Through the first pass it would say no more than the step does.
   if (m.epochs && *m.epochs > 1) line += format(" epochs %.2f", *m.epochs);

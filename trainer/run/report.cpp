@@ -90,13 +90,10 @@ std::string flops_text(double tflops) {
 }
 
 // "loss" is what training lessens, everywhere: the language model's, the balance losses and that of
-// multi-token prediction.  Where there are others its first part is told by name; validation has
-// that part alone.
+// multi-token prediction, or that of a teacher.  Where there are others the first is told by name;
+// validation has that part alone.
 std::string lm_loss_name(const std::vector<StepMetrics>& metrics) {
-  const bool balanced = std::any_of(metrics.begin(), metrics.end(), [](const StepMetrics& m) {
-    return m.balance_loss || m.mtp_loss;
-  });
-  return balanced ? "LM loss" : "loss";
+  return std::any_of(metrics.begin(), metrics.end(), has_other_losses) ? "LM loss" : "loss";
 }
 
 std::string tile(const std::string& value, const std::string& label) {
@@ -206,8 +203,8 @@ std::string load_maps(const std::vector<StepMetrics>& metrics) {
 }
 
 std::string charts(const std::vector<StepMetrics>& metrics) {
-  const bool balanced = lm_loss_name(metrics) != "loss";
-  ChartSpec loss{.title = balanced ? "LM loss" : "Loss"};
+  const bool has_others = lm_loss_name(metrics) != "loss";
+  ChartSpec loss{.title = has_others ? "LM loss" : "Loss"};
   loss.series.push_back(series_of(metrics, "training", [](auto& m) { return m.lm_loss; }));
   ChartSeries validation = sparse_series_of(
       metrics, "validation", [](auto& m) -> auto& { return m.validation_loss; });
@@ -235,7 +232,7 @@ std::string charts(const std::vector<StepMetrics>& metrics) {
       "Balance loss", false, [](auto& m) -> auto& { return m.balance_loss; });
   some(
       "MTP loss (the token after the next)", false, [](auto& m) -> auto& { return m.mtp_loss; });
-  if (balanced) one("Loss (LM loss + balance loss)", false, [](auto& m) { return m.loss; });
+  if (has_others) one("Loss (all that is trained)", false, [](auto& m) { return m.loss; });
   const bool dropped = std::any_of(metrics.begin(), metrics.end(),
                                    [](auto& m) { return m.dropped_fraction.value_or(0) > 0; });
   if (dropped) {

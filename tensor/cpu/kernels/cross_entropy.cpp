@@ -7,20 +7,6 @@
 namespace orthant::cpu::ORTHANT_ISA {
 namespace {
 
-constexpr int64_t kChunk = 4096;  // exps that are added in the lanes before they join the f64 sum
-
-template <class T>
-[[gnu::flatten]] double sum_exp(const T* x, int64_t n, T max) {
-  double sum = 0;
-  for (int64_t begin = 0; begin < n; begin += kChunk) {
-    const T* chunk = x + begin;
-    sum += sum_of<T>(min_of(kChunk, n - begin), [&](int64_t i, int64_t count) {
-      return first_lanes<T>(exp_of(load(chunk + i, count) - max), count, T{0});
-    });
-  }
-  return sum;
-}
-
 template <class T, class M>
 [[gnu::flatten]] void write_gradient(const T* x, M* dx, int64_t n, T max, T factor) {
   for_each_vec<T>(n, [&](int64_t i, int64_t count) {

@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "tensor/cpu/kernels/simd.h"
+#include "tensor/cpu/kernels/rows.h"
 
 namespace orthant::cpu::ORTHANT_ISA {
 
@@ -31,6 +31,25 @@ template <class M>
     max0 = larger<T>(first_lanes<T>(load(x + i, count), count, static_cast<T>(-kInfinity)), max0);
   }
   return max_lanes<T>(larger<T>(larger<T>(max0, max1), larger<T>(max2, max3)));
+}
+
+// Of a row's terms, those of 4,096 columns in the lanes before they join a sum in f64.
+template <class T, class F>
+[[gnu::flatten]] inline double sum_in_chunks(int64_t n, F term) {
+  constexpr int64_t kChunk = 4096;
+  double sum = 0;
+  for (int64_t begin = 0; begin < n; begin += kChunk) {
+    sum += sum_of<T>(min_of(kChunk, n - begin),
+                     [&](int64_t i, int64_t count) { return term(begin + i, count); });
+  }
+  return sum;
+}
+
+template <class T>
+[[gnu::flatten]] inline double sum_exp(const T* x, int64_t n, T max) {
+  return sum_in_chunks<T>(n, [&](int64_t i, int64_t count) {
+    return first_lanes<T>(exp_of(load(x + i, count) - max), count, T{0});
+  });
 }
 
 // y = softmax(x); returns logsumexp(x).  y may be x.
