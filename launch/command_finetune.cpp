@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "launch/command.h"
+#include "launch/memory_text.h"
 #include "launch/process.h"
 #include "launch/run_file.h"
 #include "tensor/cpu/isa.h"
@@ -71,6 +72,7 @@ void print_plan(const FinetuneFile& file) {
   std::printf("%s\n# plan\n", to_yaml(config).c_str());
   const SupervisedData data = open_supervised_data(config, Group::self());
   for (const std::string& line : summary_of(config, data)) std::printf("#   %s\n", line.c_str());
+  print_memory(file.run.plan);
 }
 
 int run(const Finetune& command) {
@@ -141,7 +143,8 @@ Command finetune_command() {
                 "key.path=value, for example optimizer.learning_rate=3e-4");
         declare_fields(o, *c);
         o.flag("--dry-run", c->dry_run,
-               "print the resolved configuration and what the data holds, and train nothing");
+               "print the resolved configuration, what the data holds and what memory the run needs, "
+               "and train nothing");
         o.flag("--quiet", c->quiet, "only warnings and errors on the console");
         return [c] { return run(*c); };
       }};

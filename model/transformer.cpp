@@ -24,7 +24,8 @@ Transformer::Transformer(const TransformerOptions& options, ParameterStore& stor
              options.config.initializer_range,
              options.ranks,
              options.adapters ? std::make_shared<AdapterSet>(options.adapters, options.seed)
-                              : nullptr} {
+                              : nullptr,
+             options.quantization} {
   const ModelConfig& c = options_.config;
   const auto [begin, end] = options_.layers = settled(options.layers, c);
   const RotaryTable rotary = make_rotary_table(

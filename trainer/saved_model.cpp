@@ -93,12 +93,12 @@ WeightSource weights_of_run(const SavedModel& saved) {
 
 // With adapters from elsewhere, whose rules become the model's.
 WeightSource weights_with(const std::string& command, const std::string& path, SavedModel& saved,
-                          bool is_first) {
+                          bool warns) {
   ORTHANT_CHECK(!saved.config.lora.is_on(), kConfig, command,
                 ": --adapter: ", saved.manifest.directory,
                 " has adapters of its own; orthant merge makes one model of them first");
   StoredAdapter adapter = open_adapter(command, path, saved.config);
-  if (is_first) warn_of_other_base(adapter, saved.manifest);
+  if (warns) warn_of_other_base(adapter, saved.manifest);
   saved.config.lora = adapter.lora;
   Checksum sum;
   for (const auto& [name, shape] : adapter.tensors) {
@@ -128,7 +128,8 @@ std::shared_ptr<Role> make_role(const std::string& command, SavedModel& saved,
                  .layers = split_stages(c.model, c.model.max_position_embeddings,
                                         static_cast<int>(c.parallel.pipeline_parallel_size),
                                         c.parallel.pipeline_layers),
-                 .adapters = lora_rules(c)}};
+                 .adapters = lora_rules(c),
+                 .quantization = quantization_rules(c)}};
   return std::make_shared<Role>(
       options, make_rank_groups(group, c.parallel, c.model.num_key_value_heads), weights);
 }
@@ -141,7 +142,8 @@ SavedModel load_saved_model(const std::string& command, const std::string& path,
   saved.config = config_of(command, saved.manifest, options);
   const WeightSource weights =
       options.adapter.empty() ? weights_of_run(saved)
-                              : weights_with(command, options.adapter, saved, world.rank() == 0);
+                              : weights_with(command, options.adapter, saved,
+                                             world.rank() == 0 && !options.may_be_another_base);
   saved.role = make_role(command, saved, weights, world);
   saved.model = saved.role->pipeline().stages().front().get();
   saved.tokenizer = saved_tokenizer(saved.manifest, saved.config);

@@ -34,6 +34,7 @@ struct SavedModelOptions {
   std::string precision = "";               // fp64, fp32 or bf16; empty: that of the run
   std::vector<std::string> overrides = {};  // parallel.KEY=VALUE: how the ranks share the model
   std::string adapter = "";  // to stand beside the model: as of open_adapter; empty: the run's own
+  bool may_be_another_base = false;  // of that adapter's: is not warned of
 };
 // Errors begin with the name of the command.  Collective.
 SavedModel load_saved_model(const std::string& command, const std::string& path,

@@ -14,6 +14,7 @@
 #include "trainer/finetune_config.h"
 #include "trainer/hub/hub_folder.h"
 #include "trainer/hub/peft_adapter.h"
+#include "trainer/quantized_weights.h"
 #include "trainer/saved_model.h"
 #include "trainer/training_state.h"
 #include "trainer/weight_source.h"
@@ -53,14 +54,7 @@ StoredAdapter adapter_of_run(const std::string& command, const Manifest& manifes
       adapter.tensors[tensor.name] = tensor.global_shape;
   adapter.read = [manifest](const std::string& name) {
     const ManifestTensor& t = *manifest.find(name);
-    const std::vector<int64_t> from(static_cast<size_t>(t.global_shape.rank()), 0);
-    const CheckpointTensor wanted[] = {{.name = name,
-                                        .global_shape = t.global_shape,
-                                        .begin = from,
-                                        .shape = t.global_shape,
-                                        .data = Tensor::empty(t.global_shape, t.dtype)}};
-    load_tensors(Group::self(), manifest, wanted, {.unused_prefixes = {""}, .verify_files = false});
-    return wanted[0].data;
+    return read_weight(manifest, {name, t.dtype, t.global_shape});
   };
   return adapter;
 }
