@@ -26,14 +26,31 @@ int64_t shared_columns(int64_t begin, int64_t columns, int64_t size) {
   return columns == 0 ? 0 : (begin + columns - 1) / size - begin / size + 1;
 }
 
-// The place of the nearest of ascending numbers; of two as near the lower one.
-template <size_t N>
-int nearest(const float (&values)[N], float x) {
-  const float* above = std::lower_bound(values, values + N, x);
-  if (above == values) return 0;
-  if (above == values + N) return static_cast<int>(N) - 1;
-  const auto place = static_cast<int>(above - values);
+// The code of the dynamic map whose number is nearest; of two as near the lower one.
+int nearest_number(float x) {
+  const float *begin = kDynamicMap.values, *end = begin + 256;
+  const float* above = std::lower_bound(begin, end, x);
+  if (above == begin) return 0;
+  if (above == end) return 255;
+  const auto place = static_cast<int>(above - begin);
   return x - above[-1] <= *above - x ? place - 1 : place;
+}
+
+// Between neighbouring levels of NF4: an element's code is the number of those that it is above.
+struct Middles {
+  float values[15] = {};
+  constexpr Middles() {
+    for (int i = 0; i < 15; ++i)
+      values[i] = static_cast<float>(
+          (static_cast<double>(kLevels.values[i]) + static_cast<double>(kLevels.values[i + 1])) / 2);
+  }
+};
+constexpr Middles kMiddles;
+
+int nearest_level(float x) {
+  int code = 0;
+  for (const float middle : kMiddles.values) code += x > middle;
+  return code;
 }
 
 float largest_of(const float* begin, const float* end) {
@@ -59,7 +76,7 @@ void quantize_largest(const std::vector<float>& largest, uint8_t* scales, float*
     for (int64_t i = begin; i < end; ++i) {
       const float apart = largest[static_cast<size_t>(i)] - mean;
       scales[i] = static_cast<uint8_t>(
-          nearest(kDynamicMap.values, factor > 0 ? apart / factor : 0.0f));
+          nearest_number(factor > 0 ? apart / factor : 0.0f));
     }
   }
 }
@@ -87,7 +104,7 @@ void quantize_nf4(const Tensor& w, const Tensor& codes, const Tensor& scales,
     const float scale = largest[static_cast<size_t>(block)];
     for (int64_t c = begin; c < end; ++c) {
       const float x = scale > 0 ? from[row * columns + c] / scale : 0.0f;
-      const int code = nearest(kLevels.values, x);
+      const int code = nearest_level(x);
       uint8_t& byte = bytes[row * codes.dim(1) + c / 2];
       byte = static_cast<uint8_t>(c % 2 == 0 ? code << 4 : byte | code);
     }

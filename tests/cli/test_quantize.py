@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Weights in few bits as a user meets them: quantised, inspected, run, fine-tuned over, merged, exported."""
 import json
+import re
 import shutil
 import subprocess
 import unittest
@@ -200,13 +201,14 @@ class Quantize(CliTest):
 
     def test_a_dry_run_counts_the_base_as_it_is_held(self):
         def parameters(*overrides):
-            done = self.check(orthant("finetune", self.config(), "--dry-run", *overrides), 0)
-            line = next(line for line in done.out.splitlines() if "parameters" in line and "iB" in line or "parameters  " in line)
-            return done.out, line
-        nf4, held = parameters()
-        whole, plain = parameters("quantization.format=none")
-        self.assertNotEqual(held, plain)
-        self.assertIn("memory", nf4)
+            told = self.check(orthant("finetune", self.config(), "--dry-run", *overrides), 0, "trained", "activations").out
+            row = re.search(r"rank +parameters .*\n# +0 +([\d.]+) (KiB|MiB)", told)
+            return float(row[1]) * (1024 if row[2] == "MiB" else 1)
+        whole, nf4, int8 = (parameters(f"quantization.format={form}") for form in ("none", "nf4", "int8"))
+        # 206,080 weights; adapters, embedding and norms are the same. Products keep them as they are and packed twice.
+        self.assertAlmostEqual(int8 - nf4, 206080 * (8 - 4.127) / 8 / 1024, delta=8)
+        self.assertGreater(whole - nf4, 3 * 206080 * 4 / 1024 - 206080 * 4.2 / 8 / 1024 - 8)
+        self.assertFalse((self.dir / "run").exists())
 
 
 if __name__ == "__main__":

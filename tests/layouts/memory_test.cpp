@@ -241,7 +241,7 @@ TEST(MemoryPlan, CountsAQuantisedBaseAsItIsHeld) {
           << where;
       // In bf16 products keep a weight three times: as it is, and packed for both ways.
       EXPECT_LT(static_cast<double>(got[rank].each[MemoryCategory::kParameters]),
-                0.5 * static_cast<double>(plain[rank].each[MemoryCategory::kParameters]))
+                0.6 * static_cast<double>(plain[rank].each[MemoryCategory::kParameters]))
           << where;
     }
   }

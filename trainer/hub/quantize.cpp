@@ -10,11 +10,11 @@
 #include "base/error.h"
 #include "checkpoint/new_folder.h"
 #include "checkpoint/reader.h"
+#include "model/transformer.h"
 #include "trainer/adapters.h"
 #include "trainer/finetune_config.h"
 #include "trainer/hub/first_checkpoint.h"
 #include "trainer/hub/hub_folder.h"
-#include "trainer/hub/hub_model.h"
 #include "trainer/quantized_weights.h"
 #include "trainer/run/work_progress.h"
 #include "trainer/saved_model.h"
@@ -41,12 +41,20 @@ class Quantized {
  public:
   Quantized(const Manifest& manifest, const RunConfig& config, const QuantizationConfig& wanted)
       : manifest_(manifest), format_(wanted.format), record_{.format = wanted.format} {
-    const QuantizationRules rules(wanted, nullptr);
+    // What a model that is built so holds in few bits.
+    ParameterStore store;
+    const Transformer model({.config = config.model,
+                             .moe = config.moe,
+                             .dtype = config.precision,
+                             .device = {DeviceType::kMeta, 0},
+                             .quantization = std::make_shared<QuantizationRules>(wanted, nullptr)},
+                            store);
     std::set<std::string> modules, quantized;
-    for (const auto& [name, shape] : logical_tensors(config)) {
-      modules.insert(module_of(name));
-      if (shape.rank() == 2 && rules.of(module_of(name)) != Quantization::kNone)
-        quantized.insert(name);
+    for (const auto& parameter : store.all()) {
+      for (const LogicalTensor& logical : parameter->logical()) {
+        modules.insert(module_of(logical.name));
+        if (parameter->is_quantized()) quantized.insert(logical.name);
+      }
     }
     check_patterns(wanted, modules);
     ORTHANT_CHECK(!quantized.empty(), kConfig, "quantization: ", manifest.directory,
