@@ -142,9 +142,10 @@ Command finetune_command() {
         o.texts("overrides", c->overrides, any_text(),
                 "key.path=value, for example optimizer.learning_rate=3e-4");
         declare_fields(o, *c);
-        o.flag("--dry-run", c->dry_run,
-               "print the resolved configuration, what the data holds and what memory the run needs, "
-               "and train nothing");
+        o.flag(
+            "--dry-run", c->dry_run,
+            "print the resolved configuration, what the data holds and what memory the run needs, "
+            "and train nothing");
         o.flag("--quiet", c->quiet, "only warnings and errors on the console");
         return [c] { return run(*c); };
       }};

@@ -5,12 +5,12 @@
 
 // One line for each command, in the order of --help.  A list, not objects that enter themselves
 // while the program is loaded: those of a static library are dropped when nothing names them.
-#define ORTHANT_COMMANDS(command)                                                                \
-  command(pretrain) command(finetune) command(launch) command(prepare) command(tokenizer_train)  \
-      command(tokenizer_encode) command(tokenizer_decode) command(import) command(export)        \
-          command(merge) command(quantize) command(generate) command(chat) command(evaluate) command(embed)        \
-              command(inspect_config) command(inspect_corpus) command(inspect_data)              \
-                  command(inspect_checkpoint) command(inspect_routing) command(inspect_schedule) \
+#define ORTHANT_COMMANDS(command)                                                                  \
+  command(pretrain) command(finetune) command(launch) command(prepare) command(tokenizer_train)    \
+      command(tokenizer_encode) command(tokenizer_decode) command(import) command(export)          \
+          command(merge) command(quantize) command(generate) command(chat) command(evaluate)       \
+              command(embed) command(inspect_config) command(inspect_corpus) command(inspect_data) \
+                  command(inspect_checkpoint) command(inspect_routing) command(inspect_schedule)   \
                       command(verify_layout) command(doctor) command(completion)
 
 namespace orthant {

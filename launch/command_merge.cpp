@@ -22,13 +22,15 @@ void print_bases(const MergeOptions& options, const MergeResult& result) {
   }
   std::printf("%s: the base is quantised: what its weights stand for was merged into\n", run);
   if (result.original_difference) {
-    std::printf("with the model that it was quantised from, %s, for the base (--into original), "
-                "logits would differ by at most %.3g\n",
-                result.original.c_str(), *result.original_difference);
+    std::printf(
+        "with the model that it was quantised from, %s, for the base (--into original), "
+        "logits would differ by at most %.3g\n",
+        result.original.c_str(), *result.original_difference);
   } else {
-    std::printf("how far logits would differ with the model that it was quantised from, %s, is not "
-                "known: it is not there any more, or has other weights\n",
-                result.original.c_str());
+    std::printf(
+        "how far logits would differ with the model that it was quantised from, %s, is not "
+        "known: it is not there any more, or has other weights\n",
+        result.original.c_str());
   }
 }
 

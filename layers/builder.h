@@ -19,7 +19,7 @@ struct LayerBuilder {
   Device device;
   double init_std;
   RankGroups ranks = {};
-  std::shared_ptr<AdapterSet> adapters = {};  // null: none
+  std::shared_ptr<AdapterSet> adapters = {};                   // null: none
   std::shared_ptr<const QuantizationRules> quantization = {};  // null: none
   DType wide() const { return wide_of(dtype); }
   TensorParallel tensor() const { return {ranks.tensor, ranks.sequence_parallel}; }

@@ -125,9 +125,7 @@ std::optional<LoraRule> LoraRules::of(const std::string& module) const {
   return rule;
 }
 
-bool LoraRules::saves(const std::string& module) const {
-  return matches_any(saved_, module);
-}
+bool LoraRules::saves(const std::string& module) const { return matches_any(saved_, module); }
 
 std::vector<std::string> LoraRules::unmatched(const std::vector<std::string>& modules) const {
   std::vector<std::string> lines;

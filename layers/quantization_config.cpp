@@ -50,8 +50,8 @@ QuantizationRules::QuantizationRules(const QuantizationConfig& config,
       excluded_(module_matchers(config.exclude_modules, "quantization.exclude_modules")) {}
 
 Quantization QuantizationRules::of(const std::string& module) const {
-  const bool is_meant = all_linear_(module) && matches_any(targets_, module) &&
-                        !matches_any(excluded_, module);
+  const bool is_meant =
+      all_linear_(module) && matches_any(targets_, module) && !matches_any(excluded_, module);
   return is_meant && !(lora_ && lora_->saves(module)) ? format_ : Quantization::kNone;
 }
 

@@ -18,14 +18,14 @@ StageLayers settled(const StageLayers& layers, const ModelConfig& c) {
 Transformer::Transformer(const TransformerOptions& options, ParameterStore& store,
                          const Transformer* first)
     : options_(options),
-      build_{store,
-             options.dtype,
-             options.device,
-             options.config.initializer_range,
-             options.ranks,
-             options.adapters ? std::make_shared<AdapterSet>(options.adapters, options.seed)
-                              : nullptr,
-             options.quantization} {
+      build_{
+          store,
+          options.dtype,
+          options.device,
+          options.config.initializer_range,
+          options.ranks,
+          options.adapters ? std::make_shared<AdapterSet>(options.adapters, options.seed) : nullptr,
+          options.quantization} {
   const ModelConfig& c = options_.config;
   const auto [begin, end] = options_.layers = settled(options.layers, c);
   const RotaryTable rotary = make_rotary_table(

@@ -25,7 +25,7 @@ struct TransformerOptions {
   StageLayers layers = {};
   bool holds_both_ends = true;  // this rank has the first and the last stage
   uint64_t seed = 0;            // of dropout
-  std::shared_ptr<const LoraRules> adapters = nullptr;  // null: none
+  std::shared_ptr<const LoraRules> adapters = nullptr;              // null: none
   std::shared_ptr<const QuantizationRules> quantization = nullptr;  // null: none
 };
 

@@ -62,7 +62,11 @@ void Parameter::quantize(size_t place, const Tensor& whole) const {
 }
 
 Operand Parameter::operand(WeightForm form) const {
-  if (is_quantized()) return Operand(elements());
+  if (is_quantized()) {
+    // Packed by itself: a product of few rows would pack with one thread for each piece of it.
+    const Tensor all = elements();
+    return Operand(all, std::make_shared<Prepared>(all, form, MemoryCategory::kWorkspace));
+  }
   auto& slot = prepared_[static_cast<size_t>(form)];
   if (!slot) slot = std::make_shared<Prepared>(value(), form);
   return Operand(value(), slot);

@@ -8,9 +8,9 @@
 //
 // A ParameterUse is what ops see of it.  Most parameters have one; a tied head is a second use of
 // the embedding: a tie, whose gradient is accumulated by itself, and added to that of the first use
-// once both are reduced.  What is frozen may be held in few bits (tensor/ops/quantize.h): it has no
-// value then, and elements are made of it for each op that reads them.  Gradients go to a GradientSink, which a use has once what trains is
-// settled and gradient buffers are made; frozen ones never have any.
+// once both are reduced.  Gradients go to a GradientSink, which a use has once what trains is
+// settled and gradient buffers are made; frozen ones never have any.  They may be held in few bits
+// (tensor/ops/quantize.h): then they have no value, and ops get elements that are made for them.
 #pragma once
 
 #include <array>
@@ -51,7 +51,7 @@ class Parameter {
     Replicas replicas = Replicas::kDense;
     Tied tied = Tied::kNo;
     bool trainable = true;
-    double rate = 1.0;  // its learning rate over the optimizer's
+    double rate = 1.0;                                // its learning rate over the optimizer's
     Quantization quantization = Quantization::kNone;  // of matrices, which must not train
   };
   explicit Parameter(Options options);

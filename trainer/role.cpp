@@ -30,8 +30,8 @@ void Role::freeze() {
     store_.freeze(
         [this](const std::string& logical) { return !options_.training->trains(logical); });
   for (const auto& parameter : store_.all())
-    ORTHANT_CHECK(!parameter->trainable() || !parameter->is_quantized(), kConfig, "quantization: ",
-                  parameter->name(), " trains, and what is quantised cannot");
+    ORTHANT_CHECK(!parameter->trainable() || !parameter->is_quantized(), kConfig,
+                  "quantization: ", parameter->name(), " trains, and what is quantised cannot");
 }
 
 void Role::publish_weights() {

@@ -133,8 +133,7 @@ WeightSource weights_of(const Role& other) {
     for (size_t i = 0; i < to.size(); ++i) {
       ORTHANT_CHECK(from[i]->name() == to[i]->name() && from[i]->shape() == to[i]->shape() &&
                         from[i]->quantization() == to[i]->quantization(),
-                    kConfig,
-                    "role ", role.name(), ": ", to[i]->name(), " is not laid out as ",
+                    kConfig, "role ", role.name(), ": ", to[i]->name(), " is not laid out as ",
                     from[i]->name(), " of role ", other.name());
       copy_held(*from[i], *to[i]);
       to[i]->value_changed();

@@ -42,7 +42,8 @@ struct Middles {
   constexpr Middles() {
     for (int i = 0; i < 15; ++i)
       values[i] = static_cast<float>(
-          (static_cast<double>(kLevels.values[i]) + static_cast<double>(kLevels.values[i + 1])) / 2);
+          (static_cast<double>(kLevels.values[i]) + static_cast<double>(kLevels.values[i + 1])) /
+          2);
   }
 };
 constexpr Middles kMiddles;
@@ -63,8 +64,8 @@ float largest_of(const float* begin, const float* end) {
 void quantize_largest(const std::vector<float>& largest, uint8_t* scales, float* nested) {
   double sum = 0;
   for (const float value : largest) sum += static_cast<double>(value);
-  const auto mean = static_cast<float>(
-      largest.empty() ? 0.0 : sum / static_cast<double>(largest.size()));
+  const auto mean =
+      static_cast<float>(largest.empty() ? 0.0 : sum / static_cast<double>(largest.size()));
   nested[0] = mean;
   const auto count = std::ssize(largest);
   for (int64_t begin = 0; begin < count; begin += kNf4Nested) {
@@ -75,8 +76,7 @@ void quantize_largest(const std::vector<float>& largest, uint8_t* scales, float*
     nested[1 + begin / kNf4Nested] = factor;
     for (int64_t i = begin; i < end; ++i) {
       const float apart = largest[static_cast<size_t>(i)] - mean;
-      scales[i] = static_cast<uint8_t>(
-          nearest_number(factor > 0 ? apart / factor : 0.0f));
+      scales[i] = static_cast<uint8_t>(nearest_number(factor > 0 ? apart / factor : 0.0f));
     }
   }
 }
@@ -143,9 +143,8 @@ void take_part(const QuantizedPart& part, const Tensor& whole) {
 }  // namespace
 
 const EnumNames<Quantization>& quantization_names() {
-  static const EnumNames<Quantization> names = {{Quantization::kNone, "none"},
-                                                {Quantization::kNf4, "nf4"},
-                                                {Quantization::kInt8, "int8"}};
+  static const EnumNames<Quantization> names = {
+      {Quantization::kNone, "none"}, {Quantization::kNf4, "nf4"}, {Quantization::kInt8, "int8"}};
   return names;
 }
 

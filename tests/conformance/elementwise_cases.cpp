@@ -169,15 +169,14 @@ void dequantize_nf4(Trial& run, int64_t rows, int64_t cols, int64_t row, int64_t
   const int64_t groups = ((row + rows) * 5 + 255) / 256;
   const auto byte = [](int64_t i) { return static_cast<double>((i * 37 + i / 7) % 256); };
   CALL(run, dequantize,
-       DequantizeArgs{
-           .codes = run.in(Kind::kU8, {rows, last / 2 - column / 2 + 1}, byte, 3),
-           .scales = run.in(Kind::kU8, {rows, blocks}, byte, 1),
-           .nested = run.in(Kind::kF32, {1 + groups}, uniform(2, 0.01, 0.1)),
-           .y = run.out("y", Kind::kModel, {rows, cols}, Near::kModel, 2),
-           .format = Quantization::kNf4,
-           .first_row = row,
-           .first_column = column,
-           .row_blocks = 5});
+       DequantizeArgs{.codes = run.in(Kind::kU8, {rows, last / 2 - column / 2 + 1}, byte, 3),
+                      .scales = run.in(Kind::kU8, {rows, blocks}, byte, 1),
+                      .nested = run.in(Kind::kF32, {1 + groups}, uniform(2, 0.01, 0.1)),
+                      .y = run.out("y", Kind::kModel, {rows, cols}, Near::kModel, 2),
+                      .format = Quantization::kNf4,
+                      .first_row = row,
+                      .first_column = column,
+                      .row_blocks = 5});
 }
 
 void dequantize_int8(Trial& run, int64_t rows, int64_t cols) {
@@ -348,8 +347,7 @@ void add_elementwise_cases(std::vector<ConformanceCase>& cases) {
       [](Trial& run) { drop(run, 0.9, uint64_t{1} << 33, (int64_t{1} << 34) + 2, 0); });
 
   add("dequantize", "a whole matrix", [](Trial& run) { dequantize_nf4(run, 70, 300, 0, 0); });
-  add("dequantize", "cut between blocks",
-      [](Trial& run) { dequantize_nf4(run, 9, 128, 101, 64); });
+  add("dequantize", "cut between blocks", [](Trial& run) { dequantize_nf4(run, 9, 128, 101, 64); });
   add("dequantize", "cut inside blocks and bytes",
       [](Trial& run) { dequantize_nf4(run, 33, 191, 40, 77); });
   add("dequantize", "one element", [](Trial& run) { dequantize_nf4(run, 1, 1, 7, 191); });

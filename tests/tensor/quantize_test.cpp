@@ -20,9 +20,8 @@ Tensor drawn(int64_t rows, int64_t columns, uint64_t seed) {
   const PhiloxKey key = make_key(seed, RandomPurpose::kTest, "quantize");
   const Tensor w = Tensor::empty({rows, columns}, DType::kF32);
   for (int64_t i = 0; i < w.numel(); ++i)
-    w.as<float>()[i] =
-        static_cast<float>(0.02 * (1.0 + static_cast<double>(i % 7)) *
-                           philox_normal(key, 0, static_cast<uint64_t>(i)));
+    w.as<float>()[i] = static_cast<float>(0.02 * (1.0 + static_cast<double>(i % 7)) *
+                                          philox_normal(key, 0, static_cast<uint64_t>(i)));
   return w;
 }
 
@@ -46,8 +45,8 @@ Tensor drawn_like_python(int64_t rows, int64_t columns) {
   const Tensor w = Tensor::empty({rows, columns}, DType::kF32);
   for (int64_t i = 0; i < w.numel(); ++i) {
     const int64_t drawn = (i * 7919 + i * i % 1009 * 13) % 20011 - 10005;
-    w.as<float>()[i] =
-        static_cast<float>(static_cast<double>(drawn) / (10005.0 * static_cast<double>(20 + i % 5)));
+    w.as<float>()[i] = static_cast<float>(static_cast<double>(drawn) /
+                                          (10005.0 * static_cast<double>(20 + i % 5)));
   }
   return w;
 }
@@ -68,8 +67,8 @@ void expect_near(float got, double want) {
 
 TEST(QuantizeTest, Nf4IsThatOfOthers) {
   for (const auto& of : golden().at("matrices")) {
-    const QuantizedMatrix q = QuantizedMatrix::of(
-        Quantization::kNf4, drawn_like_python(of.at("rows"), of.at("columns")));
+    const QuantizedMatrix q =
+        QuantizedMatrix::of(Quantization::kNf4, drawn_like_python(of.at("rows"), of.at("columns")));
     const std::vector<QuantizedPart> parts = q.parts();
     EXPECT_EQ(hex_of(parts[0].data), of.at("codes").get<std::string>());
     EXPECT_EQ(hex_of(parts[1].data), of.at("scales").get<std::string>());
@@ -89,7 +88,8 @@ TEST(QuantizeTest, EightBitsOfTheLargestAreThoseOfOthers) {
 }
 
 TEST(QuantizeTest, TakesTheBitsThatItPromises) {
-  for (const auto& [format, bits] : {std::pair{Quantization::kNf4, 4.127}, {Quantization::kInt8, 8.0}}) {
+  for (const auto& [format, bits] :
+       {std::pair{Quantization::kNf4, 4.127}, {Quantization::kInt8, 8.0}}) {
     const Shape shape{2048, 4096};
     const QuantizedMatrix matrix(format, shape, {0, 0}, shape, {DeviceType::kMeta, 0});
     EXPECT_NEAR(8.0 * static_cast<double>(matrix.bytes()) / static_cast<double>(shape.numel()),
@@ -108,7 +108,8 @@ TEST(QuantizeTest, ErrorsAreBoundedByTheSteps) {
     for (int64_t r = 0; r < 33; ++r) {
       for (int64_t c = 0; c < 200; ++c) {
         const bool nf4 = format == Quantization::kNf4;
-        const int64_t begin = nf4 ? c / 64 * 64 : 0, end = nf4 ? std::min<int64_t>(200, begin + 64) : 200;
+        const int64_t begin = nf4 ? c / 64 * 64 : 0,
+                      end = nf4 ? std::min<int64_t>(200, begin + 64) : 200;
         double largest = 0;
         for (int64_t k = begin; k < end; ++k)
           largest = std::max(largest, std::abs(want[static_cast<size_t>(r * 200 + k)]));
@@ -134,9 +135,14 @@ TEST(QuantizeTest, RectanglesHaveTheElementsOfTheWhole) {
     for (const DType dtype : {DType::kF64, DType::kF32, DType::kBF16}) {
       const Tensor all = dequantized(whole, dtype);
       const int64_t size = size_of(dtype);
-      for (const auto& [row, count, column, width] :
-           {std::array<int64_t, 4>{0, 21, 0, 333}, {3, 7, 64, 128}, {20, 1, 77, 1},
-            {0, 21, 13, 200}, {5, 9, 128, 205}, {1, 2, 191, 66}, {4, 0, 0, 333}, {4, 3, 65, 0}}) {
+      for (const auto& [row, count, column, width] : {std::array<int64_t, 4>{0, 21, 0, 333},
+                                                      {3, 7, 64, 128},
+                                                      {20, 1, 77, 1},
+                                                      {0, 21, 13, 200},
+                                                      {5, 9, 128, 205},
+                                                      {1, 2, 191, 66},
+                                                      {4, 0, 0, 333},
+                                                      {4, 3, 65, 0}}) {
         const QuantizedMatrix part(format, {rows, columns}, {row, column}, {count, width});
         part.take(whole);
         const std::string got = bytes_of(dequantized(part, dtype)), want = bytes_of(all);
@@ -178,11 +184,11 @@ TEST_P(Dequantize, HasTheBitsOfEveryLevel) {
     for (int64_t r = 0; r < 5; ++r)
       for (int64_t c = 0; c < 200 - first; ++c) {
         const double want = exact[static_cast<size_t>(r * 200 + first + c)];
-        const double rounded = model() == DType::kF64 ? want
-                               : model() == DType::kF32
-                                   ? static_cast<double>(static_cast<float>(want))
-                                   : static_cast<double>(static_cast<float>(
-                                         bf16(static_cast<float>(want))));
+        const double rounded =
+            model() == DType::kF64 ? want
+            : model() == DType::kF32
+                ? static_cast<double>(static_cast<float>(want))
+                : static_cast<double>(static_cast<float>(bf16(static_cast<float>(want))));
         ASSERT_EQ(y.get(r, c), rounded) << r << ", " << c;
       }
     EXPECT_TRUE(y.padding_is_untouched());

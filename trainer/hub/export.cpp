@@ -43,8 +43,8 @@ bool is_extra(const StoredWeight& weight) { return weight.name.starts_with(kHubE
 
 // Masters are wider than what the model computes with; selection biases are not.
 DType written_dtype(const Manifest& manifest, const RunConfig& config, const StoredWeight& weight) {
-  const bool as_it_came = manifest.extra.contains(kImportedKey) &&
-                          weight.format == Quantization::kNone;
+  const bool as_it_came =
+      manifest.extra.contains(kImportedKey) && weight.format == Quantization::kNone;
   if (as_it_came || is_extra(weight) || weight.name.ends_with("e_score_correction_bias"))
     return weight.dtype;
   return config.precision == DType::kF64 ? DType::kF32 : config.precision;
@@ -129,9 +129,8 @@ class FolderWriter {
   void write_file(const std::string& name, size_t begin, size_t end) {
     std::vector<SafetensorsEntry> entries;
     for (size_t i = begin; i < end; ++i)
-      entries.push_back({.name = items_[i].name,
-                         .dtype = items_[i].dtype,
-                         .shape = items_[i].weight.shape});
+      entries.push_back(
+          {.name = items_[i].name, .dtype = items_[i].dtype, .shape = items_[i].weight.shape});
     SafetensorsWriter file(folder_ + "/" + name, std::move(entries), {{"format", "pt"}});
     for (size_t i = begin; i < end;) {
       size_t last = i;

@@ -14,9 +14,9 @@ inline constexpr const char* kMergedIntoKey = "merged_into";
 inline constexpr const char* kOriginal = "original";
 
 struct MergeOptions {
-  std::string model;      // a run directory or one of its checkpoints
-  std::string run_dir;    // made; must not hold a checkpoint yet
-  std::string adapter;    // as of open_adapter; empty: those that the model trained
+  std::string model;    // a run directory or one of its checkpoints
+  std::string run_dir;  // made; must not hold a checkpoint yet
+  std::string adapter;  // as of open_adapter; empty: those that the model trained
   // Of a quantised base: what is merged into.  Empty: its weights as they were trained beside,
   // dequantised; kOriginal, or a path: the model that it was quantised from.
   std::string into;

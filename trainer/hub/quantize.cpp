@@ -103,8 +103,8 @@ class Quantized {
     result_.bits += 8 * matrix.bytes();
     const std::vector<QuantizedPart> parts = matrix.parts();
     for (size_t i = 0; i < parts.size(); ++i) {
-      FirstTensor tensor{concat(weight.name, parts[i].suffix), parts[i].data.dtype(),
-                         parts[i].whole, {}};
+      FirstTensor tensor{
+          concat(weight.name, parts[i].suffix), parts[i].data.dtype(), parts[i].whole, {}};
       if (tensor.dtype == DType::kF32) {
         tensor.read = [kept = parts[i].data] { return bytes_of(kept); };
       } else {

@@ -11,6 +11,17 @@ namespace {
 constexpr Nf4Levels kLevels;
 constexpr DynamicMap kDynamicMap;
 
+// In the type that they are multiplied in.
+template <class T>
+struct WideLevels {
+  alignas(64) T values[16] = {};
+  constexpr WideLevels() {
+    for (int i = 0; i < 16; ++i) values[i] = static_cast<T>(kLevels.values[i]);
+  }
+};
+template <class T>
+constexpr WideLevels<T> kWideLevels;
+
 int code_at(const uint8_t* bytes, int64_t column) {
   const int byte = bytes[column / 2];
   return column % 2 == 0 ? byte >> 4 : byte & 15;
@@ -27,8 +38,8 @@ __m256i codes_of(const uint8_t* bytes) {
 }
 constexpr int64_t kTogether = 32;
 void look_up(const bf16* table, const uint8_t* bytes, bf16* y) {
-  const __m512i entries = _mm512_castsi256_si512(
-      _mm256_loadu_si256(reinterpret_cast<const __m256i*>(table)));
+  const __m512i entries =
+      _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(table)));
   const __m512i index = _mm512_maskz_cvtepu8_epi16(0xFFFFFFFF, codes_of(bytes));
   _mm512_storeu_si512(y, _mm512_maskz_permutexvar_epi16(0xFFFFFFFF, index, entries));
 }
@@ -58,9 +69,11 @@ void look_up(const double* table, const uint8_t* bytes, double* y) {
 template <class M>
 void dequantize_block(double largest, const uint8_t* bytes, int64_t begin, int64_t end, M* y) {
   alignas(64) M table[16];
+  using T = Wide<M>;
   // The largest of a block is a float.
-  const auto factor = static_cast<Wide<M>>(static_cast<float>(largest));
-  for (int i = 0; i < 16; ++i) narrow(static_cast<Wide<M>>(kLevels.values[i]) * factor, table + i);
+  const Vec<T> factor = splat(static_cast<T>(static_cast<float>(largest)));
+  for (int i = 0; i < 16; i += kLanes<T>)
+    store(table + i, load(kWideLevels<T>.values + i) * factor);
   int64_t c = begin;
   if (c % 2 != 0 && c < end) *y++ = table[code_at(bytes, c++)];
   for (; c + kTogether <= end; c += kTogether, y += kTogether) look_up(table, bytes + c / 2, y);

@@ -33,9 +33,9 @@ struct DequantizeNf4 {
         static_cast<double>(dynamic_value(scales[row][block - first_column / kNf4Block])) *
             static_cast<double>(nested[1 + group]) +
         static_cast<double>(nested[0]);
-    narrow(static_cast<Wide<M>>(nf4_level(code)) *
-               static_cast<Wide<M>>(static_cast<float>(largest)),
-           &y.at(i));
+    narrow(
+        static_cast<Wide<M>>(nf4_level(code)) * static_cast<Wide<M>>(static_cast<float>(largest)),
+        &y.at(i));
   }
 };
 
@@ -58,10 +58,10 @@ int dequantize(const BackendCall* call, const DequantizeArgs* args) {
       return exec.elements(y.numel(), DequantizeInt8<M>{rows_of<const int8_t>(args->codes),
                                                         data_of<const float>(args->scales), y});
     return exec.elements(
-        y.numel(), DequantizeNf4<M>{rows_of<const uint8_t>(args->codes),
-                                    rows_of<const uint8_t>(args->scales),
-                                    data_of<const float>(args->nested), y, args->first_row,
-                                    args->first_column, args->row_blocks});
+        y.numel(),
+        DequantizeNf4<M>{rows_of<const uint8_t>(args->codes), rows_of<const uint8_t>(args->scales),
+                         data_of<const float>(args->nested), y, args->first_row, args->first_column,
+                         args->row_blocks});
   });
 }
 
