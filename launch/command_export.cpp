@@ -16,6 +16,9 @@ int run(const ExportOptions& options) {
   std::printf("%s: %s, %lld tensors, %s; opened again and compared\n", options.folder.c_str(),
               result.family.c_str(), static_cast<long long>(result.tensors),
               human_bytes(static_cast<double>(result.bytes)).c_str());
+  if (result.dequantised > 0)
+    std::printf("%s: %lld tensors were quantised: what they stand for was written\n",
+                options.folder.c_str(), static_cast<long long>(result.dequantised));
   if (!result.has_tokenizer)
     std::printf("%s: has no tokenizer file, as the model reads bytes\n", options.folder.c_str());
   return 0;

@@ -8,10 +8,11 @@
 #define ORTHANT_COMMANDS(command)                                                                  \
   command(pretrain) command(finetune) command(distill) command(launch) command(prepare)            \
       command(tokenizer_train) command(tokenizer_encode) command(tokenizer_decode) command(import) \
-          command(export) command(merge) command(generate) command(chat) command(evaluate)         \
-              command(embed) command(inspect_config) command(inspect_corpus) command(inspect_data) \
-                  command(inspect_checkpoint) command(inspect_routing) command(inspect_schedule)   \
-                      command(verify_layout) command(doctor) command(completion)
+          command(export) command(merge) command(quantize) command(generate) command(chat)         \
+              command(evaluate) command(embed) command(inspect_config) command(inspect_corpus)     \
+                  command(inspect_data) command(inspect_checkpoint) command(inspect_routing)       \
+                      command(inspect_schedule) command(verify_layout) command(doctor)             \
+                          command(completion)
 
 namespace orthant {
 

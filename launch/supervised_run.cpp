@@ -5,6 +5,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "launch/memory_text.h"
 #include "launch/process.h"
 #include "tensor/cpu/isa.h"
 #include "trainer/finetune.h"
@@ -14,10 +15,12 @@ namespace orthant {
 namespace {
 
 // What a run would do, without doing any of it.
-void print_plan(const FinetuneConfig& config) {
+void print_plan(const FinetuneConfig& config, const RunPlan& plan) {
   std::printf("%s\n# plan\n", to_yaml(config).c_str());
   const SupervisedData data = open_supervised_data(config, Group::self());
   for (const std::string& line : summary_of(config, data)) std::printf("#   %s\n", line.c_str());
+  print_memory(plan);
+  if (config.distill.is_on()) std::printf("#                     and what the teacher takes\n");
 }
 
 }  // namespace
@@ -33,7 +36,7 @@ int run_supervised(const SupervisedRun& run) {
   world.set_check_collectives(config.parallel.check_collectives);
   for (const std::string& note : file.run.notes) log::info(note);
   if (run.dry_run) {
-    if (world.rank() == 0) print_plan(file.open_config());
+    if (world.rank() == 0) print_plan(file.open_config(), file.run.plan);
     return 0;
   }
   if (config.precision == DType::kBF16) log::info("level: ", cpu::text_of(cpu::isa_choice()));
@@ -56,7 +59,8 @@ void declare_supervised(Options& options, SupervisedRun& run, const char* exampl
   options.texts("overrides", run.overrides, any_text(),
                 "key.path=value, for example optimizer.learning_rate=3e-4");
   options.flag("--dry-run", run.dry_run,
-               "print the resolved configuration and what the data holds, and train nothing");
+               "print the resolved configuration, what the data holds and what memory the run "
+               "needs, and train nothing");
   options.flag("--quiet", run.quiet, "only warnings and errors on the console");
 }
 

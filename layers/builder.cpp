@@ -1,7 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "layers/builder.h"
 
+#include "base/error.h"
+
 namespace orthant {
+
+Quantization LayerBuilder::quantization_of(const std::vector<LogicalTensor>& parts) const {
+  if (!quantization) return Quantization::kNone;
+  const auto of = [&](const LogicalTensor& part) { return quantization->of(module_of(part.name)); };
+  const Quantization first = of(parts.front());
+  for (const LogicalTensor& part : parts)
+    ORTHANT_CHECK(of(part) == first, kConfig, "quantization: ", parts.front().name, " and ",
+                  part.name, " are computed together: quantise both or neither");
+  return first;
+}
 
 ParameterUse& add_matrix(const LayerBuilder& build, const std::string& storage_name, int64_t in,
                          const std::vector<WeightPart>& parts, const MatrixOptions& options) {
@@ -16,13 +28,16 @@ ParameterUse& add_matrix(const LayerBuilder& build, const std::string& storage_n
     rows += own.size;
     logical.push_back(std::move(t));
   }
+  const Quantization held =
+      options.is_product ? build.quantization_of(logical) : Quantization::kNone;
   return build.store.add({.name = storage_name,
                           .shape = {rows, columns.size},
                           .dtype = options.dtype,
                           .device = build.device,
                           .logical = std::move(logical),
                           .replicas = options.replicas,
-                          .tied = options.tied});
+                          .tied = options.tied,
+                          .quantization = held});
 }
 
 ParameterUse& add_vector(const LayerBuilder& build, const std::string& storage_name,

@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "layers/lora.h"
+#include "layers/quantization_config.h"
 #include "layers/tensor_parallel.h"
 #include "parallel/parameter_store.h"
 #include "parallel/rank_groups.h"
@@ -18,7 +19,8 @@ struct LayerBuilder {
   Device device;
   double init_std;
   RankGroups ranks = {};
-  std::shared_ptr<AdapterSet> adapters = {};  // null: none
+  std::shared_ptr<AdapterSet> adapters = {};                   // null: none
+  std::shared_ptr<const QuantizationRules> quantization = {};  // null: none
   DType wide() const { return wide_of(dtype); }
   TensorParallel tensor() const { return {ranks.tensor, ranks.sequence_parallel}; }
   // Of what every tensor-parallel rank applies to the stream.
@@ -26,6 +28,9 @@ struct LayerBuilder {
     if (ranks.tensor.size() == 1) return Replicas::kDense;
     return ranks.sequence_parallel ? Replicas::kRows : Replicas::kAlike;
   }
+  // How the weight of a product is held, of which these are the logical tensors: Error(kConfig)
+  // where only some of them are to be quantised.
+  Quantization quantization_of(const std::vector<LogicalTensor>& parts) const;
 };
 
 // Rows of a weight that form one logical tensor [rows, in]; this rank holds `own` of them.
@@ -40,7 +45,8 @@ struct MatrixOptions {
   DimPart own_in = {};  // of the columns
   Replicas replicas = Replicas::kDense;
   Tied tied = Tied::kNo;
-  bool has_bias = false;  // of a Linear: "NAME.bias" beside each "NAME.weight", 0 at first
+  bool is_product = false;  // of a layer, so that it may be quantised
+  bool has_bias = false;    // of a Linear: "NAME.bias" beside each "NAME.weight", 0 at first
   // Of a Linear: names its input for adapters' dropout, where a layout may have one product or two
   // on the same input.  Empty: the storage's name.
   std::string input = {};

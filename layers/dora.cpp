@@ -33,12 +33,12 @@ ParameterUse& add_magnitudes(const LayerBuilder& build, const Parameter& base,
 }
 
 // Rows of one expert in a weight [experts, rows, columns] or [rows, columns].
-Tensor rows_of(const Parameter& weight, size_t expert, int64_t begin, int64_t count) {
+Tensor rows_of(const Tensor& weight, size_t expert, int64_t begin, int64_t count) {
   const Shape& shape = weight.shape();
   const int64_t rows = shape[-2], columns = shape[-1];
   const int64_t first = static_cast<int64_t>(expert) * rows + begin;
   const int64_t experts = shape.rank() == 3 ? shape[0] : 1;
-  return weight.value().view({experts * rows, columns}).slice(first, first + count);
+  return weight.view({experts * rows, columns}).slice(first, first + count);
 }
 
 // Of each row of w, which is written to.
@@ -71,11 +71,12 @@ Magnitudes::Magnitudes(const LayerBuilder& build, const Parameter& base, std::ve
     weights_.push_back(&add_magnitudes(build, base, parts_[i], i));
 }
 
-void Magnitudes::add_square_sums(const Part& part, size_t expert, std::vector<double>& sums) const {
+void Magnitudes::add_square_sums(const Tensor& base, const Part& part, size_t expert,
+                                 std::vector<double>& sums) const {
   const int64_t rows = part.weights.front().shape[0];
-  const Tensor w = rows_of(base_, expert, part.begin, rows).to(wide_of(base_.dtype())).clone();
-  const Tensor a = rows_of(*part.a, expert, part.rank_begin, part.rank);
-  const Tensor b = rows_of(*part.b, expert, 0, rows).clone();
+  const Tensor w = rows_of(base, expert, part.begin, rows).to(wide_of(base.dtype())).clone();
+  const Tensor a = rows_of(part.a->value(), expert, part.rank_begin, part.rank);
+  const Tensor b = rows_of(part.b->value(), expert, 0, rows).clone();
   if (w.numel() > 0) {
     ops::scale(b, part.scale, b);
     multiply(b, false, a, false, w, /*accumulate=*/true);
@@ -88,9 +89,10 @@ const std::vector<Tensor>& Magnitudes::norms() const {
   int64_t version = base_.version();
   for (const Part& part : parts_) version += part.a->version() + part.b->version();
   if (version == version_) return norms_;
+  const Tensor base = base_.elements();
   std::vector<double> sums;
   for (const Part& part : parts_)
-    for (size_t e = 0; e < part.weights.size(); ++e) add_square_sums(part, e, sums);
+    for (size_t e = 0; e < part.weights.size(); ++e) add_square_sums(base, part, e, sums);
   if (sum_) sums = sum_(sums);
   norms_.clear();
   size_t at = 0;

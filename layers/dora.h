@@ -41,7 +41,8 @@ class Magnitudes {
  private:
   // By part, in the shape of its magnitudes.
   const std::vector<Tensor>& norms() const;
-  void add_square_sums(const Part& part, size_t expert, std::vector<double>& sums) const;
+  void add_square_sums(const Tensor& base, const Part& part, size_t expert,
+                       std::vector<double>& sums) const;
 
   const Parameter& base_;
   std::vector<Part> parts_;

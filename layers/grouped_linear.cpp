@@ -22,12 +22,14 @@ GroupedLinear::GroupedLinear(const LayerBuilder& build, const std::string& stora
     }
   }
   const int64_t local_in = cut == 1 ? in / shard.num_parts : in;
+  const Quantization held = build.quantization_of(logical);
   weight_ = &build.store.add({.name = storage_name,
                               .shape = {shard.count, offset / (shard.count * local_in), local_in},
                               .dtype = build.dtype,
                               .device = build.device,
                               .logical = std::move(logical),
-                              .replicas = Replicas::kExpert});
+                              .replicas = Replicas::kExpert,
+                              .quantization = held});
   const Cut how = shard.num_parts == 1 ? Cut::kNone : cut == 0 ? Cut::kOutputs : Cut::kInputs;
   adapter_ =
       ProductAdapter::make(build, weight_->parameter(), how, by_part(parts.size()), storage_name);

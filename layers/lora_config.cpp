@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <regex>
 
 #include "base/error.h"
 #include "base/problems.h"
@@ -11,21 +10,10 @@
 namespace orthant {
 namespace {
 
-constexpr const char* kAllLinear = "all-linear";
-
 const EnumNames<LoraInit>& init_names() {
   static const EnumNames<LoraInit> names = {{LoraInit::kKaiming, "kaiming"},
                                             {LoraInit::kGaussian, "gaussian"}};
   return names;
-}
-
-bool is_name(const std::string& pattern) {
-  return pattern.find_first_of("^$*+?()[]{}|\\") == std::string::npos;
-}
-
-// What has another shape of product than a layer's, or routes: adapted where it is named.
-bool wants_a_name(const std::string& module) {
-  return module.ends_with("mlp.gate") || module == "lm_head" || module.ends_with("embed_tokens");
 }
 
 // N of "model.layers.N.", -1 where there is none.
@@ -40,13 +28,6 @@ int64_t layer_of(const std::string& module) {
 }
 
 }  // namespace
-
-void ModulePattern::fields(FieldVisitor& v) {
-  v.field("modules", modules, required_text(),
-          "the last parts of modules' names (q_proj, mlp.gate), a regular expression for whole "
-          "names (model.layers.[0-3].*), or all-linear: every linear map but routers, lm_head and "
-          "embed_tokens");
-}
 
 void LoraException::fields(FieldVisitor& v) {
   v.field("modules", modules, required_text(), "which modules, as in target_modules");
@@ -104,30 +85,6 @@ void LoraConfig::fields(FieldVisitor& v) {
   v.foreign("bias", neutral({"none"}, "lora.modules_to_save names what trains whole"));
 }
 
-// Whether a module is meant by one of the texts.
-class LoraRules::Matcher {
- public:
-  explicit Matcher(std::string pattern) : pattern_(std::move(pattern)) {
-    if (is_name(pattern_)) return;
-    try {
-      expression_.emplace(pattern_, std::regex::ECMAScript | std::regex::optimize);
-    } catch (const std::regex_error& error) {
-      throw_error(ErrorKind::kConfig,
-                  concat("'", pattern_, "' is no regular expression (", error.what(), ")"));
-    }
-  }
-  bool operator()(const std::string& module) const {
-    if (pattern_ == kAllLinear) return !wants_a_name(module);
-    if (expression_) return std::regex_match(module, *expression_);
-    return module == pattern_ || module.ends_with("." + pattern_);
-  }
-  const std::string& text() const { return pattern_; }
-
- private:
-  std::string pattern_;
-  std::optional<std::regex> expression_;
-};
-
 void LoraConfig::validate() const {
   Problems problems;
   problems.want(is_on() || (target_modules.empty() && exclude_modules.empty() && patterns.empty() &&
@@ -140,29 +97,17 @@ void LoraConfig::validate() const {
 LoraRules::LoraRules(const LoraConfig& config) : config_(config) {
   if (config_.alpha == 0) config_.alpha = 2.0 * static_cast<double>(config_.rank);
   if (config_.target_modules.empty()) config_.target_modules = {{kAllLinear}};
-  const auto matchers = [](const auto& patterns, const char* key) {
-    std::vector<Matcher> made;
-    for (const auto& pattern : patterns) {
-      try {
-        made.emplace_back(pattern.modules);
-      } catch (const Error& error) {
-        throw_error(error.kind(), concat("lora.", key, ": ", error.what()));
-      }
-    }
-    return made;
-  };
-  targets_ = matchers(config_.target_modules, "target_modules");
-  excluded_ = matchers(config_.exclude_modules, "exclude_modules");
-  saved_ = matchers(config_.modules_to_save, "modules_to_save");
-  exceptions_ = matchers(config_.patterns, "patterns");
+  targets_ = module_matchers(config_.target_modules, "lora.target_modules");
+  excluded_ = module_matchers(config_.exclude_modules, "lora.exclude_modules");
+  saved_ = module_matchers(config_.modules_to_save, "lora.modules_to_save");
+  std::vector<ModulePattern> patterns;
+  for (const LoraException& of : config_.patterns) patterns.push_back({of.modules});
+  exceptions_ = module_matchers(patterns, "lora.patterns");
 }
 
-LoraRules::~LoraRules() = default;
-
 std::optional<LoraRule> LoraRules::of(const std::string& module) const {
-  const auto matches = [&](const Matcher& matcher) { return matcher(module); };
-  if (std::none_of(targets_.begin(), targets_.end(), matches) || saves(module) ||
-      std::any_of(excluded_.begin(), excluded_.end(), matches))
+  const auto matches = [&](const ModuleMatcher& matcher) { return matcher(module); };
+  if (!matches_any(targets_, module) || saves(module) || matches_any(excluded_, module))
     return std::nullopt;
   const std::vector<int64_t>& layers = config_.layers_to_transform;
   if (!layers.empty() && std::find(layers.begin(), layers.end(), layer_of(module)) == layers.end())
@@ -180,15 +125,12 @@ std::optional<LoraRule> LoraRules::of(const std::string& module) const {
   return rule;
 }
 
-bool LoraRules::saves(const std::string& module) const {
-  return std::any_of(saved_.begin(), saved_.end(),
-                     [&](const Matcher& matcher) { return matcher(module); });
-}
+bool LoraRules::saves(const std::string& module) const { return matches_any(saved_, module); }
 
 std::vector<std::string> LoraRules::unmatched(const std::vector<std::string>& modules) const {
   std::vector<std::string> lines;
-  const auto look = [&](const std::vector<Matcher>& matchers, const char* key) {
-    for (const Matcher& matcher : matchers)
+  const auto look = [&](const std::vector<ModuleMatcher>& matchers, const char* key) {
+    for (const ModuleMatcher& matcher : matchers)
       if (std::none_of(modules.begin(), modules.end(), matcher))
         lines.push_back(concat("lora.", key, ": ", matcher.text()));
   };
@@ -210,12 +152,6 @@ std::string adapter_tensor(const std::string& module, const std::string& kind,
   if (!name.empty())
     text.insert(std::min(text.find('.', module.size() + 1), text.size()), "." + name);
   return text;
-}
-
-std::string module_of(const std::string& tensor) {
-  if (const size_t at = tensor.find(".lora_"); at != std::string::npos) return tensor.substr(0, at);
-  const std::string suffix = ".weight";
-  return tensor.ends_with(suffix) ? tensor.substr(0, tensor.size() - suffix.size()) : tensor;
 }
 
 bool is_adapter_tensor(const std::string& name) { return name.find(".lora_") != std::string::npos; }

@@ -7,17 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "base/config/fields.h"
+#include "layers/module_pattern.h"
 
 namespace orthant {
-
-// Names modules, as a weight is called without ".weight" ("model.layers.3.self_attn.q_proj"): by
-// the last parts of the name ("q_proj", "mlp.gate"), or, where it has other signs than those of
-// names, by a regular expression for all of it; "all-linear": see LoraRules.
-struct ModulePattern {
-  std::string modules;
-  void fields(FieldVisitor& v);
-};
 
 // Another rank or alpha for some modules.
 struct LoraException {
@@ -58,12 +50,10 @@ struct LoraRule {
 class LoraRules {
  public:
   explicit LoraRules(const LoraConfig& config);
-  ~LoraRules();
   LoraRules(const LoraRules&) = delete;
   LoraRules& operator=(const LoraRules&) = delete;
 
-  // None: the module has no adapter.  "all-linear" is every linear map but routers, the head and
-  // embeddings, which want to be named.
+  // None: the module has no adapter.
   std::optional<LoraRule> of(const std::string& module) const;
   // Whether the module trains whole.
   bool saves(const std::string& module) const;
@@ -73,11 +63,8 @@ class LoraRules {
   std::vector<std::string> unmatched(const std::vector<std::string>& modules) const;
 
  private:
-  class Matcher;
-  bool excludes(const std::string& module) const;
-
   LoraConfig config_;
-  std::vector<Matcher> targets_, excluded_, saved_, exceptions_;
+  std::vector<ModuleMatcher> targets_, excluded_, saved_, exceptions_;
 };
 
 // Adapters that stand beside one model, by name.  The one of a model that has no other needs no
@@ -95,8 +82,6 @@ NamedAdapters only_adapter(std::shared_ptr<const LoraRules> rules);
 std::string adapter_tensor(const std::string& module, const std::string& kind,
                            const std::string& name);
 
-// "model.layers.3.self_attn.q_proj", of the weight with ".weight" and of an adapter beside it.
-std::string module_of(const std::string& tensor);
 // Whether a logical tensor belongs to an adapter, by its name.
 bool is_adapter_tensor(const std::string& name);
 

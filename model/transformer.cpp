@@ -28,7 +28,8 @@ Transformer::Transformer(const TransformerOptions& options, ParameterStore& stor
              options.ranks,
              options.adapters.empty()
                  ? nullptr
-                 : std::make_shared<AdapterSet>(options.adapters, options.seed)} {
+                 : std::make_shared<AdapterSet>(options.adapters, options.seed),
+             options.quantization} {
   const ModelConfig& c = options_.config;
   const auto [begin, end] = options_.layers = settled(options.layers, c);
   const RotaryTable rotary = make_rotary_table(

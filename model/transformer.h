@@ -26,6 +26,7 @@ struct TransformerOptions {
   bool holds_both_ends = true;  // this rank has the first and the last stage
   uint64_t seed = 0;            // of dropout
   NamedAdapters adapters = {};
+  std::shared_ptr<const QuantizationRules> quantization = nullptr;  // null: none
 };
 
 // The model, or the stage of it that a pipeline rank holds.  All its functions but those that say

@@ -15,11 +15,17 @@ const std::vector<LogicalTensor> kNone;
 
 Parameter::Parameter(Options options) : options_(std::move(options)) {
   const CategoryScope category(MemoryCategory::kParameters);
-  value_ = Tensor::zeros(options_.shape, options_.dtype, options_.device);
   int64_t covered = 0;
   for (const LogicalTensor& t : options_.logical) covered += t.shape.numel();
-  ORTHANT_CHECK(covered == value_.numel(), kInternal, "parameter ", name(),
-                ": its logical tensors cover ", covered, " of ", value_.numel(), " elements");
+  ORTHANT_CHECK(covered == numel(), kInternal, "parameter ", name(), ": its logical tensors cover ",
+                covered, " of ", numel(), " elements");
+  if (!is_quantized()) {
+    value_ = Tensor::zeros(options_.shape, options_.dtype, options_.device);
+    return;
+  }
+  for (const LogicalTensor& t : options_.logical)
+    quantized_.emplace_back(options_.quantization, t.global_shape, t.begin, t.shape,
+                            options_.device);
 }
 
 const std::vector<LogicalTensor>& Parameter::logical() const {
@@ -35,11 +41,32 @@ Tensor Parameter::logical_part(const Tensor& storage, const LogicalTensor& t) co
 }
 
 const Tensor& Parameter::value() const {
+  ORTHANT_CHECK(!is_quantized(), kInternal, "parameter ", name(), " is quantised and has no value");
   if (arrive_) arrive_();
   return value_;
 }
 
+Tensor Parameter::elements() const {
+  if (!is_quantized()) return value();
+  const CategoryScope category(MemoryCategory::kWorkspace);
+  const Tensor all = Tensor::empty(shape(), dtype(), device());
+  for (size_t i = 0; i < quantized_.size(); ++i)
+    quantized_[i].dequantize(logical_part(all, options_.logical[i]));
+  return all;
+}
+
+void Parameter::quantize(size_t place, const Tensor& whole) const {
+  const Shape& shape = options_.logical[place].global_shape;
+  quantized_[place].take(
+      QuantizedMatrix::of(options_.quantization, whole.to(DType::kF32).view(shape)));
+}
+
 Operand Parameter::operand(WeightForm form) const {
+  if (is_quantized()) {
+    // Packed by itself: a product of few rows would pack with one thread for each piece of it.
+    const Tensor all = elements();
+    return Operand(all, std::make_shared<Prepared>(all, form, MemoryCategory::kWorkspace));
+  }
   auto& slot = prepared_[static_cast<size_t>(form)];
   if (!slot) slot = std::make_shared<Prepared>(value(), form);
   return Operand(value(), slot);
@@ -67,7 +94,16 @@ void Parameter::write_initial_values(uint64_t seed, int64_t begin, const Tensor&
 }
 
 void Parameter::initialize(uint64_t seed) {
-  write_initial_values(seed, 0, value());
+  if (!is_quantized()) {
+    write_initial_values(seed, 0, value());
+  } else if (!device().is_meta()) {
+    for (size_t i = 0; i < quantized_.size(); ++i) {
+      const LogicalTensor& t = options_.logical[i];
+      const Tensor whole = Tensor::empty(t.global_shape, DType::kF32);
+      fill_initial(whole_tensor(t.name, t.global_shape, 0, t.init_std), 0, whole, seed);
+      quantize(i, whole);
+    }
+  }
   value_changed();
 }
 

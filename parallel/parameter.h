@@ -9,7 +9,8 @@
 // A ParameterUse is what ops see of it.  Most parameters have one; a tied head is a second use of
 // the embedding: a tie, whose gradient is accumulated by itself, and added to that of the first use
 // once both are reduced.  Gradients go to a GradientSink, which a use has once what trains is
-// settled and gradient buffers are made; frozen ones never have any.
+// settled and gradient buffers are made; frozen ones never have any.  They may be held in few bits
+// (tensor/ops/quantize.h): then they have no value, and ops get elements that are made for them.
 #pragma once
 
 #include <array>
@@ -20,6 +21,7 @@
 
 #include "parallel/logical_tensor.h"
 #include "tensor/autograd/weight.h"
+#include "tensor/ops/quantize.h"
 
 namespace orthant {
 
@@ -49,7 +51,8 @@ class Parameter {
     Replicas replicas = Replicas::kDense;
     Tied tied = Tied::kNo;
     bool trainable = true;
-    double rate = 1.0;  // its learning rate over the optimizer's
+    double rate = 1.0;                                // its learning rate over the optimizer's
+    Quantization quantization = Quantization::kNone;  // of matrices, which must not train
   };
   explicit Parameter(Options options);
   Parameter(const Parameter&) = delete;
@@ -76,10 +79,21 @@ class Parameter {
   // storage's shape.
   Tensor logical_part(const Tensor& storage, const LogicalTensor& logical) const;
 
-  // With ZeRO this may wait for what other ranks have updated: read values through here only.
+  // With ZeRO this may wait for what other ranks have updated: read values through here only.  Not
+  // of what is quantised.
   const Tensor& value() const;
-  // The value, and a prepared form of it that is kept until the value changes.
+  // The value; where it is quantised, what that stands for.
+  Tensor elements() const;
+  // The elements, with a prepared form of the value that is kept until it changes.
   Operand operand(WeightForm form) const;
+
+  Quantization quantization() const { return options_.quantization; }
+  bool is_quantized() const { return quantization() != Quantization::kNone; }
+  // By logical tensor, in the order of table().
+  const std::vector<QuantizedMatrix>& quantized() const { return quantized_; }
+  // Takes this rank's part of the logical tensor at that place of table(), which is given whole, on
+  // the host.
+  void quantize(size_t place, const Tensor& whole) const;
   // After the value was written: drops the prepared forms, and counts.
   void value_changed();
   int64_t version() const { return version_; }
@@ -96,7 +110,8 @@ class Parameter {
   friend class ParameterStore;  // freezes
 
   Options options_;
-  Tensor value_;
+  Tensor value_;                            // undefined where it is quantised
+  std::vector<QuantizedMatrix> quantized_;  // empty where it is not
   int64_t version_ = 0;
   std::function<void()> arrive_;  // may be empty
   mutable std::array<std::shared_ptr<const Prepared>, 2> prepared_;
@@ -128,7 +143,7 @@ class ParameterUse final : public Weight {
   Device device() const override { return parameter_.device(); }
   bool trainable() const override { return parameter_.trainable(); }
   Operand operand(WeightForm form) const override { return parameter_.operand(form); }
-  Operand elements() const override { return Operand(parameter_.value()); }
+  Operand elements() const override { return Operand(parameter_.elements()); }
   void add_gradient(FunctionRef<void(const Tensor&, bool)> write) override;
 
  private:

@@ -270,6 +270,20 @@ struct SgdArgs {
   View param, master, grad;
   double learning_rate, weight_decay, grad_scale;
 };
+// How a matrix is held in few bits; docs/numerics.md has the formulas.
+enum class Quantization : int32_t { kNone = 0, kNf4 = 1, kInt8 = 2 };
+// y M [rows, columns] = the elements of a matrix from (first_row, first_column) on.  Of these are
+//   NF4    codes u8 [rows, bytes]: column c of the matrix stands in byte c / 2 - first_column / 2,
+//          even ones in the upper half; scales u8 [rows, blocks]: of block c / 64 - first_column /
+//          64; nested f32 [1 + groups], of the whole matrix.  An element is Nf4Levels[code] times
+//          the largest of its block, nested[0] + DynamicMap[scale] * nested[1 + i / 256], where i =
+//          row of the matrix * row_blocks + c / 64 (tensor/code_books.h).
+//   int8   codes i8 [rows, columns], scales f32 [rows]; an element is code * scale.
+struct DequantizeArgs {
+  View codes, scales, nested, y;
+  Quantization format;
+  int64_t first_row, first_column, row_blocks;
+};
 struct SumSquaresArgs {  // sums f64 [ceil(n / 4096)]: of squares, over consecutive blocks of 4,096
                          // elements of x [n]
   View x, sums;
@@ -400,7 +414,8 @@ struct Backend {
   X(dispatch_plan, DispatchPlanArgs)          \
   X(adamw, AdamwArgs)                         \
   X(sgd, SgdArgs)                             \
-  X(sum_squares, SumSquaresArgs)
+  X(sum_squares, SumSquaresArgs)              \
+  X(dequantize, DequantizeArgs)
 #define ORTHANT_DECLARE_OP(op, Args) int (*op)(const BackendCall*, const Args*);
   ORTHANT_OPS(ORTHANT_DECLARE_OP)
 #undef ORTHANT_DECLARE_OP

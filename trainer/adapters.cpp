@@ -47,6 +47,11 @@ std::shared_ptr<const LoraRules> lora_rules(const RunConfig& config) {
   return config.lora.is_on() ? std::make_shared<const LoraRules>(config.lora) : nullptr;
 }
 
+std::shared_ptr<const QuantizationRules> quantization_rules(const RunConfig& config) {
+  if (!config.quantization.is_on()) return nullptr;
+  return std::make_shared<const QuantizationRules>(config.quantization, lora_rules(config));
+}
+
 std::function<bool(const std::string&)> trained_with(
     const std::shared_ptr<const LoraRules>& rules) {
   if (!rules) return {};

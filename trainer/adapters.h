@@ -13,6 +13,7 @@ namespace orthant {
 
 // Null where the configuration asks for none.
 std::shared_ptr<const LoraRules> lora_rules(const RunConfig& config);
+std::shared_ptr<const QuantizationRules> quantization_rules(const RunConfig& config);
 
 // RoleTraining::trains: adapters and the modules that train whole; empty where there are no rules.
 std::function<bool(const std::string& logical_name)> trained_with(

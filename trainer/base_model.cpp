@@ -2,6 +2,7 @@
 #include "trainer/base_model.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 
 #include "base/durable_file.h"
@@ -18,7 +19,10 @@
 #include "trainer/hub/imported_base.h"
 #include "trainer/hub/merge.h"
 #include "trainer/hub/published_model.h"
+#include "trainer/hub/quantize.h"
 #include "trainer/hub/stored_adapter.h"
+#include "trainer/quantized_weights.h"
+#include "trainer/run/progress.h"
 #include "trainer/run/run_dir.h"
 #include "trainer/saved_model.h"
 #include "trainer/training_state.h"
@@ -37,7 +41,7 @@ RunPaths run_of(const Manifest& manifest) { return run_of_checkpoint(manifest.di
 
 // What the base says of the model and the tokenizer.
 struct Base {
-  YamlNode model;
+  YamlNode model, quantization;
   std::string tokenizer;
   RunConfig config;
   bool is_the_run = false;  // which has begun
@@ -46,7 +50,8 @@ struct Base {
 Base base_of_config(RunConfig config, const std::string& where, std::string tokenizer) {
   config.model.adapters.clear();  // its weights have them
   YamlNode root = parse_yaml(to_yaml(config), where);
-  return {std::move(*root.find("model")), std::move(tokenizer), config};
+  return {std::move(*root.find("model")), std::move(*root.find("quantization")),
+          std::move(tokenizer), config};
 }
 
 // With the tokenizer that the run kept, where it has files.
@@ -164,6 +169,20 @@ void set_scalar(YamlNode& root, const char* block, const char* key, const std::s
                                                       .scalar = value};
 }
 
+// Whether the run's own base will be the very one that is named, with nothing merged into it.
+bool is_base_as_it_is(const Base& base, const RunConfig& config) {
+  return base.is_the_run || (!base.config.lora.is_on() && config.model.adapters.empty());
+}
+
+// What is quantised stays as it is.
+void check_quantization(const RunConfig& base, const RunConfig& made) {
+  ORTHANT_CHECK(base.quantization.format == made.quantization.format, kConfig,
+                "quantization.format: want ", quantization_names().of(base.quantization.format),
+                ", in which model.from holds its weights, or nothing, got ",
+                quantization_names().of(made.quantization.format),
+                "; name the model that it was quantised from for another format");
+}
+
 // The configuration with what the base says; `takes_length`: of batch.sequence_length too.
 template <ConfigRoot Root>
 LoadedConfig<Root> with_base(YamlNode root, const std::vector<std::string>& overrides,
@@ -176,9 +195,18 @@ LoadedConfig<Root> with_base(YamlNode root, const std::vector<std::string>& over
   if (!loaded.source.given("data.tokenizer")) set_scalar(root, "data", "tokenizer", base.tokenizer);
   if (takes_length && !loaded.source.given("batch.sequence_length"))
     set_scalar(root, "batch", "sequence_length", std::to_string(base.config.batch.sequence_length));
+  const bool holds_quantized =
+      base.config.quantization.is_on() && is_base_as_it_is(base, loaded.config);
+  if (holds_quantized) {
+    YamlNode& quantization = entry_of(root, "quantization").value;
+    quantization = merged(std::move(base.quantization), quantization);
+  }
   LoadedConfig<Root> made;
   made.source = read_config(root, overrides, field_list(made.config));
-  if (!base.is_the_run) check_fits_base(base.config, made.config);
+  if (!base.is_the_run) {
+    check_fits_base(base.config, made.config);
+    if (holds_quantized) check_quantization(base.config, made.config);
+  }
   if (made.config.lora.from.empty()) return made;
   // The block follows from the adapters, as the model's does from the base.
   YamlNode& lora = entry_of(root, "lora").value;
@@ -312,6 +340,28 @@ std::string first_checkpoint(const RunConfig& config) {
   return checkpoint;
 }
 
+// The checkpoint with its weights held as the run wants them: quantised into a run directory of its
+// own, unless they are.  What trains beside the adapters stays whole.
+std::string quantized_checkpoint(const RunConfig& config, const std::string& checkpoint) {
+  if (!config.quantization.is_on() ||
+      quantization_record(read_manifest(checkpoint)).format != Quantization::kNone)
+    return checkpoint;
+  const std::string name = quantization_names().of(config.quantization.format);
+  const std::string made = concat(config.run.dir, "/base-", name);
+  remove_tree(made);  // of an earlier start
+  log::info("quantization.format: holding the weights of ", checkpoint, " in ", name, ": ", made);
+  QuantizeOptions options{
+      .model = checkpoint, .run_dir = made, .quantization = config.quantization};
+  for (const ModulePattern& saved : config.lora.modules_to_save)
+    options.quantization.exclude_modules.push_back(saved);
+  const QuantizeResult result = quantize_model(options);
+  log::info("quantization.format: ", with_thousands(result.elements), " weights of ",
+            static_cast<double>(result.bits) / static_cast<double>(result.elements),
+            " bits each, off by ", std::round(result.error * 1e4) / 1e4,
+            " of their size (root mean square)");
+  return find_checkpoint("quantization.format", made);
+}
+
 // Where a base is looked for that is not where it was.
 std::string other_place(const RunConfig& config) {
   const std::string& from = config.model.from;
@@ -344,7 +394,7 @@ RunBeginning begin_from_base(const RunConfig& config, const AdapterBase* stored,
   // All ranks take what the first one finds.
   const std::string checkpoint = first_rank_does(world, [&] {
     return stored ? find_base(*stored, config.run.dir, other_place(config)).directory
-                  : first_checkpoint(config);
+                  : quantized_checkpoint(config, first_checkpoint(config));
   });
   Manifest manifest = read_manifest(checkpoint);
   if (config.model.num_nextn_predict_layers > 0) check_predicts_further(manifest, config.model);

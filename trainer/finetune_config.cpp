@@ -69,6 +69,9 @@ void FinetuneConfig::fields(FieldVisitor& v) {
                                     {"eval_steps", "evaluation.interval"},
                                     {"logging_steps", "logging.interval"}})
     v.alias(other, name);
+  const ForeignRule bits =
+      neutral({"false"}, "use quantization: {format: nf4}, which holds weights in 4 bits, or int8");
+  for (const char* key : {"load_in_4bit", "load_in_8bit", "quantization_bit"}) v.foreign(key, bits);
 }
 
 }  // namespace orthant

@@ -31,9 +31,10 @@ NamedValues collect(const Role& role, const Pick& pick) {
 NamedValues collect_values(const Role& role) {
   std::vector<CheckpointTensor> pieces;
   for (const auto& parameter : role.store().all()) {
+    const Tensor elements = parameter->elements();
     for (const LogicalTensor& logical : parameter->logical())
       pieces.push_back(piece_of(logical, {0, logical.shape.numel()},
-                                parameter->logical_part(parameter->value(), logical)));
+                                parameter->logical_part(elements, logical)));
   }
   return gather_whole(role.groups().world, pieces);
 }
@@ -53,6 +54,14 @@ std::vector<double> rectangle(const std::vector<double>& whole, const LogicalTen
   for (const SliceCopy& run : plan_copies(from, {logical.begin, logical.shape}))
     std::copy_n(whole.begin() + run.from_offset, run.length, part.begin() + run.to_offset);
   return part;
+}
+
+void load_fixed(const Parameter& parameter, size_t place, const std::vector<double>& whole) {
+  const LogicalTensor& logical = parameter.logical()[place];
+  if (parameter.is_quantized())
+    return parameter.quantize(place, Tensor::from(logical.global_shape, whole, DType::kF64));
+  copy(Tensor::from(logical.shape, rectangle(whole, logical), DType::kF64),
+       parameter.logical_part(parameter.value(), logical));
 }
 
 // i32 [N, A] of the rows [begin, begin + sequences).
@@ -143,9 +152,8 @@ void load_weights(Role& role, const NamedValues& weights) {
   if (role.trains())
     for (const State& state : role.optimizer().state()) load_master(state);
   for (const Parameter* parameter : fixed_parameters(role.store()))
-    for (const LogicalTensor& logical : parameter->logical())
-      copy(Tensor::from(logical.shape, rectangle(weights.at(logical.name), logical), DType::kF64),
-           parameter->logical_part(parameter->value(), logical));
+    for (size_t i = 0; i < parameter->logical().size(); ++i)
+      load_fixed(*parameter, i, weights.at(parameter->logical()[i].name));
   role.publish_weights();
 }
 

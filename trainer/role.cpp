@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/role.h"
 
+#include "base/error.h"
 #include "trainer/training_state.h"
 
 namespace orthant {
@@ -25,8 +26,12 @@ Role::Role(const RoleOptions& options, const RankGroups& ranks, const WeightSour
 
 void Role::freeze() {
   if (!options_.training) store_.freeze([](const std::string&) { return true; });
-  if (!options_.training || !options_.training->trains) return;
-  store_.freeze([this](const std::string& logical) { return !options_.training->trains(logical); });
+  if (options_.training && options_.training->trains)
+    store_.freeze(
+        [this](const std::string& logical) { return !options_.training->trains(logical); });
+  for (const auto& parameter : store_.all())
+    ORTHANT_CHECK(!parameter->trainable() || !parameter->is_quantized(), kConfig,
+                  "quantization: ", parameter->name(), " trains, and what is quantised cannot");
 }
 
 void Role::publish_weights() {

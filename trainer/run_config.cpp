@@ -25,6 +25,7 @@ void RunConfig::fields(FieldVisitor& v) {
   block("batch", "batch sizes", batch);
   block("data", "training and validation data", data);
   block("lora", "adapters of low rank, which train in place of the model", lora);
+  block("quantization", "frozen weights in few bits, beside adapters", quantization);
   block("optimizer", "how weights are updated", optimizer);
   block("schedule", "the learning rate over the steps", schedule);
   v.may_change_on_resume([&] {

@@ -6,7 +6,7 @@
 #include <string>
 
 #include "data/config.h"
-#include "layers/lora_config.h"
+#include "layers/quantization_config.h"
 #include "model/config.h"
 #include "moe/config.h"
 #include "optim/config.h"
@@ -26,6 +26,7 @@ struct RunConfig {
   BatchConfig batch;
   DataConfig data;
   LoraConfig lora;
+  QuantizationConfig quantization;
   OptimizerConfig optimizer;
   ScheduleConfig schedule;
   EvaluationConfig evaluation;

@@ -43,6 +43,11 @@ void settle(RunConfig& c, int world_size) {
   problems.collect([&] { resolve_routing(c.model, c.moe); });
   problems.collect([&] { c.data.validate(); });
   problems.collect([&] { c.lora.validate(); });
+  problems.collect([&] { c.quantization.validate(); });
+  problems.want(!c.quantization.is_on() || c.lora.is_on(),
+                "quantization.format: ", quantization_names().of(c.quantization.format),
+                " is of weights that stay as they are, and without lora.rank all of them train: "
+                "every step would be rounded away; give lora.rank, or format none");
   problems.collect([&] { c.schedule.validate(); });
   problems.collect([&] { check_optimizer(c.optimizer); });
   if (problems.empty()) return;

@@ -109,7 +109,7 @@ WeightSource weights_of_run(const SavedModel& saved) {
 
 // With adapters from elsewhere, whose rules become the model's.
 WeightSource weights_with(const std::string& command, const std::vector<AdapterPlace>& places,
-                          SavedModel& saved, bool is_first) {
+                          SavedModel& saved, bool warns) {
   ORTHANT_CHECK(!saved.config.lora.is_on(), kConfig, command,
                 ": --adapter: ", saved.manifest.directory,
                 " has adapters of its own; orthant merge makes one model of them first");
@@ -119,7 +119,7 @@ WeightSource weights_with(const std::string& command, const std::vector<AdapterP
   for (const AdapterPlace& place : places) {
     StoredAdapter adapter = open_adapter(command, place.path, saved.config);
     check_fits_base(adapter, saved.manifest);
-    if (is_first) warn_of_other_base(adapter, saved.manifest);
+    if (warns) warn_of_other_base(adapter, saved.manifest);
     if (place.name.empty()) {
       saved.config.lora = adapter.lora;
     } else {
@@ -156,7 +156,8 @@ std::shared_ptr<Role> make_role(const std::string& command, SavedModel& saved, c
                  .layers = split_stages(c.model, c.model.max_position_embeddings,
                                         static_cast<int>(c.parallel.pipeline_parallel_size),
                                         c.parallel.pipeline_layers),
-                 .adapters = saved.adapters}};
+                 .adapters = saved.adapters,
+                 .quantization = quantization_rules(c)}};
   return std::make_shared<Role>(
       options, make_rank_groups(group, c.parallel, c.model.num_key_value_heads), saved.weights);
 }
@@ -168,9 +169,9 @@ SavedModel read_saved_model(const std::string& command, const std::string& path,
   SavedModel saved{.manifest = read_manifest(find_checkpoint(command, path))};
   saved.config = config_of(command, saved.manifest, options);
   saved.adapters = only_adapter(lora_rules(saved.config));
-  saved.weights = options.adapters.empty()
-                      ? weights_of_run(saved)
-                      : weights_with(command, options.adapters, saved, is_first);
+  saved.weights = options.adapters.empty() ? weights_of_run(saved)
+                                           : weights_with(command, options.adapters, saved,
+                                                          is_first && !options.may_be_another_base);
   saved.tokenizer = saved_tokenizer(saved.manifest, saved.config);
   saved.end_ids = end_ids_of(paths_of(saved.manifest).hub(), saved.config.model.vocab_size);
   const auto bos = saved.manifest.extra.find(kBeginKey);

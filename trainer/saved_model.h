@@ -46,6 +46,7 @@ struct SavedModelOptions {
   // To stand beside the model: one without a name, or some by name; none: the run's own.  A model
   // with adapters by name only decodes.
   std::vector<AdapterPlace> adapters = {};
+  bool may_be_another_base = false;  // of these: is not warned of
 };
 // All of it but the role, for a role beside others.  is_first: of the ranks that do so, which tells
 // what is told.  Errors begin with the name of the command, or of the key that names the model.

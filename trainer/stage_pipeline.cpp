@@ -52,7 +52,8 @@ StagePipeline::StagePipeline(const StageOptions& options, const RankGroups& rank
                                    .layers = options_.layers[static_cast<size_t>(s)],
                                    .holds_both_ends = first_rank == last_rank,
                                    .seed = options.dropout_seed,
-                                   .adapters = options.adapters};
+                                   .adapters = options.adapters,
+                                   .quantization = options.quantization};
     slot_of_[s] = stages_.size();
     first_parameters_.push_back(store.all().size());
     stages_.push_back(std::make_unique<Transformer>(

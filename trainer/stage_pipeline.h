@@ -30,6 +30,7 @@ struct StageOptions {
   int64_t recompute_layers = 0;  // the first ones of each stage; 0: all
   uint64_t dropout_seed = 0;
   NamedAdapters adapters = {};
+  std::shared_ptr<const QuantizationRules> quantization = nullptr;  // null: none
 };
 
 // A micro-batch in a stage; the address stays until its backward has run.

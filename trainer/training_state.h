@@ -3,7 +3,8 @@
 //
 //   <logical name>                          weights in the wide type (f64 for f64 models, else
 //                                           f32: the masters); frozen ones in the model's own type,
-//                                           and not at all beside adapters
+//                                           and not at all beside adapters; quantised ones in
+//                                           parts, <logical name>.nf4 (trainer/quantized_weights.h)
 //   optimizer.exp_avg.<logical name>        AdamW's first moment
 //   optimizer.exp_avg_sq.<logical name>     its second moment
 //   hub.<name>                              kept for an export alone

@@ -33,6 +33,16 @@ void set_masters(Role& role, const std::vector<CheckpointTensor>& tensors) {
   }
 }
 
+// Of parameters that are laid out alike.
+void copy_held(const Parameter& from, const Parameter& to) {
+  if (!from.is_quantized()) return copy(from.value(), to.value());
+  for (size_t i = 0; i < from.quantized().size(); ++i) {
+    const std::vector<QuantizedPart> parts = from.quantized()[i].parts();
+    for (size_t p = 0; p < parts.size(); ++p)
+      copy(parts[p].data, to.quantized()[i].parts()[p].data);
+  }
+}
+
 // What a rank holds of a whole tensor on the host.
 Tensor rectangle(const Tensor& whole, const LogicalTensor& logical) {
   if (logical.is_whole()) return whole;
@@ -96,11 +106,16 @@ WeightSource given_weights(std::function<Tensor(const LogicalTensor& tensor)> wh
   return [whole = std::move(whole)](Role& role) {
     std::vector<CheckpointTensor> weights;
     for (const auto& parameter : role.store().all()) {
-      for (const LogicalTensor& logical : parameter->logical()) {
+      for (size_t i = 0; i < parameter->logical().size(); ++i) {
+        const LogicalTensor& logical = parameter->logical()[i];
         const Tensor all = whole(logical);
         if (!all.defined()) continue;
-        weights.push_back(
-            piece_of(logical, {0, logical.shape.numel()}, rectangle(all, logical), role.prefix()));
+        if (parameter->is_quantized()) {
+          parameter->quantize(i, all);
+        } else {
+          weights.push_back(piece_of(logical, {0, logical.shape.numel()}, rectangle(all, logical),
+                                     role.prefix()));
+        }
       }
     }
     set_weights(role.store(), weights, role.prefix());
@@ -116,10 +131,11 @@ WeightSource weights_of(const Role& other) {
                   ": want the parameters of role ", other.name(), ", which has ", from.size(),
                   " storages, got ", to.size());
     for (size_t i = 0; i < to.size(); ++i) {
-      ORTHANT_CHECK(from[i]->name() == to[i]->name() && from[i]->shape() == to[i]->shape(), kConfig,
-                    "role ", role.name(), ": ", to[i]->name(), " is not laid out as ",
+      ORTHANT_CHECK(from[i]->name() == to[i]->name() && from[i]->shape() == to[i]->shape() &&
+                        from[i]->quantization() == to[i]->quantization(),
+                    kConfig, "role ", role.name(), ": ", to[i]->name(), " is not laid out as ",
                     from[i]->name(), " of role ", other.name());
-      copy(from[i]->value(), to[i]->value());
+      copy_held(*from[i], *to[i]);
       to[i]->value_changed();
     }
     masters_from_values(role);

@@ -9,21 +9,21 @@
 
 namespace orthant {
 
-Prepared::Prepared(const Tensor& weight, WeightForm form)
-    : backend_(&backend_of(weight.device().type)), ledger_(context().ledger) {
+Prepared::Prepared(const Tensor& weight, WeightForm form, MemoryCategory category)
+    : backend_(&backend_of(weight.device().type)), category_(category), ledger_(context().ledger) {
   ops::checked(weight.device(), "prepare", {&weight},
                [&](const Backend& backend, const BackendCall* call) {
                  const View view = ops::view_of(weight);
                  return backend.prepare(call, &view, form, &handle_);
                });
   if (handle_) bytes_ = backend_->prepared_bytes(handle_);
-  ledger_->add(MemoryCategory::kParameters, bytes_);
+  ledger_->add(category_, bytes_);
 }
 
 Prepared::~Prepared() {
   if (!handle_) return;
   backend_->release(handle_);
-  ledger_->add(MemoryCategory::kParameters, -bytes_);
+  ledger_->add(category_, -bytes_);
 }
 
 Prepared::Prepared(Prepared&& other) noexcept { *this = std::move(other); }
@@ -32,6 +32,7 @@ Prepared& Prepared::operator=(Prepared&& other) noexcept {
   std::swap(backend_, other.backend_);
   std::swap(handle_, other.handle_);
   std::swap(bytes_, other.bytes_);
+  std::swap(category_, other.category_);
   std::swap(ledger_, other.ledger_);
   return *this;
 }

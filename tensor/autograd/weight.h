@@ -19,7 +19,9 @@ namespace orthant {
 class Prepared {
  public:
   Prepared() = default;
-  Prepared(const Tensor& weight, WeightForm form);
+  // category: what the memory is for.
+  Prepared(const Tensor& weight, WeightForm form,
+           MemoryCategory category = MemoryCategory::kParameters);
   ~Prepared();
   Prepared(Prepared&& other) noexcept;
   Prepared& operator=(Prepared&& other) noexcept;
@@ -29,6 +31,7 @@ class Prepared {
   const Backend* backend_ = nullptr;
   void* handle_ = nullptr;
   int64_t bytes_ = 0;
+  MemoryCategory category_ = MemoryCategory::kParameters;
   std::shared_ptr<Ledger> ledger_;
 };
 

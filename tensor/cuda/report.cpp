@@ -83,6 +83,7 @@ ORTHANT_OPERANDS(DispatchPlanArgs, ids, row_of, token_of)
 ORTHANT_OPERANDS(AdamwArgs, param, master, m, v, grad)
 ORTHANT_OPERANDS(SgdArgs, param, master, grad)
 ORTHANT_OPERANDS(SumSquaresArgs, x, sums)
+ORTHANT_OPERANDS(DequantizeArgs, codes, scales, nested, y)
 #undef ORTHANT_OPERANDS
 
 // In a short buffer operands give way to the reason.

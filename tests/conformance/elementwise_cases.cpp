@@ -178,6 +178,33 @@ void drop(Trial& run, double probability, uint64_t step, int64_t first_token, in
                    .probability = probability});
 }
 
+// A rectangle of a matrix of 5 blocks a row, wherever it was cut.
+void dequantize_nf4(Trial& run, int64_t rows, int64_t cols, int64_t row, int64_t column) {
+  const int64_t last = column + cols - 1, blocks = last / 64 - column / 64 + 1;
+  const int64_t groups = ((row + rows) * 5 + 255) / 256;
+  const auto byte = [](int64_t i) { return static_cast<double>((i * 37 + i / 7) % 256); };
+  CALL(run, dequantize,
+       DequantizeArgs{.codes = run.in(Kind::kU8, {rows, last / 2 - column / 2 + 1}, byte, 3),
+                      .scales = run.in(Kind::kU8, {rows, blocks}, byte, 1),
+                      .nested = run.in(Kind::kF32, {1 + groups}, uniform(2, 0.01, 0.1)),
+                      .y = run.out("y", Kind::kModel, {rows, cols}, Near::kModel, 2),
+                      .format = Quantization::kNf4,
+                      .first_row = row,
+                      .first_column = column,
+                      .row_blocks = 5});
+}
+
+void dequantize_int8(Trial& run, int64_t rows, int64_t cols) {
+  CALL(run, dequantize,
+       DequantizeArgs{
+           .codes = run.in(
+               Kind::kI8, {rows, cols},
+               [](int64_t i) { return static_cast<double>((i * 37 + i / 7) % 255 - 127); }, 3),
+           .scales = run.in(Kind::kF32, {rows}, uniform(2, 0.01, 0.1)),
+           .y = run.out("y", Kind::kModel, {rows, cols}, Near::kModel, 2),
+           .format = Quantization::kInt8});
+}
+
 Values ids_of(int64_t vocab) {
   return [vocab](int64_t i) {
     return i % 5 == 3 ? -1.0 : static_cast<double>(i * i % vocab);  // repeated, and padding
@@ -340,6 +367,13 @@ void add_elementwise_cases(std::vector<ConformanceCase>& cases) {
   add("dropout", "rows apart, from a column on", [](Trial& run) { drop(run, 0.1, 3, 1001, 3); });
   add("dropout", "late tokens",
       [](Trial& run) { drop(run, 0.9, uint64_t{1} << 33, (int64_t{1} << 34) + 2, 0); });
+
+  add("dequantize", "a whole matrix", [](Trial& run) { dequantize_nf4(run, 70, 300, 0, 0); });
+  add("dequantize", "cut between blocks", [](Trial& run) { dequantize_nf4(run, 9, 128, 101, 64); });
+  add("dequantize", "cut inside blocks and bytes",
+      [](Trial& run) { dequantize_nf4(run, 33, 191, 40, 77); });
+  add("dequantize", "one element", [](Trial& run) { dequantize_nf4(run, 1, 1, 7, 191); });
+  add("dequantize", "int8", [](Trial& run) { dequantize_int8(run, 9, 77); });
 }
 
 }  // namespace orthant::testing

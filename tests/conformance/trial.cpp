@@ -35,6 +35,10 @@ void store(char* to, DType dtype, double value) {
       return write(to, bf16(static_cast<float>(value)).bits);
     case DType::kI64:
       return write(to, static_cast<int64_t>(value));
+    case DType::kI8:
+      return write(to, static_cast<int8_t>(value));
+    case DType::kU8:
+      return write(to, static_cast<uint8_t>(value));
     default:
       return write(to, static_cast<int32_t>(value));
   }
@@ -50,6 +54,10 @@ double load(const char* from, DType dtype) {
       return static_cast<double>(static_cast<float>(read<bf16>(from)));
     case DType::kI64:
       return static_cast<double>(read<int64_t>(from));
+    case DType::kI8:
+      return read<int8_t>(from);
+    case DType::kU8:
+      return read<uint8_t>(from);
     default:
       return read<int32_t>(from);
   }
@@ -120,8 +128,14 @@ DType Trial::type_of(Kind kind, DType model) {
       return wide_of(model);
     case Kind::kF64:
       return DType::kF64;
+    case Kind::kF32:
+      return DType::kF32;
     case Kind::kI64:
       return DType::kI64;
+    case Kind::kI8:
+      return DType::kI8;
+    case Kind::kU8:
+      return DType::kU8;
     default:
       return DType::kI32;
   }

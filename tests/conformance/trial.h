@@ -19,7 +19,7 @@
 
 namespace orthant::testing {
 
-enum class Kind { kModel, kWide, kF64, kI32, kI64 };
+enum class Kind { kModel, kWide, kF64, kF32, kI32, kI64, kI8, kU8 };
 // How near an output must be to the oracle's, relative to the oracle's largest entry: what the
 // model's type allows, what the wide type allows, or equal.
 enum class Near { kModel, kWide, kExact };

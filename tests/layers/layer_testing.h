@@ -22,14 +22,17 @@ inline LayerBuilder builder_of(ParameterStore& store, const RankGroups& ranks = 
 // Normal numbers everywhere, also where layers start from ones.
 inline void fill_randomly(ParameterStore& store) {
   for (const auto& parameter : store.all()) {
-    copy(random_tensor(parameter->shape(), DType::kF64, parameter->name()), parameter->value());
+    const Tensor values = random_tensor(parameter->shape(), DType::kF64, parameter->name());
+    if (!parameter->is_quantized()) copy(values, parameter->value());
+    for (size_t i = 0; i < parameter->quantized().size(); ++i)
+      parameter->quantize(i, parameter->logical_part(values, parameter->table()[i]));
     parameter->value_changed();
   }
 }
 
 inline Values values_of(const ParameterStore& store, const std::string& storage) {
   for (const auto& parameter : store.all())
-    if (parameter->name() == storage) return parameter->value().to_doubles();
+    if (parameter->name() == storage) return parameter->elements().to_doubles();
   ADD_FAILURE() << "no parameter " << storage;
   return {};
 }

@@ -35,6 +35,15 @@ Variant adapted(Variant variant, double dropout, bool dora = false) {
   return variant;
 }
 
+// The same over a base in few bits, which are those of one rank wherever it is cut.
+Variant over_quantized(Variant variant, Quantization format) {
+  variant.name += "_" + quantization_names().of(format);
+  variant.config.quantization.format = format;
+  variant.config.quantization.exclude_modules = {{"v_proj"}, {"q_proj"}, {"k_proj"}};
+  if (format == Quantization::kNf4) variant.config.quantization.exclude_modules.clear();
+  return variant;
+}
+
 class Adapters : public ::testing::TestWithParam<size_t> {};
 INSTANTIATE_TEST_SUITE_P(Parts, Adapters, ::testing::Range<size_t>(0, kParts));
 
@@ -43,8 +52,12 @@ TEST_P(Adapters, Fp64EqualsOneRank) {
   Worst worst(1e-10);
   for (size_t i = GetParam(); i < cover.layouts.size(); i += kParts) {
     const GridLayout& layout = cover.layouts[i];
-    const Variant variant = adapted(layout.variant(), i / 2 % 2 == 0 ? 0.25 : 0.0,
-                                    /*dora=*/i % 3 == 0);
+    const Variant plain = adapted(layout.variant(), i / 2 % 2 == 0 ? 0.25 : 0.0,
+                                  /*dora=*/i % 3 == 0);
+    // Every second one over a base in few bits.
+    const bool nf4 = i % 4 == 1, int8 = i % 4 == 3;
+    const Variant variant =
+        nf4 || int8 ? over_quantized(plain, nf4 ? Quantization::kNf4 : Quantization::kInt8) : plain;
     SCOPED_TRACE(layout.text());
     LayoutOptions options = layout.options();
     options.gradients = true;
@@ -56,13 +69,19 @@ TEST_P(Adapters, Fp64EqualsOneRank) {
           << name << " has a gradient";
     worst.expect_values("gradients", got.gradients, want.gradients, layout.text());
     worst.expect_values("weights", got.weights, want.weights, layout.text());
+    if (!nf4 && !int8) continue;
+    for (const auto& [name, values] : want.values) {
+      if (got.gradients.contains(name)) continue;
+      EXPECT_EQ(got.values.at(name), values) << name << ", " << layout.text();
+    }
   }
 }
 
 // Pipeline and data-parallel splits change no bit of adapters either.
 TEST(AdaptersTest, SplitsHaveTheBitsOfOneRank) {
   for (const char* name : {"dense_tied_deep", "moe_v2"}) {
-    const Variant variant = adapted(find_variant(name), 0.25, /*dora=*/true);
+    const Variant variant =
+        over_quantized(adapted(find_variant(name), 0.25, /*dora=*/true), Quantization::kNf4);
     for (const char* precision : {"fp32", "bf16"}) {
       const LayoutOptions one{.precision = precision, .gradients = true};
       LayoutOptions split = one;

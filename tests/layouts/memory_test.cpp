@@ -214,6 +214,39 @@ TEST(MemoryPlan, IsWhatAStepHolds) {
   std::cout << "  activations off by " << 100 * worst << "% at most\n";
 }
 
+// A base in few bits is counted as it is held: what is made of it is one product's, and is gone.
+TEST(MemoryPlan, CountsAQuantisedBaseAsItIsHeld) {
+  Variant whole = memory_variant();
+  whole.config.lora.rank = 2;
+  Variant nf4 = whole;
+  nf4.config.quantization.format = Quantization::kNf4;
+  const std::vector<Layout> layouts = {
+      {"one rank", 1, {}},
+      {"tp 2", 2, {.tensor_parallel_size = 2}},
+      {"pp 2 zb_h1", 2, {.pipeline_parallel_size = 2, .pipeline_schedule = "zb_h1"}},
+      {"ep 2 etp 2", 4, {.expert_parallel_size = 2, .expert_tensor_parallel_size = 2}}};
+  for (Layout layout : layouts) {
+    layout.options.precision = "bf16";
+    const RunPlan plan = plan_of(nf4, layout.options, layout.ranks);
+    const std::vector<MemoryPeaks> want = measure(plan), got = predict_memory(plan);
+    const std::vector<MemoryPeaks> plain =
+        predict_memory(plan_of(whole, layout.options, layout.ranks));
+    for (size_t rank = 0; rank < want.size(); ++rank) {
+      const std::string where = concat(layout.text, ", rank ", rank);
+      for (const MemoryCategory category : kExactly)
+        EXPECT_EQ(got[rank].each[category], want[rank].each[category])
+            << where << ", " << name_of(category);
+      EXPECT_EQ(got[rank].each[MemoryCategory::kWorkspace],
+                want[rank].each[MemoryCategory::kWorkspace])
+          << where;
+      // In bf16 products keep a weight three times: as it is, and packed for both ways.
+      EXPECT_LT(static_cast<double>(got[rank].each[MemoryCategory::kParameters]),
+                0.6 * static_cast<double>(plain[rank].each[MemoryCategory::kParameters]))
+          << where;
+    }
+  }
+}
+
 // ---- One long sequence.
 
 TEST(LongContext, ContextParallelRanksHoldAShare) {

@@ -15,6 +15,7 @@
 #include "tensor/cuda/kernels/attention_body.h"
 #include "tensor/cuda/kernels/column_scale_body.h"
 #include "tensor/cuda/kernels/cross_entropy_body.h"
+#include "tensor/cuda/kernels/dequantize_body.h"
 #include "tensor/cuda/kernels/divergence_body.h"
 #include "tensor/cuda/kernels/drop_tokens_body.h"
 #include "tensor/cuda/kernels/element.h"
@@ -177,6 +178,7 @@ inline Backend serial_backend() {
   table.adamw = kernels::adamw<Exec>;
   table.sgd = kernels::sgd<Exec>;
   table.sum_squares = kernels::sum_squares<Exec>;
+  table.dequantize = kernels::dequantize<Exec>;
   return table;
 }
 

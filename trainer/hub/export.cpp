@@ -17,6 +17,7 @@
 #include "trainer/hub/hub_folder.h"
 #include "trainer/hub/hub_model.h"
 #include "trainer/hub/peft_export.h"
+#include "trainer/quantized_weights.h"
 #include "trainer/run/run_dir.h"
 #include "trainer/run/work_progress.h"
 #include "trainer/saved_model.h"
@@ -29,45 +30,46 @@ constexpr int64_t kBatchBytes = int64_t{1} << 30;  // of tensors that are read a
 
 // A tensor of the checkpoint, and what it is called outside.
 struct Item {
-  const ManifestTensor* tensor;
+  StoredWeight weight;
   std::string name;
   DType dtype;  // that it is written in
   RotaryRows rotary;
   std::string checksum = {};  // of what was written
 
-  int64_t bytes() const { return tensor->global_shape.numel() * size_of(dtype); }
+  int64_t bytes() const { return weight.shape.numel() * size_of(dtype); }
 };
 
-bool is_extra(const ManifestTensor& tensor) { return tensor.name.starts_with(kHubExtraPrefix); }
+bool is_extra(const StoredWeight& weight) { return weight.name.starts_with(kHubExtraPrefix); }
 
 // Masters are wider than what the model computes with; selection biases are not.
-DType written_dtype(const Manifest& manifest, const RunConfig& config,
-                    const ManifestTensor& tensor) {
-  const bool as_it_came = manifest.extra.contains(kImportedKey) || is_extra(tensor);
-  if (as_it_came || tensor.name.ends_with("e_score_correction_bias")) return tensor.dtype;
+DType written_dtype(const Manifest& manifest, const RunConfig& config, const StoredWeight& weight) {
+  const bool as_it_came =
+      manifest.extra.contains(kImportedKey) && weight.format == Quantization::kNone;
+  if (as_it_came || is_extra(weight) || weight.name.ends_with("e_score_correction_bias"))
+    return weight.dtype;
   return config.precision == DType::kF64 ? DType::kF32 : config.precision;
 }
 
 std::vector<Item> items_of(const Manifest& manifest, const RunConfig& config,
                            const ModelConfig& hub_model) {
+  std::map<std::string, StoredWeight> stored;
+  for (StoredWeight& weight : stored_weights(manifest)) stored[weight.name] = std::move(weight);
   std::vector<Item> items;
+  const auto add = [&](const StoredWeight& weight, const std::string& outside,
+                       const RotaryRows& rotary) {
+    items.push_back({weight, outside, written_dtype(manifest, config, weight), rotary});
+  };
   for (const auto& [name, shape] : logical_tensors(config)) {
-    const ManifestTensor* tensor = manifest.find(name);
-    ORTHANT_CHECK(tensor && tensor->global_shape == shape, kData, manifest.directory, ": tensor ",
-                  name, ": want ", shape.text(), ", got ",
-                  tensor ? tensor->global_shape.text() : "none");
+    const auto found = stored.find(name);
+    ORTHANT_CHECK(found != stored.end() && found->second.shape == shape, kData, manifest.directory,
+                  ": tensor ", name, ": want ", shape.text(), ", got ",
+                  found != stored.end() ? found->second.shape.text() : "none");
     const HubTensor outside = hub_tensor(hub_model, name, shape);
-    items.push_back({tensor, outside.sources.front().name, written_dtype(manifest, config, *tensor),
-                     outside.rotary});
+    add(found->second, outside.sources.front().name, outside.rotary);
   }
-  for (const HubCopy& copy : hub_copies(config.model)) {
-    const ManifestTensor* tensor = manifest.find(copy.ours);
-    items.push_back({tensor, copy.name, written_dtype(manifest, config, *tensor), {}});
-  }
-  for (const ManifestTensor& tensor : manifest.tensors)
-    if (is_extra(tensor))
-      items.push_back(
-          {&tensor, tensor.name.substr(std::string(kHubExtraPrefix).size()), tensor.dtype, {}});
+  for (const HubCopy& copy : hub_copies(config.model)) add(stored.at(copy.ours), copy.name, {});
+  for (const auto& [name, weight] : stored)
+    if (is_extra(weight)) add(weight, name.substr(std::string(kHubExtraPrefix).size()), {});
   return items;
 }
 
@@ -86,20 +88,11 @@ std::vector<std::pair<size_t, size_t>> cut(const std::vector<Item>& items, int64
 }
 
 // Items [begin, end) as they are in the checkpoint.
-std::vector<CheckpointTensor> load(const Manifest& manifest, const std::vector<Item>& items,
-                                   size_t begin, size_t end) {
-  std::vector<CheckpointTensor> tensors;
-  for (size_t i = begin; i < end; ++i) {
-    const ManifestTensor& t = *items[i].tensor;
-    const std::vector<int64_t> from(static_cast<size_t>(t.global_shape.rank()), 0);
-    tensors.push_back({.name = t.name,
-                       .global_shape = t.global_shape,
-                       .begin = from,
-                       .shape = t.global_shape,
-                       .data = Tensor::empty(t.global_shape, t.dtype)});
-  }
-  load_tensors(Group::self(), manifest, tensors, {.unused_prefixes = {""}, .verify_files = false});
-  return tensors;
+std::vector<Tensor> load(const Manifest& manifest, const std::vector<Item>& items, size_t begin,
+                         size_t end) {
+  std::vector<StoredWeight> weights;
+  for (size_t i = begin; i < end; ++i) weights.push_back(items[i].weight);
+  return read_weights(manifest, weights);
 }
 
 class FolderWriter {
@@ -136,17 +129,16 @@ class FolderWriter {
   void write_file(const std::string& name, size_t begin, size_t end) {
     std::vector<SafetensorsEntry> entries;
     for (size_t i = begin; i < end; ++i)
-      entries.push_back({.name = items_[i].name,
-                         .dtype = items_[i].dtype,
-                         .shape = items_[i].tensor->global_shape});
+      entries.push_back(
+          {.name = items_[i].name, .dtype = items_[i].dtype, .shape = items_[i].weight.shape});
     SafetensorsWriter file(folder_ + "/" + name, std::move(entries), {{"format", "pt"}});
     for (size_t i = begin; i < end;) {
       size_t last = i;
       for (int64_t bytes = 0; last < end && (last == i || bytes < kBatchBytes); ++last)
         bytes += items_[last].bytes();
-      const std::vector<CheckpointTensor> loaded = load(manifest_, items_, i, last);
+      const std::vector<Tensor> loaded = load(manifest_, items_, i, last);
       for (size_t k = i; k < last; ++k) {
-        append(items_[k], loaded[k - i].data, file);
+        append(items_[k], loaded[k - i], file);
         progress_.at(static_cast<int64_t>(k) + 1);
       }
       i = last;
@@ -241,7 +233,10 @@ ExportResult export_model(const ExportOptions& options) {
   ExportResult result{.tensors = std::ssize(writer.items()),
                       .files = writer.files(),
                       .family = outside.config.model.model_type};
-  for (const Item& item : writer.items()) result.bytes += item.bytes();
+  for (const Item& item : writer.items()) {
+    result.bytes += item.bytes();
+    result.dequantised += item.weight.format != Quantization::kNone;
+  }
   for (const char* name : {"/tokenizer.json", "/tokenizer.model"})
     result.has_tokenizer = result.has_tokenizer || path_exists(folder + name);
   made.commit();

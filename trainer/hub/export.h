@@ -17,11 +17,13 @@ struct ExportResult {
   int64_t tensors = 0, bytes = 0, files = 0;
   std::string family;
   bool has_tokenizer = false;  // a file of it; bytes have none
+  int64_t dequantised = 0;     // tensors that the run holds in few bits
 };
-// Weights are written in the run's precision; those of an imported model that was not trained since
-// as they came.  Says that it is done when it has opened the folder again as an import does, and
-// every tensor's bytes are those that were meant.  Memory: a gigabyte, or the largest tensor.
-// Error(kConfig): a model that no family of transformers computes.  Not collective: one process.
+// Weights are written in the run's precision, quantised ones too; those of an imported model that
+// was not trained since as they came.  Says that it is done when it has opened the folder again as
+// an import does, and every tensor's bytes are those that were meant.  Memory: a gigabyte, or the
+// largest tensor.  Error(kConfig): a model that no family of transformers computes.  Not
+// collective: one process.
 ExportResult export_model(const ExportOptions& options);
 
 }  // namespace orthant

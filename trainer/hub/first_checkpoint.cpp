@@ -11,6 +11,7 @@
 #include "checkpoint/directory.h"
 #include "checkpoint/file_io.h"
 #include "checkpoint/safetensors.h"
+#include "trainer/hub/published_model.h"
 #include "trainer/run/work_progress.h"
 
 namespace orthant {
@@ -70,6 +71,18 @@ void check_new_run(const RunPaths& paths) {
   ORTHANT_CHECK(!path_exists(paths.checkpoints()) && !path_exists(paths.config()), kCannotWrite,
                 paths.dir,
                 ": is a run already; give a directory that is not there yet, or remove it");
+}
+
+void keep_run_files(const RunPaths& from, const RunPaths& to) {
+  constexpr int64_t kMaxKeptBytes = int64_t{1} << 30;
+  make_folders(to.hub());
+  const auto keep = [](const std::string& source, const std::string& target) {
+    if (path_exists(source)) replace_file(target, read_text_file(source, kMaxKeptBytes));
+  };
+  for (const char* name : kHubFiles) {
+    keep(from.hub() + "/" + name, to.hub() + "/" + name);
+    if (std::string(name).starts_with("tokenizer.")) keep(from.file(name), to.file(name));
+  }
 }
 
 Manifest write_first_checkpoint(const std::string& command, const RunPaths& paths,

@@ -23,6 +23,8 @@ struct FirstTensor {
 
 // Error(kCannotWrite): paths is a run already.
 void check_new_run(const RunPaths& paths);
+// The files of a run beside its checkpoints: the tokenizer, and what was published with the model.
+void keep_run_files(const RunPaths& from, const RunPaths& to);
 // manifest: run_id, configuration, layout and extra; the rest is filled in.  In the order of the
 // tensors, as many to a file as it may hold.  Memory: the largest tensor.  command: in messages.
 Manifest write_first_checkpoint(const std::string& command, const RunPaths& paths,

@@ -17,24 +17,50 @@
 #include "trainer/finetune_config.h"
 #include "trainer/hub/first_checkpoint.h"
 #include "trainer/hub/hub_folder.h"
-#include "trainer/hub/published_model.h"
 #include "trainer/hub/stored_adapter.h"
+#include "trainer/quantized_weights.h"
 #include "trainer/saved_model.h"
 #include "trainer/training_state.h"
 
 namespace orthant {
 namespace {
 
-constexpr int64_t kMaxKeptBytes = int64_t{1} << 30;
 constexpr const char *kEmbedding = "model.embed_tokens.weight", *kHead = "lm_head.weight";
 
 // What is merged into what.
 struct Parts {
   Manifest manifest;  // of the model that was named
   RunConfig config;   // its configuration
-  Manifest base;
+  Manifest base;      // that is merged into
   StoredAdapter adapter;
+  std::optional<Manifest> original;  // that a quantised base was made of, where it is found
+  std::string original_place;        // where it was; empty: the base is not quantised
 };
+
+// Looks for the model that a quantised base was made of, and takes it for the base where that is
+// asked for.
+void find_original(const MergeOptions& options, Parts& parts) {
+  const auto from = parts.base.extra.find(kQuantizedFromKey);
+  ORTHANT_CHECK(options.into.empty() || from != parts.base.extra.end(), kConfig,
+                "merge: --into: ", parts.base.directory, ": is not quantised: there is no other ",
+                "base to merge into");
+  if (from == parts.base.extra.end()) return;
+  const size_t comma = from->second.rfind(", ");
+  parts.original_place = from->second.substr(0, comma);
+  const bool is_named = !options.into.empty() && options.into != kOriginal;
+  const std::string place =
+      is_named ? find_checkpoint("merge: --into", options.into) : parts.original_place;
+  if (path_exists(place + "/manifest.json")) {
+    Manifest found = read_manifest(place);
+    if (weights_fingerprint(found) == from->second.substr(comma + 2)) parts.original = found;
+  }
+  if (options.into.empty()) return;
+  ORTHANT_CHECK(parts.original.has_value(), kMissingInput, "merge: --into: ", place,
+                ": is not there, or has other weights than the model that ", parts.base.directory,
+                " was quantised from; name that with --into PATH, or leave it out and merge into ",
+                "the dequantised weights");
+  parts.base = *parts.original;
+}
 
 Parts open_parts(const MergeOptions& options) {
   Parts parts{.manifest = read_manifest(find_checkpoint("merge", options.model))};
@@ -45,6 +71,7 @@ Parts open_parts(const MergeOptions& options) {
                   ": has no adapters of its own; name some with --adapter");
     parts.adapter = adapter_of_run("merge", parts.manifest);
     parts.base = find_base(base_of_adapters(parts.manifest), parts.manifest.directory + "/../..");
+    find_original(options, parts);
     return parts;
   }
   ORTHANT_CHECK(!parts.config.lora.is_on(), kConfig, "merge: --adapter: ", options.model,
@@ -52,6 +79,7 @@ Parts open_parts(const MergeOptions& options) {
   parts.base = parts.manifest;
   parts.adapter = open_adapter("merge", options.adapter, parts.config);
   warn_of_other_base(parts.adapter, parts.base);
+  find_original(options, parts);
   return parts;
 }
 
@@ -98,9 +126,10 @@ class Merged {
   explicit Merged(const Parts& parts) : parts_(parts), rules_(parts.adapter.lora) {
     std::set<std::string> left;
     for (const auto& [name, shape] : adapter().tensors) left.insert(name);
-    for (const ManifestTensor& tensor : parts.base.tensors)
-      if (!tensor.name.starts_with(kOptimizerPrefix)) add(tensor.name, tensor, left);
-    if (is_untied()) add(kHead, *parts.base.find(kEmbedding), left);
+    for (const StoredWeight& weight : stored_weights(parts.base)) {
+      add(weight.name, weight, left);
+      if (weight.name == kEmbedding && is_untied()) add(kHead, weight, left);
+    }
     ORTHANT_CHECK(left.empty(), kData, adapter().path, ": tensor ", *left.begin(),
                   ": belongs to no weight of ", parts.base.directory, ", so it cannot be merged");
   }
@@ -122,8 +151,8 @@ class Merged {
  private:
   const StoredAdapter& adapter() const { return parts_.adapter; }
 
-  void add(const std::string& name, const ManifestTensor& base, std::set<std::string>& left) {
-    FirstTensor tensor{name, base.dtype, base.global_shape, {}};
+  void add(const std::string& name, const StoredWeight& base, std::set<std::string>& left) {
+    FirstTensor tensor{name, base.dtype, base.shape, {}};
     const std::string module = module_of(name);
     // A replaced weight keeps the base's dtype; both ends of an untied one are replaced.
     const std::string weight = adapter().tensors.contains(name) ? name : base.name;
@@ -143,8 +172,8 @@ class Merged {
     if (is_merged) ++merged_;
     const std::string magnitude = module + ".lora_magnitude_vector";
     const bool has_magnitude = is_merged && left.erase(magnitude) == 1;
-    tensor.read = [=, this, &base] {
-      Tensor w = is_replaced ? adapter().read(weight) : loaded(base);
+    tensor.read = [=, this] {
+      Tensor w = is_replaced ? adapter().read(weight) : read_weight(parts_.base, base);
       if (is_merged) {
         w = w.to(DType::kF64).clone();
         const Tensor right = adapter().read(a).to(DType::kF64);
@@ -158,35 +187,11 @@ class Merged {
     tensors_.push_back(std::move(tensor));
   }
 
-  Tensor loaded(const ManifestTensor& t) const {
-    const std::vector<int64_t> from(static_cast<size_t>(t.global_shape.rank()), 0);
-    const CheckpointTensor wanted[] = {{.name = t.name,
-                                        .global_shape = t.global_shape,
-                                        .begin = from,
-                                        .shape = t.global_shape,
-                                        .data = Tensor::empty(t.global_shape, t.dtype)}};
-    load_tensors(Group::self(), parts_.base, wanted,
-                 {.unused_prefixes = {""}, .verify_files = false});
-    return wanted[0].data;
-  }
-
   const Parts& parts_;
   LoraRules rules_;
   std::vector<FirstTensor> tensors_;
   int64_t merged_ = 0, replaced_ = 0;
 };
-
-// The files of a run beside its checkpoints: the tokenizer, and what was published with the model.
-void keep_files(const RunPaths& from, const RunPaths& to) {
-  make_folders(to.hub());
-  const auto keep = [](const std::string& source, const std::string& target) {
-    if (path_exists(source)) replace_file(target, read_text_file(source, kMaxKeptBytes));
-  };
-  for (const char* name : kHubFiles) {
-    keep(from.hub() + "/" + name, to.hub() + "/" + name);
-    if (std::string(name).starts_with("tokenizer.")) keep(from.file(name), to.file(name));
-  }
-}
 
 Manifest head_of(const Parts& parts, const std::string& configuration) {
   Manifest head{.run_id = parts.manifest.run_id + "-merged",
@@ -217,10 +222,22 @@ MicroBatch drawn_rows(int64_t vocab) {
 }
 
 std::vector<double> logits_of(const std::string& model, const std::string& adapter) {
-  const SavedModel saved = load_saved_model("merge", model, "", adapter);
+  SavedModelOptions options{.may_be_another_base = true};
+  if (!adapter.empty()) options.adapters = {{.name = "", .path = adapter}};
+  const SavedModel saved = load_saved_model("merge", model, options, Group::self());
   Pass pass(drawn_rows(saved.config.model.vocab_size), {}, saved.role->device());
   const NoGradScope no_grad;
   return saved.model->head().logits(saved.model->forward(Var(), pass).value()).to_doubles();
+}
+
+}  // namespace
+
+namespace {
+
+double largest_difference(const std::vector<double>& a, const std::vector<double>& b) {
+  double largest = 0;
+  for (size_t i = 0; i < a.size(); ++i) largest = std::max(largest, std::abs(a[i] - b[i]));
+  return largest;
 }
 
 }  // namespace
@@ -232,19 +249,22 @@ MergeResult merge_model(const MergeOptions& options) {
                      .base_fingerprint = weights_fingerprint(parts.base),
                      .merged = merged.merged(),
                      .replaced = merged.replaced(),
-                     .was_untied = merged.is_untied()};
+                     .was_untied = merged.is_untied(),
+                     .dequantised = quantization_record(parts.base).format != Quantization::kNone,
+                     .original = parts.original_place};
   ORTHANT_CHECK(options.may_untie || !result.was_untied, kConfig, parts.adapter.path,
                 ": has adapters of head or embedding, which are one weight of the model and would "
                 "be two: orthant merge, and name what it makes with model.from");
   RunConfig config = parts.config;
   config.lora = {};
+  config.quantization = {};
   config.model.from = "";
   config.model.adapters.clear();
   if (result.was_untied) config.model.tie_word_embeddings = false;
   check_new_run({options.run_dir});
   NewFolder folder(options.run_dir);
   const RunPaths paths{folder.temporary()};
-  keep_files({parts.manifest.directory + "/../.."}, paths);
+  keep_run_files({parts.manifest.directory + "/../.."}, paths);
   result.tensors =
       std::ssize(write_first_checkpoint("merge", paths, head_of(parts, to_yaml(config)),
                                         merged.take_tensors(), options.shard_bytes)
@@ -252,11 +272,12 @@ MergeResult merge_model(const MergeOptions& options) {
   replace_file(paths.config(), to_yaml(config));
   // One model after the other is in memory.
   const std::vector<double> apart = logits_of(options.model, options.adapter);
-  const std::vector<double> whole = logits_of(paths.dir, "");
-  for (size_t i = 0; i < apart.size(); ++i) {
-    result.difference = std::max(result.difference, std::abs(apart[i] - whole[i]));
-    result.largest = std::max(result.largest, std::abs(apart[i]));
-  }
+  result.difference = largest_difference(apart, logits_of(paths.dir, ""));
+  for (const double logit : apart) result.largest = std::max(result.largest, std::abs(logit));
+  if (result.dequantised && parts.original)
+    result.original_difference = largest_difference(
+        apart, logits_of(parts.original->directory,
+                         options.adapter.empty() ? parts.manifest.directory : options.adapter));
   folder.commit();
   return result;
 }

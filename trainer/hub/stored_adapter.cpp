@@ -15,6 +15,7 @@
 #include "trainer/finetune_config.h"
 #include "trainer/hub/hub_folder.h"
 #include "trainer/hub/peft_adapter.h"
+#include "trainer/quantized_weights.h"
 #include "trainer/saved_model.h"
 #include "trainer/training_state.h"
 #include "trainer/weight_source.h"
@@ -54,14 +55,7 @@ StoredAdapter adapter_of_run(const std::string& command, const Manifest& manifes
       adapter.tensors[tensor.name] = tensor.global_shape;
   adapter.read = [manifest](const std::string& name) {
     const ManifestTensor& t = *manifest.find(name);
-    const std::vector<int64_t> from(static_cast<size_t>(t.global_shape.rank()), 0);
-    const CheckpointTensor wanted[] = {{.name = name,
-                                        .global_shape = t.global_shape,
-                                        .begin = from,
-                                        .shape = t.global_shape,
-                                        .data = Tensor::empty(t.global_shape, t.dtype)}};
-    load_tensors(Group::self(), manifest, wanted, {.unused_prefixes = {""}, .verify_files = false});
-    return wanted[0].data;
+    return read_weight(manifest, {name, t.dtype, t.global_shape});
   };
   return adapter;
 }
@@ -132,21 +126,24 @@ void check_fits_base(const StoredAdapter& adapter, const Manifest& base) {
                              {"lora_embedding_A", true, true},
                              {"lora_embedding_B", true, false},
                              {"lora_magnitude_vector", true, true}};
+  std::map<std::string, Shape> weights;
+  for (const StoredWeight& weight : stored_weights(base)) weights[weight.name] = weight.shape;
   for (const auto& [name, shape] : adapter.tensors) {
     const std::string module = module_of(name);
-    const ManifestTensor* weight = base.find(module + ".weight");
-    if (!weight && module == "lm_head") weight = base.find("model.embed_tokens.weight");  // tied
-    ORTHANT_CHECK(weight, kData, adapter.path, ": ", name, ": the model has no ", module, " (",
-                  base.directory, ")");
+    auto weight = weights.find(module + ".weight");
+    if (weight == weights.end() && module == "lm_head")
+      weight = weights.find("model.embed_tokens.weight");  // tied
+    ORTHANT_CHECK(weight != weights.end(), kData, adapter.path, ": ", name, ": the model has no ",
+                  module, " (", base.directory, ")");
     const auto refuse = [&, &name = name, &shape = shape] {
-      throw_error(ErrorKind::kData, concat(adapter.path, ": ", name, " ", shape.text(),
-                                           ": does not fit the model's ", weight->name, " ",
-                                           weight->global_shape.text(), " (", base.directory, ")"));
+      throw_error(ErrorKind::kData,
+                  concat(adapter.path, ": ", name, " ", shape.text(), ": does not fit the model's ",
+                         weight->first, " ", weight->second.text(), " (", base.directory, ")"));
     };
-    if (!is_adapter_tensor(name) && shape != weight->global_shape) refuse();
+    if (!is_adapter_tensor(name) && shape != weight->second) refuse();
     for (const Side& side : kSides)
       if (name.ends_with(side.kind) &&
-          shape[side.first ? 0 : -1] != weight->global_shape[side.of_out ? 0 : -1])
+          shape[side.first ? 0 : -1] != weight->second[side.of_out ? 0 : -1])
         refuse();
   }
 }

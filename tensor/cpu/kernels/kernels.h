@@ -28,6 +28,7 @@ void fill_attention_grad(Backend& table);
 void fill_column_scale(Backend& table);
 void fill_copy_heads(Backend& table);
 void fill_cross_entropy(Backend& table);
+void fill_dequantize(Backend& table);
 void fill_divergence(Backend& table);
 void fill_dropout(Backend& table);
 void fill_elementwise(Backend& table);

@@ -55,6 +55,7 @@ void fill_kernels(Backend& table) {
   fill_attention_grad(table);
   fill_copy_heads(table);
   fill_cross_entropy(table);
+  fill_dequantize(table);
   fill_divergence(table);
   fill_dropout(table);
   fill_elementwise(table);

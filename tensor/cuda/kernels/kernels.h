@@ -14,6 +14,7 @@ namespace kernels {
 void fill_activation(Backend& table);
 void fill_attention(Backend& table);
 void fill_cross_entropy(Backend& table);
+void fill_dequantize(Backend& table);
 void fill_elementwise(Backend& table);
 void fill_embedding(Backend& table);
 void fill_norm(Backend& table);

@@ -8,6 +8,7 @@ void fill_kernels(Backend& table) {
   kernels::fill_activation(table);
   kernels::fill_attention(table);
   kernels::fill_cross_entropy(table);
+  kernels::fill_dequantize(table);
   kernels::fill_elementwise(table);
   kernels::fill_embedding(table);
   kernels::fill_norm(table);
