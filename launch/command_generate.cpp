@@ -24,8 +24,8 @@ namespace orthant {
 namespace {
 
 struct Generate {
-  std::string model, prompt, prompt_file, prompts, output, precision, adapter;
-  std::vector<std::string> overrides;
+  std::string model, prompt, prompt_file, prompts, output, precision, use;
+  std::vector<std::string> overrides, adapters;
   SamplingConfig sampling;
   std::vector<std::string> stop;
   int64_t seed = 1234, samples = 1;
@@ -78,6 +78,7 @@ void write_samples(const Generate& command, const SavedModel& saved, const std::
     wanted.push_back({.prompt = prompt,
                       .special = command.special,
                       .begin = saved.begin,
+                      .adapter = adapter_number(saved, command.use, "generate: --use"),
                       .end_ids = saved.end_ids,
                       .sampling = command.sampling,
                       .stop = command.stop,
@@ -93,16 +94,18 @@ void write_samples(const Generate& command, const SavedModel& saved, const std::
 
 void write_file(const Generate& command, const SavedModel& saved, int64_t num_prompts) {
   const Group& world = saved.role->groups().world;
-  PromptFileOptions options{.prompts = command.prompts,
-                            .output = command.output,
-                            .each = {.special = command.special,
-                                     .sampling = command.sampling,
-                                     .stop = command.stop,
-                                     .seed = command.seed},
-                            .samples = command.samples,
-                            .log_probs = command.log_probs,
-                            .bad_lines = bad_lines_names().at(command.bad_lines),
-                            .decoder = command.decoder()};
+  PromptFileOptions options{
+      .prompts = command.prompts,
+      .output = command.output,
+      .each = {.special = command.special,
+               .adapter = adapter_number(saved, command.use, "generate: --use"),
+               .sampling = command.sampling,
+               .stop = command.stop,
+               .seed = command.seed},
+      .samples = command.samples,
+      .log_probs = command.log_probs,
+      .bad_lines = bad_lines_names().at(command.bad_lines),
+      .decoder = command.decoder()};
   options.stop = &stop_requested;
   std::optional<WorkProgress> progress;
   if (world.rank() == 0)
@@ -139,7 +142,8 @@ int run(const Generate& command) {
   const std::string prompt =
       is_file ? "" : first_rank_does(world, [&] { return prompt_of(command); });
   const SavedModel saved = load_saved_model(
-      "generate", command.model, {command.precision, command.overrides, command.adapter}, world);
+      "generate", command.model,
+      {command.precision, command.overrides, adapter_places("generate", command.adapters)}, world);
   if (is_file) {
     write_file(command, saved, num_prompts);
   } else {
@@ -200,7 +204,13 @@ Command generate_command() {
             "how new tokens see the cache of latent attention: keys and values made of it again, "
             "with the bits of training, or the latents themselves, with less work; compared: both, "
             "and how far they are apart");
-        o.text("--adapter", c->adapter, any_path(), kAdapterHelp);
+        o.texts("--adapter", c->adapters, Options::Each::kOnce,
+                concat(kAdapterHelp,
+                       ".  Several by name: --adapter french=DIR --adapter poet=DIR; a line of "
+                       "--prompts says {\"adapter\": \"poet\"}, and they answer in one batch"));
+        o.text("--use", c->use, any_text(),
+               "the adapter that answers where a line names none; nothing = the model alone");
+        o.needs("--use", "--adapter");
         o.text("--precision", c->precision, one_of({"fp64", "fp32", "bf16"}),
                "of the weights; that of the run by default");
         return [c] { return run(*c); };

@@ -9,7 +9,7 @@ Embedding::Embedding(const LayerBuilder& build, const std::string& name, int64_t
       own_(tensor_.part(vocab)),
       weight_(&add_matrix(build, name, width, {{name, vocab, own_}},
                           {.dtype = build.dtype, .tied = tied})) {
-  if (tied != Tied::kMirror) adapter_ = EmbeddingAdapter::make(build, weight_->parameter(), own_);
+  if (tied != Tied::kMirror) adapters_ = EmbeddingAdapter::make(build, weight_->parameter(), own_);
 }
 
 Embedding::Embedding(const LayerBuilder& build, const std::string& name, int64_t vocab,
@@ -17,8 +17,9 @@ Embedding::Embedding(const LayerBuilder& build, const std::string& name, int64_t
     : tensor_(build.tensor()), own_(tensor_.part(vocab)), weight_(&build.store.tie(name, weight)) {}
 
 Var Embedding::rows_of(const Tensor& ids) const {
-  const Var rows = embedding(ids, *weight_);
-  return adapter_ ? add(rows, adapter_->forward(ids)) : rows;
+  Var rows = embedding(ids, *weight_);
+  for (const EmbeddingAdapter& adapter : adapters_) rows = add(rows, adapter.forward(ids));
+  return rows;
 }
 
 Var Embedding::forward(const Tensor& ids) const {

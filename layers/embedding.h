@@ -23,7 +23,7 @@ class Embedding {
   TensorParallel tensor_;
   DimPart own_;  // ids
   ParameterUse* weight_;
-  std::shared_ptr<const EmbeddingAdapter> adapter_ = nullptr;  // may be null
+  std::vector<EmbeddingAdapter> adapters_ = {};
 };
 
 }  // namespace orthant

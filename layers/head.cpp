@@ -19,12 +19,12 @@ Head::Head(const LayerBuilder& build, const std::string& name, int64_t vocab, in
       vocab_(vocab),
       weight_(&add_matrix(build, kStorage, width, {{name, vocab, tensor_.part(vocab)}},
                           {.dtype = build.dtype, .tied = tied})),
-      adapter_(LogitsAdapter::make(build, vocab, width, tensor_.part(vocab))) {}
+      adapters_(LogitsAdapter::make(build, vocab, width, tensor_.part(vocab))) {}
 
 Head::Head(const LayerBuilder& build, const std::string& name, int64_t vocab, Parameter& weight)
     : tensor_(build.tensor()), vocab_(vocab), weight_(&build.store.tie(name, weight)) {
   if (name == "lm_head")
-    adapter_ = LogitsAdapter::make(build, vocab, weight.shape()[1], tensor_.part(vocab));
+    adapters_ = LogitsAdapter::make(build, vocab, weight.shape()[1], tensor_.part(vocab));
 }
 
 VocabPart Head::part() const {
@@ -44,10 +44,16 @@ VocabPart Head::part() const {
 HeadLoss Head::loss(const Var& x, const Tensor& labels, const Tensor& row_weights,
                     const SoftTargets* soft) const {
   const Var all = tensor_.enter(x, labels.numel());
-  return head_loss(all, *weight_, labels, part(), row_weights, adapter(all), soft);
+  // Of several adapters none trains.
+  const HeadAdapter adapter = adapters_.empty() ? HeadAdapter{} : adapters_.front().of(all);
+  return head_loss(all, *weight_, labels, part(), row_weights, adapter, soft);
 }
 
-HeadAdapter Head::adapter(const Var& x) const { return adapter_ ? adapter_->of(x) : HeadAdapter{}; }
+std::vector<HeadAdapter> Head::adapters(const Var& x) const {
+  std::vector<HeadAdapter> all;
+  for (const LogitsAdapter& adapter : adapters_) all.push_back(adapter.of(x));
+  return all;
+}
 
 Tensor Head::all_columns(const Tensor& own) const {
   const NoGradScope no_grad;
@@ -56,7 +62,7 @@ Tensor Head::all_columns(const Tensor& own) const {
 
 Tensor Head::logits(const Tensor& x) const {
   const NoGradScope no_grad;
-  return all_columns(head_logits(x, *weight_, adapter(Var(x))));
+  return all_columns(head_logits(x, *weight_, adapters(Var(x))));
 }
 
 Tensor Head::all_rows(const Tensor& x, int64_t rows) const {
@@ -78,7 +84,7 @@ LikeliestTokens Head::likeliest(const Tensor& x, const Tensor& labels, int64_t c
     const std::span<const int32_t> of_chunk = host_labels.slice(begin, end).span<int32_t>();
     if (std::ranges::all_of(of_chunk, [](int32_t label) { return label < 0; })) continue;
     const Tensor chunk = x.slice(begin, end);
-    find_likeliest(head_logits(chunk, *weight_, adapter(Var(chunk))), part.first, temperature,
+    find_likeliest(head_logits(chunk, *weight_, adapters(Var(chunk))), part.first, temperature,
                    of_chunk, part.gather, begin, found);
   }
   return found;

@@ -32,12 +32,12 @@ class Head {
  private:
   VocabPart part() const;
   Tensor all_columns(const Tensor& own) const;
-  HeadAdapter adapter(const Var& x) const;
+  std::vector<HeadAdapter> adapters(const Var& x) const;
 
   TensorParallel tensor_;
   int64_t vocab_;
   ParameterUse* weight_;
-  std::shared_ptr<const LogitsAdapter> adapter_;  // may be null
+  std::vector<LogitsAdapter> adapters_;
 };
 
 }  // namespace orthant

@@ -16,8 +16,15 @@ class Linear {
     const Var y = adapter_ ? adapter_->forward(x, *weight_) : linear(x, *weight_);
     return bias_ ? add_bias(y, *bias_) : y;
   }
+  // Where a model has adapters by name, of rows that all have one of them, -1 for none; they need
+  // not be those of the pass.
+  Var forward_with(const Var& x, int64_t adapter) const {
+    const Var y = adapter_ ? adapter_->forward_with(x, *weight_, adapter) : linear(x, *weight_);
+    return bias_ ? add_bias(y, *bias_) : y;
+  }
   ParameterUse& weight() const { return *weight_; }
-  bool is_plain() const { return !adapter_; }  // the weight is all there is
+  // The weight is all there is for such rows.
+  bool is_plain(int64_t adapter = -1) const { return !adapter_ || !adapter_->is_of(adapter); }
 
  private:
   ParameterUse* weight_;

@@ -199,6 +199,19 @@ std::vector<std::string> LoraRules::unmatched(const std::vector<std::string>& mo
   return lines;
 }
 
+NamedAdapters only_adapter(std::shared_ptr<const LoraRules> rules) {
+  if (!rules) return {};
+  return {{.name = "", .rules = std::move(rules)}};
+}
+
+std::string adapter_tensor(const std::string& module, const std::string& kind,
+                           const std::string& name) {
+  std::string text = module + "." + kind;
+  if (!name.empty())
+    text.insert(std::min(text.find('.', module.size() + 1), text.size()), "." + name);
+  return text;
+}
+
 std::string module_of(const std::string& tensor) {
   if (const size_t at = tensor.find(".lora_"); at != std::string::npos) return tensor.substr(0, at);
   const std::string suffix = ".weight";

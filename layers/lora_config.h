@@ -2,6 +2,7 @@
 // The `lora:` block of a run: which products get adapters of low rank, and of what kind.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -78,6 +79,21 @@ class LoraRules {
   LoraConfig config_;
   std::vector<Matcher> targets_, excluded_, saved_, exceptions_;
 };
+
+// Adapters that stand beside one model, by name.  The one of a model that has no other needs no
+// name, and only that one trains.
+struct NamedAdapter {
+  std::string name;
+  std::shared_ptr<const LoraRules> rules;
+};
+using NamedAdapters = std::vector<NamedAdapter>;
+// rules: may be null, then there is none.
+NamedAdapters only_adapter(std::shared_ptr<const LoraRules> rules);
+// The logical tensor `kind` ("lora_A.weight", "lora_embedding_B") of a module's adapter; with a
+// name it is called as in PEFT's models: "MODULE.lora_A.NAME.weight",
+// "MODULE.lora_embedding_B.NAME".
+std::string adapter_tensor(const std::string& module, const std::string& kind,
+                           const std::string& name);
 
 // "model.layers.3.self_attn.q_proj", of the weight with ".weight" and of an adapter beside it.
 std::string module_of(const std::string& tensor);

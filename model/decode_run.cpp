@@ -11,16 +11,18 @@ namespace orthant {
 DecodeRun::DecodeRun(const Decoder& decoder, const std::vector<DecodeRequest>& requests,
                      const DecodeCallbacks& callbacks)
     : d_(decoder), callbacks_(callbacks), longest_(config().max_position_embeddings) {
-  std::map<std::vector<int32_t>, size_t> kinds;
+  std::map<std::pair<std::vector<int32_t>, int64_t>, size_t> kinds;
   for (const DecodeRequest& request : requests) {
     ORTHANT_CHECK(!request.prompt.empty(), kInternal, "decode: a prompt has no token");
-    const size_t kind = kinds.try_emplace(request.prompt, kinds.size()).first->second;
+    const size_t kind =
+        kinds.try_emplace({request.prompt, request.adapter}, kinds.size()).first->second;
     prompts_.resize(kinds.size());
     sequences_.push_back({.tokens = request.prompt,
                           .prompt = request.prompt.size(),
                           .given = request.prompt.size(),
                           .left = request.max_new_tokens,
-                          .kind = kind});
+                          .kind = kind,
+                          .adapter = request.adapter});
     if (request.max_new_tokens <= 0) continue;
     waiting_.push_back(sequences_.size() - 1);
     ++prompts_[kind].waiting;
@@ -162,6 +164,7 @@ void DecodeRun::feed(Travellers& group) {
     if (!group.sequences[place]) continue;
     Sequence& s = sequences_[*group.sequences[place]];
     start_again_where_full(s, place, group);
+    next.adapter = s.adapter;
     next.of_prompt = s.fed < s.given;
     const int64_t unfed = std::ssize(s.tokens) - static_cast<int64_t>(s.fed);
     const int64_t count = unfed > 1 ? std::min(unfed, room) : unfed;

@@ -22,10 +22,11 @@ class DecodeRun {
     size_t prompt = 0, fed = 0;   // tokens of the prompt; tokens that went through the model
     size_t given = 0;             // tokens that were there when it began, or began again
     int64_t left = 0;             // new tokens to come at most
-    size_t kind = 0;              // requests with the same prompt have the same
+    size_t kind = 0;              // requests with the same prompt and adapter have the same
+    int64_t adapter = -1;
     bool is_prompt_in() const { return fed >= prompt; }
   };
-  // Of the requests with one prompt: how many wait, and what the model made of it, by chunk.
+  // Of the requests of a kind: how many wait, and what the model made of it, by chunk.
   struct Prompt {
     int64_t waiting = 0;
     bool is_being_read = false;

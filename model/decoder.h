@@ -3,7 +3,8 @@
 //
 // So many sequences at once have places; when one is done, the next request takes its place.  A
 // prompt goes through the model once: requests with the same one begin with what is cached of it,
-// and feed its last token alone.  Long prompts go in pieces, beside the others' new tokens.
+// and feed its last token alone.  Long prompts go in pieces, beside the others' new tokens.  Each
+// request may have another of the model's adapters.
 //
 // With P pipeline ranks the places are cut into P groups that travel round robin: while one is in
 // the last stage, the next is in the stage before.  A round is a pass of every group through all
@@ -36,6 +37,7 @@ namespace orthant {
 struct DecodeRequest {
   std::vector<int32_t> prompt;  // a token at least
   int64_t max_new_tokens = 0;
+  int64_t adapter = -1;  // NewTokens::adapter
 };
 
 struct DecodeCallbacks {

@@ -28,7 +28,8 @@ DecodeStep::DecodeStep(const NextTokens& next, const KvCache& cache, int64_t lon
   std::vector<int32_t> all, places;
   for (size_t b = 0; b < next.size(); ++b) {
     if (next[b].size() == 0) continue;
-    const Part part{b, std::ssize(all), next[b].size(), cache.length(b), next[b].of_prompt};
+    const Part part{
+        b, std::ssize(all), next[b].size(), cache.length(b), next[b].of_prompt, next[b].adapter};
     ORTHANT_CHECK(part.end() <= longest, kInternal, "decode: sequence ", b, " would have ",
                   part.end(), " tokens, the model takes ", longest);
     parts.push_back(part);

@@ -25,6 +25,7 @@ struct NewTokens {
   std::vector<int32_t> ids;
   bool of_prompt = false;  // a latent cache is attended to in its naive form
   bool wants_logits = true;
+  int64_t adapter = -1;  // number among those that the model has by name; -1: none
 
   NewTokens() = default;
   NewTokens(std::vector<int32_t> ids) : ids(std::move(ids)) {}  // NOLINT: a list of tokens
@@ -49,6 +50,7 @@ struct DecodeStep {
     size_t place = 0;
     int64_t row = 0, count = 0, start = 0;
     bool of_prompt = false;
+    int64_t adapter = -1;
     int64_t end() const { return start + count; }
   };
   std::vector<Part> parts;

@@ -105,12 +105,13 @@ CacheRow LatentAttention::cache_row() const {
 }
 
 void LatentAttention::attend_naive(const Tensor& query, const LayerCache::Gathered& cached,
-                                   const Tensor& o) const {
+                                   int64_t adapter, const Tensor& o) const {
   const int64_t keys = cached.rows.dim(0), key_end = heads_.heads * heads_.qk_dim();
   const Var rows{cached.rows};
   const Var latent = columns(rows, 0, latent_rank_);
   const Var shared = columns(rows, latent_rank_, cached.rows.dim(1));
-  const Tensor kv = latent_keys_values(key_value_.forward(latent).value(), shared.value(), heads_);
+  const Tensor kv =
+      latent_keys_values(key_value_.forward_with(latent, adapter).value(), shared.value(), heads_);
   AttentionArgs args = shape_.args();
   args.q = ops::view_of(query);
   args.k = ops::columns_of(kv, 0, key_end);
@@ -161,7 +162,7 @@ void LatentAttention::attend_absorbed(const Tensor& query, const LayerCache& cac
 bool LatentAttention::absorbs(const DecodeStep& step, const DecodeStep::Part& part) const {
   // What an adapter adds to the product is not in the weight that is absorbed.
   return step.latent != LatentForm::kNaive && part.start > 0 && !part.of_prompt &&
-         key_value_.is_plain();
+         key_value_.is_plain(part.adapter);
 }
 
 Var LatentAttention::decode(const Var& x, const DecodeStep& step, LayerCache& cache) const {
@@ -178,7 +179,7 @@ Var LatentAttention::decode(const Var& x, const DecodeStep& step, LayerCache& ca
       ++end;
     const auto own = parts.subspan(i, end - i);
     if (!absorbs(step, parts[i])) {
-      attend_naive(rows_of(query, own), cache.gather(parts[i]), rows_of(o, own));
+      attend_naive(rows_of(query, own), cache.gather(parts[i]), parts[i].adapter, rows_of(o, own));
     } else if (step.latent == LatentForm::kAbsorbed) {
       attend_absorbed(rows_of(query, own), cache, own, rows_of(o, own));
     } else {
@@ -193,7 +194,8 @@ void LatentAttention::compare_forms(const Tensor& query, std::span<const DecodeS
   const Tensor to = rows_of(o, parts), absorbed = Tensor::like(to);
   attend_absorbed(rows_of(query, parts), cache, parts, absorbed);
   for (const DecodeStep::Part& part : parts)
-    attend_naive(rows_of(query, {&part, 1}), cache.gather(part), rows_of(o, {&part, 1}));
+    attend_naive(rows_of(query, {&part, 1}), cache.gather(part), part.adapter,
+                 rows_of(o, {&part, 1}));
   const std::vector<double> want = to.to_doubles(), got = absorbed.to_doubles();
   double largest = 0, difference = 0;
   for (size_t i = 0; i < want.size(); ++i) {

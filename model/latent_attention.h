@@ -37,7 +37,8 @@ class LatentAttention : public Attention {
   Projected project(const Var& x, const Tensor& positions) const;
   bool absorbs(const DecodeStep& step, const DecodeStep::Part& part) const;
   // New tokens over cached ones, o [count, H * v_dim] of this rank: of one sequence, or of several.
-  void attend_naive(const Tensor& query, const LayerCache::Gathered& cached, const Tensor& o) const;
+  void attend_naive(const Tensor& query, const LayerCache::Gathered& cached, int64_t adapter,
+                    const Tensor& o) const;
   // Both forms; o gets the naive one.
   void compare_forms(const Tensor& query, std::span<const DecodeStep::Part> parts, const Tensor& o,
                      LayerCache& cache) const;

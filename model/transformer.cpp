@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model/transformer.h"
 
+#include <algorithm>
+#include <span>
+
 #include "base/context.h"
 #include "base/error.h"
 
@@ -23,8 +26,9 @@ Transformer::Transformer(const TransformerOptions& options, ParameterStore& stor
              options.device,
              options.config.initializer_range,
              options.ranks,
-             options.adapters ? std::make_shared<AdapterSet>(options.adapters, options.seed)
-                              : nullptr} {
+             options.adapters.empty()
+                 ? nullptr
+                 : std::make_shared<AdapterSet>(options.adapters, options.seed)} {
   const ModelConfig& c = options_.config;
   const auto [begin, end] = options_.layers = settled(options.layers, c);
   const RotaryTable rotary = make_rotary_table(
@@ -59,8 +63,10 @@ void Transformer::add_head() {
 
 void Transformer::add_mtp(const RotaryTable& rotary) {
   const ModelConfig& c = options_.config;
-  const LoraRules* rules = options_.adapters.get();
-  ORTHANT_CHECK(!rules || !(rules->of("lm_head") || rules->of("model.embed_tokens")), kConfig,
+  const auto adapts = [&](const NamedAdapter& adapter) {
+    return adapter.rules->of("lm_head") || adapter.rules->of("model.embed_tokens");
+  };
+  ORTHANT_CHECK(std::none_of(options_.adapters.begin(), options_.adapters.end(), adapts), kConfig,
                 "lora.target_modules: lm_head and embed_tokens cannot have adapters where "
                 "a layer for multi-token prediction uses them too; take them out, or set "
                 "model.num_nextn_predict_layers to 0");
@@ -129,10 +135,33 @@ Tensor Transformer::decode(const NextTokens& next, KvCache& cache,
   const NoGradScope no_grad;
   DecodeStep step(next, cache, options_.config.max_position_embeddings, options_.ranks,
                   options_.device);
+  const ChosenAdapters chosen = choose_adapters(next, step);
+  const AdapterScope scope(build_.adapters.get(), chosen);
   Var x = is_first() ? embedding_->forward(step.ids) : Var(from_before);
   for (size_t i = 0; i < blocks_.size(); ++i) x = blocks_[i].decode(x, step, cache.layer(i));
   cache.end_step(step);
   return is_last() && step.num_tokens() > 0 ? logits_of_last(x, next) : x.value();
+}
+
+ChosenAdapters Transformer::choose_adapters(const NextTokens& next, const DecodeStep& step) const {
+  if (!build_.adapters || !build_.adapters->are_named()) return {};
+  const size_t count = build_.adapters->all().size();
+  std::vector<int64_t> all, last;
+  for (const NewTokens& of : next) {
+    ORTHANT_CHECK(of.adapter < static_cast<int64_t>(count), kInternal, "decode: adapter ",
+                  of.adapter, " of ", count);
+    all.insert(all.end(), of.ids.size(), of.adapter);
+    if (of.size() > 0 && of.wants_logits) last.push_back(of.adapter);
+  }
+  // Every context-parallel rank works on all rows; of these, tensor-parallel ranks have own ones.
+  const auto own = std::span(all).subspan(static_cast<size_t>(step.moe.rows.first()),
+                                          static_cast<size_t>(step.moe.rows.count()));
+  std::vector<int64_t> marks;
+  for (const int64_t adapter : own) marks.push_back(adapter + 1);
+  return {.local = RowChoice(all, count, options_.device),
+          .own = RowChoice(own, count, options_.device),
+          .last = RowChoice(last, count, options_.device),
+          .own_marks = Tensor::from_i64({std::ssize(marks)}, marks)};
 }
 
 Tensor Transformer::logits_of_last(const Var& x, const NextTokens& next) const {

@@ -25,7 +25,7 @@ struct TransformerOptions {
   StageLayers layers = {};
   bool holds_both_ends = true;  // this rank has the first and the last stage
   uint64_t seed = 0;            // of dropout
-  std::shared_ptr<const LoraRules> adapters = nullptr;  // null: none
+  NamedAdapters adapters = {};
 };
 
 // The model, or the stage of it that a pipeline rank holds.  All its functions but those that say
@@ -84,6 +84,7 @@ class Transformer {
   BlockOptions block_options(int64_t layer) const;
   std::vector<const MoeLayer*> moe_layers() const;
   Recompute recompute_of(int64_t layer) const;
+  ChosenAdapters choose_adapters(const NextTokens& next, const DecodeStep& step) const;
   Tensor logits_of_last(const Var& x, const NextTokens& next) const;
 
   TransformerOptions options_;

@@ -153,8 +153,8 @@ Var MoeLayer::forward(const Var& stream, MoeContext& context) const {
   // While the rows are on their way.
   const Var shared = shared_ ? shared_->forward(stream, rows) : Var();
   const Var arrived = dispatch.receive(travelling);
-  if (adapters_ && adapters_->drops())
-    adapters_->set_expert_rows(dispatch.expert_tokens(adapters_->rows().own));
+  if (adapters_ && adapters_->follows_rows())
+    adapters_->set_expert_rows(dispatch.expert_tokens(adapters_->own_rows()), sizes_.experts);
   const Var inner = remake(swiglu, gate_up_.forward(arrived, dispatch.offsets()));
   const Var expert_out = dispatch.send_back(down_.forward(inner, dispatch.offsets()));
   const Var routed =

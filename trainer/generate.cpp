@@ -107,7 +107,7 @@ std::vector<Generated> generate(const Decoder& decoder, const Tokenizer& tokeniz
   texts.reserve(options.size());
   for (const GenerateOptions& one : options) {
     texts.emplace_back(tokenizer, one);
-    requests.push_back({texts.back().prompt(), one.sampling.max_new_tokens});
+    requests.push_back({texts.back().prompt(), one.sampling.max_new_tokens, one.adapter});
   }
   const auto of = [&](int64_t i) -> Writing& { return texts[static_cast<size_t>(i)]; };
   DecodeCallbacks callbacks;

@@ -17,6 +17,7 @@ struct GenerateOptions {
   bool special = false;               // what spells a special token in the prompt becomes it
   std::vector<int32_t> begin = {};    // tokens before the prompt's
   std::vector<int32_t> ids = {};      // tokens to go on from, in place of a prompt
+  int64_t adapter = -1;               // DecodeRequest::adapter
   std::vector<int32_t> end_ids = {};  // that end the text, beside the end of the document
   SamplingConfig sampling;
   std::vector<std::string> stop = {};  // the text ends where one of these begins

@@ -34,6 +34,7 @@ std::string work_of(const SavedModel& model, const PromptFileOptions& options) {
       {"weights", weights_fingerprint(model.manifest)},
       {"base", base == model.manifest.extra.end() ? "" : base->second},
       {"adapter", model.adapter},
+      {"use", options.each.adapter},
       {"tokenizer", model.tokenizer->name()},
       {"precision", precision_names().of(model.config.precision)},
       {"layout", model.config.parallel.text()},

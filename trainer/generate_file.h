@@ -6,7 +6,8 @@
 //   messages  a conversation to answer, by the model's chat template
 //   tokens    the ids to go on from
 // and how its text is to be drawn, where that is not as the command says (trainer/line_sampling.h),
-// and whatever else, but for the keys below.  A line of the output is that object as it stands
+// and, where the model has adapters by name, adapter: which of them answers (null: none); and
+// whatever else, but for the keys below.  A line of the output is that object as it stands
 // there, with
 //   text            what came
 //   finish_reason   stop: the text ended by itself; length: it had max_new_tokens

@@ -21,7 +21,7 @@ RoleOptions role_options(const RunPlan& plan, Device device) {
                      .recompute = parallel.recompute,
                      .recompute_layers = parallel.recompute_layers,
                      .dropout_seed = static_cast<uint64_t>(config.run.seed),
-                     .adapters = adapters},
+                     .adapters = only_adapter(adapters)},
           .training = RoleTraining{.optimizer = config.optimizer,
                                    .zero = parallel.zero_stage == 1,
                                    .bucket_bytes = parallel.bucket_bytes,

@@ -55,6 +55,13 @@ GenerateOptions PromptReader::options_of(const std::string& line, const std::str
   ORTHANT_CHECK(given == 1, kData, where, ": want one of prompt, messages and tokens, got ",
                 json_excerpt(value));
   read_line_sampling(value, where, own);
+  if (model_.has_named_adapters() && value.contains("adapter")) {
+    const json& name = value["adapter"];
+    const std::string place = where + ": adapter";
+    own.adapter = name.is_null()
+                      ? -1
+                      : adapter_number(model_, json_string(name, place), place, ErrorKind::kData);
+  }
   set_text(value, line, where, own);
   notes_.length(std::ssize(prompt_tokens(*model_.tokenizer, own)), where);
   return own;

@@ -56,7 +56,7 @@ class Role {
   StagePipeline& pipeline() { return *pipeline_; }
   const StagePipeline& pipeline() const { return *pipeline_; }
   // It is adapters over a base, which stays as it is.
-  bool has_adapters() const { return options_.stages.adapters != nullptr; }
+  bool has_adapters() const { return !options_.stages.adapters.empty(); }
   // The whole model: without pipeline parallelism.
   const Transformer& model() const { return *pipeline_->stages().front(); }
   ParameterStore& store() { return store_; }

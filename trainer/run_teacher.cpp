@@ -41,7 +41,7 @@ RoleOptions role_of(const RunPlan& plan, const SavedModel& saved, const Parallel
                        .schedule = layout.pipeline_schedule,
                        .chunks = static_cast<int>(layout.pipeline_chunks),
                        .layers = split_stages(model, length, std::ssize(plan.stage_layers()), {}),
-                       .adapters = lora_rules(saved.config)}};
+                       .adapters = saved.adapters}};
   } catch (const Error& error) {
     throw Error(error.kind(),
                 concat(kKey, ": the teacher stands on the run's layout: ", error.what()));

@@ -3,6 +3,8 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "base/checksum.h"
 #include "base/config/config.h"
 #include "base/error.h"
@@ -63,6 +65,19 @@ std::unique_ptr<Tokenizer> saved_tokenizer(const Manifest& manifest, const RunCo
   return tokenizer;
 }
 
+int64_t adapter_number(const SavedModel& model, const std::string& name, const std::string& where,
+                       ErrorKind kind) {
+  if (name.empty()) return -1;
+  std::string known;
+  for (size_t i = 0; i < model.adapters.size(); ++i) {
+    if (model.adapters[i].name == name) return static_cast<int64_t>(i);
+    known += " " + model.adapters[i].name;
+  }
+  throw_error(kind, concat(where, ": want an adapter that --adapter NAME=DIR gives (",
+                           model.has_named_adapters() ? "here:" + known : "there is none",
+                           "), got ", name));
+}
+
 std::string find_checkpoint(const std::string& command, const std::string& path) {
   if (!path_exists(path + "/manifest.json") && !path_exists(RunPaths{path}.checkpoints()))
     if (const std::string hint = import_hint(path); !hint.empty())
@@ -93,22 +108,35 @@ WeightSource weights_of_run(const SavedModel& saved) {
 }
 
 // With adapters from elsewhere, whose rules become the model's.
-WeightSource weights_with(const std::string& command, const std::string& path, SavedModel& saved,
-                          bool is_first) {
+WeightSource weights_with(const std::string& command, const std::vector<AdapterPlace>& places,
+                          SavedModel& saved, bool is_first) {
   ORTHANT_CHECK(!saved.config.lora.is_on(), kConfig, command,
                 ": --adapter: ", saved.manifest.directory,
                 " has adapters of its own; orthant merge makes one model of them first");
-  StoredAdapter adapter = open_adapter(command, path, saved.config);
-  if (is_first) warn_of_other_base(adapter, saved.manifest);
-  saved.config.lora = adapter.lora;
+  saved.adapters.clear();
+  std::vector<WeightSource> sources;
   Checksum sum;
-  for (const auto& [name, shape] : adapter.tensors) {
-    const Tensor tensor = adapter.read(name);
-    sum.update(name.data(), name.size());
-    sum.update(tensor.data(), static_cast<size_t>(tensor.bytes()));
+  for (const AdapterPlace& place : places) {
+    StoredAdapter adapter = open_adapter(command, place.path, saved.config);
+    check_fits_base(adapter, saved.manifest);
+    if (is_first) warn_of_other_base(adapter, saved.manifest);
+    if (place.name.empty()) {
+      saved.config.lora = adapter.lora;
+    } else {
+      adapter = named_adapter(std::move(adapter), place.name);
+    }
+    saved.adapters.push_back({place.name, std::make_shared<const LoraRules>(adapter.lora)});
+    for (const auto& [name, shape] : adapter.tensors) {
+      const Tensor tensor = adapter.read(name);
+      sum.update(name.data(), name.size());
+      sum.update(tensor.data(), static_cast<size_t>(tensor.bytes()));
+    }
+    sources.push_back(stored_weights(std::move(adapter)));
   }
   saved.adapter = sum.hex();
-  return adapted_weights(saved.manifest, stored_weights(std::move(adapter)));
+  return adapted_weights(saved.manifest, [sources = std::move(sources)](Role& role) {
+    for (const WeightSource& source : sources) source(role);
+  });
 }
 
 // The model on its ranks, with a pipeline's stages in order and nothing that trains.
@@ -128,7 +156,7 @@ std::shared_ptr<Role> make_role(const std::string& command, SavedModel& saved, c
                  .layers = split_stages(c.model, c.model.max_position_embeddings,
                                         static_cast<int>(c.parallel.pipeline_parallel_size),
                                         c.parallel.pipeline_layers),
-                 .adapters = lora_rules(c)}};
+                 .adapters = saved.adapters}};
   return std::make_shared<Role>(
       options, make_rank_groups(group, c.parallel, c.model.num_key_value_heads), saved.weights);
 }
@@ -139,8 +167,10 @@ SavedModel read_saved_model(const std::string& command, const std::string& path,
                             const SavedModelOptions& options, bool is_first) {
   SavedModel saved{.manifest = read_manifest(find_checkpoint(command, path))};
   saved.config = config_of(command, saved.manifest, options);
-  saved.weights = options.adapter.empty() ? weights_of_run(saved)
-                                          : weights_with(command, options.adapter, saved, is_first);
+  saved.adapters = only_adapter(lora_rules(saved.config));
+  saved.weights = options.adapters.empty()
+                      ? weights_of_run(saved)
+                      : weights_with(command, options.adapters, saved, is_first);
   saved.tokenizer = saved_tokenizer(saved.manifest, saved.config);
   saved.end_ids = end_ids_of(paths_of(saved.manifest).hub(), saved.config.model.vocab_size);
   const auto bos = saved.manifest.extra.find(kBeginKey);
@@ -164,8 +194,9 @@ SavedModel load_saved_model(const std::string& command, const std::string& path,
 
 SavedModel load_saved_model(const std::string& command, const std::string& path,
                             const std::string& precision, const std::string& adapter) {
-  return load_saved_model(command, path, {.precision = precision, .adapter = adapter},
-                          Group::self());
+  SavedModelOptions options{.precision = precision};
+  if (!adapter.empty()) options.adapters = {{.name = "", .path = adapter}};
+  return load_saved_model(command, path, options, Group::self());
 }
 
 }  // namespace orthant

@@ -4,9 +4,12 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
+#include "base/error.h"
 #include "checkpoint/manifest.h"
 #include "data/tokenizer.h"
+#include "trainer/hub/stored_adapter.h"
 #include "trainer/role.h"
 #include "trainer/run_config.h"
 
@@ -22,7 +25,13 @@ struct SavedModel {
   std::vector<int32_t> begin;    // tokens that every text begins with
   std::vector<int32_t> end_ids;  // that end one, beside the tokenizer's end of a document
   std::string adapter;           // XXH3-128 of adapters from elsewhere, "" without
+  NamedAdapters adapters;        // as DecodeRequest::adapter counts them
+  bool has_named_adapters() const { return !adapters.empty() && !adapters.front().name.empty(); }
 };
+// The number of an adapter by name, -1 for "".  Error(kind), beginning with `where`, naming those that
+// there are.
+int64_t adapter_number(const SavedModel& model, const std::string& name, const std::string& where,
+                       ErrorKind kind = ErrorKind::kConfig);
 
 // The tokenizer that a checkpoint's run kept beside its checkpoints.
 std::unique_ptr<Tokenizer> saved_tokenizer(const Manifest& manifest, const RunConfig& config);
@@ -34,7 +43,9 @@ std::string find_checkpoint(const std::string& command, const std::string& path)
 struct SavedModelOptions {
   std::string precision = "";               // fp64, fp32 or bf16; empty: that of the run
   std::vector<std::string> overrides = {};  // parallel.KEY=VALUE: how the ranks share the model
-  std::string adapter = "";  // to stand beside the model: as of open_adapter; empty: the run's own
+  // To stand beside the model: one without a name, or some by name; none: the run's own.  A model
+  // with adapters by name only decodes.
+  std::vector<AdapterPlace> adapters = {};
 };
 // All of it but the role, for a role beside others.  is_first: of the ranks that do so, which tells
 // what is told.  Errors begin with the name of the command, or of the key that names the model.

@@ -29,7 +29,7 @@ struct StageOptions {
   Recompute recompute = Recompute::kNone;
   int64_t recompute_layers = 0;  // the first ones of each stage; 0: all
   uint64_t dropout_seed = 0;
-  std::shared_ptr<const LoraRules> adapters = nullptr;  // null: none
+  NamedAdapters adapters = {};
 };
 
 // A micro-batch in a stage; the address stays until its backward has run.

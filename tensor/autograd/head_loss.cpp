@@ -171,7 +171,7 @@ class HeadChunks {
   Tensor weights_, places_;  // [N, 1]; i32 [chunk, 1] 0, 1, ...; undefined without weights
 };
 
-std::vector<HeadTerm> terms_of(const Var& x, Weight& head, const HeadAdapter& adapter) {
+std::vector<HeadTerm> terms_of(const Var& x, Weight& head, std::span<const HeadAdapter> adapters) {
   std::vector<HeadTerm> terms;
   const auto add = [&](const Var& input, Weight& weight) {
     const Tensor rows = as_rows(input.value());
@@ -181,9 +181,10 @@ std::vector<HeadTerm> terms_of(const Var& x, Weight& head, const HeadAdapter& ad
                  rows, weight);
     terms.emplace_back(input, weight);
   };
-  terms.reserve(2);
+  terms.reserve(1 + adapters.size());
   add(x, head);
-  if (adapter.low.defined()) add(adapter.low, *adapter.b);
+  for (const HeadAdapter& adapter : adapters)
+    if (adapter.low.defined()) add(adapter.low, *adapter.b);
   return terms;
 }
 
@@ -191,7 +192,7 @@ std::vector<HeadTerm> terms_of(const Var& x, Weight& head, const HeadAdapter& ad
 
 HeadLoss head_loss(const Var& x, Weight& head, const Tensor& labels, const VocabPart& part,
                    const Tensor& row_weights, const HeadAdapter& adapter, const SoftTargets* soft) {
-  const std::vector<HeadTerm> terms = terms_of(x, head, adapter);
+  const std::vector<HeadTerm> terms = terms_of(x, head, {&adapter, 1});
   const Tensor& xv = terms.front().x;
   const int64_t rows = xv.dim(0);
   ORTHANT_OP_CHECK("head_loss", labels.numel() == rows && labels.dtype() == DType::kI32, xv,
@@ -236,9 +237,9 @@ HeadLoss head_loss(const Var& x, Weight& head, const Tensor& labels, const Vocab
   return {std::move(result), chunks.losses(), chunks.unweighted(), chunks.soft()};
 }
 
-Tensor head_logits(const Tensor& x, Weight& head, const HeadAdapter& adapter) {
+Tensor head_logits(const Tensor& x, Weight& head, std::span<const HeadAdapter> adapters) {
   const NoGradScope no_grad;
-  const std::vector<HeadTerm> terms = terms_of(Var(x), head, adapter);
+  const std::vector<HeadTerm> terms = terms_of(Var(x), head, adapters);
   const Tensor& rows = terms.front().x;
   const Tensor logits =
       Tensor::empty({rows.dim(0), head.shape()[0]}, wide_of(x.dtype()), x.device());

@@ -57,6 +57,7 @@ class Product {
 struct Part {
   Weight* b;
   double scale;
+  RowSet rows;
   int64_t rank_begin, rank_end, begin, end;
 
   View low(const Tensor& h) const { return ops::columns_of(h, rank_begin, rank_end); }
@@ -70,6 +71,7 @@ std::vector<Part> parts_of(const LowRank& low) {
     const Shape shape = part.b->shape();
     parts.push_back({.b = part.b,
                      .scale = part.scale,
+                     .rows = part.rows,
                      .rank_begin = rank,
                      .rank_end = rank + shape[-1],
                      .begin = part.begin,
@@ -86,6 +88,20 @@ void scale_parts(const Tensor& h, const std::vector<Part>& parts) {
     if (part.scale == 1.0) continue;
     ops::call(&Backend::scale, "adapted_linear", {&h},
               ScaleArgs{.x = view, .y = view, .factor = part.scale});
+  }
+}
+
+// Zeros in the columns of a part for the rows that are none of its own.
+void clear_other_rows(const Tensor& h, const std::vector<Part>& parts) {
+  for (const Part& part : parts) {
+    if (part.rows.all || h.numel() == 0) continue;
+    const Tensor own =
+        Tensor::zeros({h.dim(0), part.rank_end - part.rank_begin}, h.dtype(), h.device());
+    if (!part.rows.is_none())
+      ops::call(
+          &Backend::gather_rows, "adapted_linear", {&h, &part.rows.rows, &own},
+          GatherRowsArgs{.x = part.low(h), .index = view_of(part.rows.rows), .y = view_of(own)});
+    ops::copy_columns(own, view_of(own), part.low(h));
   }
 }
 
@@ -108,10 +124,11 @@ void check(const Tensor& x, const Tensor& low_x, Weight& w, const LowRank& low,
                    !parts.empty() && parts.back().rank_end == low.a->shape()[-2],
                low_x, *low.a);
   for (const Part& part : parts)
-    check_weight(
-        "adapted_linear",
-        part.b->shape().rank() == rank && part.b->dtype() == x.dtype() && part.end <= w.shape()[-2],
-        x, *part.b);
+    check_weight("adapted_linear",
+                 (!part.rows.rows.defined() || part.rows.rows.numel() == x.dim(0)) &&
+                     part.b->shape().rank() == rank && part.b->dtype() == x.dtype() &&
+                     part.end <= w.shape()[-2],
+                 x, *part.b);
   if (!offsets) return;
   ORTHANT_CHECK(std::ssize(*offsets) == w.shape()[0] + 1 && offsets->back() == x.dim(0) &&
                     low.a->shape()[0] == w.shape()[0],
@@ -137,10 +154,12 @@ Var adapted_linear(const Var& x, Weight& w, const LowRank& low, const RowOffsets
   const Tensor h = Tensor::empty({xv.dim(0), parts.back().rank_end}, xv.dtype(), xv.device());
   product.forward(view_of(low_xv), low.a->operand(WeightForm::kForward), view_of(h), false);
   scale_parts(h, parts);
+  clear_other_rows(h, parts);
   bool parts_train = false;
   for (const Part& part : parts) {
-    product.forward(part.low(h), part.b->operand(WeightForm::kForward), part.wide(y_rows), true);
     parts_train = parts_train || part.b->trainable();
+    if (part.rows.is_none()) continue;
+    product.forward(part.low(h), part.b->operand(WeightForm::kForward), part.wide(y_rows), true);
   }
   Weight& a = *low.a;
   const bool wants_dx = x.needs_grad(), wants_low_dx = low_x.needs_grad();
@@ -162,6 +181,7 @@ Var adapted_linear(const Var& x, Weight& w, const LowRank& low, const RowOffsets
       });
     }
     scale_parts(dh, parts);
+    clear_other_rows(dh, parts);
     if (kept_low_x.defined()) {
       weight_grad([=, &a] {
         a.add_gradient([&](const Tensor& da, bool accumulate) {

@@ -13,14 +13,23 @@ namespace orthant {
 // null: there are no groups.
 using RowOffsets = std::shared_ptr<const std::vector<int64_t>>;
 
+// Some rows of a matrix [N, ...].
+struct RowSet {
+  bool all = true;
+  Tensor rows = {};  // else i32 [N]: n, or -1 where row n is none of them; undefined: there is none
+  bool is_none() const { return !all && !rows.defined(); }
+};
+
 // b [rows, rank] of a part of the product's columns, those from `begin` on; grouped
 // [E, rows, rank].
 struct LowRankPart {
   Weight* b = nullptr;
   int64_t begin = 0;
   double scale = 1.0;
+  RowSet rows = {};  // of y, that get it
 };
 // What is added to y = x w^T: to the columns of each part scale * (x a^T) b^T, a its rows of `a`.
+// Several parts may have the same columns.
 struct LowRank {
   Weight* a = nullptr;  // [sum of the parts' ranks, in], part by part; grouped [E, ranks, in]
   std::vector<LowRankPart> parts;

@@ -131,8 +131,8 @@ struct SoftTargets;
 HeadLoss head_loss(const Var& x, Weight& head, const Tensor& labels, const VocabPart& part = {},
                    const Tensor& row_weights = {}, const HeadAdapter& adapter = {},
                    const SoftTargets* soft = nullptr);
-// The logits themselves, [N, V] in wide_of(x); no gradient.
-Tensor head_logits(const Tensor& x, Weight& head, const HeadAdapter& adapter = {});
+// The logits themselves, [N, V] in wide_of(x), with all that is added; no gradient.
+Tensor head_logits(const Tensor& x, Weight& head, std::span<const HeadAdapter> adapters = {});
 
 // Rows of x at index i32 [R]; the gradient adds in the order of row_of [N, A], the inverse (i32, -1
 // = none).

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <ctime>
 #include <memory>
 #include <numeric>
 #include <vector>
@@ -18,6 +19,13 @@
 
 namespace orthant::cpu {
 namespace {
+
+// What the calling thread has run for: time that other processes took does not count.
+double thread_seconds() {
+  timespec time{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time);
+  return static_cast<double>(time.tv_sec) + 1e-9 * static_cast<double>(time.tv_nsec);
+}
 
 // A product whose operands stay in a thread's own caches.
 class Product {
@@ -66,10 +74,10 @@ IsaRates measure_isa_rates(Isa highest) {
   const ContextScope scope(alone);
   const auto measure_all = [&] {  // in turn: what slows the machine for a while slows all levels
     for (int level = static_cast<int>(Isa::kAvx512); level <= static_cast<int>(highest); ++level) {
-      const double begin = now_seconds();
+      const double begin = thread_seconds();
       product.multiply(gemm_kernel(static_cast<Isa>(level), DType::kBF16));
       double& rate = rate_of(rates, static_cast<Isa>(level));
-      rate = std::max(rate, Product::rate(now_seconds() - begin));
+      rate = std::max(rate, Product::rate(thread_seconds() - begin));
     }
   };
   for (int i = 0; i < kRounds; ++i) measure_all();

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the program as a user does.  ORTHANT_BIN names the binary, ORTHANT_ROOT the source tree."""
+import functools
 import hashlib
 import json
 import os
@@ -72,8 +73,15 @@ def launch(program, *arguments, ranks=2):
     return [BINARY, "launch", "-n", str(ranks), "--program", str(program), "--", *map(str, arguments)]
 
 
+@functools.cache
+def level():
+    """The instruction-set level, chosen once: runs that are compared bit for bit must not choose apart on a busy machine."""
+    doctor = subprocess.run(command(["doctor"]), capture_output=True, text=True, timeout=120)
+    return next(line.split()[1] for line in doctor.stdout.splitlines() if line.startswith("level "))
+
+
 def environment(**extra):
-    return {**os.environ, "OMP_NUM_THREADS": "1", **extra}
+    return {"ORTHANT_ISA": level(), **os.environ, "OMP_NUM_THREADS": "1", **extra}
 
 
 def orthant(*arguments, ranks=0, timeout=120, **env):

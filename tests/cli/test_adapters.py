@@ -102,6 +102,60 @@ class Adapters(CliTest):
         shutil.rmtree(self.base)
         self.assertEqual(orthant("generate", self.dir / "whole", *PROMPT).out, want)
 
+    def test_several_answer_in_one_batch(self):
+        run, folder = self.tuned(), self.dir / "adapter"
+        self.check(orthant("export", run, folder), 0)
+        text = (self.dir / "tuned.yaml").read_text().replace("/tuned", "/other").replace("rank: 4", "rank: 3").replace("zebra", "lion")
+        (self.dir / "other.yaml").write_text(text.replace("0.02", "0.05"))
+        self.check(orthant("pretrain", self.dir / "other.yaml"), 0)
+        other = self.dir / "other"
+        by_name = ["--adapter", f"zebra={folder}", "--adapter", f"other={other}"]
+        prompts = ["Once", "The zebra", "Once"]
+        names = ["zebra", "other", None]
+
+        def answers(lines, *more, ranks=0, layout=()):
+            asked, out = self.dir / "asked.jsonl", self.dir / "out.jsonl"
+            asked.write_text("".join(json.dumps(line) + "\n" for line in lines))
+            self.check(orthant("generate", self.base, *layout, "--prompts", asked, "--output", out, "--temperature", 0,
+                               "--max-new-tokens", 12, "--log-probs", *more, ranks=ranks), 0)
+            found = [json.loads(line) for line in out.read_text().splitlines()]
+            out.unlink()
+            return [[line["text"], line["ids"], line["log_probs"]] for line in found]
+
+        lines = [{"prompt": p} for p in prompts]
+        alone = {"zebra": answers(lines, "--adapter", folder), "other": answers(lines, "--adapter", other), None: answers(lines)}
+        self.assertNotEqual(alone["zebra"], alone["other"])
+        self.assertNotEqual(alone["zebra"], alone[None])
+        asked = [{"prompt": p, "adapter": n} for n in names for p in prompts]
+        want = [answer for n in names for answer in alone[n]]
+        self.assertEqual(answers(asked, *by_name), want)
+        self.assertEqual(answers(asked, *by_name, ranks=2, layout=["parallel.pipeline_parallel_size=2"]), want)
+        self.assertEqual(answers(asked, *by_name, ranks=2), want)  # each rank some of the lines
+        # A line that says nothing has what --use says, or none.
+        self.assertEqual(answers(lines, *by_name), alone[None])
+        self.assertEqual(answers(lines, *by_name, "--use", "other"), alone["other"])
+        done = self.check(orthant("generate", self.base, *PROMPT, *by_name, "--use", "zebra"), 0)
+        self.assertEqual(done.out, orthant("generate", self.base, *PROMPT, "--adapter", folder).out)
+
+        refused = lambda code, *arguments: self.check(orthant("generate", self.base, *PROMPT, *arguments), code).err
+        self.assertIn("another adapter called zebra", refused(2, *by_name, "--adapter", f"zebra={other}"))
+        self.assertIn("want NAME=DIR for each", refused(2, *by_name, "--adapter", folder))
+        self.assertIn("here: zebra other), got zebu", refused(64, *by_name, "--use", "zebu"))
+        self.assertIn("there is none), got zebra", refused(64, "--adapter", folder, "--use", "zebra"))
+        self.assertIn("--use", refused(2, "--use", "zebra"))
+        self.assertIn("nowhere does not exist", refused(66, "--adapter", "zebra=nowhere"))
+        (self.dir / "asked.jsonl").write_text(json.dumps({"prompt": "Once", "adapter": "zebu"}) + "\n")
+        out = self.dir / "out.jsonl"
+        bad = orthant("generate", self.base, "--prompts", self.dir / "asked.jsonl", "--output", out, *by_name)
+        self.assertIn("asked.jsonl:1: adapter: want an adapter", self.check(bad, 65).err)
+        for keys, says in [("use_dora: true", "use_dora: is not built where a model has adapters by name"),
+                           ("modules_to_save: [norm]", "model.norm.weight: is in the place of the base's")]:
+            (self.dir / "odd.yaml").write_text(text.replace("/other", "/odd").replace("rank: 3", f"rank: 3, {keys}"))
+            self.check(orthant("pretrain", self.dir / "odd.yaml"), 0)
+            self.assertIn(says, refused(64, "--adapter", f"odd={self.dir / 'odd'}"))
+            self.check(orthant("generate", self.base, *PROMPT, "--adapter", self.dir / "odd"), 0)
+            shutil.rmtree(self.dir / "odd")
+
     def test_adapters_are_gone_on_with(self):
         run, folder = self.tuned(), self.dir / "adapter"
         self.check(orthant("export", run, folder), 0)
@@ -150,6 +204,14 @@ class Adapters(CliTest):
         self.check(orthant("generate", self.base, *PROMPT, "--adapter", self.dir / "none"), 66, "none does not exist")
         self.check(orthant("generate", self.base, *PROMPT, "--adapter", self.base), 64, "has no adapters")
         self.check(orthant("generate", run, *PROMPT, "--adapter", run), 64, "has adapters of its own")
+        # Another model: fewer layers, other widths.
+        of_stories = [f"model.{key}" for key in ["hidden_size=64", "intermediate_size=172", "num_attention_heads=8",
+                                                 "num_key_value_heads=4", "num_hidden_layers=3", "first_k_dense_replace=2"]]
+        for keys, says in [(of_stories, "the model has no model.layers.2.mlp.down_proj"), ([], "does not fit the model's model.layers.0.")]:
+            small = self.dir / f"small-{len(keys)}"
+            self.check(orthant("pretrain", self.config(), *keys, "run.max_steps=1", f"run.dir={small}"), 0)
+            done = orthant("generate", small, *PROMPT, "--adapter", run)
+            self.check(done, 65, str(run), says)
         # Another base: the same shapes with other weights.
         self.check(orthant("merge", run, self.dir / "whole"), 0)
         self.check(orthant("generate", self.dir / "whole", *PROMPT, "--adapter", run), 0, "was trained over weights with the fingerprint")

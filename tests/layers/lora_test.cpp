@@ -24,7 +24,7 @@ std::shared_ptr<const LoraRules> rules_of(const std::string& yaml) {
 
 LayerBuilder adapted_builder(ParameterStore& store, const std::string& yaml) {
   LayerBuilder build = builder_of(store);
-  build.adapters = std::make_shared<AdapterSet>(rules_of(yaml), 5);
+  build.adapters = std::make_shared<AdapterSet>(only_adapter(rules_of(yaml)), 5);
   return build;
 }
 

@@ -29,8 +29,8 @@ MUTANTS = [
            ".begin = part.begin,\n                     .end = part.begin + shape[-2]});", ".begin = 0 * part.begin,\n.end = shape[-2]});",
            target="test_layers", filter="LoraTest*"),
     Mutant("the head forgets the rows' weights", "Head::loss",
-           "*weight_, labels, part(), row_weights, adapter(all), soft)",
-           "*weight_, labels, part(), row_weights.defined() ? Tensor() : row_weights, adapter(all), soft)", target="test_layers", filter="Head*"),
+           "*weight_, labels, part(), row_weights, adapter, soft)",
+           "*weight_, labels, part(), row_weights.defined() ? Tensor() : row_weights, adapter, soft)", target="test_layers", filter="Head*"),
     Mutant("a tied head's gradient is lost", "GradientBuffers::finish_step",
            "  add_ties();\n", "", target="test_layers", filter="Head*"),
     # Experts across ranks.

@@ -122,6 +122,25 @@ std::vector<OpCase> op_cases() {
            [](OpInputs& in) {
              return adapted_linear(in.x[0], *in.w[0], two_parts(in), offsets({0, 4, 4, 6, 9}));
            }},
+      {.name = "adapted_linear_of_some_rows",
+       .inputs = {{5, 7}},
+       .weights = {{9, 7}, {5, 7}, {4, 3}, {2, 2}},
+       .run =
+           [](OpInputs& in) {
+             LowRank low = two_parts(in);
+             low.parts[0].rows = {.all = false, .rows = ints({5}, {0, -1, 2, -1, 4})};
+             low.parts[1].rows = {.all = false, .rows = ints({5}, {-1, 1, 2, -1, -1})};
+             return adapted_linear(in.x[0], *in.w[0], low);
+           }},
+      {.name = "adapted_linear_of_no_rows",
+       .inputs = {{5, 7}},
+       .weights = {{9, 7}, {5, 7}, {4, 3}, {2, 2}},
+       .run =
+           [](OpInputs& in) {
+             LowRank low = two_parts(in);
+             low.parts[0].rows = {.all = false};
+             return adapted_linear(in.x[0], *in.w[0], low);
+           }},
       {.name = "scale_columns",
        .inputs = {{5, 7}},
        .weights = {{3}, {2}},

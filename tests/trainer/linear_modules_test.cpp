@@ -27,7 +27,7 @@ std::set<std::string> adapted(const RunConfig& config, const LoraConfig& lora) {
                            .moe = config.moe,
                            .dtype = config.precision,
                            .device = {DeviceType::kMeta, 0},
-                           .adapters = std::make_shared<const LoraRules>(lora)},
+                           .adapters = only_adapter(std::make_shared<const LoraRules>(lora))},
                           store);
   std::set<std::string> modules;
   for (const auto& parameter : store.all())

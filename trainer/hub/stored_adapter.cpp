@@ -4,6 +4,7 @@
 #include <cmath>
 #include <filesystem>
 #include <memory>
+#include <set>
 
 #include "base/config/config.h"
 #include "base/error.h"
@@ -72,6 +73,82 @@ StoredAdapter open_adapter(const std::string& command, const std::string& path,
                 "trained adapters");
   if (is_peft_folder(path)) return open_peft_adapter(path, model);
   return adapter_of_run(command, read_manifest(find_checkpoint(command, path)));
+}
+
+std::vector<AdapterPlace> adapter_places(const std::string& command,
+                                         const std::vector<std::string>& texts) {
+  constexpr const char* kNameChars =
+      "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
+  std::vector<AdapterPlace> places;
+  std::set<std::string> names;
+  for (const std::string& text : texts) {
+    AdapterPlace place{.name = text.substr(0, text.find('=')), .path = text};
+    const bool has_name = place.name.size() < text.size() && !place.name.empty() &&
+                          place.name.find_first_not_of(kNameChars) == std::string::npos &&
+                          !path_exists(text);
+    if (has_name) {
+      place.path = text.substr(place.name.size() + 1);
+    } else {
+      place.name.clear();
+    }
+    ORTHANT_CHECK(has_name || texts.size() == 1, kUsage, command, ": --adapter: ", text,
+                  ": want NAME=DIR for each of several; a name has letters, digits, _ and -");
+    ORTHANT_CHECK(names.insert(place.name).second, kUsage, command, ": --adapter: ", text,
+                  ": there is another adapter called ", place.name);
+    places.push_back(std::move(place));
+  }
+  return places;
+}
+
+StoredAdapter named_adapter(StoredAdapter adapter, const std::string& name) {
+  ORTHANT_CHECK(!adapter.lora.use_dora, kConfig, adapter.path,
+                ": use_dora: is not built where a model has adapters by name; orthant merge makes "
+                "one model of it and the base");
+  std::map<std::string, std::string> stored_name;
+  std::map<std::string, Shape> tensors;
+  for (const auto& [stored, shape] : adapter.tensors) {
+    const std::string module = module_of(stored);
+    ORTHANT_CHECK(is_adapter_tensor(stored), kConfig, adapter.path, ": ", stored,
+                  ": is in the place of the base's, which other adapters by name want as it is; "
+                  "orthant merge makes one model of it and the base");
+    const std::string here = adapter_tensor(module, stored.substr(module.size() + 1), name);
+    stored_name[here] = stored;
+    tensors[here] = shape;
+  }
+  adapter.tensors = std::move(tensors);
+  adapter.read = [read = std::move(adapter.read), stored_name = std::move(stored_name)](
+                     const std::string& here) { return read(stored_name.at(here)); };
+  return adapter;
+}
+
+void check_fits_base(const StoredAdapter& adapter, const Manifest& base) {
+  // What of a weight [out, in] a tensor beside it has as its first or last dimension.
+  struct Side {
+    const char* kind;
+    bool first, of_out;
+  };
+  constexpr Side kSides[] = {{"lora_A.weight", false, false},
+                             {"lora_B.weight", true, true},
+                             {"lora_embedding_A", true, true},
+                             {"lora_embedding_B", true, false},
+                             {"lora_magnitude_vector", true, true}};
+  for (const auto& [name, shape] : adapter.tensors) {
+    const std::string module = module_of(name);
+    const ManifestTensor* weight = base.find(module + ".weight");
+    if (!weight && module == "lm_head") weight = base.find("model.embed_tokens.weight");  // tied
+    ORTHANT_CHECK(weight, kData, adapter.path, ": ", name, ": the model has no ", module, " (",
+                  base.directory, ")");
+    const auto refuse = [&, &name = name, &shape = shape] {
+      throw_error(ErrorKind::kData, concat(adapter.path, ": ", name, " ", shape.text(),
+                                           ": does not fit the model's ", weight->name, " ",
+                                           weight->global_shape.text(), " (", base.directory, ")"));
+    };
+    if (!is_adapter_tensor(name) && shape != weight->global_shape) refuse();
+    for (const Side& side : kSides)
+      if (name.ends_with(side.kind) &&
+          shape[side.first ? 0 : -1] != weight->global_shape[side.of_out ? 0 : -1])
+        refuse();
+  }
 }
 
 void warn_of_other_base(const StoredAdapter& adapter, const Manifest& base) {

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "checkpoint/manifest.h"
 #include "trainer/role.h"
@@ -32,8 +33,25 @@ StoredAdapter open_adapter(const std::string& command, const std::string& path,
 // Those of a run's checkpoint.  Error(kConfig): it has none.
 StoredAdapter adapter_of_run(const std::string& command, const Manifest& manifest);
 
+// An adapter by name: "NAME=PATH", where PATH is as of open_adapter and NAME has letters, digits, _
+// and -.
+struct AdapterPlace {
+  std::string name;  // empty: the text is the path alone
+  std::string path;
+};
+// Of what --adapter was given: one path, or several by name.  Error(kUsage): paths without names
+// beside others, a name that is given twice.
+std::vector<AdapterPlace> adapter_places(const std::string& command,
+                                         const std::vector<std::string>& texts);
+// The adapter as a model has it that has several by name (layers/lora_config.h: adapter_tensor).
+// Error(kConfig): what can only be in the place of something of the base (modules_to_save, DoRA).
+StoredAdapter named_adapter(StoredAdapter adapter, const std::string& name);
+
 // The last part of the name that a model's weights came with, "Mixtral-8x7B-v0.1".
 std::string base_name_of(const Manifest& base);
+// That every tensor of it belongs to a weight of the base and has its widths: Error(kData) naming
+// one that does not.
+void check_fits_base(const StoredAdapter& adapter, const Manifest& base);
 // Warns where the adapter was trained over other weights than the base's, or it looks so.
 void warn_of_other_base(const StoredAdapter& adapter, const Manifest& base);
 
