@@ -28,8 +28,8 @@ struct SavedModel {
   NamedAdapters adapters;        // as DecodeRequest::adapter counts them
   bool has_named_adapters() const { return !adapters.empty() && !adapters.front().name.empty(); }
 };
-// The number of an adapter by name, -1 for "".  Error(kind), beginning with `where`, naming those that
-// there are.
+// The number of an adapter by name, -1 for "".  Error(kind), beginning with `where`, naming those
+// that there are.
 int64_t adapter_number(const SavedModel& model, const std::string& name, const std::string& where,
                        ErrorKind kind = ErrorKind::kConfig);
 
