@@ -3,14 +3,15 @@
 #pragma once
 
 #include "trainer/run_plan.h"
+#include "trainer/supervised_data.h"
 #include "trainer/teacher.h"
 
 namespace orthant {
 
-// A frozen role beside the one that learns, laid out alike, on the plan's ranks; experts are shared
-// out as the learner's where both have some.  Begins a new model's texts as the teacher's do:
-// Error(kConfig), kMissingInput, kData naming distill.teacher.from: another vocabulary, texts that
-// are longer than it knows, a layout that it cannot have.  Collective.
+// distill.teacher.from: a frozen role beside the one that learns, laid out alike, on the plan's
+// ranks; experts are shared out as the learner's where both have some.  Error(kConfig),
+// kMissingInput, kData naming the key: another vocabulary, texts that are longer than the teacher
+// knows, a layout that it cannot have.  Collective.
 struct RunTeacher {
   std::shared_ptr<const LiveTeacher> teacher;
   Manifest manifest;

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 
-#include "base/error.h"
+#include "data/supervised_batches.h"
 
 namespace orthant {
 namespace {

@@ -10,7 +10,6 @@
 #include "data/teacher_file.h"
 #include "trainer/distillation.h"
 #include "trainer/engine.h"
-#include "trainer/supervised_data.h"
 
 namespace orthant {
 

@@ -90,6 +90,16 @@ class Distill(CliTest):
         self.check(orthant("distill", self.config("one"), f"distill.teacher.log_probs={self.dir}/fp32.h5"), 0)
         self.assert_near(self.numbers("many"), self.numbers("one"), "ranks")
 
+    def test_a_file_has_all_sources_whatever_their_weights(self):
+        more = [json.dumps({"prompt": f"Once upon a time, number {i}", "completion": " was here."}) for i in range(40)]
+        (self.dir / "more.jsonl").write_text("\n".join(more) + "\n")
+        data = f"data.train=[{{path: {self.dir}/more.jsonl, weight: 0.5}}, {{path: {self.dir}/rows.jsonl, weight: 2}}]"
+        file = self.dir / "teacher.h5"
+        self.check(orthant("distill", self.config("live"), data), 0)
+        self.check(orthant("distill", self.config("live"), data.replace("0.5", "1"), "--teacher-log-probs", file), 0)
+        self.check(orthant("distill", self.config("stored"), data, f"distill.teacher.log_probs={file}"), 0)
+        self.assertEqual(self.numbers("stored"), self.numbers("live"))
+
     def test_a_file_of_something_else_is_refused(self):
         file = self.dir / "teacher.h5"
         self.check(orthant("distill", self.config(), "--teacher-log-probs", file), 0)

@@ -59,6 +59,8 @@ MUTANTS = [
     Mutant("every example's labels have the first one's numbers", "place_example", "first_label + examples.num_trained_before(example)",
            "first_label + 0 * examples.num_trained_before(example)", **STORED),
     Mutant("held-out labels have the numbers of trained ones", "evaluation_options", ".first_label = first_label", ".first_label = 0 * first_label", **STORED),
+    Mutant("labels of every source begin with 0", "read_all", "labels += examples->num_trained();", "(void)labels;",
+           **program("test_a_file_has_all_sources_whatever_their_weights")),
     Mutant("a live teacher keeps more digits than a file", "TeacherObjective::run", "found.log_probs.to(wide_of(last_stage.dtype()))", "found.log_probs", **STORED),
     Mutant("a file of other data is taken", "open_teacher_file", "info.data == data.examples && info.labels == data.num_labels()", "!info.data.empty()", **OTHERS),
     Mutant("a file at another temperature is taken", "open_teacher_file", "info.temperature == d.temperature", "info.temperature > 0", **OTHERS),
