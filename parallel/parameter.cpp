@@ -63,7 +63,7 @@ void Parameter::quantize(size_t place, const Tensor& whole) const {
 
 Operand Parameter::operand(WeightForm form) const {
   if (is_quantized()) {
-    // Packed by itself: a product of few rows would pack with one thread for each piece of it.
+    // Packed in one go, which takes half of what a product takes to pack it piece by piece.
     const Tensor all = elements();
     return Operand(all, std::make_shared<Prepared>(all, form, MemoryCategory::kWorkspace));
   }

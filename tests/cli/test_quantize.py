@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import unittest
 
-from harness import ROOT, CliTest, orthant
+from harness import ROOT, WITH_MTP, CliTest, orthant
 
 STORIES = ROOT / "tests/data/stories260k"
 PROMPT = ["--prompt", "Once upon a time", "--temperature", 0, "--max-new-tokens", 24]
@@ -209,6 +209,27 @@ class Quantize(CliTest):
         self.assertAlmostEqual(int8 - nf4, 206080 * (8.5 - 4.127) / 8 / 1024, delta=20)
         self.assertGreater(whole - nf4, 3 * 206080 * 4 / 1024 - 206080 * 4.2 / 8 / 1024 - 20)
         self.assertFalse((self.dir / "run").exists())
+
+
+class Experts(CliTest):
+    """DeepSeek-V3's kind: latent attention, routed and shared experts, a layer that predicts further."""
+
+    def test_a_trained_model_with_experts_runs_from_few_bits_on_any_layout(self):
+        self.check(orthant("pretrain", self.config(), "run.max_steps=3", *WITH_MTP), 0)
+        held = self.dir / "held"
+        self.check(orthant("quantize", self.dir / "run", held, "--format", "nf4"), 0)
+        told = self.check(orthant("inspect", "checkpoint", held), 0).out
+        for module in ("layers.1.mlp.experts.7.up_proj", "layers.1.mlp.shared_experts.down_proj", "layers.0.self_attn.kv_b_proj",
+                       "layers.0.self_attn.q_a_proj", "layers.2.eh_proj", "layers.2.mlp.experts.0.down_proj"):
+            self.assertIn(f"model.{module}.weight", told)
+        for whole in ("mlp.gate.weight", "lm_head", "norm"):
+            self.assertNotIn(whole, told)
+        prompt = ["--prompt", "To be", "--temperature", 0, "--max-new-tokens", 12]
+        want = self.check(orthant("generate", held, *prompt, "--mla", "naive"), 0).out
+        self.assertEqual(self.check(orthant("generate", held, *prompt, "--mla", "absorbed"), 0).out, want)
+        for layout in ("expert", "pipeline"):
+            done = orthant("generate", held, f"parallel.{layout}_parallel_size=2", *prompt, "--mla", "naive", ranks=2)
+            self.assertEqual(self.check(done, 0).out, want, layout)
 
 
 if __name__ == "__main__":
