@@ -25,7 +25,7 @@ LayerBuilder quantized_builder(ParameterStore& store, const std::string& yaml,
   LayerBuilder build = builder_of(store);
   const auto rules =
       std::make_shared<const LoraRules>(parse_config<LoraConfig>(lora, "lora").config);
-  build.adapters = std::make_shared<AdapterSet>(rules, 5);
+  build.adapters = std::make_shared<AdapterSet>(only_adapter(rules), 5);
   build.quantization = std::make_shared<const QuantizationRules>(config_of(yaml), rules);
   return build;
 }
