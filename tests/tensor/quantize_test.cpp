@@ -66,7 +66,9 @@ void expect_near(float got, double want) {
 }
 
 TEST(QuantizeTest, Nf4IsThatOfOthers) {
-  for (const auto& of : golden().at("matrices")) {
+  const nlohmann::json all = golden();
+  ASSERT_EQ(all.at("matrices").size(), 3U);
+  for (const auto& of : all.at("matrices")) {
     const QuantizedMatrix q =
         QuantizedMatrix::of(Quantization::kNf4, drawn_like_python(of.at("rows"), of.at("columns")));
     const std::vector<QuantizedPart> parts = q.parts();
