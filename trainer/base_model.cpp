@@ -357,8 +357,8 @@ std::string quantized_checkpoint(const RunConfig& config, const std::string& che
   const QuantizeResult result = quantize_model(options);
   const double bits = static_cast<double>(result.bits) / static_cast<double>(result.elements);
   log::info("quantization.format: ", with_thousands(result.elements), " weights of ",
-            std::round(bits * 1e3) / 1e3, " bits each, off by ", std::round(result.error * 1e4) / 1e4,
-            " of their size (root mean square)");
+            std::round(bits * 1e3) / 1e3, " bits each, off by ",
+            std::round(result.error * 1e4) / 1e4, " of their size (root mean square)");
   return find_checkpoint("quantization.format", made);
 }
 
