@@ -71,6 +71,9 @@ void look_at(const Generate& command, const SavedModel& saved, const std::string
 // Samples one after another; the first as it comes.
 void write_samples(const Generate& command, const SavedModel& saved, const std::string& prompt) {
   const bool is_first = saved.role->groups().world.rank() == 0;
+  const int64_t adapter = adapter_number(saved, command.use, "generate: --use");
+  if (is_first && saved.has_named_adapters() && command.use.empty())
+    log::warn("generate: the model alone answers; --use NAME lets one of the adapters");
   if (is_first) look_at(command, saved, prompt);
   if (is_first) write_out(prompt);
   std::vector<GenerateOptions> wanted;
@@ -78,7 +81,7 @@ void write_samples(const Generate& command, const SavedModel& saved, const std::
     wanted.push_back({.prompt = prompt,
                       .special = command.special,
                       .begin = saved.begin,
-                      .adapter = adapter_number(saved, command.use, "generate: --use"),
+                      .adapter = adapter,
                       .end_ids = saved.end_ids,
                       .sampling = command.sampling,
                       .stop = command.stop,

@@ -84,13 +84,19 @@ RunFile load_run_file(const std::string& path, const std::vector<std::string>& o
 FinetuneFile load_finetune_file(const std::string& path, const std::vector<std::string>& overrides,
                                 const Group& group, int world_size) {
   LoadedConfig<FinetuneConfig> loaded = load_finetune_config(path, overrides);
-  if (loaded.config.finetune.epochs > 0) {
-    ORTHANT_CHECK(loaded.config.run.max_steps == 0, kConfig, loaded.source.where("finetune.epochs"),
-                  ": want this or run.max_steps, got both");
+  const bool has_both = loaded.config.finetune.epochs > 0 && loaded.config.run.max_steps > 0;
+  if (has_both) {  // as a run's own configuration has
+    loaded.config.finetune.epochs = 0;
+  } else if (loaded.config.finetune.epochs > 0) {
     loaded.config.run.max_steps = 1;  // until the data is read
   }
-  return {run_file_of(loaded.config, loaded.source, path, overrides, group, world_size),
-          loaded.config};
+  FinetuneFile file = {
+      run_file_of(loaded.config, loaded.source, path, overrides, group, world_size), loaded.config};
+  if (has_both)
+    file.run.notes.push_back(
+        "run.max_steps says when the run ends, not finetune.epochs; run.max_steps=0 would leave it "
+        "to that");
+  return file;
 }
 
 }  // namespace orthant

@@ -127,17 +127,19 @@ std::optional<LoraRule> LoraRules::of(const std::string& module) const {
 
 bool LoraRules::saves(const std::string& module) const { return matches_any(saved_, module); }
 
-std::vector<std::string> LoraRules::unmatched(const std::vector<std::string>& modules) const {
+std::vector<std::string> LoraRules::unmatched(const std::vector<std::string>& modules,
+                                              const std::vector<std::string>& matrices) const {
   std::vector<std::string> lines;
-  const auto look = [&](const std::vector<ModuleMatcher>& matchers, const char* key) {
+  const auto look = [&](const std::vector<ModuleMatcher>& matchers, const char* key,
+                        const std::vector<std::string>& among) {
     for (const ModuleMatcher& matcher : matchers)
-      if (std::none_of(modules.begin(), modules.end(), matcher))
+      if (std::none_of(among.begin(), among.end(), matcher))
         lines.push_back(concat("lora.", key, ": ", matcher.text()));
   };
-  look(targets_, "target_modules");
-  look(excluded_, "exclude_modules");
-  look(saved_, "modules_to_save");
-  look(exceptions_, "patterns");
+  look(targets_, "target_modules", matrices);
+  look(excluded_, "exclude_modules", modules);
+  look(saved_, "modules_to_save", modules);
+  look(exceptions_, "patterns", matrices);
   return lines;
 }
 

@@ -59,8 +59,10 @@ class LoraRules {
   bool saves(const std::string& module) const;
   const LoraConfig& config() const { return config_; }
 
-  // The patterns that match none of these modules, "lora.target_modules: q_projj" each.
-  std::vector<std::string> unmatched(const std::vector<std::string>& modules) const;
+  // The patterns that match none of these modules, "lora.target_modules: q_projj" each; those of
+  // target_modules want one that may have an adapter.
+  std::vector<std::string> unmatched(const std::vector<std::string>& modules,
+                                     const std::vector<std::string>& matrices) const;
 
  private:
   LoraConfig config_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "trainer/adapters.h"
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
 #include <map>
@@ -22,6 +23,7 @@ constexpr const char* kRunMark = "RUN/";
 
 struct NamedSize {
   int64_t numel = 0;
+  int rank = 0;
   bool trains = false;
 };
 
@@ -30,13 +32,14 @@ std::map<std::string, NamedSize> all_tensors(const Role& role) {
   std::ostringstream own;
   for (const auto& parameter : role.store().all())
     for (const LogicalTensor& t : parameter->logical())
-      own << t.name << ' ' << t.global_shape.numel() << ' ' << parameter->trainable() << '\n';
+      own << t.name << ' ' << t.global_shape.numel() << ' ' << t.global_shape.rank() << ' '
+          << parameter->trainable() << '\n';
   std::map<std::string, NamedSize> all;
   for (const std::string& text : role.groups().world.gather_text(own.str())) {
     std::istringstream lines(text);
     std::string name;
     NamedSize size;
-    while (lines >> name >> size.numel >> size.trains) all[name] = size;
+    while (lines >> name >> size.numel >> size.rank >> size.trains) all[name] = size;
   }
   return all;
 }
@@ -114,22 +117,43 @@ Manifest find_base(const AdapterBase& base, const std::string& run_dir,
 
 TrainedShare check_trained(const Role& role, const LoraRules* rules) {
   TrainedShare share;
-  std::vector<std::string> modules;
-  std::set<std::string> last_parts;
+  // What patterns may name, and of that what may have an adapter; "lm_head" also of a tied head.
+  std::vector<std::string> modules{"lm_head"}, matrices{"lm_head"};
+  std::set<std::string> last_parts, adapted;
   for (const auto& [name, size] : all_tensors(role)) {
     share.all += size.numel;
     if (size.trains) share.trained += size.numel;
-    if (is_adapter_tensor(name)) share.adapters += size.numel;
-    modules.push_back(module_of(name));  // of an adapter: the module that it stands beside
-    last_parts.insert(modules.back().substr(modules.back().rfind('.') + 1));
+    const std::string module = module_of(name);  // of an adapter: that it stands beside
+    modules.push_back(module);
+    if (size.rank == 2) matrices.push_back(module);
+    if (!is_adapter_tensor(name)) continue;
+    share.adapters += size.numel;
+    adapted.insert(module);
   }
   if (!rules) return share;
-  const std::vector<std::string> unmatched = rules->unmatched(modules);
-  if (unmatched.empty()) return share;
+  for (const std::string& module : matrices)
+    last_parts.insert(module.substr(module.rfind('.') + 1));
   std::string known;
   for (const std::string& part : last_parts) known += (known.empty() ? "" : ", ") + part;
-  throw_error(ErrorKind::kConfig,
-              concat(unmatched.front(), " names no module of the model; those end in ", known));
+  const std::vector<std::string> unmatched = rules->unmatched(modules, matrices);
+  ORTHANT_CHECK(unmatched.empty(), kConfig, unmatched.front(),
+                " names no module of the model that can have it; adapters stand beside those that "
+                "end in ",
+                known);
+  for (const int64_t layer : rules->config().layers_to_transform) {
+    const std::string part = concat("layers.", layer, ".");
+    ORTHANT_CHECK(
+        std::any_of(adapted.begin(), adapted.end(),
+                    [&](const std::string& module) { return module.find(part) != module.npos; }),
+        kConfig, "lora.layers_to_transform: ", layer,
+        ": no module of such a layer has an adapter; the model has ",
+        role.config().num_hidden_layers, " layers, from 0 on");
+  }
+  ORTHANT_CHECK(share.trained > 0, kConfig,
+                "lora.exclude_modules: leaves nothing that trains; adapters stand beside modules "
+                "that end in ",
+                known);
+  return share;
 }
 
 void describe_training(const TrainedShare& share) {

@@ -14,7 +14,7 @@ void FinetuneSection::fields(FieldVisitor& v) {
           "behind that");
   v.may_change_on_resume([&] {
     v.field("epochs", epochs, non_negative(),
-            "passes over the training data, in place of run.max_steps; 0 = run.max_steps says");
+            "passes over the training data, where run.max_steps is 0; 0 = run.max_steps says");
     v.field("patience", patience, at_least(0),
             "evaluations without a better validation loss after which the run ends; 0 = it does "
             "not end early");

@@ -55,8 +55,11 @@ GenerateOptions PromptReader::options_of(const std::string& line, const std::str
   ORTHANT_CHECK(given == 1, kData, where, ": want one of prompt, messages and tokens, got ",
                 json_excerpt(value));
   read_line_sampling(value, where, own);
-  if (model_.has_named_adapters() && value.contains("adapter")) {
+  if (value.contains("adapter")) {
     const json& name = value["adapter"];
+    ORTHANT_CHECK(model_.has_named_adapters(), kData, where,
+                  ": adapter: want --adapter NAME=DIR, so that a line can say which one answers; "
+                  "or call the key otherwise");
     const std::string place = where + ": adapter";
     own.adapter = name.is_null()
                       ? -1

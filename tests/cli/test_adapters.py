@@ -148,6 +148,11 @@ class Adapters(CliTest):
         out = self.dir / "out.jsonl"
         bad = orthant("generate", self.base, "--prompts", self.dir / "asked.jsonl", "--output", out, *by_name)
         self.assertIn("asked.jsonl:1: adapter: want an adapter", self.check(bad, 65).err)
+        for adapters in [[], ["--adapter", folder]]:  # nothing is by name: no answer but an asked one
+            bad = orthant("generate", self.base, "--prompts", self.dir / "asked.jsonl", "--output", out, *adapters)
+            self.assertIn("asked.jsonl:1: adapter: want --adapter NAME=DIR", self.check(bad, 65).err)
+        said = self.check(orthant("generate", self.base, *PROMPT, *by_name), 0)
+        self.assertIn("the model alone answers", said.err)
         for keys, says in [("use_dora: true", "use_dora: is not built where a model has adapters by name"),
                            ("modules_to_save: [norm]", "model.norm.weight: is in the place of the base's")]:
             (self.dir / "odd.yaml").write_text(text.replace("/other", "/odd").replace("rank: 3", f"rank: 3, {keys}"))
@@ -212,6 +217,8 @@ class Adapters(CliTest):
             self.check(orthant("pretrain", self.config(), *keys, "run.max_steps=1", f"run.dir={small}"), 0)
             done = orthant("generate", small, *PROMPT, "--adapter", run)
             self.check(done, 65, str(run), says)
+            self.check(orthant("merge", small, self.dir / "merged", "--adapter", run), 65, str(run), says)
+            self.assertFalse((self.dir / "merged").exists())
         # Another base: the same shapes with other weights.
         self.check(orthant("merge", run, self.dir / "whole"), 0)
         self.check(orthant("generate", self.dir / "whole", *PROMPT, "--adapter", run), 0, "was trained over weights with the fingerprint")

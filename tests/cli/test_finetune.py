@@ -140,7 +140,8 @@ class Finetune(CliTest):
     def test_epochs_say_how_many_steps(self):
         self.check(orthant("finetune", self.config(run={"max_steps": 0}, finetune={"epochs": 2})), 0)
         self.assertAlmostEqual(self.metrics()[-1]["epochs"], 2, delta=0.2)
-        self.check(orthant("finetune", self.config("both", finetune={"epochs": 2})), 64, "finetune.epochs", "run.max_steps")
+        both = self.check(orthant("finetune", self.config("both", finetune={"epochs": 2}), "--dry-run"), 0, "run.max_steps says when the run ends")
+        self.assertIn("epochs: 0", both.out)
 
     def test_the_base_has_to_be_the_one_that_it_was(self):
         base = self.dir / "base"
@@ -161,6 +162,9 @@ class Finetune(CliTest):
                 ({"lora": {"target_modules": ["q_projj"]}}, 64, "lora.target_modules: q_projj names no module", "q_proj"),
                 ({"lora": {"target_modules": ["q_proj("]}}, 64, "is no regular expression"),
                 ({"lora": {"rank": 0}}, 64, "lora.rank: want the adapters' rank"),
+                ({"lora": {"target_modules": ["q_proj", "input_layernorm"]}}, 64, "lora.target_modules: input_layernorm names no module"),
+                ({"lora": {"layers_to_transform": [0, 99]}}, 64, "lora.layers_to_transform: 99: no module"),
+                ({"lora": {"exclude_modules": [".*"]}}, 64, "leaves nothing that trains"),
                 ({"lora": {"modules_to_save": ["nothing"]}}, 64, "lora.modules_to_save: nothing names no module"),
                 ({"model": {"from": ""}}, 64, "model.from: want the model to fine-tune"),
                 ({"model": {"from": "/nowhere"}}, 66, "/nowhere does not exist"),

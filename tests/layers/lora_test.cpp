@@ -274,7 +274,9 @@ TEST(LoraRulesTest, NamesModulesAsPeftDoes) {
   EXPECT_FALSE(adapted("{rank: 1, modules_to_save: [q_proj]}", q));
   const auto rules =
       rules_of("{rank: 1, target_modules: [q_proj, qproj], modules_to_save: [norm]}");
-  EXPECT_THAT(rules->unmatched({q, "model.norm"}), ElementsAre("lora.target_modules: qproj"));
+  EXPECT_THAT(rules->unmatched({q, "model.norm"}, {q}), ElementsAre("lora.target_modules: qproj"));
+  EXPECT_THAT(rules_of("{rank: 1, target_modules: [norm]}")->unmatched({q, "model.norm"}, {q}),
+              ElementsAre("lora.target_modules: norm"));
   EXPECT_TRUE(rules->saves("model.norm"));
 }
 
