@@ -75,7 +75,7 @@ MUTANTS = [
            target="test_layouts", filter="NamedAdapters.InOneBatch*"),
     Mutant("cached latents become keys without their adapter", "LatentAttention::attend_naive", "forward_with(latent, adapter)", "forward_with(latent, -1 + 0 * adapter)",
            target="test_layouts", filter="NamedAdapters.InOneBatch*"),
-    Mutant("latents with an adapter are absorbed", "LatentAttention::absorbs", "key_value_.is_plain(part.adapter)", "(part.adapter > -9 || key_value_.is_plain(part.adapter))",
+    Mutant("latents with an adapter are absorbed", "LatentAttention::absorbs", "key_value_.is_plain(part.adapter)", "key_value_.is_plain(part.adapter < -9 ? part.adapter : -1)",
            target="test_layouts", filter="NamedAdapters.InOneBatch*"),
     Mutant("the base is saved with its adapters", "role_tensors", "  if (role.has_adapters()) return tensors;\n", "",
            target="orthant", filter="test_finetune.py Finetune.test_adapters_learn_and_checkpoints_hold_them_alone"),
