@@ -31,7 +31,7 @@ struct LoraConfig {
   bool use_rslora = false, use_dora = false;
   double plus_ratio = 1.0;
   LoraInit init = LoraInit::kKaiming;
-  std::string from;  // adapters to begin with (trainer/base_model.h)
+  std::string from;  // adapters to begin with (trainer/run_beginning.h)
 
   bool is_on() const { return rank > 0; }
   void fields(FieldVisitor& v);

@@ -50,7 +50,7 @@ enum class LatentForm { kNaive, kAbsorbed, kCompared };
 const EnumNames<LatentForm>& latent_form_names();
 
 struct ModelConfig {
-  std::string from;                     // what a run begins with (trainer/base_model.h)
+  std::string from;                     // what a run begins with (trainer/run_beginning.h)
   std::vector<MergedAdapter> adapters;  // merged into it first
   std::string model_type = kCustomFamily;
   std::vector<Architecture> architectures;

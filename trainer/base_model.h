@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The model that a run begins with: model.from names a published model's folder, a run directory or
-// one of its checkpoints.
+// What is known of the model that a run begins with: model.from names a published model's folder, a
+// run directory or one of its checkpoints (its weights: trainer/run_beginning.h).
 //
 // What the configuration says of the model stands over what that model's own says, so that a run
 // may change how positions are scaled, say.  A run that has begun is its own base: it needs the
@@ -12,8 +12,6 @@
 
 #include "base/config/config.h"
 #include "data/tokenizer.h"
-#include "trainer/adapters.h"
-#include "trainer/role.h"
 #include "trainer/run_config.h"
 
 namespace orthant {
@@ -35,24 +33,11 @@ struct BaseTexts {
 };
 BaseTexts base_texts(const FinetuneConfig& config, const Tokenizer& tokenizer);
 
-// The run's first weights: those of the base, or drawn.  A published model is imported into
-// RUN/base, once, and what goes with it (tokenizer, chat template) is kept in RUN/hub for an
-// export.  Adapters keep their base: it is found again when the run goes on.
-struct RunBeginning {
-  WeightSource weights;
-  std::string begins_with = {};  // the token that every text of the base begins with
-  AdapterBase base = {};         // of adapters
-};
-// stored: the base that a run which goes on has had; null where the run has no checkpoint yet.
-// Error(kConfig): adapters without a base.  Collective.
-RunBeginning begin_from_base(const RunConfig& config, const AdapterBase* stored,
-                             const Group& world);
-
-// The checkpoint of distill.teacher.from; a published model is imported into RUN/teacher first.  Of
-// one rank.  Error(kMissingInput).
-std::string teacher_checkpoint(const FinetuneConfig& config);
-// Texts of the run begin and end as those of another model do, whose files (chat template) become
-// the run's.  Returns RunBeginning::begins_with.  Collective.
-std::string take_texts(const Manifest& other, const std::string& run_dir, const Group& world);
+// Whether a path is a run directory or one of its checkpoints.
+bool is_run(const std::string& path);
+// Where model.from or distill.teacher.from is: as it says, or as the run has imported it, where
+// that is gone; "" where it is nowhere.
+std::string base_place(const std::string& run_dir, const std::string& from);
+std::string teacher_place(const std::string& run_dir, const std::string& from);
 
 }  // namespace orthant

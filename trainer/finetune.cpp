@@ -16,6 +16,7 @@
 #include "trainer/loop_report.h"
 #include "trainer/loop_state.h"
 #include "trainer/pretrain_engine.h"
+#include "trainer/run_beginning.h"
 #include "trainer/step_loop.h"
 #include "trainer/supervised_data.h"
 #include "trainer/teaching.h"

@@ -10,12 +10,12 @@
 #include "base/log.h"
 #include "parallel/comm/transport.h"
 #include "trainer/agree.h"
-#include "trainer/base_model.h"
 #include "trainer/datasets.h"
 #include "trainer/device.h"
 #include "trainer/loop_report.h"
 #include "trainer/loop_state.h"
 #include "trainer/pretrain_engine.h"
+#include "trainer/run_beginning.h"
 #include "trainer/step_loop.h"
 
 namespace orthant {

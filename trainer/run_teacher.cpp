@@ -5,9 +5,9 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "trainer/agree.h"
-#include "trainer/base_model.h"
 #include "trainer/pretrain_engine.h"
 #include "trainer/run/progress.h"
+#include "trainer/run_beginning.h"
 #include "trainer/saved_model.h"
 
 namespace orthant {

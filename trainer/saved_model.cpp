@@ -118,7 +118,7 @@ WeightSource weights_with(const std::string& command, const std::vector<AdapterP
   Checksum sum;
   for (const AdapterPlace& place : places) {
     StoredAdapter adapter = open_adapter(command, place.path, saved.config);
-    check_fits_base(adapter, saved.manifest);
+    check_adapter_fits(adapter, saved.manifest);
     if (warns) warn_of_other_base(adapter, saved.manifest);
     if (place.name.empty()) {
       saved.config.lora = adapter.lora;

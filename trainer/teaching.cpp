@@ -5,7 +5,7 @@
 
 #include "checkpoint/reader.h"
 #include "trainer/agree.h"
-#include "trainer/base_model.h"
+#include "trainer/run_beginning.h"
 
 namespace orthant {
 

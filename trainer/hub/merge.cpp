@@ -78,7 +78,7 @@ Parts open_parts(const MergeOptions& options) {
                 " has adapters of its own; merge those first");
   parts.base = parts.manifest;
   parts.adapter = open_adapter("merge", options.adapter, parts.config);
-  check_fits_base(parts.adapter, parts.base);
+  check_adapter_fits(parts.adapter, parts.base);
   warn_of_other_base(parts.adapter, parts.base);
   find_original(options, parts);
   return parts;

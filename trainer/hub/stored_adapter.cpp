@@ -115,7 +115,7 @@ StoredAdapter named_adapter(StoredAdapter adapter, const std::string& name) {
   return adapter;
 }
 
-void check_fits_base(const StoredAdapter& adapter, const Manifest& base) {
+void check_adapter_fits(const StoredAdapter& adapter, const Manifest& base) {
   // What of a weight [out, in] a tensor beside it has as its first or last dimension.
   struct Side {
     const char* kind;

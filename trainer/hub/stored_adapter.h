@@ -51,7 +51,7 @@ StoredAdapter named_adapter(StoredAdapter adapter, const std::string& name);
 std::string base_name_of(const Manifest& base);
 // That every tensor of it belongs to a weight of the base and has its widths: Error(kData) naming
 // one that does not.
-void check_fits_base(const StoredAdapter& adapter, const Manifest& base);
+void check_adapter_fits(const StoredAdapter& adapter, const Manifest& base);
 // Warns where the adapter was trained over other weights than the base's, or it looks so.
 void warn_of_other_base(const StoredAdapter& adapter, const Manifest& base);
 
